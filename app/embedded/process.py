@@ -1,0 +1,140 @@
+"""A child process that is waited for, logged to a file, and never outlives us."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from app.embedded import proctree
+from app.embedded.errors import EmbeddedUnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from app.embedded.account import Account
+
+LAUNCHER = Path(__file__).with_name("launch.py")
+POLL_S = 0.03
+TAIL_LINES = 15
+
+
+@dataclass(frozen=True)
+class Program:
+    """What to run. `death_signal` is what the child gets when we die without stopping it."""
+
+    part: str
+    argv: tuple[str, ...]
+    log_path: Path
+    hint: str
+    account: Account | None = None
+    death_signal: int = signal.SIGKILL
+    env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+class ChildProcess:
+    """A started `Program`, in a session of its own, so that Ctrl-C reaches it only through us."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        # Linux ties the death signal to the *thread* that forked, not to the process: a child
+        # forked in a short-lived thread would be killed at that thread's end.
+        self._popen = _spawner(os.getpid()).submit(_spawn, program).result()
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def exit_code(self) -> int | None:
+        """None while it runs; minus the signal's number when a signal ended it."""
+        return self._popen.poll()
+
+    def wait_ready(self, probe: Callable[[], bool], *, timeout_s: float) -> None:
+        """Poll `probe` until it is true.
+
+        Raises EmbeddedUnavailableError with the log's end if the child exits or time runs out.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not probe():
+            if self.exit_code is not None:
+                raise self._failure(f"exited with {self.exit_code} before it was ready")
+            if time.monotonic() > deadline:
+                raise self._failure(f"was not ready within {timeout_s:g} s")
+            time.sleep(POLL_S)
+
+    def wait_success(self, *, timeout_s: float) -> None:
+        """Wait for exit code 0; raises EmbeddedUnavailableError otherwise, leaving no process."""
+        try:
+            if self._popen.wait(timeout_s) != 0:
+                raise self._failure(f"exited with {self.exit_code}")
+        except subprocess.TimeoutExpired:
+            raise self._failure(f"took longer than {timeout_s:g} s") from None
+        finally:
+            self.kill()
+
+    def stop(self, *, timeout_s: float, signum: int = signal.SIGTERM) -> None:
+        """Ask with `signum`, wait, then kill whatever is left."""
+        if self.exit_code is None:
+            self._popen.send_signal(signum)
+        with suppress(subprocess.TimeoutExpired):
+            self._popen.wait(timeout_s)
+        self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL the child and all it started; returns when none of them runs any more."""
+        if self.exit_code is None:
+            self._popen.send_signal(signal.SIGSTOP)  # so that it cannot fork while we look
+            family = [*proctree.descendants(self.pid), self.pid]
+            proctree.kill_all(family)
+            self._popen.wait()
+            proctree.wait_gone(family)
+
+    def _failure(self, what: str) -> EmbeddedUnavailableError:
+        reason = f"{Path(self.program.argv[0]).name} {what}; its log ends:\n{log_tail(self.program.log_path)}"
+        return EmbeddedUnavailableError(self.program.part, reason, self.program.hint)
+
+
+def run_to_end(program: Program, *, timeout_s: float) -> None:
+    """Run a helper program; raises EmbeddedUnavailableError unless it exits with 0 in time."""
+    ChildProcess(program).wait_success(timeout_s=timeout_s)
+
+
+def log_tail(path: Path, lines: int = TAIL_LINES) -> str:
+    try:
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        return f"(no log: {error})"
+    return "\n".join(text.splitlines()[-lines:])
+
+
+@functools.cache
+def _spawner(_owner_pid: int) -> ThreadPoolExecutor:
+    """Return the one thread that forks. It ends with the interpreter, and children still alive with it.
+
+    One per process id: a thread does not survive a fork of ours.
+    """
+    return ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded-spawner")
+
+
+def _spawn(program: Program) -> subprocess.Popen[bytes]:
+    uid, gid = (program.account.uid, program.account.gid) if program.account else (-1, -1)
+    order = [str(os.getpid()), str(int(program.death_signal)), str(uid), str(gid)]
+    with program.log_path.open("ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(LAUNCHER), *order, *program.argv],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=program.log_path.parent,
+            env=dict(program.env),
+            start_new_session=True,
+        )

@@ -1,0 +1,119 @@
+"""What both embedded servers share: a home folder, a port that stays, a life cycle."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from app.embedded import scratch
+from app.embedded.errors import EmbeddedUnavailableError
+from app.embedded.ports import free_port
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+    from app.embedded.process import ChildProcess
+    from app.embedded.scratch import Scratch
+
+
+class EmbeddedService(ABC):
+    """A server in a child process. Its data live in `data_dir`, or in a temporary folder without one.
+
+    Start and stop it from one thread at a time; it may be another thread each time.
+    """
+
+    kind: ClassVar[str]
+    part: ClassVar[str]
+    hint: ClassVar[str]
+    stop_timeout_s: ClassVar[float] = 20.0
+
+    def __init__(self, data_dir: Path | None, port: int) -> None:
+        self._data_dir = data_dir
+        self._scratch: Scratch | None = None
+        self._process: ChildProcess | None = None
+        self.port = port or free_port()
+
+    def start(self) -> None:
+        """Start and wait until clients are answered; does nothing if it runs.
+
+        Leaves no process and no temporary data behind when it raises, which is always an
+        EmbeddedUnavailableError unless it was interrupted.
+        """
+        if self.pid is not None:
+            return
+        try:
+            self._launch(self.home())
+        except BaseException as error:
+            self.kill()
+            self._drop_scratch()
+            if isinstance(error, OSError):
+                raise EmbeddedUnavailableError(self.part, str(error), self.hint) from error
+            raise
+
+    def stop(self, *, keep_data: bool = False) -> None:
+        """Stop in good order. Temporary data go, unless `keep_data` wants another start to find them."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.stop(timeout_s=self.stop_timeout_s)
+            self._stopped(process)
+        if not keep_data:
+            self._drop_scratch()
+
+    def kill(self) -> None:
+        """SIGKILL the server and all its children; the data stay for a later start or restart."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            self._stopped(process)
+
+    def restart(self) -> None:
+        """Stop if it runs, start again on the same port and data."""
+        self.stop(keep_data=True)
+        self.start()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server; None while it is stopped or after it died."""
+        alive = self._process is not None and self._process.exit_code is None
+        return self._process.pid if alive and self._process is not None else None
+
+    @property
+    def log_path(self) -> Path:
+        """The server's log, appended to at each start; gone with a temporary home."""
+        return self.home() / f"{self.kind}.log"
+
+    def home(self) -> Path:
+        """Return the folder of data and log, making it at the first call."""
+        if self._data_dir is not None:
+            self._data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
+            return self._data_dir.resolve()
+        if self._scratch is None:
+            self._scratch = scratch.create(self.kind, self._scratch_root())
+        return self._scratch.path
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @abstractmethod
+    def _launch(self, home: Path) -> None:
+        """Prepare `home`, set `_process`, wait until it is ready."""
+
+    @abstractmethod
+    def _stopped(self, process: ChildProcess) -> None:
+        """Look after what an ended process left in the home."""
+
+    @abstractmethod
+    def _scratch_root(self) -> Path:
+        """Where temporary homes go."""
+
+    def _drop_scratch(self) -> None:
+        folder, self._scratch = self._scratch, None
+        if folder is not None:
+            folder.remove()

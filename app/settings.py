@@ -1,0 +1,160 @@
+"""Every setting, once: effect, unit, default and why. Read from the environment and from ``.env``.
+
+A nested setting's variable is its path: ``KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS``, ``KEEPSTREAM_WORKER__BATCH_SIZE``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Bytes = Annotated[int, Field(ge=1024)]
+
+
+class Section(BaseModel):
+    """A branch of the tree: unknown names are errors, and a field's docstring is its description."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+
+class KafkaSettings(Section):
+    """Where events come from and dead letters go."""
+
+    bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:9092"
+    """Brokers to ask first, as ``host:port,host:port``."""
+    topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "events"
+    """The topic that is consumed."""
+    dlq_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "event-dlq"
+    """The topic that takes dead letters."""
+    group_id: Annotated[str, Field(min_length=1)] = "keepstream"
+    """The consumer group. Workers of one group share the partitions."""
+    group_instance_id: str | None = None
+    """A name that survives a restart (static membership): no rebalance if the worker is back within the session
+    timeout. Must differ per worker. Default none: a killed worker's partitions move on after the session timeout."""
+    auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    """Where to begin a partition that was never consumed. Default ``earliest``: nothing is skipped."""
+    session_timeout_s: Seconds = 10.0
+    """A worker that is silent for so long loses its partitions. 10 s: a killed worker is replaced quickly; a garbage
+    collection or a slow disk does not cost a rebalance."""
+    heartbeat_interval_s: Seconds = 2.0
+    """How often the worker says it is alive; at most a third of the session timeout."""
+    request_timeout_s: Seconds = 30.0
+    """How long one request to a broker may take. Must exceed the session timeout."""
+    commit_interval_s: Seconds = 1.0
+    """How often settled offsets are committed to Kafka. For lag tools only: PostgreSQL holds the truth."""
+    max_poll_interval_s: Seconds = 3600.0
+    """How long a worker may hold its partitions without fetching. An hour, so that a long outage of PostgreSQL
+    is waited for inside the group (Faust trap T36)."""
+    fetch_max_bytes: Bytes = 1024 * 1024
+    """Most bytes of one partition per fetch. Larger records still arrive, one at a time."""
+    dlq_timeout_s: Seconds = 10.0
+    """How long the broker may take to confirm a dead letter before the partition is held and it is tried again."""
+
+    @model_validator(mode="after")
+    def _timeouts_fit(self) -> Self:
+        if self.session_timeout_s >= self.request_timeout_s:
+            raise ValueError("request_timeout_s must be greater than session_timeout_s")
+        if self.heartbeat_interval_s * 3 > self.session_timeout_s:
+            raise ValueError("heartbeat_interval_s must be at most a third of session_timeout_s")
+        if self.topic == self.dlq_topic:
+            raise ValueError("dlq_topic must differ from topic, or dead letters would be consumed for ever")
+        return self
+
+
+class PostgresSettings(Section):
+    """Where events, counters and offsets live."""
+
+    url: SecretStr = SecretStr("postgresql://127.0.0.1:5432/keepstream")
+    """libpq URL. What it leaves out comes from libpq's own ``PG*`` variables and password file. Never logged."""
+    schema_name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = None
+    """The schema of keepstream's tables. Default none: the connection's search path decides."""
+    pool_size: Annotated[int, Field(ge=1, le=200)] = 8
+    """Connections per worker. More than partitions per worker are never used; 8 saturates two cores."""
+    connect_timeout_s: Annotated[int, Field(ge=1, le=60)] = 5
+    """How long getting a connection may take before PostgreSQL counts as unreachable. Whole seconds (libpq)."""
+    statement_timeout_s: Seconds = 8.0
+    """The server cancels a statement after this. Below the retry policy's attempt timeout, so that the server lets go
+    first."""
+    lock_timeout_s: Seconds = 4.0
+    """The server gives up waiting for a lock after this."""
+
+
+class RetrySettings(Section):
+    """How often one step is tried: capped exponential backoff with full jitter."""
+
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 3
+    """Attempts after the first one."""
+    base_s: Seconds = 0.1
+    """The first wait is drawn from zero to this; each further limit doubles."""
+    cap_s: Seconds = 5.0
+    """The longest wait."""
+    attempt_timeout_s: Seconds = 10.0
+    """One attempt may take this long."""
+    budget_s: Seconds = 30.0
+    """All attempts and waits of a step for one batch may take this long; then the database's health decides whether
+    the record is to blame (dead letter) or the environment (pause)."""
+
+
+class WorkerSettings(Section):
+    """How a worker takes batches and how it ends."""
+
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Most records per batch and transaction. A partial batch never waits to fill up."""
+    batch_max_bytes: Bytes = 8 * 1024 * 1024
+    """Most bytes of values per batch; keeps a batch of large records within PostgreSQL's limits."""
+    buffer_bytes: Bytes = 32 * 1024 * 1024
+    """What all partitions together may hold in memory, records' overhead included."""
+    drain_timeout_s: Seconds = 10.0
+    """After SIGTERM, batches in flight may take this long. What is not settled is read again by the next owner."""
+    store_retry: RetrySettings = RetrySettings()
+    """Retry policy of the store step."""
+    metrics_retry: RetrySettings = RetrySettings()
+    """Retry policy of the metrics step."""
+
+
+class HttpSettings(Section):
+    """The endpoint for ``/metrics``, ``/livez`` and ``/readyz``."""
+
+    host: str = "127.0.0.1"
+    """The address to bind. Loopback by default: the endpoint has no authentication."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9108
+    """The port to bind; 0 takes a free one and logs it."""
+    enabled: bool = True
+    """Whether to serve at all."""
+
+
+class LogSettings(Section):
+    """What the worker says on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe line that is written."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """``auto`` writes JSON unless stderr is a terminal."""
+
+
+class Settings(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KEEPSTREAM_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        extra="ignore",  # .env may hold other programs' variables
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    """Kafka."""
+    postgres: PostgresSettings = PostgresSettings()
+    """PostgreSQL."""
+    worker: WorkerSettings = WorkerSettings()
+    """The worker."""
+    http: HttpSettings = HttpSettings()
+    """The metrics endpoint."""
+    log: LogSettings = LogSettings()
+    """Logging."""

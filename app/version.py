@@ -1,0 +1,7 @@
+"""The version that is running."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+VERSION = version("keepstream")

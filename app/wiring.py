@@ -1,0 +1,69 @@
+"""Settings become parts, and parts a pipeline. The only place that chooses implementations."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from app.clients import librdkafka_settings
+from app.version import VERSION
+from processors.hold import Hold
+from processors.pipeline import Pipeline, Policies
+from processors.retry import RetryPolicy
+from sinks.dead_letters import KafkaDeadLetters
+from sinks.metrics import PrometheusMetrics
+from sinks.postgres.connection import ConnectionPolicy, open_pool
+from sinks.postgres.offsets import PostgresOffsets
+from sinks.postgres.store import PostgresStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from app.settings import PostgresSettings, RetrySettings, Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a worker is made of."""
+
+    pipeline: Pipeline
+    offsets: PostgresOffsets
+    metrics: PrometheusMetrics
+
+
+@asynccontextmanager
+async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+    """Open the sinks and close them again. Nothing here waits for Kafka or PostgreSQL to be there."""
+    metrics = PrometheusMetrics([settings.kafka.topic])
+    metrics.build_info.labels(VERSION).set(1)
+    pool = await open_pool(connection_policy(settings.postgres))
+    metrics.watch_pool(pool.get_stats)
+    dead_letters = KafkaDeadLetters(
+        settings.kafka.dlq_topic,
+        librdkafka_settings(settings.kafka),
+        timeout_s=settings.kafka.dlq_timeout_s,
+        app_version=VERSION,
+    )
+    policies = Policies(retry_policy(settings.worker.store_retry), retry_policy(settings.worker.metrics_retry))
+    pipeline = Pipeline(PostgresStore(pool), dead_letters, metrics, Hold(metrics), policies)
+    try:
+        yield Parts(pipeline, PostgresOffsets(pool), metrics)
+    finally:
+        await dead_letters.close()
+        await pool.close(timeout=1)
+
+
+def connection_policy(settings: PostgresSettings) -> ConnectionPolicy:
+    return ConnectionPolicy(
+        url=settings.url.get_secret_value(),
+        pool_size=settings.pool_size,
+        connect_timeout_s=settings.connect_timeout_s,
+        statement_timeout_s=settings.statement_timeout_s,
+        lock_timeout_s=settings.lock_timeout_s,
+        schema=settings.schema_name,
+    )
+
+
+def retry_policy(settings: RetrySettings) -> RetryPolicy:
+    return RetryPolicy(**settings.model_dump())

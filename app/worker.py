@@ -1,0 +1,153 @@
+"""The worker: a Faust app with one agent that hands batches to their lanes.
+
+Faust decides nothing here about what is lost or counted: it fetches, keeps the group membership and runs the agent
+(docs/decisions.md, "Faust"). Whatever nobody foresaw ends the process at once with exit code 70, because Faust would
+carry on past it; the next start reads again from the offsets in PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import tempfile
+import threading
+from typing import TYPE_CHECKING, Any
+
+import faust
+import faust.streams
+import yarl
+
+from app.assignment import Assignment
+from app.endpoint import Endpoint
+from app.health import Health
+from app.transport import BatchConsumer, BatchSchema, BatchTransport
+from app.wiring import open_parts
+from processors.dispatch import Lanes
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.wiring import Parts
+
+log = logging.getLogger(__name__)
+EXIT_FATAL = 70
+STOP_GRACE_S = 10.0
+"""How long Faust's own shutdown may take after the drain. Nothing depends on it (Faust trap T35)."""
+BEAT_S = 1.0
+
+
+def die(error: BaseException | str) -> None:
+    """End the process now: say why in one line and run no clean-up that could acknowledge anything."""
+    log.critical("fatal: %s: %s", type(error).__name__ if isinstance(error, BaseException) else "error", error)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(EXIT_FATAL)
+
+
+def build_app(settings: Settings, assignment: Assignment) -> faust.App:
+    """Build the Faust app with the guards of docs/decisions.md, "Faust"."""
+    if faust.streams._CStreamIterator is None:  # type: ignore[attr-defined]  # noqa: SLF001
+        die("faust was installed without its Cython extension, without which it acknowledges what it skips (trap T11)")
+    kafka = settings.kafka
+    url = yarl.URL(f"kafka://{kafka.bootstrap_servers.partition(',')[0]}")
+    app = faust.App(
+        kafka.group_id,
+        broker=str(url),
+        datadir=tempfile.mkdtemp(prefix="keepstream-faust-"),
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        table_standby_replicas=0,
+        processing_guarantee="at_least_once",
+        stream_wait_empty=False,
+        broker_commit_interval=kafka.commit_interval_s,
+        broker_session_timeout=kafka.session_timeout_s,
+        broker_request_timeout=kafka.request_timeout_s,
+        broker_heartbeat_interval=kafka.heartbeat_interval_s,
+        broker_max_poll_interval=kafka.max_poll_interval_s,
+        producer_request_timeout=kafka.request_timeout_s,
+    )
+    consumer = type("Consumer", (BatchConsumer,), {"settings": settings, "assigned": assignment})
+    transport = type("Transport", (BatchTransport,), {"Consumer": consumer})
+    app.transport = transport([url], app, loop=asyncio.get_running_loop())
+    schema = BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    topic = app.topic(kafka.topic, schema=schema)
+
+    @app.agent(topic)
+    async def dispatch(stream: Any) -> None:  # noqa: ANN401
+        async for batch in stream.noack():
+            batch.lane.enqueue(batch)
+
+    return app
+
+
+async def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT, then drain and return."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with open_parts(settings) as parts:
+        worker = Worker(settings, parts)
+        await worker.start()
+        await stop.wait()
+        await worker.stop()
+
+
+class Worker:
+    """One process of the consumer group."""
+
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        self._settings = settings
+        self._metrics = parts.metrics
+        self._lanes = Lanes(
+            parts.pipeline.process,
+            buffer_bytes=settings.worker.buffer_bytes,
+            on_fenced=lambda place: self._assignment.fenced(place),  # noqa: PLW0108 - it comes a line later
+            on_fatal=die,
+        )
+        self._assignment = Assignment(self._lanes, parts.offsets, parts.metrics, settings.kafka)
+        self._health = Health(parts.metrics, self._assignment)
+        self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
+        self._app = build_app(settings, self._assignment)
+        self._pulse: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        if self._endpoint:
+            self._endpoint.start()
+        self._pulse = asyncio.create_task(self._beat(), name="pulse")
+        await self._app.start()
+
+    async def stop(self) -> None:
+        """Settle what is in flight, commit, leave the group. A deadline ends it all: nothing unsettled is lost."""
+        log.info("stopping: settling the batches in flight")
+        self._health.stopping = True
+        limit_s = self._settings.worker.drain_timeout_s
+        deadline = threading.Timer(limit_s + STOP_GRACE_S, os._exit, [0])
+        deadline.daemon = True
+        deadline.start()
+        if not await self._lanes.drain(limit_s):
+            log.warning("some batches did not settle in time; the next owner reads them again")
+        await self._app.consumer.commit()
+        self._lanes.close(self._lanes.places)
+        if self._pulse:
+            self._pulse.cancel()
+        await self._app.stop()
+        if self._endpoint:
+            self._endpoint.stop()
+        deadline.cancel()
+        log.info("stopped")
+
+    async def _beat(self) -> None:
+        """Once a second: the loop turns, Faust lives, the gauges are fresh."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + BEAT_S
+            await asyncio.sleep(BEAT_S)
+            self._metrics.loop_lag.set(max(0.0, loop.time() - due))
+            self._health.beat()
+            if self._app.crashed:
+                die(self._app.crash_reason or "Faust crashed")
+            for topic, partition, lag in self._assignment.lags():
+                self._metrics.lag.labels(topic, str(partition)).set(lag)

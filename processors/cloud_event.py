@@ -1,0 +1,44 @@
+"""CloudEvents 1.0, Kafka binding, binary mode: the envelope is in ``ce_*`` headers, the value is the payload.
+
+Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pydantic_core
+
+from schemas.record import header
+
+if TYPE_CHECKING:
+    from schemas.record import Record
+
+_PREFIX = "ce_"
+_OWN_FIELDS = ("ce_id", "ce_time")
+
+
+def is_cloud_event(record: Record) -> bool:
+    """Binary mode is known by its required attributes."""
+    return header(record, "ce_specversion") is not None and header(record, "ce_id") is not None
+
+
+def cloud_event_document(record: Record, value: bytes) -> bytes:
+    """Wrap the value into our envelope: ``ce_id`` is the event_id, ``ce_time`` the timestamp, the rest metadata.
+
+    A value that is no JSON of its own is returned as it is, to be refused as such: spliced into an envelope it could
+    close it and write fields of its own.
+    """
+    try:
+        pydantic_core.from_json(value)
+    except ValueError:
+        return value
+    names = {name for name, _ in record.headers if name.startswith(_PREFIX)} - {*_OWN_FIELDS}
+    metadata = {name: header(record, name) for name in sorted(names)}
+    envelope = {
+        "event_id": header(record, "ce_id"),
+        "timestamp": header(record, "ce_time"),
+        "metadata": metadata,
+    }
+    return b'%b,"payload":%b}' % (json.dumps(envelope).encode()[:-1], value)

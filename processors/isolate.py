@@ -1,0 +1,86 @@
+"""The store step on the step path: every good row of a batch is stored, every bad one stands alone.
+
+A batch that is refused is halved until the bad record stands alone: k bad records among n cost about k * log2(n)
+statements, however many batches they spread over.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from processors.fold import unique_runs
+from schemas.dead_letter import DeadLetter
+from schemas.failure import RecordError, Step, TransientError, Verdict
+from schemas.outcome import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from processors.hold import Hold
+    from processors.lanes import Batch
+    from processors.ports import EventStore, Metrics
+    from processors.retry import RetryPolicy
+    from schemas.event import ValidEvent
+    from schemas.failure import Failure
+    from schemas.outcome import Stored
+
+
+@dataclass(slots=True)
+class Isolation:
+    """One batch taken apart: what was stored as pending, what repeated, what died."""
+
+    store: EventStore
+    metrics: Metrics
+    hold: Hold
+    policy: RetryPolicy
+    batch: Batch
+    pending_ids: list[str] = field(default_factory=list)
+    repeats: Tally = field(default_factory=Tally)
+    dead: list[DeadLetter] = field(default_factory=list)
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    async def store_step(self, events: Sequence[ValidEvent]) -> None:
+        """Store events in order. Repeats of an id go in later statements, so that a bad one cannot hide a good one."""
+        started = time.perf_counter()
+        for run in unique_runs(events):
+            await self._store(run)
+        self.metrics.step_took(Step.STORE, time.perf_counter() - started)
+
+    async def _store(self, events: Sequence[ValidEvent]) -> None:
+        while True:
+            try:
+                stored = await self.hold.until_done(self.batch, lambda: self._attempt(events))
+            except RecordError as error:
+                return await self._halve(events, error.failure)
+            except TransientError as error:
+                if await self.store.healthy():
+                    return await self._halve(events, replace(error.failure, verdict=Verdict.EXHAUSTED))
+                await self.hold.wait(self.batch, error.failure)
+            else:
+                return self._collect(stored)
+
+    async def _attempt(self, events: Sequence[ValidEvent]) -> Stored:
+        return await self.policy.run(Step.STORE, lambda: self.store.store(self.batch.span, events), self._on_retry)
+
+    async def _halve(self, events: Sequence[ValidEvent], failure: Failure) -> None:
+        self.metrics.attempt_failed(failure, retried=len(events) > 1)
+        if len(events) == 1:
+            self._bury(events[0], failure)
+            return
+        middle = len(events) // 2
+        await self._store(events[:middle])
+        await self._store(events[middle:])
+
+    def _bury(self, event: ValidEvent, failure: Failure) -> None:
+        now = datetime.now(UTC)
+        self.dead.append(DeadLetter(event.record, failure, self.started_at, now, event.event_id, event.correlation_id))
+
+    def _collect(self, stored: Stored) -> None:
+        self.pending_ids.extend(stored.pending_ids)
+        self.repeats += stored.repeats
+
+    def _on_retry(self, failure: Failure) -> None:
+        self.metrics.attempt_failed(failure, retried=True)

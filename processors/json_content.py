@@ -1,0 +1,63 @@
+"""What JSON may say and jsonb cannot hold. Exact, and mirrored from PostgreSQL's own limits.
+
+The limits of ``numeric`` are those of PostgreSQL's documentation, 8.1.2: 131072 digits before the decimal point, 16383
+after it. `tests/contract/test_validate_against_postgres.py` holds them against a real server.
+"""
+
+from __future__ import annotations
+
+import re
+
+_STRING = rb'"(?:[^"\\]|\\.)*"'
+_TOKEN = re.compile(_STRING + rb"|-?[0-9][0-9.eE+-]*|-?(?:NaN|Infinity)", re.DOTALL)
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+_BRACKET = re.compile(_STRING + rb'|[\[\]{}]|"', re.DOTALL)
+_NUMBER = re.compile(rb"-?([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?")
+
+_MAX_DIGITS_AFTER_POINT = 16383
+_MAX_DECIMAL_EXPONENT = 131071
+_MAX_WRITTEN_EXPONENT = 2**30
+_MAX_EXPONENT_DIGITS = 12
+
+
+def unholdable(document: bytes) -> tuple[str, str] | None:
+    """Return (reason, message) for the first thing jsonb cannot hold, or None.
+
+    The document must be valid JSON except for NaN and Infinity, which pydantic lets through.
+    """
+    for token in _TOKEN.finditer(document):
+        text = token.group()
+        if text[0] == ord('"'):
+            if b"\\u0000" in text and _NUL.search(text):
+                return "nul_character", r"a string holds the character \u0000, which PostgreSQL cannot store"
+        elif text[-1] in b"Ny":
+            return "not_finite_number", "NaN and Infinity are not JSON numbers"
+        elif not _fits_numeric(text):
+            return "number_out_of_range", "a number has more digits than PostgreSQL's numeric can hold"
+    return None
+
+
+def depth(value: bytes) -> int:
+    """Return how deep arrays and objects nest; brackets inside strings do not count."""
+    level = deepest = 0
+    for token in _BRACKET.finditer(value):
+        first = token.group()[0]
+        if first in b"[{":
+            level += 1
+            deepest = max(deepest, level)
+        elif first in b"]}":
+            level -= 1
+    return deepest
+
+
+def _fits_numeric(text: bytes) -> bool:
+    match = _NUMBER.fullmatch(text)
+    if match is None:
+        return True  # not a number by JSON's grammar: not ours to judge
+    whole, fraction, written = match[1], match[2] or b"", match[3] or b"0"
+    if len(written) > _MAX_EXPONENT_DIGITS or abs(exponent := int(written)) >= _MAX_WRITTEN_EXPONENT:
+        return False
+    if len(fraction) - exponent > _MAX_DIGITS_AFTER_POINT:
+        return False
+    significant = (whole + fraction).lstrip(b"0")
+    return not significant or len(significant) - len(fraction) + exponent - 1 <= _MAX_DECIMAL_EXPONENT

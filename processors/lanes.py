@@ -1,0 +1,123 @@
+"""A lane per partition: what was delivered and is not settled yet, in order.
+
+A lane lives from one assignment of its partition to the next revocation or seek. Closing it abandons what it holds:
+the next owner reads it again from the stored offset. There is no arithmetic over holes in the offsets, because only
+offsets that were really delivered count (Faust traps T9, T10, T30, T31).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from schemas.outcome import Span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.record import Record
+
+RECORD_OVERHEAD_BYTES = 700
+"""What a record costs in memory beside its value (measured: aiokafka's ConsumerRecord and its parts)."""
+
+
+class AbandonedError(Exception):
+    """The batch's partition was taken away: whoever owns it now reads it again."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """Up to 100 records of one partition, in order, with the stretch of offsets they cover."""
+
+    lane: Lane
+    records: Sequence[Record]
+    span: Span
+    size_bytes: int
+
+    def check_open(self, *, waiting: bool = False) -> None:
+        """Raise AbandonedError when the partition was taken away, or when waiting longer would delay the shutdown."""
+        if self.lane.closed or (waiting and self.lane.finishing):
+            raise AbandonedError
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """The unsettled batches of one partition. ``room`` is set whenever a settled batch has made room."""
+
+    topic: str
+    partition: int
+    next_expected: int
+    """Where the next batch has to begin: the end of the last delivered one."""
+    epoch: int
+    """Which seek this lane follows. Records fetched before that seek belong to another lane."""
+    room: asyncio.Event
+    closed: bool = False
+    size_bytes: int = 0
+    committable: int | None = None
+    """The end of the leading settled batches; None while nothing is known to be settled."""
+    position: int | None = None
+    """How far the consumer has read, markers of transactions included."""
+    unsettled: deque[Batch] = field(default_factory=deque)
+    _start: int = field(init=False, default=0)
+    _ready: asyncio.Queue[Batch | None] = field(default_factory=asyncio.Queue)
+    finishing: bool = False
+
+    def __post_init__(self) -> None:
+        self._start = self.next_expected
+
+    @property
+    def settled_to(self) -> int:
+        """Where the partition stands, also while nothing was settled yet."""
+        return self._start if self.committable is None else self.committable
+
+    def deliver(self, records: Sequence[Record]) -> Batch | None:
+        """Take a chunk off the fetch. Return None for records that lie before what this lane expects."""
+        if records[0].offset < self.next_expected:
+            return None
+        span = Span(self.topic, self.partition, self.next_expected, records[-1].offset + 1)
+        size_bytes = sum(len(r.value or b"") + RECORD_OVERHEAD_BYTES for r in records)
+        batch = Batch(self, records, span, size_bytes)
+        self.next_expected = span.next_offset
+        self.size_bytes += size_bytes
+        self.unsettled.append(batch)
+        return batch
+
+    def enqueue(self, batch: Batch) -> None:
+        """Hand a delivered batch to whoever works this lane."""
+        self._ready.put_nowait(batch)
+
+    async def next_batch(self) -> Batch | None:
+        """Wait for the next batch in order; None once the lane is closed or finishing."""
+        batch = await self._ready.get()
+        return None if self.closed or self.finishing else batch
+
+    def settle(self, batch: Batch) -> None:
+        """Mark the leading batch as settled. Batches of a lane settle in order, one at a time."""
+        if self.closed:
+            return
+        settled = self.unsettled.popleft()
+        if settled is not batch:
+            raise RuntimeError(f"{self.topic}-{self.partition}: settled {batch.span} before {settled.span}")
+        self.committable = batch.span.next_offset
+        self.size_bytes -= batch.size_bytes
+        self.room.set()
+
+    def read_to(self, position: int) -> None:
+        """Remember how far the consumer has read; with nothing unsettled that is committable too."""
+        self.position = position
+        if not self.unsettled and position > self.next_expected:
+            self.committable = position
+
+    def finish(self) -> None:
+        """Let the batch in flight settle and start no other."""
+        self.finishing = True
+        self._ready.put_nowait(None)
+
+    def close(self) -> None:
+        """Abandon everything: the batch in flight notices at its next check."""
+        self.closed = True
+        self.unsettled.clear()
+        self.room.set()
+        self._ready.put_nowait(None)

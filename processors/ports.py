@@ -1,0 +1,56 @@
+"""What the deciding rooms ask of the outside world. `sinks` fits these by shape; `app.wiring` joins them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.dead_letter import DeadLetter
+    from schemas.event import ValidEvent
+    from schemas.failure import Failure, Step
+    from schemas.outcome import Settlement, Span, Stored, Tally
+
+
+class EventStore(Protocol):
+    """The table of events, its counters and the consumed offsets.
+
+    Every method raises TransientError, RecordError or SystemicError; those that name a span raise FencedError.
+    """
+
+    async def settle(self, settlement: Settlement) -> Tally:
+        """Fast path: write rows as delivered, counters, dead letters and the offset in one transaction."""
+        ...
+
+    async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
+        """Step path, store: upsert rows as pending. Ids must be unique within the call."""
+        ...
+
+    async def count(self, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
+        """Step path, metrics: pending rows become delivered, with counters, dead letters and the offset."""
+        ...
+
+    async def healthy(self) -> bool:
+        """Say whether a harmless event can be written (and is rolled back). Never raises."""
+        ...
+
+
+class DeadLetterQueue(Protocol):
+    """The topic that takes what cannot be processed."""
+
+    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+        """Return once the broker has confirmed every letter; raise SystemicError otherwise."""
+        ...
+
+
+class Metrics(Protocol):
+    """Who is told. Nothing here may raise or wait."""
+
+    def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None: ...
+    def step_took(self, step: Step, duration_s: float) -> None: ...
+    def attempt_failed(self, failure: Failure, *, retried: bool) -> None: ...
+    def dead_lettered(self, letters: Sequence[DeadLetter]) -> None: ...
+    def paused(self, topic: str, partition: int, failure: Failure) -> None: ...
+    def resumed(self, topic: str, partition: int) -> None: ...
+    def fenced(self, topic: str, partition: int) -> None: ...

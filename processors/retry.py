@@ -1,0 +1,97 @@
+"""How often and how long a step is tried: a policy as a value, carried out by tenacity."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception_type,
+    stop_after_attempt,
+    wait_random_exponential,
+)
+
+from schemas.failure import Failure, Step, TransientError, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Capped exponential backoff with full jitter: the n-th wait is drawn from [0, min(cap, base * 2^n)].
+
+    Full jitter is what spreads many workers best (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
+    """
+
+    max_retries: int = 3
+    """Attempts after the first."""
+    base_s: float = 0.1
+    cap_s: float = 5.0
+    attempt_timeout_s: float = 10.0
+    """One attempt may take this long; then it counts as failed."""
+    budget_s: float = 30.0
+    """All attempts and waits together may take this long."""
+
+    async def run(
+        self,
+        step: Step,
+        attempt: Callable[[], Awaitable[T]],
+        on_retry: Callable[[Failure], None] = lambda _failure: None,
+    ) -> T:
+        """Try until it works. Only TransientError is retried; the last one is raised with the attempts it took."""
+
+        def before_sleep(state: RetryCallState) -> None:
+            on_retry(_failure_of(state))
+
+        retrying = AsyncRetrying(
+            stop=stop_after_attempt(self.max_retries + 1),
+            wait=wait_random_exponential(multiplier=self.base_s, max=self.cap_s),
+            retry=retry_if_exception_type(TransientError),
+            before_sleep=before_sleep,
+            sleep=asyncio.sleep,
+            retry_error_callback=_raise_last,
+        )
+        try:
+            async with asyncio.timeout(self.budget_s):
+                return await retrying(self._one, step, attempt)
+        except TimeoutError:
+            raise TransientError(_timed_out(step, "budget", self.budget_s, retrying.statistics)) from None
+
+    async def _one(self, step: Step, attempt: Callable[[], Awaitable[T]]) -> T:
+        try:
+            async with asyncio.timeout(self.attempt_timeout_s):
+                return await attempt()
+        except TimeoutError:
+            raise TransientError(_timed_out(step, "attempt", self.attempt_timeout_s, {})) from None
+
+
+def _failure_of(state: RetryCallState) -> Failure:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, TransientError)  # noqa: S101 - only these are retried
+    return error.failure
+
+
+def _raise_last(state: RetryCallState) -> None:
+    failure = _failure_of(state)
+    raise TransientError(
+        Failure(
+            failure.step,
+            failure.verdict,
+            failure.reason,
+            failure.message,
+            failure.sqlstate,
+            state.attempt_number,
+        )
+    )
+
+
+def _timed_out(step: Step, what: str, limit_s: float, statistics: dict[str, object]) -> Failure:
+    attempts = statistics.get("attempt_number", 1)
+    message = f"the {step} step used up its {what} of {limit_s:g} s"
+    return Failure(step, Verdict.TRANSIENT, "timeout", message, attempts=attempts if isinstance(attempts, int) else 1)

@@ -1,0 +1,47 @@
+"""Where a partition begins after an assignment. Pure: facts in, decision out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class StartReason(StrEnum):
+    """Why a partition begins where it begins."""
+
+    STORED = "stored"
+    """Where PostgreSQL says it stood: the ordinary case."""
+    COMMITTED = "committed"
+    """Never consumed by keepstream, but the group committed an offset."""
+    POLICY = "policy"
+    """Never consumed by anybody: ``auto_offset_reset`` decides."""
+    GAP = "gap"
+    """Retention deleted records before they were read: begins at what is left."""
+    RECREATED = "recreated"
+    """The log ends before the stored offset: it is another topic, or a truncated one. Begins at its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """``offset`` is where to read from, ``fence`` what `stream_offsets` shall hold, ``lost`` the gap's size."""
+
+    offset: int
+    fence: int
+    reason: StartReason
+    lost: int = 0
+
+
+def decide_start(
+    stored: int | None, committed: int | None, log_start: int, log_end: int, *, reset_to_end: bool = False
+) -> Start:
+    """Prefer what is stored; never skip records that still exist, never wait for an offset that will not come."""
+    if stored is not None:
+        if stored > log_end:
+            return Start(log_start, log_start, StartReason.RECREATED)
+        if stored < log_start:
+            return Start(log_start, stored, StartReason.GAP, log_start - stored)
+        return Start(stored, stored, StartReason.STORED)
+    if committed is not None and log_start <= committed <= log_end:
+        return Start(committed, committed, StartReason.COMMITTED)
+    begin = log_end if reset_to_end and committed is None else log_start
+    return Start(begin, begin, StartReason.POLICY)

@@ -1,0 +1,119 @@
+"""The validate step: bytes become an event, or a rejection that names the field and why. Pure.
+
+Two checks make it up. The *contract* (pydantic, depth) is looked at for every record. The *content* (what jsonb cannot
+hold) is exact but slow, and PostgreSQL refuses precisely the same things: so the fast path asks for it only when
+PostgreSQL has complained. The verdict on a record is the same either way.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from processors.cloud_event import cloud_event_document, is_cloud_event
+from processors.json_content import depth, unholdable
+from processors.rejection import rejection_of
+from schemas.event import Event, Rejection, ValidEvent
+from schemas.record import header
+
+if TYPE_CHECKING:
+    from schemas.record import Record
+
+MAX_VALUE_BYTES = 1024 * 1024
+MAX_DEPTH = 64
+
+_parse = Event.__pydantic_validator__.validate_json
+_CLOSING_BRACE = ord("}")
+_MAX_TIMESTAMP_MS = 253_402_300_799_999  # the last millisecond of year 9999
+
+
+def validate(record: Record) -> ValidEvent | Rejection:
+    """Check everything: what this accepts, PostgreSQL stores."""
+    checked = check_contract(record)
+    return checked if isinstance(checked, Rejection) else check_content(checked) or checked
+
+
+def check_contract(record: Record) -> ValidEvent | Rejection:
+    """Check size, depth, JSON and fields."""
+    value = record.value
+    if not value:
+        return _nothing(value)
+    if len(value) > MAX_VALUE_BYTES:
+        return Rejection("too_large", f"the value has {len(value)} bytes; at most {MAX_VALUE_BYTES} are accepted")
+    if value.count(b"{") + value.count(b"[") > MAX_DEPTH and depth(value) > MAX_DEPTH:
+        return Rejection("too_deep", f"the value nests deeper than {MAX_DEPTH} levels")
+    if record.headers and is_cloud_event(record):
+        value = cloud_event_document(record, value)
+    try:
+        event = _parse(value)
+    except ValidationError as error:
+        return rejection_of(error, value)
+    return _complete(record, value, event)
+
+
+def check_content(event: ValidEvent) -> Rejection | None:
+    """Find what jsonb cannot hold: NUL characters, NaN and Infinity, numbers out of range."""
+    found = unholdable(event.document)
+    return found and Rejection(*found, event_id=event.event_id if found[0] != "nul_character" else None)
+
+
+def _nothing(value: bytes | None) -> Rejection:
+    if value is None:
+        return Rejection(
+            "tombstone", "the record has no value (a tombstone); events are never deleted through the topic"
+        )
+    return Rejection("empty_value", "the value is empty; a JSON object is expected")
+
+
+def _complete(record: Record, value: bytes, event: Event) -> ValidEvent | Rejection:
+    """Append what the producer left out; a later key wins in jsonb, so nothing has to be cut out first."""
+    timestamp, correlation_id = event.timestamp, event.correlation_id
+    added = b""
+    if timestamp is None:
+        if not 0 <= record.timestamp <= _MAX_TIMESTAMP_MS:
+            return _bad_timestamp(event, "absent, and the record's own Kafka timestamp is out of range")
+        timestamp = datetime.fromtimestamp(record.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
+        added += b',"timestamp":"%b"' % timestamp.encode()
+    elif not _in_calendar(timestamp):
+        return _bad_timestamp(event, "not a moment of the calendar between years 1 and 9999 in UTC")
+    if not correlation_id:
+        correlation_id = _fallback_correlation_id(record) or event.event_id
+        added += b',"correlation_id":%b' % _json_string(correlation_id)
+    if value[-1] != _CLOSING_BRACE:
+        value = value.rstrip(b" \t\r\n")
+    document = b'%b%b,"@offset":%d}' % (value[:-1], added, record.offset)
+    return ValidEvent(record, event.event_id, timestamp, correlation_id, document)
+
+
+def _bad_timestamp(event: Event, why: str) -> Rejection:
+    return Rejection("invalid_timestamp", f"timestamp: {why}", event.event_id)
+
+
+def moment(timestamp: str) -> datetime:
+    """Parse a timestamp that matched the contract's pattern. Raises ValueError when no calendar has it."""
+    return datetime.fromisoformat(timestamp.upper())
+
+
+def _in_calendar(timestamp: str) -> bool:
+    try:
+        parsed = moment(timestamp)
+        if timestamp[:4] in ("0001", "9999"):
+            parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _fallback_correlation_id(record: Record) -> str | None:
+    given = header(record, "correlation_id")
+    if given and len(given) <= 255 and "\0" not in given:  # noqa: PLR2004 - MAX_ID_CHARS
+        return given
+    parts = (header(record, "traceparent") or "").split("-")
+    return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else None  # noqa: PLR2004 - W3C Trace Context
+
+
+def _json_string(text: str) -> bytes:
+    return json.dumps(text).encode()

@@ -1,0 +1,111 @@
+"""A record that could not be processed, with the reason, and how both travel in headers.
+
+The header names are a union of what others read (Kafka Connect's ``__connect.errors.*``, Spring's
+``kafka_dlt-original-topic``, Spring Cloud Stream's ``x-original-topic``) and our own ``keepstream.dlq.*``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from schemas.record import header, record_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from schemas.failure import Failure
+    from schemas.record import Record
+
+MAX_TEXT_BYTES = 1024
+PREFIX = "keepstream.dlq."
+REPLAY_COUNT = PREFIX + "replay-count"
+CONNECT = "__connect.errors."
+ORIGIN = (
+    CONNECT + "topic",
+    CONNECT + "partition",
+    CONNECT + "offset",
+    "kafka_dlt-original-topic",
+    "x-original-topic",
+)
+"""Where the record lived first. Kept on a second death, so that it can still go home."""
+ERROR = (CONNECT + "stage", CONNECT + "exception.class.name", CONNECT + "exception.message")
+"""Why it died. Replaced on a second death."""
+TRACEPARENT = "traceparent"
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """An untouched record and why it died.
+
+    ``first_failed_at`` and ``last_failed_at`` are in UTC.
+    """
+
+    record: Record
+    failure: Failure
+    first_failed_at: datetime
+    last_failed_at: datetime
+    event_id: str | None = None
+    correlation_id: str | None = None
+
+    @property
+    def id(self) -> str:
+        """The same for every copy of this death: a crash may publish it twice, readers dedupe by it."""
+        return record_id(self.record)
+
+    @property
+    def replay_count(self) -> int:
+        """How often this record was replayed before; 0 for a header that is absent or not a number."""
+        text = header(self.record, REPLAY_COUNT) or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004 - 32 bits
+
+
+def dead_letter_headers(letter: DeadLetter, app_version: str) -> list[tuple[str, bytes | None]]:
+    """Return the original headers, in order and byte for byte, followed by ours (texts capped at 1 KiB)."""
+    kept = list(_kept(letter.record))
+    present = {key for key, _ in kept}
+    added = [(key, value) for key, value in _added(letter, app_version) if key not in present]
+    return kept + [(key, capped(value)) for key, value in added]
+
+
+def capped(text: str) -> bytes:
+    """Encode text as UTF-8, cut at 1 KiB on a character's edge."""
+    return text.encode(errors="replace")[:MAX_TEXT_BYTES].decode(errors="ignore").encode()
+
+
+def _kept(record: Record) -> Iterator[tuple[str, bytes | None]]:
+    last_trace = max((i for i, (key, _) in enumerate(record.headers) if key == TRACEPARENT), default=-1)
+    for i, (key, value) in enumerate(record.headers):
+        ours = key in ERROR or key.startswith(PREFIX)
+        if not ours and (key != TRACEPARENT or i == last_trace):
+            yield key, value
+
+
+def _added(letter: DeadLetter, app_version: str) -> Iterator[tuple[str, str]]:
+    record, failure = letter.record, letter.failure
+    yield from zip(
+        ORIGIN,
+        (record.topic, str(record.partition), str(record.offset), record.topic, record.topic),
+        strict=True,
+    )
+    yield from zip(ERROR, (failure.step.value, f"keepstream.{failure.reason}", failure.message), strict=True)
+    ours = {
+        "id": letter.id,
+        "step": failure.step.value,
+        "verdict": failure.verdict.value,
+        "reason": failure.reason,
+        "sqlstate": failure.sqlstate,
+        "attempts": str(failure.attempts),
+        "first-failure": _rfc3339(letter.first_failed_at),
+        "last-failure": _rfc3339(letter.last_failed_at),
+        "event-id": letter.event_id,
+        "correlation-id": letter.correlation_id,
+        "replay-count": str(letter.replay_count),
+        "app-version": app_version,
+    }
+    yield from ((PREFIX + name, value) for name, value in ours.items() if value is not None)
+
+
+def _rfc3339(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

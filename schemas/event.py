@@ -1,0 +1,63 @@
+"""The contract with producers: what an event must look like, and why one does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from schemas.record import Record
+
+MAX_ID_CHARS = 255
+MAX_RETRY_ATTEMPT = 2**31 - 1  # PostgreSQL's integer
+
+# RFC 3339 with a zone, limited to what PostgreSQL reads the same way: no hour 24, no leap second, zones up to 15:59.
+RFC3339 = (
+    r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?"
+    r"([Zz]|[+-](0[0-9]|1[0-5]):[0-5][0-9])$"
+)
+
+
+class Event(BaseModel):
+    """One event as a producer writes it, as JSON in the value of a record. Unknown fields are ignored."""
+
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, hide_input_in_errors=True)
+
+    event_id: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=r"\S")]
+    """The event's own name, unique for ever: the same id again is the same event."""
+    payload: dict[str, Any]
+    """What happened: any JSON object."""
+    metadata: dict[str, Any] | None = None
+    """Anything about the event that is not the event."""
+    timestamp: Annotated[str, Field(pattern=RFC3339)] | None = None
+    """When it happened, RFC 3339 with a zone. The newest wins. Absent: the record's Kafka timestamp."""
+    correlation_id: Annotated[str, Field(max_length=MAX_ID_CHARS)] | None = None
+    """What ties events together. Absent: header ``correlation_id``, the trace id of ``traceparent``, the event_id."""
+    retry_attempt: Annotated[int, Field(ge=0, le=MAX_RETRY_ATTEMPT)] = 0
+    """How often the producer has tried before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why a record is not an event: a stable code, and a sentence that names the field."""
+
+    reason: str
+    message: str
+    event_id: str | None = None
+
+
+@dataclass(slots=True)
+class ValidEvent:
+    """A record that passed the contract.
+
+    ``document`` is the producer's own JSON object with what the producer left out appended (later keys win in jsonb),
+    so that a batch travels to PostgreSQL as one JSON array without being serialised again.
+    """
+
+    record: Record
+    event_id: str
+    timestamp: str
+    correlation_id: str
+    document: bytes

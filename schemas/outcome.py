@@ -1,0 +1,84 @@
+"""What became of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.dead_letter import DeadLetter
+    from schemas.event import ValidEvent
+
+
+class Fate(StrEnum):
+    """The ways a record can end; their sum is what was consumed."""
+
+    DELIVERED = "delivered"
+    DUPLICATE = "duplicate"
+    STALE = "stale"
+    DEAD_LETTERED = "dead_lettered"
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many records of a batch met which fate.
+
+    ``updated`` are those duplicates that carried a newer version of a row and replaced it.
+    """
+
+    delivered: int = 0
+    duplicate: int = 0
+    stale: int = 0
+    dead_lettered: int = 0
+    updated: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.delivered + self.duplicate + self.stale + self.dead_lettered
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.delivered + other.delivered,
+            self.duplicate + other.duplicate,
+            self.stale + other.stale,
+            self.dead_lettered + other.dead_lettered,
+            self.updated + other.updated,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The stretch of one partition that a batch covers.
+
+    ``expected_offset`` is where the partition stood before it (the fence), ``next_offset`` where it stands after.
+    Records need not be contiguous: compaction, aborted transactions and markers leave holes.
+    """
+
+    topic: str
+    partition: int
+    expected_offset: int
+    next_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """Everything one transaction writes about a batch: events, dead letters, counters and the consumed offset.
+
+    ``tally`` holds what was decided before the store was asked: folded repeats and dead letters.
+    """
+
+    span: Span
+    events: Sequence[ValidEvent]
+    dead: Sequence[DeadLetter] = ()
+    tally: Tally = field(default_factory=Tally)
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What the store step found: rows that wait for the metrics step, and repeats that need no row."""
+
+    pending_ids: Sequence[str] = ()
+    repeats: Tally = field(default_factory=Tally)

@@ -1,0 +1,60 @@
+"""One Kafka record exactly as it arrived."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Record(Protocol):
+    """The shape of a consumed record: aiokafka's ``ConsumerRecord`` fits it, so nothing is copied on the hot path."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    @property
+    def offset(self) -> int: ...
+    @property
+    def timestamp(self) -> int:
+        """Milliseconds since 1970; -1 where the producer gave none."""
+        ...
+
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaRecord:
+    """A record of our own making: read back from a dead letter topic, or built by a test."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]] = ()
+
+
+def record_id(record: Record) -> str:
+    """Name a record for ever: ``topic-partition-offset``."""
+    return f"{record.topic}-{record.partition}-{record.offset}"
+
+
+def header(record: Record, name: str) -> str | None:
+    """Return the last header of that name as text, or None when absent, empty or not UTF-8."""
+    for key, value in reversed(record.headers):
+        if key == name and value:
+            try:
+                return value.decode()
+            except UnicodeDecodeError:
+                return None
+    return None

@@ -1,0 +1,50 @@
+"""Where each partition stands: `stream_offsets`, the truth about what was consumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from psycopg.types.numeric import Int4, Int8
+
+from sinks.postgres.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from sinks.postgres.connection import Pool
+
+LOAD = statement("load_offsets")
+OPEN = statement("open_partition")
+REWIND = statement("rewind")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresOffsets:
+    """Read at every assignment, moved only by `PostgresStore`. Raises psycopg errors untranslated."""
+
+    pool: Pool
+
+    async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        """Return the next offset of the partitions that were consumed before."""
+        async with self.pool.connection() as connection, connection.transaction():
+            parameters = {"topic": topic, "partitions": list(partitions)}
+            cursor = await connection.execute(LOAD, parameters)
+            return dict(await cursor.fetchall())
+
+    async def open(self, topic: str, partition: int, next_offset: int) -> None:
+        """Begin a partition that was never consumed; a partition that was is left alone."""
+        await self._write(OPEN, topic, partition, next_offset=next_offset)
+
+    async def rewind(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> None:
+        """Go back: the topic was re-created or truncated and ends before the stored offset."""
+        await self._write(REWIND, topic, partition, next_offset=next_offset, expected_offset=expected_offset)
+
+    async def _write(self, query: str, topic: str, partition: int, **offsets: int) -> None:
+        parameters = {
+            "topic": topic,
+            "partition": Int4(partition),
+            **{k: Int8(v) for k, v in offsets.items()},
+        }
+        async with self.pool.connection() as connection:
+            await connection.execute(query, parameters)

@@ -1,0 +1,29 @@
+-- Step path, metrics: pending becomes delivered, counters and offset move with it. Counted is what really changed, so
+-- a row that somebody else delivered meanwhile counts here as a duplicate.
+WITH fence AS (
+    UPDATE stream_offsets SET next_offset = %(next_offset)s, updated_at = now()
+    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
+    RETURNING 1
+), moved AS (
+    UPDATE events SET status = 'delivered', updated_at = now()
+    FROM fence
+    WHERE event_id = ANY (%(pending_ids)s) AND status <> 'delivered'
+    RETURNING 1
+), sums AS (
+    SELECT (SELECT count(*) FROM moved) AS delivered,
+           %(duplicate)s + cardinality(%(pending_ids)s::text[]) - (SELECT count(*) FROM moved) AS duplicate
+), counted AS (
+    UPDATE event_counters c
+    SET total = c.total + s.delivered + s.duplicate + %(stale)s + %(dead_lettered)s,
+        delivered = c.delivered + s.delivered,
+        duplicate = c.duplicate + s.duplicate,
+        stale = c.stale + %(stale)s,
+        updated = c.updated + %(updated)s,
+        failed = c.failed + %(dead_lettered)s,
+        last_processed_at = now()
+    FROM sums s, fence
+    WHERE c.topic = %(topic)s AND c.partition = %(partition)s
+    RETURNING 1
+)
+SELECT (SELECT count(*) FROM fence) AS fenced_in, s.delivered, s.duplicate, (SELECT count(*) FROM counted) AS counted
+FROM sums s

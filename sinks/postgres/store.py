@@ -1,0 +1,149 @@
+"""The table of events, as `processors.ports.EventStore`."""
+
+from __future__ import annotations
+
+import uuid
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from psycopg.types.numeric import Int4, Int8
+from psycopg_pool import PoolClosed, PoolTimeout
+
+from schemas.failure import FencedError, Step
+from schemas.outcome import Stored, Tally
+from sinks.postgres.connection import JsonDocument
+from sinks.postgres.ledger import ledger_document
+from sinks.postgres.sqlstate import connect_failure, step_error
+from sinks.postgres.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from schemas.event import ValidEvent
+    from schemas.outcome import Settlement, Span
+    from sinks.postgres.connection import Pool
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+SETTLE = statement("settle")
+STORE = statement("store")
+COUNT = statement("count")
+BURY = statement("bury")
+PROBE = statement("probe")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresStore:
+    """Each method is one transaction, and translates what the driver raises into our three verdicts."""
+
+    pool: Pool
+
+    async def settle(self, settlement: Settlement) -> Tally:
+        """Write everything about a batch in one transaction; raise FencedError when the partition moved on."""
+        async with self._connection(Step.STORE) as connection:
+            if not settlement.dead:
+                return await _settle(connection, settlement)
+            async with connection.transaction():
+                tally = await _settle(connection, settlement)
+                await _bury(connection, settlement)
+                return tally
+
+    async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
+        """Upsert rows as pending; ids are unique within the call."""
+        parameters = {**_place(span), "documents": _documents(events)}
+        async with self._connection(Step.STORE) as connection:
+            row = await _one(connection, STORE, parameters)
+        fenced_in, pending_ids, duplicate, stale, updated, _ = row
+        _check_fence(span, fenced_in)
+        return Stored(pending_ids or (), Tally(duplicate=duplicate, stale=stale, updated=updated))
+
+    async def count(self, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
+        """Move pending rows to delivered, with counters, dead letters and the offset."""
+        span, repeats = settlement.span, settlement.tally
+        parameters = {
+            **_place(span),
+            "next_offset": Int8(span.next_offset),
+            "pending_ids": list(pending_ids),
+            "duplicate": Int8(repeats.duplicate),
+            "stale": Int8(repeats.stale),
+            "updated": Int8(repeats.updated),
+            "dead_lettered": Int8(len(settlement.dead)),
+        }
+        async with self._connection(Step.METRICS) as connection, connection.transaction():
+            fenced_in, delivered, duplicate, counted = await _one(connection, COUNT, parameters)
+            _check_fence(span, fenced_in and counted)
+            await _bury(connection, settlement)
+        return Tally(delivered, duplicate, repeats.stale, len(settlement.dead), repeats.updated)
+
+    async def healthy(self) -> bool:
+        """Write a harmless event and roll it back."""
+        try:
+            async with (
+                self._connection(Step.STORE) as connection,
+                connection.transaction(force_rollback=True),
+            ):
+                await connection.execute(PROBE, {"event_id": f"keepstream-probe-{uuid.uuid4()}"})
+        except Exception:  # noqa: BLE001 - any failure is the answer "no"
+            return False
+        return True
+
+    @asynccontextmanager
+    async def _connection(self, step: Step) -> AsyncIterator[Connection]:
+        try:
+            connection = await self.pool.getconn()
+        except (PoolTimeout, PoolClosed, psycopg.OperationalError) as error:
+            raise connect_failure(error, step) from None
+        try:
+            yield connection
+        except psycopg.Error as error:
+            raise step_error(error, step) from error
+        finally:
+            await self.pool.putconn(connection)
+
+
+async def _settle(connection: Connection, settlement: Settlement) -> Tally:
+    span, folded = settlement.span, settlement.tally
+    dead = len(settlement.dead)
+    parameters = {
+        **_place(span),
+        "next_offset": Int8(span.next_offset),
+        "documents": _documents(settlement.events),
+        "folded_duplicate": Int8(folded.duplicate),
+        "folded_stale": Int8(folded.stale),
+        "dead_lettered": Int8(dead),
+    }
+    fenced_in, delivered, duplicate, stale, updated, counted, _ = await _one(connection, SETTLE, parameters)
+    _check_fence(span, fenced_in and counted)
+    return Tally(delivered, duplicate + folded.duplicate, stale + folded.stale, dead, updated)
+
+
+async def _bury(connection: Connection, settlement: Settlement) -> None:
+    if settlement.dead:
+        await connection.execute(BURY, {"letters": ledger_document(settlement.dead)})
+
+
+async def _one(connection: Connection, query: Any, parameters: dict[str, Any]) -> tuple[Any, ...]:  # noqa: ANN401
+    row = await (await connection.execute(query, parameters)).fetchone()
+    if row is None:
+        raise psycopg.DataError("a statement that always returns a row returned none")
+    return row
+
+
+def _place(span: Span) -> dict[str, Any]:
+    """Name the place with fixed integer widths: each width would be prepared as a statement of its own."""
+    return {
+        "topic": span.topic,
+        "partition": Int4(span.partition),
+        "expected_offset": Int8(span.expected_offset),
+    }
+
+
+def _documents(events: Sequence[ValidEvent]) -> JsonDocument:
+    return JsonDocument(b"[%b]" % b",".join([event.document for event in events]))
+
+
+def _check_fence(span: Span, held: object) -> None:
+    if not held:
+        raise FencedError(span.topic, span.partition, span.expected_offset)
