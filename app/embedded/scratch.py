@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-PREFIX = "keepstream-"
+PREFIX = "keepstream-embedded-"
 LOCK_NAME = "owner.lock"
 UNLOCKED_GRACE_S = 3600.0  # a folder without lock file may be one that is being made
 
@@ -34,7 +34,7 @@ class Scratch:
 
 
 def create(kind: str, root: Path) -> Scratch:
-    """Make `root`/keepstream-`kind`-…, locked, after sweeping what dead owners left in `root`.
+    """Make `root`/keepstream-embedded-`kind`-…, locked, after sweeping what dead owners left in `root`.
 
     Its mode is 0711: other users may pass through to a folder of theirs below, and see no names.
     """

@@ -114,14 +114,14 @@ def test_a_temporary_folder_is_swept_only_when_its_owner_is_dead(tmp_path: Path)
         os._exit(0)
     os.waitpid(child, 0)
     swept = scratch.sweep(tmp_path)
-    assert [path.name.startswith("keepstream-postgres-") for path in swept] == [True]
+    assert [path.name.startswith("keepstream-embedded-postgres-") for path in swept] == [True]
     assert list(tmp_path.iterdir()) == [alive.path]
     alive.remove()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_without_lock_is_swept_only_when_it_is_old(tmp_path: Path) -> None:
-    fresh, old = tmp_path / "keepstream-fresh", tmp_path / "keepstream-old"
+    fresh, old = tmp_path / "keepstream-embedded-fresh", tmp_path / "keepstream-embedded-old"
     fresh.mkdir()
     old.mkdir()
     os.utime(old, (0, 0))
@@ -132,7 +132,7 @@ def test_the_sweep_follows_no_link(tmp_path: Path) -> None:
     target = tmp_path / "precious"
     target.mkdir()
     os.utime(target, (0, 0))
-    (tmp_path / "keepstream-link").symlink_to(target)
+    (tmp_path / "keepstream-embedded-link").symlink_to(target)
     assert scratch.sweep(tmp_path) == []
     assert target.exists()
 

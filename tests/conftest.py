@@ -1,0 +1,59 @@
+"""Fixtures shared by all suites. They stay thin; what they start is in `tests.real`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.real import Database, Kafka, Postgres, Servers, start_servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEBIAN_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """A real Kafka broker and a real PostgreSQL server: given by URL, else embedded, else skip with the reason."""
+    with start_servers() as started:
+        if isinstance(started, str):
+            if os.environ.get("CI"):
+                pytest.fail(f"CI must not skip the real parts: {started}")
+            pytest.skip(started)
+        yield started
+
+
+@pytest.fixture
+def kafka(servers: Servers) -> Kafka:
+    """Make topics of your own on the session's broker."""
+    return Kafka(servers.bootstrap_servers)
+
+
+@pytest.fixture
+def database(servers: Servers) -> Iterator[Database]:
+    """A migrated schema of your own on the session's PostgreSQL."""
+    with Postgres(servers.postgres_url).new_schema() as schema:
+        yield schema
+
+
+@pytest.fixture(scope="session", params=["default", *[path.parent.name for path in DEBIAN_BINARIES]])
+def each_postgres(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Postgres]:
+    """Every PostgreSQL at hand: the session's own, and each other version that is installed."""
+    if request.param == "default":
+        yield Postgres(servers.postgres_url)
+        return
+    from app.embedded.postgres import EmbeddedPostgres
+
+    with EmbeddedPostgres(bin_dir=Path("/usr/lib/postgresql") / request.param / "bin") as server:
+        yield Postgres(server.url)
+
+
+@pytest.fixture
+def any_database(each_postgres: Postgres) -> Iterator[Database]:
+    """Like `database`, once per PostgreSQL at hand."""
+    with each_postgres.new_schema() as schema:
+        yield schema

@@ -1,0 +1,177 @@
+"""The real parts: a broker and a database for the session, topics and schemas per test."""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from psycopg import sql
+
+from schemas.record import KafkaRecord
+from sinks.postgres.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from app.embedded.kafka import EmbeddedKafka
+    from app.embedded.postgres import EmbeddedPostgres
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Addresses, and the embedded services behind them where we started them."""
+
+    bootstrap_servers: str
+    postgres_url: str
+    kafka: EmbeddedKafka | None
+    postgres: EmbeddedPostgres | None
+
+
+@contextmanager
+def start_servers() -> Iterator[Servers | str]:
+    """Yield servers, or the reason why there are none."""
+    from app.embedded.errors import EmbeddedUnavailableError
+    from app.embedded.services import embedded_services
+
+    given_kafka = os.environ.get("KEEPSTREAM_TEST_BOOTSTRAP_SERVERS")
+    given_postgres = os.environ.get("KEEPSTREAM_TEST_POSTGRES_URL")
+    try:
+        context = embedded_services(bootstrap_servers=given_kafka, postgres_url=given_postgres)
+        services = context.__enter__()
+    except EmbeddedUnavailableError as missing:
+        yield str(missing)
+        return
+    try:
+        yield Servers(services.bootstrap_servers, services.postgres_url, services.kafka, services.postgres)
+    finally:
+        context.__exit__(None, None, None)
+
+
+class Kafka:
+    """Topics, records in, records out."""
+
+    def __init__(self, bootstrap_servers: str) -> None:
+        self.bootstrap_servers = bootstrap_servers
+        self._admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+
+    def new_topic(self, partitions: int = 1, name: str = "events", config: Mapping[str, str] | None = None) -> str:
+        """Create a topic whose name nobody else has."""
+        topic = f"{name}-{uuid.uuid4().hex[:12]}"
+        new = NewTopic(topic, partitions, 1, config=dict(config or {}))
+        self._admin.create_topics([new])[topic].result(timeout=30)
+        return topic
+
+    def produce(
+        self,
+        topic: str,
+        values: Iterable[bytes | None],
+        *,
+        key: bytes | None = None,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes | None]] = (),
+        settings: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Produce values and wait until all are acknowledged."""
+        producer = Producer({"bootstrap.servers": self.bootstrap_servers, "linger.ms": 5, **(settings or {})})
+        extra: dict[str, Any] = {} if partition is None else {"partition": partition}
+        failures: list[KafkaError] = []
+        for value in values:
+            producer.produce(
+                topic, value, key, headers=[*headers], on_delivery=lambda e, _m: e and failures.append(e), **extra
+            )
+            producer.poll(0)
+        assert producer.flush(60) == 0
+        assert not failures, failures
+
+    def read(self, topic: str) -> list[KafkaRecord]:
+        """Return everything the topic holds right now."""
+        consumer = Consumer(
+            {"bootstrap.servers": self.bootstrap_servers, "group.id": "reader", "enable.auto.commit": False}
+        )
+        try:
+            return list(self._read(consumer, topic))
+        finally:
+            consumer.close()
+
+    def _read(self, consumer: Consumer, topic: str) -> Iterator[KafkaRecord]:
+        partitions = consumer.list_topics(topic, timeout=30).topics[topic].partitions
+        for partition in partitions:
+            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=30)
+            consumer.assign([TopicPartition(topic, partition, low)])
+            while consumer.position([TopicPartition(topic, partition)])[0].offset < high:
+                if high == low:
+                    break
+                message = consumer.poll(10)
+                if message is None:
+                    break
+                if error := message.error():
+                    raise AssertionError(error)
+                yield KafkaRecord(
+                    topic, partition, message.offset() or 0, message.timestamp()[1], message.key(), message.value(),
+                    message.headers() or [],  # type: ignore[arg-type]
+                )  # fmt: skip
+
+
+class Postgres:
+    """A server on which tests make schemas."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    @contextmanager
+    def new_schema(self) -> Iterator[Database]:
+        """Create and migrate a schema, and drop it afterwards."""
+        name = f"t_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            migrate(connection, name)
+            try:
+                yield Database(self.url, name)
+            finally:
+                connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
+
+
+@dataclass(frozen=True)
+class Database:
+    """One migrated schema."""
+
+    url: str
+    schema: str
+
+    def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """Connect with the schema as search path, in autocommit."""
+        return psycopg.connect(self.url, autocommit=True, options=f"-c search_path={self.schema} -c timezone=UTC")
+
+    def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with self.connect() as connection:
+            return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+
+    def value(self, query: str, *parameters: object) -> Any:  # noqa: ANN401
+        return self.rows(query, *parameters)[0][0]
+
+    def execute(self, query: str, *parameters: object) -> None:
+        with self.connect() as connection:
+            connection.execute(query, parameters)  # type: ignore[arg-type]
+
+    def totals(self) -> dict[str, int]:
+        """Return the exact counters, summed over partitions."""
+        names = ("total", "delivered", "failed", "duplicate", "stale", "updated")
+        return dict(zip(names, self.rows(f"SELECT {', '.join(names)} FROM event_totals")[0], strict=True))
+
+
+def eventually(condition: Callable[[], object], timeout_s: float = 30.0, what: str = "") -> None:
+    """Poll until the condition holds. Raises AssertionError with its last value when it does not in time."""
+    deadline = time.monotonic() + timeout_s
+    seen: object = None
+    while time.monotonic() < deadline:
+        seen = condition()
+        if seen:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"not within {timeout_s:g} s: {what or condition} (last: {seen!r})")
