@@ -72,7 +72,8 @@ def make_batch(records: Sequence[Record], start: int | None = None) -> Batch:
 
 def make_failure(**changes: Any) -> Failure:
     fields: dict[str, Any] = {
-        "step": Step.STORE, "verdict": Verdict.RECORD, "reason": "check_violation", "message": "no", "sqlstate": "23514",
+        "step": Step.STORE, "verdict": Verdict.RECORD, "reason": "check_violation", "message": "no",
+        "sqlstate": "23514",
     }  # fmt: skip
     return Failure(**(fields | changes))
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from psycopg import sql
 
 from schemas.record import KafkaRecord
@@ -84,7 +85,12 @@ class Kafka:
         failures: list[KafkaError] = []
         for value in values:
             producer.produce(
-                topic, value, key, headers=[*headers], on_delivery=lambda e, _m: e and failures.append(e), **extra
+                topic,
+                value,
+                key,
+                headers=[*headers],
+                on_delivery=lambda e, _m: failures.extend([e] if e else []),
+                **extra,
             )
             producer.poll(0)
         assert producer.flush(60) == 0
@@ -150,14 +156,14 @@ class Database:
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
         with self.connect() as connection:
-            return connection.execute(query, parameters).fetchall()  # type: ignore[arg-type]
+            return connection.execute(query, parameters).fetchall()
 
-    def value(self, query: str, *parameters: object) -> Any:  # noqa: ANN401
+    def value(self, query: str, *parameters: object) -> Any:
         return self.rows(query, *parameters)[0][0]
 
     def execute(self, query: str, *parameters: object) -> None:
         with self.connect() as connection:
-            connection.execute(query, parameters)  # type: ignore[arg-type]
+            connection.execute(query, parameters)
 
     def totals(self) -> dict[str, int]:
         """Return the exact counters, summed over partitions."""
