@@ -1,0 +1,47 @@
+"""``keepstream config``: the settings, explained."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.cli.shared import json_option, load_settings, print_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import BaseModel
+
+
+@click.group()
+def config() -> None:
+    """Show the settings."""
+
+
+@config.command(epilog="Example: keepstream config show --json | jq -r .variable")
+@json_option
+@click.option("--explain", is_flag=True, help="Say what each setting does and why its default is what it is.")
+def show(*, as_json: bool, explain: bool) -> None:
+    """List every setting: its environment variable, its value and where that comes from. Secrets are hidden."""
+    rows = list(settings_rows(load_settings(), "KEEPSTREAM_"))
+    if not (explain or as_json):
+        for row in rows:
+            del row["meaning"]
+    print_rows(rows, as_json=as_json)
+
+
+def settings_rows(model: BaseModel, prefix: str) -> Iterator[dict[str, Any]]:
+    """Yield a row per leaf of the settings tree."""
+    from pydantic import BaseModel
+
+    for name, field in type(model).model_fields.items():
+        value, variable = getattr(model, name), f"{prefix}{name}".upper()
+        if isinstance(value, BaseModel):
+            yield from settings_rows(value, f"{variable}__")
+            continue
+        origin = "environment" if variable in os.environ else "default" if value == field.default else "set"
+        meaning = " ".join(inspect.cleandoc(field.description or "").split())
+        yield {"variable": variable, "value": "" if value is None else str(value), "origin": origin, "meaning": meaning}

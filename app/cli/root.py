@@ -1,0 +1,74 @@
+"""The root command: which commands there are, and how any of them fails."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from app.cli.failure import CommandError
+
+# Name -> (module, attribute, short help). The help stands here so that `--help` imports nothing else.
+COMMANDS = {
+    "worker": ("app.cli.worker", "worker", "Consume the topic until SIGTERM."),
+    "demo": ("app.cli.demo", "demo", "Watch real events flow, then see the proof. Needs nothing installed."),
+    "events": ("app.cli.events", "events", "Produce, validate and look up events."),
+    "db": ("app.cli.db", "db", "Create and check the tables."),
+    "topics": ("app.cli.topics", "topics", "Create and check the topics."),
+    "lag": ("app.cli.lag", "lag", "Show how far each partition is behind."),
+    "doctor": ("app.cli.doctor", "doctor", "Check everything a worker needs, and say how to fix it."),
+    "config": ("app.cli.config", "config", "Show the settings."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module only when that command runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute, _ = COMMANDS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="keepstream", prog_name="keepstream")
+def root() -> None:
+    r"""Kafka to PostgreSQL: nothing lost, nothing counted twice.
+
+    Settings come from the environment (KEEPSTREAM_...) and from .env; `keepstream config show` lists them all.
+
+    \b
+    Exit codes: 0 ok, 1 something failed, 2 usage or settings, 3 not found, 4 Kafka or PostgreSQL unreachable,
+    5 refused, 70 worker ended by a fatal error, 130 interrupted.
+    """
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        result: Any = root.main(standalone_mode=False)
+    except CommandError as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output left, as `head` does. Nothing to say, and nobody to say it to.
+        sys.stderr.close()
+        sys.exit(0)
+    sys.exit(result if isinstance(result, int) else 0)

@@ -1,0 +1,39 @@
+"""``keepstream worker``."""
+
+from __future__ import annotations
+
+import click
+
+from app.cli.shared import load_settings
+
+
+@click.command(epilog="Example: KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 keepstream worker --log-level debug")
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), envvar="KEEPSTREAM_LOG__LEVEL",
+              show_envvar=True, help="Least severe line to write.")  # fmt: skip
+@click.option("--log-format", type=click.Choice(["auto", "json", "console"]), envvar="KEEPSTREAM_LOG__FORMAT",
+              show_envvar=True, help="auto: JSON unless stderr is a terminal.")  # fmt: skip
+@click.option("--http-port", type=int, envvar="KEEPSTREAM_HTTP__PORT", show_envvar=True,
+              help="Port of /metrics, /livez and /readyz; 0 takes a free one.")  # fmt: skip
+@click.option("--batch-size", type=int, envvar="KEEPSTREAM_WORKER__BATCH_SIZE", show_envvar=True,
+              help="Most records per transaction.")  # fmt: skip
+def worker(log_level: str | None, log_format: str | None, http_port: int | None, batch_size: int | None) -> None:
+    """Consume the topic until SIGTERM or Ctrl-C: validate, store, count.
+
+    Start as many as there are partitions to share; they find each other through the consumer group. SIGTERM settles
+    what is in flight and exits 0. A fatal error exits 70 with one line that says why; start it again.
+    """
+    settings = load_settings({
+        "log": {"level": log_level, "format": log_format},
+        "http": {"port": http_port},
+        "worker": {"batch_size": batch_size},
+    })  # fmt: skip
+    import asyncio
+
+    from app import logs
+    from app.worker import die, run
+
+    logs.configure(settings.log)
+    try:
+        asyncio.run(run(settings))
+    except Exception as error:  # noqa: BLE001 - whatever it is, one line and 70
+        die(error)
