@@ -44,14 +44,14 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keepstream", prog_name="keepstream")
 def root() -> None:
-    r"""Kafka to PostgreSQL: nothing lost, nothing counted twice.
+    """Kafka to PostgreSQL: nothing lost, nothing counted twice.
 
     Settings come from the environment (KEEPSTREAM_...) and from .env; `keepstream config show` lists them all.
 
     \b
     Exit codes: 0 ok, 1 something failed, 2 usage or settings, 3 not found, 4 Kafka or PostgreSQL unreachable,
     5 refused, 70 worker ended by a fatal error, 130 interrupted.
-    """
+    """  # noqa: D301 - \\b tells click to keep the lines
 
 
 def main() -> None:

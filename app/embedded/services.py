@@ -12,7 +12,7 @@ from app.embedded.kafka import EmbeddedKafka, no_progress
 from app.embedded.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from app.embedded.service import EmbeddedService
 
@@ -32,6 +32,7 @@ def embedded_services(
     *,
     bootstrap_servers: str | None = None,
     postgres_url: str | None = None,
+    postgres_settings: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = no_progress,
 ) -> Iterator[Services]:
     """Given addresses win. What was started is stopped at the end, however the block ends.
@@ -39,7 +40,7 @@ def embedded_services(
     Raises EmbeddedUnavailableError before the block when a part cannot be had.
     """
     kafka = None if bootstrap_servers else EmbeddedKafka(progress=progress)
-    postgres = None if postgres_url else EmbeddedPostgres()
+    postgres = None if postgres_url else EmbeddedPostgres(settings=postgres_settings)
     if kafka:
         kafka_classpath(progress)  # here, in the caller's thread, so that Ctrl-C ends a download
     with ExitStack() as started:

@@ -1,0 +1,100 @@
+"""``keepstream demo``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.failure import FAILED, UNREACHABLE, CommandError
+from app.cli.shared import json_option, load_settings, on_terminal, print_json, say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from app.demo.proof import Proof
+
+
+@click.command(epilog="Example: keepstream demo --events 100000 --kills 3")
+@click.option("--events", type=click.IntRange(100, 10_000_000), default=10_000, envvar="EVENTS", show_envvar=True,
+              show_default=True, help="How many records to produce, two percent of them broken.")  # fmt: skip
+@click.option("--kills", type=click.IntRange(0, 100), default=0, show_default=True,
+              help="How often to kill -9 the worker on the way.")  # fmt: skip
+@json_option
+def demo(*, events: int, kills: int, as_json: bool) -> None:
+    """Start Kafka, PostgreSQL and a worker, let events flow, then prove that nothing was lost or counted twice.
+
+    Services given by KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS and KEEPSTREAM_POSTGRES__URL are used instead of embedded
+    ones. Exit 1 when any sum of the proof is off.
+    """
+    settings = load_settings()
+    try:
+        from app.demo.backend import backend
+        from app.demo.run import Demo, Plan
+        from app.demo.supervisor import DemoError
+        from app.embedded.errors import EmbeddedUnavailableError
+    except ImportError as error:
+        raise CommandError("extra_missing", f"{error.name} is missing", "pip install 'keepstream[embedded]'") from None
+    try:
+        with backend(settings, say) as services, _progress(events) as progress:
+            proof = Demo(Plan(events, kills, say, progress), services).run()
+    except EmbeddedUnavailableError as error:
+        raise CommandError("service_unavailable", f"{error.part}: {error.reason}", error.hint, UNREACHABLE) from None
+    except DemoError as error:
+        raise CommandError("demo_failed", str(error), exit_code=FAILED) from None
+    _show(proof, as_json=as_json)
+    if not proof.holds:
+        raise CommandError("proof_failed", "a sum is off: that is a bug in keepstream, please report it")
+
+
+class _progress:  # noqa: N801 - used like a function
+    """A live bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, events: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+        self._events = events
+        self._said = 0
+        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True)) if on_terminal() else None
+        self._task = self._bar.add_task("starting", total=events) if self._bar else None
+
+    def __enter__(self) -> Callable[[int, int, int], None]:
+        if self._bar:
+            self._bar.start()
+        return self._update
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def _update(self, settled: int, produced: int, kills: int) -> None:
+        killed = f", worker killed {kills} times" if kills else ""
+        text = f"{produced:,} produced, {settled:,} settled{killed}"
+        if self._bar and self._task is not None:
+            self._bar.update(self._task, completed=settled, description=text)
+        elif settled - self._said >= self._events / 5 or settled == self._events != self._said:
+            self._said = settled
+            say(text)
+
+
+def _show(proof: Proof, *, as_json: bool) -> None:
+    if as_json:
+        print_json({
+            "holds": proof.holds,
+            "checks": [{"claim": c.claim, "left": c.left, "right": c.right, "holds": c.holds} for c in proof.checks],
+            "dead_letters": [{"step": step, "reason": reason, "count": count} for step, reason, count in proof.deaths],
+            "burst_events_per_s": round(proof.burst_rate), "p50_s": proof.p50_s, "p99_s": proof.p99_s,
+        })  # fmt: skip
+        return
+    click.echo("\nDead letters")
+    for step, reason, count in proof.deaths:
+        click.echo(f"  {count:>7,}  {step}: {reason.replace('_', ' ')}")
+    click.echo("\nProof")
+    for check in proof.checks:
+        sign, relation = ("ok ", "=") if check.holds else ("OFF", "is not")
+        click.echo(f"  {sign} {check.claim}: {check.left:,} {relation} {check.right:,}")
+    until = "commit" if proof.exact_commit_times else "start of the transaction"
+    click.echo(f"\nBacklog: {proof.burst_rate:,.0f} events/s from first to last commit")
+    click.echo(f"Live:    p50 {proof.p50_s * 1000:.0f} ms, p99 {proof.p99_s * 1000:.0f} ms from event to {until}")

@@ -1,0 +1,120 @@
+"""``keepstream doctor``: what a worker needs, checked one by one, each with its fix."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from app.cli.failure import FAILED, CommandError
+from app.cli.shared import admin_client, connect, json_option, load_settings, print_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from app.settings import Settings
+
+CLOCK_SKEW_LIMIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One check: ok, warn or fail, what was seen and what to do."""
+
+    check: str
+    state: str
+    seen: str
+    fix: str = ""
+
+
+@click.command(epilog="Example: keepstream doctor --json | jq 'select(.state != \"ok\")'")
+@json_option
+def doctor(*, as_json: bool) -> None:
+    """Check settings, Kafka, topics, PostgreSQL, tables, clocks and the port. Exit 1 when something fails."""
+    settings = load_settings()
+    findings = list(examine(settings))
+    print_rows([asdict(finding) for finding in findings], as_json=as_json)
+    failed = [finding.check for finding in findings if finding.state == "fail"]
+    if failed:
+        raise CommandError("unhealthy", f"failed: {', '.join(failed)}", exit_code=FAILED)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """Run every check; one that raises becomes a failure with its hint."""
+    yield Finding("settings", "ok", "valid")
+    checks: dict[str, Callable[[Settings], Iterator[Finding]]] = {
+        "faust": _faust, "kafka": _kafka, "postgres": _postgres, "port": _port,
+    }  # fmt: skip
+    for name, check in checks.items():
+        try:
+            yield from check(settings)
+        except CommandError as error:
+            yield Finding(name, "fail", error.message, error.hint)
+
+
+def _faust(_settings: Settings) -> Iterator[Finding]:
+    import faust
+    import faust.streams
+
+    if faust.streams._CStreamIterator is None:  # type: ignore[attr-defined]  # noqa: SLF001
+        yield Finding("faust", "fail", "the Cython extension is missing", "install a wheel of faust-streaming")
+    else:
+        yield Finding("faust", "ok", f"{faust.__version__} with its Cython extension")
+
+
+def _kafka(settings: Settings) -> Iterator[Finding]:
+    admin = admin_client(settings.kafka)
+    found = admin.list_topics(timeout=10)
+    yield Finding("kafka", "ok", f"{len(found.brokers)} brokers at {settings.kafka.bootstrap_servers}")
+    for topic in (settings.kafka.topic, settings.kafka.dlq_topic):
+        if topic in found.topics and found.topics[topic].error is None:
+            yield Finding("topic", "ok", f"{topic}: {len(found.topics[topic].partitions)} partitions")
+        else:
+            yield Finding("topic", "fail", f"{topic} is missing", "run `keepstream topics ensure`")
+
+
+def _postgres(settings: Settings) -> Iterator[Finding]:
+    from sinks.postgres.migrate import pending
+
+    with connect(settings) as connection:
+        query = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), extract(epoch FROM now())"
+        version, standby, now_s = connection.execute(query).fetchall()[0]
+        yield _version(int(version))
+        if standby:
+            yield Finding("postgres", "fail", "a read-only standby", "add target_session_attrs=read-write to the URL")
+        skew_s = abs(float(now_s) - time.time())
+        yield Finding(
+            "clock", "ok" if skew_s < CLOCK_SKEW_LIMIT_S else "warn", f"{skew_s:.1f} s apart from PostgreSQL's",
+            "" if skew_s < CLOCK_SKEW_LIMIT_S else "synchronise clocks; latencies in the metrics will be wrong",
+        )  # fmt: skip
+        missing = pending(connection)
+        yield (
+            Finding("tables", "fail", f"{len(missing)} migrations are pending", "run `keepstream db migrate`")
+            if missing
+            else Finding("tables", "ok", "up to date")
+        )
+
+
+def _version(number: int) -> Finding:
+    major = number // 10_000
+    if major < 15:  # noqa: PLR2004 - the oldest version the contract suite runs on
+        return Finding("postgres", "fail", f"version {major}", "use PostgreSQL 15 or newer")
+    return Finding("postgres", "ok", f"version {major}")
+
+
+def _port(settings: Settings) -> Iterator[Finding]:
+    import socket
+
+    if not settings.http.enabled or settings.http.port == 0:
+        return
+    place = f"{settings.http.host}:{settings.http.port}"
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.http.host, settings.http.port))
+        except OSError:
+            yield Finding("port", "warn", f"{place} is taken", "by a worker? else set KEEPSTREAM_HTTP__PORT")
+        else:
+            yield Finding("port", "ok", f"{place} is free")

@@ -1,0 +1,183 @@
+"""``keepstream events``: produce, validate, look up."""
+
+from __future__ import annotations
+
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+
+from app.cli.failure import FAILED, NOT_FOUND, CommandError
+from app.cli.shared import admin_client, connect, json_option, load_settings, print_json, print_rows, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+
+FLUSH_TIMEOUT_S = 60
+
+_EVENT = """
+SELECT event_id, status, payload, metadata, created_at, updated_at, retry_count, correlation_id,
+       source_topic, source_partition, source_offset
+FROM events WHERE event_id = %s"""
+_DEATHS = """
+SELECT topic, partition, "offset", step, verdict, reason, message, sqlstate, attempts, last_failed_at, state
+FROM dead_letters WHERE event_id = %s ORDER BY last_failed_at"""
+
+
+@click.group()
+def events() -> None:
+    """Produce, validate and look up events."""
+
+
+@events.command(epilog="Example: jq -c .[] orders.json | keepstream events produce - --key-field event_id")
+@click.argument("source", type=click.File("rb"))
+@click.option("--topic", help="Default: the topic of the settings.")
+@click.option("--key-field", help="Top-level field whose text becomes the record's key.")
+@click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Header of every record; repeatable.")
+@json_option
+def produce(
+    *, source: IO[bytes], topic: str | None, key_field: str | None, headers: tuple[str, ...], as_json: bool
+) -> None:
+    """Produce each line of SOURCE (a file, or - for stdin) as one record, byte for byte.
+
+    Lines are not validated here: what a service could send, this can send. Exit 1 when a record was not acknowledged.
+    """
+    kafka = load_settings().kafka
+    target = topic or kafka.topic
+    admin_client(kafka)
+    acknowledged, refused = _produce(target, source, key_field, _headers(headers))
+    print_rows([{"topic": target, "acknowledged": acknowledged, "refused": len(refused)}], as_json=as_json)
+    if refused:
+        raise CommandError("not_acknowledged", f"{len(refused)} records were refused, the first: {refused[0]}")
+
+
+@events.command(epilog="Example: keepstream events validate orders.jsonl")
+@click.argument("source", type=click.File("rb"))
+@json_option
+def validate(*, source: IO[bytes], as_json: bool) -> None:
+    """Check each line of SOURCE (a file, or - for stdin) against the contract, as the worker would.
+
+    Prints what is wrong; exit 1 when anything is.
+    """
+    good, bad = 0, 0
+    for number, rejection in _verdicts(source):
+        if rejection is None:
+            good += 1
+            continue
+        bad += 1
+        row = {"line": number, "reason": rejection.reason, "message": rejection.message}
+        if as_json:
+            print_json(row)
+        else:
+            click.echo(f"line {number}: {rejection.message} [{rejection.reason}]")
+    say(f"{good} valid, {bad} invalid")
+    if bad:
+        raise CommandError("invalid_events", f"{bad} of {good + bad} lines are not events", exit_code=FAILED)
+
+
+@events.command(epilog="Example: keepstream events show order-4711 --json | jq .event.status")
+@click.argument("event_id")
+@json_option
+def show(*, event_id: str, as_json: bool) -> None:
+    """Say where an event is: its row, its dead letters, or nowhere (exit 3)."""
+    with connect(load_settings()) as connection:
+        row, deaths = _rows(connection, _EVENT, event_id), _rows(connection, _DEATHS, event_id)
+    if not row and not deaths:
+        raise CommandError(
+            "unknown_event", f"no row and no dead letter has event_id {event_id!r}",
+            "is it still in the topic? see `keepstream lag`", NOT_FOUND,
+        )  # fmt: skip
+    if as_json:
+        print_json({"event": row[0] if row else None, "dead_letters": deaths})
+        return
+    if row:
+        print_rows([{"field": name, "value": value} for name, value in row[0].items()], as_json=False)
+    if deaths:
+        print_rows(deaths, as_json=False)
+
+
+def _produce(
+    topic: str, source: IO[bytes], key_field: str | None, headers: list[tuple[str, str | bytes | None]]
+) -> tuple[int, list[str]]:
+    from confluent_kafka import KafkaError, Message, Producer
+
+    from app.clients import librdkafka_settings
+
+    producer = Producer({
+        **librdkafka_settings(load_settings().kafka),
+        "enable.idempotence": True, "compression.type": "lz4", "linger.ms": 20,
+    })  # fmt: skip
+    acknowledged, refused = 0, []
+
+    def delivered(error: KafkaError | None, _message: Message) -> None:
+        nonlocal acknowledged
+        if error is None:
+            acknowledged += 1
+        else:
+            refused.append(error.str())
+
+    for value in _lines(source):
+        _send(producer, topic, value, key=_key(value, key_field), headers=headers, on_delivery=delivered)
+    left = producer.flush(FLUSH_TIMEOUT_S)
+    return acknowledged, refused + ["no answer in time"] * left
+
+
+def _send(producer: Any, topic: str, value: bytes, **options: Any) -> None:  # noqa: ANN401
+    while True:
+        try:
+            producer.produce(topic, value, **options)
+        except BufferError:
+            producer.poll(0.1)
+        else:
+            producer.poll(0)
+            return
+
+
+def _lines(source: IO[bytes]) -> Iterator[bytes]:
+    for line in source:
+        value = line.rstrip(b"\r\n")
+        if value:
+            yield value
+
+
+def _key(value: bytes, field: str | None) -> bytes | None:
+    if field is None:
+        return None
+    import json
+
+    try:
+        found = json.loads(value).get(field)
+    except (ValueError, AttributeError):
+        return None
+    return None if found is None else str(found).encode()
+
+
+def _headers(given: tuple[str, ...]) -> list[tuple[str, str | bytes | None]]:
+    pairs: list[tuple[str, str | bytes | None]] = []
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--header")
+        pairs.append((name, value.encode()))
+    return pairs
+
+
+def _verdicts(source: IO[bytes]) -> Iterator[tuple[int, Any]]:
+    import time
+
+    from processors.validate import validate as check
+    from schemas.event import Rejection
+    from schemas.record import KafkaRecord
+
+    now_ms = int(time.time() * 1000)
+    for number, line in enumerate(source, 1):
+        verdict = check(KafkaRecord("-", 0, number, now_ms, None, line.rstrip(b"\r\n")))
+        yield number, verdict if isinstance(verdict, Rejection) else None
+
+
+def _rows(connection: psycopg.Connection[tuple[Any, ...]], query: Any, event_id: str) -> list[dict[str, Any]]:  # noqa: ANN401
+    from psycopg.rows import dict_row
+
+    with connection.cursor(row_factory=dict_row) as cursor:
+        return cursor.execute(query, [event_id]).fetchall()

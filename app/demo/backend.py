@@ -1,0 +1,65 @@
+"""What the demo runs on: services given by URL, else embedded ones, else a mock broker beside a real PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Producer
+
+from app.embedded.errors import EmbeddedUnavailableError
+from app.embedded.services import embedded_services
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from app.settings import Settings
+
+_POSTGRES = {"track_commit_timestamp": "on"}
+"""So that latencies are measured to the commit itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """Addresses; ``is_mock`` says that the broker is librdkafka's own, which cannot make topics."""
+
+    bootstrap_servers: str
+    postgres_url: str
+    is_mock: bool = False
+
+
+@contextmanager
+def backend(settings: Settings, say: Callable[[str], None]) -> Iterator[Backend]:
+    """Start what is not given. Raises EmbeddedUnavailableError when PostgreSQL cannot be had."""
+    kafka = settings.kafka.bootstrap_servers if _given("KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS") else None
+    postgres = settings.postgres.url.get_secret_value() if _given("KEEPSTREAM_POSTGRES__URL") else None
+    with ExitStack() as stack:
+        try:
+            services = stack.enter_context(_services(kafka, postgres, say))
+        except EmbeddedUnavailableError as error:
+            if kafka is not None or not error.part.startswith("Apache Kafka"):
+                raise
+            say(f"{error.part} cannot be had ({error.reason.splitlines()[0]}); using librdkafka's mock broker instead")
+            kafka = stack.enter_context(_mock_broker())
+            services = stack.enter_context(_services(kafka, postgres, say))
+            yield Backend(kafka, services.postgres_url, is_mock=True)
+            return
+        yield Backend(services.bootstrap_servers, services.postgres_url)
+
+
+def _services(kafka: str | None, postgres: str | None, say: Callable[[str], None]):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    return embedded_services(bootstrap_servers=kafka, postgres_url=postgres, postgres_settings=_POSTGRES, progress=say)
+
+
+@contextmanager
+def _mock_broker() -> Iterator[str]:
+    """Librdkafka's mock cluster lives inside this client, on a loopback port."""
+    owner = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
+    brokers = owner.list_topics(timeout=10).brokers
+    yield ",".join(f"{broker.host}:{broker.port}" for broker in brokers.values())
+
+
+def _given(variable: str) -> bool:
+    return bool(os.environ.get(variable))

@@ -1,0 +1,162 @@
+"""The demo from start to proof."""
+
+from __future__ import annotations
+
+import random
+import tempfile
+import threading
+import time
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from app.demo.proof import Proof, prove
+from app.demo.shop import Shop
+from app.demo.supervisor import DemoError, Supervisor
+from app.demo.traffic import traffic
+from sinks.dead_letter_reader import read_all
+from sinks.postgres.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from app.demo.backend import Backend
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+PARTITIONS = 8
+LIVE_SHARE, MAX_LIVE = 0.2, 20_000
+LIVE_RATE = 1_000
+STALL_TIMEOUT_S = 90.0
+SEED = 20_261_124
+
+
+@dataclass(slots=True)
+class Plan:
+    """What to do: how many records, how many kills, and whom to tell. ``progress`` gets (settled, produced, kills)."""
+
+    events: int
+    kills: int
+    say: Callable[[str], None]
+    progress: Callable[[int, int, int], None] = lambda _settled, _produced, _kills: None
+
+
+class Demo:
+    """One run over one backend, with topics and a schema of its own."""
+
+    def __init__(self, plan: Plan, backend: Backend) -> None:
+        name = uuid.uuid4().hex[:8]
+        self.plan, self.backend = plan, backend
+        self.topic, self.dlq_topic, self.schema = f"events-{name}", f"event-dlq-{name}", f"keepstream_demo_{name}"
+        self._client: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": backend.bootstrap_servers, "log_level": 0,
+        }  # fmt: skip
+        self.shop = Shop(self._client, self.topic)
+        self.kills = 0
+
+    def run(self) -> Proof:
+        """Produce, wait, prove. Raises DemoError when the worker ends by itself or nothing moves any more."""
+        self._make_topics()
+        with self._schema() as connection, self._worker() as worker:
+            settled = threading.Event()
+            killer = threading.Thread(target=self._kill_at_random, args=(worker, connection, settled), daemon=True)
+            if self.plan.kills:
+                killer.start()
+            try:
+                self._produce(worker, connection)
+                self._wait(worker, connection)
+            finally:
+                settled.set()
+            worker.finish()
+            dead = list(read_all(self._client, self.dlq_topic))
+            return prove(connection, self.topic, self.shop.produced, self.shop.dead_values, dead)
+
+    def _make_topics(self) -> None:
+        if self.backend.is_mock:  # it creates what is asked for, with its own number of partitions
+            Producer(self._client).list_topics(self.topic, timeout=10)
+            Producer(self._client).list_topics(self.dlq_topic, timeout=10)
+            return
+        new = [NewTopic(self.topic, PARTITIONS, 1), NewTopic(self.dlq_topic, 1, 1)]
+        admin = AdminClient(self._client)  # kept: its futures end with it
+        for made in admin.create_topics(new).values():
+            made.result(timeout=30)
+
+    @contextmanager
+    def _schema(self) -> Iterator[Connection]:
+        options = f"-c search_path={self.schema} -c timezone=UTC"
+        with psycopg.connect(self.backend.postgres_url, autocommit=True, options=options) as connection:
+            migrate(connection, self.schema)
+            try:
+                yield connection
+            finally:
+                connection.execute(f"DROP SCHEMA {self.schema} CASCADE")
+
+    @contextmanager
+    def _worker(self) -> Iterator[Supervisor]:
+        environment = {
+            "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": self.backend.bootstrap_servers,
+            "KEEPSTREAM_KAFKA__TOPIC": self.topic,
+            "KEEPSTREAM_KAFKA__DLQ_TOPIC": self.dlq_topic,
+            "KEEPSTREAM_KAFKA__GROUP_ID": self.topic,
+            "KEEPSTREAM_KAFKA__SESSION_TIMEOUT_S": "6",
+            "KEEPSTREAM_POSTGRES__URL": self.backend.postgres_url,
+            "KEEPSTREAM_POSTGRES__SCHEMA_NAME": self.schema,
+            "KEEPSTREAM_HTTP__PORT": "0",
+            "KEEPSTREAM_LOG__FORMAT": "json",
+        }
+        with tempfile.TemporaryDirectory(prefix="keepstream-demo-") as folder:
+            supervisor = Supervisor(environment, Path(folder) / "worker.log")
+            try:
+                yield supervisor
+            finally:
+                supervisor.worker.kill()
+
+    def _produce(self, worker: Supervisor, connection: Connection) -> None:
+        live = min(MAX_LIVE, int(self.plan.events * LIVE_SHARE))
+        for shipment in traffic(self.plan.events - live, "burst", SEED):
+            self.shop.send(shipment)
+        self.shop.flush()
+        self._wait(worker, connection)
+        for number in self.shop.send_paced(traffic(live, "live", SEED + 1), LIVE_RATE):
+            if number % LIVE_RATE == 0:
+                self._report(connection)
+        self.shop.flush()
+
+    def _wait(self, worker: Supervisor, connection: Connection) -> None:
+        """Wait until everything produced is settled."""
+        last, moved_at = -1, time.monotonic()
+        while (settled := self._report(connection)) < self.shop.acknowledged:
+            worker.check()
+            if settled != last:
+                last, moved_at = settled, time.monotonic()
+            if time.monotonic() - moved_at > STALL_TIMEOUT_S:
+                raise DemoError(
+                    f"nothing was settled for {STALL_TIMEOUT_S:.0f} s; the worker says:\n{worker.log_end()}"
+                )
+            time.sleep(0.1)
+
+    def _report(self, connection: Connection) -> int:
+        settled = _settled(connection)
+        self.plan.progress(settled, self.shop.acknowledged, self.kills)
+        return settled
+
+    def _kill_at_random(self, worker: Supervisor, connection: Connection, settled: threading.Event) -> None:
+        """Kill the worker whenever a random share of all records is settled."""
+        rng = random.Random()  # noqa: S311 - chaos, not secrets
+        for share in sorted(rng.uniform(0.05, 0.9) for _ in range(self.plan.kills)):
+            while _settled(connection) < share * self.plan.events:
+                if settled.wait(0.05):
+                    return
+            worker.kill_and_restart()
+            self.kills += 1
+
+
+def _settled(connection: Connection) -> int:
+    return int(connection.execute("SELECT total FROM event_totals").fetchall()[0][0])

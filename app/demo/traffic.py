@@ -1,0 +1,118 @@
+"""Realistic events, and two percent that are not: each with the fate it must meet."""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from schemas.outcome import Fate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TROUBLE_SHARE = 0.02
+_CUSTOMERS, _SKUS = 5_000, 400
+
+
+@dataclass(frozen=True, slots=True)
+class Shipment:
+    """One record to produce. ``kind`` names what is special about it; ``fate`` is how it must end."""
+
+    kind: str
+    fate: Fate
+    key: bytes
+    value: bytes | None
+
+
+Fields = dict[str, Any]
+
+
+def _without(name: str) -> Callable[[Fields], bytes]:
+    return lambda event: _encode({key: value for key, value in event.items() if key != name})
+
+
+def _with(**changes: Any) -> Callable[[Fields], bytes]:  # noqa: ANN401
+    return lambda event: _encode(event | changes)
+
+
+def _in_payload(text: bytes) -> Callable[[Fields], bytes]:
+    return lambda event: _encode(event).replace(b'"payload":{', b'"payload":{"odd":' + text + b",", 1)
+
+
+BROKEN: dict[str, Callable[[Fields], bytes | None]] = {
+    "not JSON": lambda event: b"order " + str(event["event_id"]).encode(),
+    "cut off": lambda event: _encode(event)[:-20],
+    "empty value": lambda _event: b"",
+    "tombstone": lambda _event: None,
+    "a JSON array": lambda event: b"[" + _encode(event) + b"]",
+    "no event_id": _without("event_id"),
+    "empty event_id": _with(event_id=""),
+    "no payload": _without("payload"),
+    "payload is text": _with(payload="paid"),
+    "time without zone": _with(timestamp="2026-11-24T10:00:00"),
+    "30 February": _with(timestamp="2026-02-30T10:00:00Z"),
+    "NUL character": _in_payload(rb'"a\u0000b"'),
+    "NaN": _in_payload(b"NaN"),
+    "half a surrogate pair": _in_payload(rb'"\ud800"'),
+    "not UTF-8": _in_payload(b'"\xff"'),
+    "number out of range": _in_payload(b"1e400000"),
+    "nested too deep": _in_payload(b"[" * 70 + b"]" * 70),
+}
+"""What producers get wrong, by name; each ends as a dead letter."""
+
+
+def traffic(count: int, phase: str, seed: int) -> Iterator[Shipment]:
+    """Yield exactly ``count`` records. The same seed gives the same kinds and payloads; ids are new each time."""
+    rng = random.Random(seed)  # noqa: S311 - traffic, not secrets
+    kinds = [*BROKEN, "duplicate", "stale update"]
+    made = 0
+    while made < count:
+        event = _event(rng, phase)
+        trouble = rng.random() < TROUBLE_SHARE
+        kind = kinds[made % len(kinds)] if trouble else ""
+        batch = list(_shipments(kind, event))
+        for shipment in batch[: count - made]:
+            made += 1
+            yield shipment
+
+
+def _shipments(kind: str, event: Fields) -> Iterator[Shipment]:
+    key = str(event["payload"]["order_id"]).encode()
+    if kind in BROKEN:
+        yield Shipment(kind, Fate.DEAD_LETTERED, key, BROKEN[kind](event))
+        return
+    yield Shipment("order", Fate.DELIVERED, key, _encode(event))
+    if kind == "duplicate":
+        yield Shipment(kind, Fate.DUPLICATE, key, _encode(event))
+    elif kind == "stale update":
+        older = datetime.fromisoformat(event["timestamp"]) - timedelta(minutes=5)
+        yield Shipment(kind, Fate.STALE, key, _with(timestamp=older.isoformat(), metadata=None)(event))
+
+
+def _event(rng: random.Random, phase: str) -> Fields:
+    order = f"order-{rng.randrange(10**9):09d}"
+    items = [
+        {"sku": f"sku-{rng.randrange(_SKUS):03d}", "quantity": rng.randint(1, 5)} for _ in range(rng.randint(1, 3))
+    ]
+    return {
+        "event_id": str(uuid.uuid4()),
+        "payload": {
+            "type": rng.choice(["order.placed", "order.paid", "order.shipped"]),
+            "order_id": order,
+            "customer_id": f"customer-{rng.randrange(_CUSTOMERS):05d}",
+            "amount": round(rng.uniform(5, 500), 2),
+            "currency": "EUR",
+            "items": items,
+        },
+        "metadata": {"source": "shop", "phase": phase},
+        "timestamp": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "correlation_id": f"{order}-{rng.randrange(10**6):06d}",
+    }
+
+
+def _encode(event: Fields) -> bytes:
+    return json.dumps(event, separators=(",", ":")).encode()
