@@ -33,28 +33,30 @@ class Hold:
         Raises AbandonedError once the batch's partition is taken away, and whatever else the attempt raises.
         """
         span, tries = batch.span, 0
-        while True:
-            batch.check_open()
-            try:
-                result = await attempt()
-            except SystemicError as error:
-                self.metrics.paused(span.topic, span.partition, error.failure)
-                batch.check_open(waiting=True)
-                await self._sleep(tries)
-                tries += 1
-            else:
-                if tries:
-                    self.metrics.resumed(span.topic, span.partition)
-                return result
+        try:
+            while True:
+                batch.check_open()
+                try:
+                    return await attempt()
+                except SystemicError as error:
+                    tries += 1
+                    self.metrics.paused(span.topic, span.partition, error.failure)
+                    batch.check_open(waiting=True)
+                    await self._sleep(tries - 1)
+        finally:
+            if tries:
+                self.metrics.resumed(span.topic, span.partition)
 
     async def wait(self, batch: Batch, failure: Failure) -> None:
         """Wait once at the longest interval: the retries are used up and the environment is to blame."""
         span = batch.span
         self.metrics.paused(span.topic, span.partition, failure)
-        batch.check_open(waiting=True)
-        await asyncio.sleep(self.cap_s)
-        batch.check_open(waiting=True)
-        self.metrics.resumed(span.topic, span.partition)
+        try:
+            batch.check_open(waiting=True)
+            await asyncio.sleep(self.cap_s)
+            batch.check_open(waiting=True)
+        finally:
+            self.metrics.resumed(span.topic, span.partition)
 
     async def _sleep(self, tries: int) -> None:
         limit_s = min(self.cap_s, self.base_s * 2 ** min(tries, 16))

@@ -12,11 +12,11 @@ _STRING = rb'"(?:[^"\\]|\\.)*"'
 _TOKEN = re.compile(_STRING + rb"|-?[0-9][0-9.eE+-]*|-?(?:NaN|Infinity)", re.DOTALL)
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _BRACKET = re.compile(_STRING + rb'|[\[\]{}]|"', re.DOTALL)
-_NUMBER = re.compile(rb"-?([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?")
+_NUMBER = re.compile(rb"-?([0-9]+)(?:\.([0-9]*))?(?:[eE]([+-]?)0*([0-9]+))?")
 
 _MAX_DIGITS_AFTER_POINT = 16383
 _MAX_DECIMAL_EXPONENT = 131071
-_MAX_WRITTEN_EXPONENT = 2**30
+_MAX_WRITTEN_EXPONENT = 2**30 - 2  # PostgreSQL 15 refuses 2**30 - 1, later versions take it
 _MAX_EXPONENT_DIGITS = 12
 
 
@@ -54,9 +54,10 @@ def _fits_numeric(text: bytes) -> bool:
     match = _NUMBER.fullmatch(text)
     if match is None:
         return True  # not a number by JSON's grammar: not ours to judge
-    whole, fraction, written = match[1], match[2] or b"", match[3] or b"0"
-    if len(written) > _MAX_EXPONENT_DIGITS or abs(exponent := int(written)) >= _MAX_WRITTEN_EXPONENT:
+    whole, fraction, sign, written = match[1], match[2] or b"", match[3] or b"", match[4] or b"0"
+    if len(written) > _MAX_EXPONENT_DIGITS or int(written) > _MAX_WRITTEN_EXPONENT:
         return False
+    exponent = int(sign + written)
     if len(fraction) - exponent > _MAX_DIGITS_AFTER_POINT:
         return False
     significant = (whole + fraction).lstrip(b"0")

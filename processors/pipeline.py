@@ -95,8 +95,10 @@ class Pipeline:
         return await self._settle(work)
 
     async def _settle_once(self, work: Work) -> Tally:
-        await self._publish(work)
         events, folded = fold(work.events)
+        if folded.total and _reject_content(work):  # what is folded away would never meet PostgreSQL's refusal
+            events, folded = fold(work.events)
+        await self._publish(work)
         settlement = Settlement(work.batch.span, events, work.dead, folded)
         started = time.perf_counter()
         tally = await self.hold.until_done(work.batch, lambda: self.store.settle(settlement))

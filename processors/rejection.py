@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pydantic_core
@@ -56,11 +57,22 @@ def _not_json(error: ErrorDetails, value: bytes) -> Rejection:
         value.decode()
     except UnicodeDecodeError as undecodable:
         return Rejection("invalid_utf8", f"the value is not UTF-8: byte {undecodable.start} cannot be decoded")
-    if "surrogate" in error["msg"]:
+    if "surrogate" in error["msg"] or ("hex escape" in error["msg"] and _python_reads(value)):
         return Rejection("lone_surrogate", f"a string holds half of a surrogate pair: {_where(error)}")
+    if "number out of range" in error["msg"]:
+        return Rejection("number_out_of_range", f"a number has more digits than are accepted: {_where(error)}")
     if value.startswith("\ufeff".encode()):
         return Rejection("invalid_json", "the value starts with a byte order mark, which JSON does not allow")
     return Rejection("invalid_json", f"the value is not JSON: {_where(error)}")
+
+
+def _python_reads(value: bytes) -> bool:
+    """Python's own parser takes half a surrogate pair, and nothing else that pydantic's refuses at a hex escape."""
+    try:
+        json.loads(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _where(error: ErrorDetails) -> str:

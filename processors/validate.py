@@ -8,7 +8,8 @@ PostgreSQL has complained. The verdict on a record is the same either way.
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime
+import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -28,6 +29,10 @@ MAX_DEPTH = 64
 _parse = Event.__pydantic_validator__.validate_json
 _CLOSING_BRACE = ord("}")
 _MAX_TIMESTAMP_MS = 253_402_300_799_999  # the last millisecond of year 9999
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_FINER_THAN_US = re.compile(r"\.[0-9]{7,9}")
+_LONGEST_IN_US_AND_UTC = len("2026-11-24T10:00:00.123456Z")
+_TRACEPARENT = re.compile("[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 
 
 def validate(record: Record) -> ValidEvent | Rejection:
@@ -57,7 +62,7 @@ def check_contract(record: Record) -> ValidEvent | Rejection:
 def check_content(event: ValidEvent) -> Rejection | None:
     """Find what jsonb cannot hold: NUL characters, NaN and Infinity, numbers out of range."""
     found = unholdable(event.document)
-    return found and Rejection(*found, event_id=event.event_id if found[0] != "nul_character" else None)
+    return found and Rejection(*found, event_id=None if "\0" in event.event_id else event.event_id)
 
 
 def _nothing(value: bytes | None) -> Rejection:
@@ -75,7 +80,7 @@ def _complete(record: Record, value: bytes, event: Event) -> ValidEvent | Reject
     if timestamp is None:
         if not 0 <= record.timestamp <= _MAX_TIMESTAMP_MS:
             return _bad_timestamp(event, "absent, and the record's own Kafka timestamp is out of range")
-        timestamp = datetime.fromtimestamp(record.timestamp / 1000, UTC).isoformat(timespec="milliseconds")
+        timestamp = (_EPOCH + timedelta(milliseconds=record.timestamp)).isoformat(timespec="milliseconds")
         added += b',"timestamp":"%b"' % timestamp.encode()
     elif not _in_calendar(timestamp):
         return _bad_timestamp(event, "not a moment of the calendar between years 1 and 9999 in UTC")
@@ -93,8 +98,15 @@ def _bad_timestamp(event: Event, why: str) -> Rejection:
 
 
 def moment(timestamp: str) -> datetime:
-    """Parse a timestamp that matched the contract's pattern. Raises ValueError when no calendar has it."""
-    return datetime.fromisoformat(timestamp.upper())
+    """Parse a timestamp that matched the contract's pattern, rounding to microseconds as PostgreSQL does.
+
+    Raises ValueError or OverflowError when no calendar has it.
+    """
+    finer = _FINER_THAN_US.search(timestamp) if len(timestamp) > _LONGEST_IN_US_AND_UTC else None
+    if finer is None:
+        return datetime.fromisoformat(timestamp.upper())
+    whole = datetime.fromisoformat((timestamp[: finer.start()] + timestamp[finer.end() :]).upper())
+    return whole + timedelta(microseconds=round(float(finer.group()) * 1_000_000))
 
 
 def _in_calendar(timestamp: str) -> bool:
@@ -111,8 +123,8 @@ def _fallback_correlation_id(record: Record) -> str | None:
     given = header(record, "correlation_id")
     if given and len(given) <= 255 and "\0" not in given:  # noqa: PLR2004 - MAX_ID_CHARS
         return given
-    parts = (header(record, "traceparent") or "").split("-")
-    return parts[1] if len(parts) == 4 and len(parts[1]) == 32 else None  # noqa: PLR2004 - W3C Trace Context
+    trace = _TRACEPARENT.fullmatch(header(record, "traceparent") or "")
+    return trace[1] if trace else None
 
 
 def _json_string(text: str) -> bytes:

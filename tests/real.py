@@ -65,9 +65,13 @@ class Kafka:
     def new_topic(self, partitions: int = 1, name: str = "events", config: Mapping[str, str] | None = None) -> str:
         """Create a topic whose name nobody else has."""
         topic = f"{name}-{uuid.uuid4().hex[:12]}"
+        self.create_topic(topic, partitions, config)
+        return topic
+
+    def create_topic(self, topic: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
+        """Create a topic of this very name."""
         new = NewTopic(topic, partitions, 1, config=dict(config or {}))
         self._admin.create_topics([new])[topic].result(timeout=30)
-        return topic
 
     def produce(
         self,
@@ -95,6 +99,19 @@ class Kafka:
             producer.poll(0)
         assert producer.flush(60) == 0
         assert not failures, failures
+
+    def committed_lag(self, group_id: str, topic: str) -> int:
+        """Return the records between the group's committed offsets and the end of the topic."""
+        consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": group_id})
+        try:
+            places = [
+                TopicPartition(topic, p) for p in consumer.list_topics(topic, timeout=30).topics[topic].partitions
+            ]
+            committed = {tp.partition: max(tp.offset, 0) for tp in consumer.committed(places, timeout=30)}
+            ends = {tp.partition: consumer.get_watermark_offsets(tp, timeout=30)[1] for tp in places}
+            return sum(end - committed[partition] for partition, end in ends.items())
+        finally:
+            consumer.close()
 
     def read(self, topic: str) -> list[KafkaRecord]:
         """Return everything the topic holds right now."""
@@ -137,9 +154,10 @@ class Postgres:
         name = f"t_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self.url, autocommit=True) as connection:
             migrate(connection, name)
-            try:
-                yield Database(self.url, name)
-            finally:
+        try:
+            yield Database(self.url, name)
+        finally:  # a new connection: a test may have restarted the server
+            with psycopg.connect(self.url, autocommit=True) as connection:
                 connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
 
 

@@ -1,0 +1,59 @@
+# Every target makes and uses .venv; nothing has to be set up before.
+PYTHON ?= python3
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+EVENTS ?= 10000
+KILLS := $(if $(CHAOS),3,0)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(INSTALLED) ## Create .venv with hashed dependencies; the command is .venv/bin/keepstream
+
+$(INSTALLED): pyproject.toml deploy/requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' \
+		|| { echo "Python 3.11 to 3.14 is needed; name one with PYTHON=..." >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (a minute the first time)" >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+demo: $(INSTALLED) ## Real Kafka, real PostgreSQL, real events, and the proof (EVENTS=100000, CHAOS=1)
+	@$(BIN)/keepstream demo --events $(EVENTS) --kills $(KILLS)
+
+test: $(INSTALLED) ## All tests, on a real Kafka and a real PostgreSQL
+	@$(BIN)/pytest -q
+
+test-unit: $(INSTALLED) ## Unit tests: fakes only, seconds
+	@$(BIN)/pytest -q tests/unit
+
+test-contract: $(INSTALLED) ## One suite per port, against the fake and the real part
+	@$(BIN)/pytest -q tests/contract
+
+test-acceptance: $(INSTALLED) ## The worker as a process, on good and bad days
+	@$(BIN)/pytest -q tests/acceptance
+
+check: lint types imports test-unit ## Format, lint, types, imports, unit tests: under a minute
+
+format: $(INSTALLED) ## Format the code
+	@$(BIN)/ruff format -q . && $(BIN)/ruff check -q --fix .
+
+lint: $(INSTALLED) ## Check format and lint
+	@$(BIN)/ruff format -q --check . && $(BIN)/ruff check -q .
+
+types: $(INSTALLED) ## Check types, strictly
+	@$(BIN)/mypy
+
+imports: $(INSTALLED) ## Check who may import whom
+	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+lock: $(INSTALLED) ## Write deploy/requirements.lock anew (needs uv)
+	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --extra embedded --extra dev \
+		--no-emit-index-url --no-annotate --no-header --quiet --upgrade -o deploy/requirements.lock
+
+clean: ## Remove .venv and caches
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -1,0 +1,155 @@
+"""A whole system per test: topics, schema, workers as processes."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+import uuid
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.supervised import WorkerProcess
+from schemas.record import header
+from tests.real import Database, Kafka, Servers, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from schemas.record import KafkaRecord
+
+_QUICK = {
+    "KEEPSTREAM_KAFKA__SESSION_TIMEOUT_S": "6",
+    "KEEPSTREAM_KAFKA__COMMIT_INTERVAL_S": "0.2",
+    "KEEPSTREAM_HTTP__PORT": "0",
+    "KEEPSTREAM_LOG__FORMAT": "json",
+}
+
+
+@dataclass
+class Worker:
+    """A running ``keepstream worker``."""
+
+    process: WorkerProcess
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the log's JSON lines."""
+        lines = self.process.log_path.read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Ask the worker's endpoint; return status and text."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self._port()}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, series: str) -> float:
+        """Return the value of one series, 0 when it is absent."""
+        for line in self.get("/metrics")[1].splitlines():
+            name, _, value = line.rpartition(" ")
+            if name == series:
+                return float(value)
+        return 0.0
+
+    def _port(self) -> str:
+        eventually(lambda: any("serving" in line["event"] for line in self.log()), 20, "the endpoint is served")
+        said = next(line["event"] for line in self.log() if "serving" in line["event"])
+        return str(said).rpartition(":")[2]
+
+
+@dataclass
+class System:
+    """One topic, one dead letter topic, one schema, any number of workers."""
+
+    kafka: Kafka
+    database: Database
+    folder: Path
+    partitions: int = 1
+    environment: dict[str, str] = field(default_factory=dict)
+    workers: list[Worker] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.topic = self.kafka.new_topic(self.partitions)
+        self.dlq_topic = self.kafka.new_topic(1, "event-dlq")
+        self.group_id = f"group-{uuid.uuid4().hex[:12]}"
+
+    def settings(self) -> dict[str, str]:
+        """Return the environment that makes any command talk to this system."""
+        return {
+            "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "KEEPSTREAM_KAFKA__TOPIC": self.topic,
+            "KEEPSTREAM_KAFKA__DLQ_TOPIC": self.dlq_topic,
+            "KEEPSTREAM_KAFKA__GROUP_ID": self.group_id,
+            "KEEPSTREAM_POSTGRES__URL": self.database.url,
+            "KEEPSTREAM_POSTGRES__SCHEMA_NAME": self.database.schema,
+            **_QUICK,
+            **self.environment,
+        }
+
+    def start_worker(self, **environment: str) -> Worker:
+        log_path = self.folder / f"worker-{len(self.workers)}.log"
+        worker = Worker(WorkerProcess(self.settings() | environment, log_path))
+        self.workers.append(worker)
+        return worker
+
+    def produce(self, values: Iterable[bytes | None], **options: Any) -> None:
+        self.kafka.produce(self.topic, values, **options)
+
+    def settled(self, count: int, timeout_s: float = 60.0) -> None:
+        """Wait until so many records are counted, and make sure that no more are."""
+        eventually(lambda: self.database.totals()["total"] >= count, timeout_s, f"{count} records settled")
+        assert self.database.totals()["total"] == count
+
+    def dead(self) -> dict[str, KafkaRecord]:
+        """Return the dead letters of the topic, one per id."""
+        return {header(record, "keepstream.dlq.id") or "?": record for record in self.kafka.read(self.dlq_topic)}
+
+    def assert_consistent(self) -> None:
+        """Assert the promise: counters agree with rows and ledger, nothing is pending."""
+        totals = self.database.totals()
+        delivered = self.database.value("SELECT count(*) FROM events WHERE status = 'delivered'")
+        assert totals["delivered"] == delivered
+        assert totals["total"] == sum(totals[name] for name in ("delivered", "failed", "duplicate", "stale"))
+        assert totals["failed"] == self.database.value("SELECT count(*) FROM dead_letters") == len(self.dead())
+        assert self.database.value("SELECT count(*) FROM events WHERE status = 'pending'") == 0
+
+    def committed_lag(self) -> int:
+        """Return how far Kafka's own committed offsets are behind the end of the topic."""
+        return self.kafka.committed_lag(self.group_id, self.topic)
+
+    def stop(self) -> None:
+        for worker in self.workers:
+            worker.process.kill()
+
+
+@pytest.fixture
+def new_system(kafka: Kafka, database: Database, tmp_path: Path) -> Iterator[Callable[..., System]]:
+    """Make systems on the session's servers; their workers end with the test."""
+    with ExitStack() as stack:
+
+        def make(partitions: int = 1, **environment: str) -> System:
+            system = System(kafka, database, tmp_path, partitions, environment)
+            stack.callback(system.stop)
+            return system
+
+        yield make
+
+
+@pytest.fixture
+def system(new_system: Callable[..., System]) -> System:
+    return new_system()
+
+
+@pytest.fixture
+def own_servers(tmp_path: Path) -> Iterator[Servers]:
+    """Servers of the test's own, to be stopped and killed."""
+    from app.embedded.services import embedded_services
+
+    with embedded_services() as services:
+        yield Servers(services.bootstrap_servers, services.postgres_url, services.kafka, services.postgres)

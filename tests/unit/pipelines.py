@@ -1,0 +1,85 @@
+"""A pipeline over fakes, with waits too short to notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from processors.hold import Hold
+from processors.json_content import unholdable
+from processors.pipeline import Pipeline, Policies
+from processors.retry import RetryPolicy
+from schemas.failure import RecordError, StepError, SystemicError, TransientError, Verdict
+from tests.builders import make_batch, make_failure
+from tests.fakes import MemoryDeadLetters, MemoryStore, RecordedMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.event import ValidEvent
+    from schemas.outcome import Tally
+    from schemas.record import Record
+
+QUICK = RetryPolicy(max_retries=2, base_s=1e-6, cap_s=1e-6)
+
+
+def deadlock() -> TransientError:
+    return TransientError(make_failure(verdict=Verdict.TRANSIENT, reason="deadlock_detected", sqlstate="40P01"))
+
+
+def unreachable() -> SystemicError:
+    return SystemicError(make_failure(verdict=Verdict.SYSTEMIC, reason="database_unreachable", sqlstate=None))
+
+
+def dlq_unavailable() -> SystemicError:
+    return SystemicError(make_failure(verdict=Verdict.SYSTEMIC, reason="dlq_unavailable", sqlstate=None))
+
+
+@dataclass
+class Rules:
+    """What the store refuses: content as PostgreSQL does, some ids, and whatever the script says call by call."""
+
+    poison: frozenset[str] = frozenset()
+    script: list[StepError | None] = field(default_factory=list)
+    calls: list[tuple[str, int]] = field(default_factory=list)
+
+    def __call__(self, method: str, events: Sequence[ValidEvent]) -> None:
+        self.calls.append((method, len(events)))
+        if self.script and (error := self.script.pop(0)):
+            raise error
+        if any(unholdable(event.document) for event in events):
+            raise RecordError(make_failure(reason="untranslatable_character", sqlstate="22P05"))
+        if any(event.event_id in self.poison for event in events):
+            raise RecordError(make_failure())
+
+
+@dataclass
+class World:
+    """Everything a pipeline touches."""
+
+    rules: Rules = field(default_factory=Rules)
+    letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
+    metrics: RecordedMetrics = field(default_factory=RecordedMetrics)
+    store: MemoryStore = field(init=False)
+    pipeline: Pipeline = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = MemoryStore(refuse=self.rules)
+        hold = Hold(self.metrics, base_s=1e-6, cap_s=1e-6)
+        self.pipeline = Pipeline(self.store, self.letters, self.metrics, hold, Policies(QUICK, QUICK))
+
+    async def process(self, records: Sequence[Record]) -> Tally:
+        return await self.pipeline.process(make_batch(records))
+
+    @property
+    def next_offset(self) -> int | None:
+        return self.store.next_offsets.get(("events", 0))
+
+    @property
+    def statuses(self) -> dict[str, str]:
+        return {event_id: row.status for event_id, row in self.store.rows.items()}
+
+    @property
+    def causes(self) -> dict[int, str]:
+        """Return why the record at which offset died."""
+        return {letter.record.offset: letter.failure.reason for letter in self.letters.published}

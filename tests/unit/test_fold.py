@@ -1,0 +1,99 @@
+"""Repeats of an event inside one batch: folded, they end as they would have ended one by one."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.fold import fold, unique_runs
+from schemas.outcome import Settlement, Span, Tally
+from tests.builders import make_event
+from tests.fakes import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.event import ValidEvent
+
+SECONDS = st.sampled_from(["01Z", "02Z", "02.0000004Z", "02.0000006Z", "03Z"])
+FACTS = st.tuples(st.sampled_from("abc"), SECONDS, st.integers(0, 1))
+BATCHES = st.lists(FACTS, max_size=8)
+
+
+def events_of(facts: Sequence[tuple[str, str, int]], start: int = 0) -> list[ValidEvent]:
+    return [
+        make_event(offset, event_id=event_id, timestamp=f"2026-11-24T10:00:{second}", payload={"x": x})
+        for offset, (event_id, second, x) in enumerate(facts, start)
+    ]
+
+
+async def settle(store: MemoryStore, events: Sequence[ValidEvent], folded: Tally | None = None) -> None:
+    begin = store.next_offsets.get(("events", 0), 0)
+    end = max([begin, *[event.record.offset + 1 for event in events]])
+    await store.settle(Settlement(Span("events", 0, begin, end), events, (), folded or Tally()))
+
+
+async def one_by_one(store: MemoryStore, events: Sequence[ValidEvent]) -> None:
+    for event in events:
+        await settle(store, [event])
+
+
+def rows(store: MemoryStore) -> dict[str, Any]:
+    return {event_id: (row.status, row.version[0], row.content) for event_id, row in store.rows.items()}
+
+
+@given(BATCHES)
+def test_a_folded_batch_counts_and_writes_like_its_events_one_by_one(facts: list[tuple[str, str, int]]) -> None:
+    folded, single = MemoryStore(), MemoryStore()
+    events = events_of(facts)
+    asyncio.run(settle(folded, *fold(events)))
+    asyncio.run(one_by_one(single, events))
+    assert rows(folded) == rows(single)
+    for fate in ("delivered", "duplicate", "stale", "total"):
+        assert getattr(folded.totals, fate) == getattr(single.totals, fate)
+
+
+@given(BATCHES, BATCHES)
+def test_over_rows_that_exist_the_rows_and_the_sums_are_the_same(
+    before: list[tuple[str, str, int]], facts: list[tuple[str, str, int]]
+) -> None:
+    folded, single = MemoryStore(), MemoryStore()
+    known, events = events_of(before), events_of(facts, start=len(before))
+    for store in (folded, single):
+        asyncio.run(one_by_one(store, known))
+    asyncio.run(settle(folded, *fold(events)))
+    asyncio.run(one_by_one(single, events))
+    assert rows(folded) == rows(single)
+    assert (folded.totals.delivered, folded.totals.total) == (single.totals.delivered, single.totals.total)
+
+
+def test_a_batch_without_repeats_is_passed_on_untouched() -> None:
+    events = events_of([("b", "01Z", 0), ("a", "02Z", 0)])
+    assert fold(events) == (events, Tally())
+    assert fold([]) == ([], Tally())
+
+
+def test_what_is_finer_than_postgresqls_microsecond_is_no_difference() -> None:
+    events = events_of([("a", "02.0000004Z", 0), ("a", "02.0000001Z", 1)])
+    kept, tally = fold(events)
+    assert (kept, tally) == ([events[1]], Tally(duplicate=1))
+
+
+def test_what_postgresql_rounds_up_is_newer() -> None:
+    events = events_of([("a", "02.0000006Z", 0), ("a", "02Z", 1)])
+    kept, tally = fold(events)
+    assert (kept, tally) == ([events[0]], Tally(stale=1))
+
+
+@given(BATCHES)
+def test_runs_hold_no_id_twice_and_lose_nothing(facts: list[tuple[str, str, int]]) -> None:
+    events = events_of(facts)
+    runs = list(unique_runs(events))
+    assert [event for run in runs for event in run] == events
+    ids = [[event.event_id for event in run] for run in runs]
+    assert all(len(run) == len(set(run)) > 0 for run in ids)
+    assert all(following[0] in run for run, following in itertools.pairwise(ids))

@@ -1,0 +1,211 @@
+"""The life of one batch: which door each record leaves by."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from processors.lanes import AbandonedError
+from schemas.failure import FencedError, RecordError, Step, Verdict
+from schemas.outcome import Tally
+from tests.builders import AT, make_batch, make_failure, make_record, make_value
+from tests.unit.pipelines import Rules, World, deadlock, dlq_unavailable, unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.event import ValidEvent
+
+LATER = AT.replace("10:00", "11:00")
+
+
+def ids(*event_ids: str) -> list[bytes | None]:
+    return [make_value(event_id=event_id) for event_id in event_ids]
+
+
+def world(*poison: str) -> World:
+    return World(Rules(frozenset(poison)))
+
+
+async def process(world: World, *values: bytes | None) -> Tally:
+    return await world.process([make_record(value, offset) for offset, value in enumerate(values)])
+
+
+async def test_a_good_batch_is_one_statement() -> None:
+    w = world()
+    assert await process(w, *ids("a", "b", "c")) == Tally(delivered=3)
+    assert w.rules.calls == [("settle", 3)]
+    assert w.statuses == {"a": "delivered", "b": "delivered", "c": "delivered"}
+    assert w.next_offset == 3
+    assert w.metrics.steps == [Step.VALIDATE, Step.STORE]
+    assert w.metrics.settled == [Tally(delivered=3)]
+
+
+async def test_what_the_contract_refuses_is_dead_and_its_neighbours_are_stored() -> None:
+    w = world()
+    assert await process(w, *ids("a"), b"{", None, *ids("b")) == Tally(delivered=2, dead_lettered=2)
+    assert w.causes == {1: "invalid_json", 2: "tombstone"}
+    assert w.rules.calls == [("settle", 2)]
+    assert w.next_offset == 4
+    assert w.metrics.letters == w.letters.published
+
+
+async def test_a_batch_of_nothing_good_still_moves_the_offset() -> None:
+    w = world()
+    assert await process(w, b"{", b"") == Tally(dead_lettered=2)
+    assert w.next_offset == 2
+
+
+async def test_a_repeat_inside_a_batch_is_a_duplicate() -> None:
+    w = world()
+    assert await process(w, *ids("a", "b", "a")) == Tally(delivered=2, duplicate=1)
+    assert w.store.totals.total == 3
+
+
+async def test_content_that_only_the_store_refuses_is_found_by_a_closer_look() -> None:
+    w = world()
+    bad = b'{"event_id":"bad","payload":{"x":NaN}}'
+    assert await process(w, *ids("a"), bad, *ids("b")) == Tally(delivered=2, dead_lettered=1)
+    assert w.rules.calls == [("settle", 3), ("settle", 2)]
+    assert w.letters.published[0].failure.step is Step.VALIDATE
+    assert w.causes == {1: "not_finite_number"}
+
+
+async def test_a_good_repeat_cannot_hide_bad_content_before_it() -> None:
+    w = world()
+    bad = b'{"event_id":"a","payload":{"x":NaN}}'
+    assert await process(w, bad, *ids("a")) == Tally(delivered=1, dead_lettered=1)
+    assert w.causes == {0: "not_finite_number"}
+
+
+@pytest.mark.parametrize("bad", [{0}, {99}, {50}, {0, 99}, {10, 11}, {3, 33, 66, 99}, set(range(40, 50))])
+async def test_k_bad_among_100_stand_alone_after_few_statements(bad: set[int]) -> None:
+    w = world(*[f"e{number}" for number in bad])
+    tally = await process(w, *ids(*[f"e{number}" for number in range(100)]))
+    assert tally == Tally(delivered=100 - len(bad), dead_lettered=len(bad))
+    assert w.causes == dict.fromkeys(sorted(bad), "check_violation")
+    assert len(w.rules.calls) <= len(bad) * (2 * math.ceil(math.log2(100)) + 1) + 3
+    assert w.next_offset == 100
+
+
+async def test_the_steps_store_as_pending_and_then_count() -> None:
+    w = world("bad")
+    await process(w, *ids("a", "bad", "b", "c"))
+    assert [method for method, _ in w.rules.calls][-1] == "count"
+    assert set(w.statuses.values()) == {"delivered"}
+    assert w.metrics.steps == [Step.VALIDATE, Step.STORE, Step.METRICS]
+
+
+async def test_a_dead_letter_of_the_store_tells_who_it_was() -> None:
+    w = world("bad")
+    await process(w, make_value(event_id="bad", correlation_id="c-9"))
+    letter = w.letters.published[0]
+    assert (letter.event_id, letter.correlation_id) == ("bad", "c-9")
+    assert letter.failure.verdict is Verdict.RECORD
+    assert letter.first_failed_at <= letter.last_failed_at
+
+
+async def test_a_passing_trouble_ends_as_if_nothing_had_been() -> None:
+    w = world()
+    w.rules.script = [deadlock(), deadlock(), None]
+    assert await process(w, *ids("a", "b")) == Tally(delivered=2)
+    assert w.letters.published == []
+    assert [retried for _, retried in w.metrics.failures] == [True, True]
+
+
+async def test_retries_used_up_on_a_healthy_store_leave_the_guilty_record_alone() -> None:
+    w = world()
+
+    def stuck(_method: str, events: Sequence[ValidEvent]) -> None:
+        if any(event.event_id == "stuck" for event in events):
+            raise deadlock()
+
+    w.store.refuse = stuck
+    assert await process(w, *ids("a", "stuck", "b")) == Tally(delivered=2, dead_lettered=1)
+    failure = w.letters.published[0].failure
+    assert (failure.verdict, failure.reason, failure.attempts) == (Verdict.EXHAUSTED, "deadlock_detected", 3)
+
+
+async def test_retries_used_up_on_an_ill_store_are_waited_out() -> None:
+    w = world()
+    w.store.is_healthy = False
+    w.rules.script = [deadlock()] * 40
+    assert await process(w, *ids("a", "b")) == Tally(delivered=2)
+    assert w.letters.published == []
+    assert len(w.metrics.pauses) == w.metrics.resumptions > 0
+
+
+@pytest.mark.parametrize("calls", [0, 1, 2, 3])
+async def test_an_unreachable_store_is_waited_for_at_every_statement(calls: int) -> None:
+    w = world("bad")
+    w.rules.script = [None] * calls + [unreachable()] * 5
+    assert await process(w, *ids("a", "bad", "b")) == Tally(delivered=2, dead_lettered=1)
+    assert len(w.metrics.pauses) == 5
+    assert w.metrics.resumptions == 1
+
+
+async def test_trouble_in_the_metrics_step_is_waited_out_whatever_the_health() -> None:
+    w = world("bad")
+    w.rules.script = [None, None, None, None, *[deadlock()] * 9]
+    assert await process(w, *ids("a", "bad")) == Tally(delivered=1, dead_lettered=1)
+    assert w.causes == {1: "check_violation"}
+    assert w.store.totals == Tally(delivered=1, dead_lettered=1)
+
+
+async def test_the_offset_moves_only_after_the_broker_has_the_dead_letters() -> None:
+    w = world()
+    offsets: list[int | None] = []
+    w.metrics.paused = lambda *_: offsets.append(w.next_offset)  # type: ignore[method-assign]
+    w.letters.failures = [dlq_unavailable() for _ in range(3)]
+    assert await process(w, b"{", *ids("a")) == Tally(delivered=1, dead_lettered=1)
+    assert offsets == [None] * 3
+    assert w.rules.calls == [("settle", 1)]
+    assert w.next_offset == 2
+
+
+async def test_each_dead_letter_is_published_once_whatever_the_store_does_then() -> None:
+    w = world("bad")
+    w.rules.script = [None, deadlock(), unreachable(), deadlock()]
+    await process(w, b"{", *ids("bad", "a"))
+    assert w.causes == {0: "invalid_json", 1: "check_violation"}
+    assert len(w.letters.published) == 2
+
+
+async def test_a_batch_held_is_abandoned_when_its_partition_is_taken_away() -> None:
+    w = world()
+    batch = make_batch([make_record(make_value(event_id="a"))])
+
+    def down(*_: object) -> None:
+        batch.lane.close()
+        raise unreachable()
+
+    w.store.refuse = down
+    with pytest.raises(AbandonedError):
+        await w.pipeline.process(batch)
+    assert (w.statuses, w.metrics.settled) == ({}, [])
+
+
+@pytest.mark.parametrize("poison", [[], ["a"]])
+async def test_being_fenced_is_told_to_the_lane_and_nothing_is_written(poison: list[str]) -> None:
+    w = world(*poison)
+    w.store.next_offsets["events", 0] = 5
+    with pytest.raises(FencedError):
+        await process(w, *ids("a", "b"))
+    assert (w.statuses, w.next_offset, w.metrics.settled) == ({}, 5, [])
+
+
+async def test_a_bad_repeat_cannot_hide_a_good_event_before_it() -> None:
+    w = world()
+
+    def refuse_later(_method: str, events: Sequence[ValidEvent]) -> None:
+        if any(event.timestamp == LATER for event in events):
+            raise RecordError(make_failure())
+
+    w.store.refuse = refuse_later
+    good, bad = make_value(event_id="a", timestamp=AT), make_value(event_id="a", timestamp=LATER)
+    assert await process(w, good, bad, *ids("b")) == Tally(delivered=2, dead_lettered=1)
+    assert w.statuses == {"a": "delivered", "b": "delivered"}
+    assert w.causes == {1: "check_violation"}
+    assert AT.encode() in w.store.rows["a"].document

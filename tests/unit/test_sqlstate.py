@@ -1,0 +1,85 @@
+"""Whose fault a database error is."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+from psycopg_pool import PoolTimeout
+
+from schemas.failure import RecordError, Step, StepError, SystemicError, TransientError, Verdict
+from sinks.postgres.sqlstate import connect_failure, reason_of, step_error, verdict_of
+
+T, R, S = Verdict.TRANSIENT, Verdict.RECORD, Verdict.SYSTEMIC
+KINDS = {T: TransientError, R: RecordError, S: SystemicError}
+
+TABLE = [
+    ("08000", T), ("08003", T), ("08006", T), ("08P01", S), ("0A000", T), ("21000", S), ("22001", R), ("22003", R),
+    ("22007", R), ("22008", R), ("22021", R), ("22023", R), ("22P02", R), ("22P05", R), ("23502", R), ("23503", R),
+    ("23505", R), ("23514", R), ("23P01", R), ("25006", S), ("25P02", T), ("25P03", T), ("26000", T), ("28000", S),
+    ("28P01", S), ("3D000", S), ("3F000", S), ("40001", T), ("40003", T), ("40P01", T), ("42501", S), ("42601", S),
+    ("42703", S), ("42P01", S), ("42804", S), ("44000", R), ("53100", S), ("53200", S), ("53300", S), ("54000", R),
+    ("54001", R), ("55000", T), ("55006", T), ("55P03", T), ("57014", T), ("57P01", S), ("57P02", S), ("57P03", S),
+    ("58030", S), ("P0001", R), ("XX000", S), ("XX001", S),
+]  # fmt: skip
+
+
+def error_of(sqlstate: str) -> psycopg.Error:
+    return psycopg.errors.lookup(sqlstate)('value "s3cret" for user bob at 10.0.0.1')
+
+
+@pytest.mark.parametrize(("sqlstate", "verdict"), TABLE)
+def test_each_code_has_its_verdict(sqlstate: str, verdict: Verdict) -> None:
+    error = step_error(error_of(sqlstate), Step.STORE)
+    assert type(error) is KINDS[verdict]
+    assert (error.failure.verdict, error.failure.sqlstate) == (verdict, sqlstate)
+
+
+@pytest.mark.parametrize("sqlstate", [None, "99999", "ABCDE", "P0004"])
+def test_what_is_unknown_is_tried_again(sqlstate: str | None) -> None:
+    assert verdict_of(sqlstate) is T
+
+
+@pytest.mark.parametrize("sqlstate", [sqlstate for sqlstate, _ in TABLE] + ["22012"])
+def test_no_message_holds_a_value(sqlstate: str) -> None:
+    failures = [step_error(error_of(sqlstate), Step.STORE), connect_failure(error_of(sqlstate), Step.STORE)]
+    for error in failures:
+        for word in ("s3cret", "bob", "10.0.0.1"):
+            assert word not in repr(error.failure) + str(error)
+
+
+def test_our_own_division_by_zero_means_that_somebody_was_faster() -> None:
+    error = step_error(error_of("22012"), Step.METRICS)
+    assert isinstance(error, TransientError)
+    assert (error.failure.reason, error.failure.step) == ("raced", Step.METRICS)
+
+
+def test_an_error_without_a_code_is_a_lost_connection() -> None:
+    error = step_error(psycopg.OperationalError("server closed the connection s3cret"), Step.STORE)
+    assert isinstance(error, TransientError)
+    assert error.failure.reason == "connection_lost"
+    assert error.failure.message == "the connection to PostgreSQL was lost"
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "reason"),
+    [("23514", "check_violation"), ("40P01", "deadlock_detected"), ("53300", "too_many_connections")],
+)
+def test_a_reason_is_postgresqls_own_name(sqlstate: str, reason: str) -> None:
+    assert reason_of(error_of(sqlstate)) == reason
+    expected = f"{reason.replace('_', ' ')} (SQLSTATE {sqlstate})"
+    assert step_error(error_of(sqlstate), Step.STORE).failure.message == expected
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (PoolTimeout("no connection for bob"), "database_unreachable"),
+        (psycopg.OperationalError("connection refused"), "database_unreachable"),
+        (error_of("28P01"), "invalid_password"),
+        (error_of("53300"), "too_many_connections"),
+    ],
+)
+def test_failing_to_connect_is_the_environments_fault(error: Exception, reason: str) -> None:
+    found: StepError = connect_failure(error, Step.STORE)
+    assert isinstance(found, SystemicError)
+    assert (found.failure.reason, found.failure.message) == (reason, "PostgreSQL cannot be reached")
