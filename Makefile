@@ -49,7 +49,7 @@ types: $(INSTALLED) ## Check types, strictly
 	@$(BIN)/mypy
 
 imports: $(INSTALLED) ## Check who may import whom
-	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	@$(BIN)/lint-imports
 
 lock: $(INSTALLED) ## Write deploy/requirements.lock anew (needs uv)
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --extra embedded --extra dev \

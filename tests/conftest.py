@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ import pytest
 from tests.real import Database, Kafka, Postgres, Servers, start_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 DEBIAN_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
@@ -40,16 +42,31 @@ def database(servers: Servers) -> Iterator[Database]:
         yield schema
 
 
-@pytest.fixture(scope="session", params=["default", *[path.parent.name for path in DEBIAN_BINARIES]])
-def each_postgres(request: pytest.FixtureRequest, servers: Servers) -> Iterator[Postgres]:
-    """Every PostgreSQL at hand: the session's own, and each other version that is installed."""
-    if request.param == "default":
-        yield Postgres(servers.postgres_url)
-        return
-    from app.embedded.postgres import EmbeddedPostgres
+POSTGRES_NAMES = ["default", *[path.parent.name for path in DEBIAN_BINARIES]]
+"""Every PostgreSQL at hand: the session's own, and each other version that is installed."""
 
-    with EmbeddedPostgres(bin_dir=Path("/usr/lib/postgresql") / request.param / "bin") as server:
-        yield Postgres(server.url)
+
+@pytest.fixture(scope="session")
+def postgres_named(servers: Servers) -> Iterator[Callable[[str], Postgres]]:
+    """Give each of `POSTGRES_NAMES`, started when first asked for."""
+    with ExitStack() as stack:
+
+        @cache
+        def start(name: str) -> Postgres:
+            if name == "default":
+                return Postgres(servers.postgres_url)
+            from app.embedded.postgres import EmbeddedPostgres
+
+            bin_dir = Path("/usr/lib/postgresql") / name / "bin"
+            return Postgres(stack.enter_context(EmbeddedPostgres(bin_dir=bin_dir)).url)
+
+        yield start
+
+
+@pytest.fixture(params=POSTGRES_NAMES)
+def each_postgres(request: pytest.FixtureRequest, postgres_named: Callable[[str], Postgres]) -> Postgres:
+    """Run the test once per PostgreSQL at hand."""
+    return postgres_named(request.param)
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ class Plan:
     supervisor: str | None = None
     max_poll_records: int | None = None
     dlq_topic: str = ""
+    wait_empty: bool = True
     actions: Mapping[str, str] = field(default_factory=dict)
 
     def argument(self) -> str:
@@ -143,16 +144,17 @@ def build(plan: Plan) -> faust.App:
         topic_allow_declare=False,
         table_standby_replicas=0,
         broker_commit_interval=0.2,
+        stream_wait_empty=plan.wait_empty,
         broker_max_poll_records=plan.max_poll_records,
     )
     body = Body(app, plan)
 
-    @app.agent(app.topic(plan.topic), concurrency=plan.concurrency)
+    strategy = plan.supervisor and getattr(faust, plan.supervisor)
+
+    @app.agent(app.topic(plan.topic), concurrency=plan.concurrency, supervisor_strategy=strategy)
     async def probe(stream: faust.Stream[Any]) -> None:
         await agent(stream, plan, body)
 
-    if plan.supervisor:
-        probe.supervisor_strategy = getattr(faust, plan.supervisor)
     return app
 
 

@@ -1,0 +1,45 @@
+"""A table of events in memory, and one in every PostgreSQL at hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import POSTGRES_NAMES
+from tests.contract.stores import MemoryTable, postgres_table
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.contract.stores import PostgresTable, Table
+    from tests.real import Database
+
+REAL = [pytest.param(name, marks=pytest.mark.real) for name in POSTGRES_NAMES]
+
+
+@pytest.fixture(params=["memory", *REAL])
+async def table(request: pytest.FixtureRequest) -> AsyncIterator[Table]:
+    """Partition 0 begins at offset 0, partition 1 as well."""
+    if request.param == "memory":
+        memory = MemoryTable()
+        await open_both(memory)
+        yield memory
+        return
+    postgres = request.getfixturevalue("postgres_named")(request.param)
+    with postgres.new_schema() as database:
+        async with postgres_table(database) as table:
+            await open_both(table)
+            yield table
+
+
+@pytest.fixture
+async def real_table(any_database: Database) -> AsyncIterator[PostgresTable]:
+    async with postgres_table(any_database) as table:
+        await open_both(table)
+        yield table
+
+
+async def open_both(table: Table) -> None:
+    for partition in (0, 1):
+        await table.open(partition, 0)

@@ -1,0 +1,143 @@
+"""One table of events, seen from outside: in memory and in PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from processors.validate import moment
+from schemas.outcome import Settlement, Span, Tally
+from sinks.postgres.connection import ConnectionPolicy, open_pool
+from sinks.postgres.offsets import PostgresOffsets
+from sinks.postgres.store import PostgresStore
+from tests.fakes import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+    from datetime import datetime
+
+    from processors.ports import EventStore
+    from schemas.dead_letter import DeadLetter
+    from schemas.event import ValidEvent
+    from tests.real import Database
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A row as a query sees it."""
+
+    status: str
+    payload: Any
+    created_at: datetime
+    place: tuple[int, int]
+
+
+class Table(Protocol):
+    """A store, and what it holds."""
+
+    @property
+    def store(self) -> EventStore: ...
+    async def open(self, partition: int, start: int) -> None: ...
+    def clear(self) -> None: ...
+    def rows(self) -> dict[str, Seen]: ...
+    def totals(self) -> dict[str, int]: ...
+    def next_offset(self, partition: int = 0) -> int: ...
+    def letters(self) -> set[str]: ...
+
+
+@dataclass
+class MemoryTable:
+    store: MemoryStore = field(default_factory=MemoryStore)
+
+    async def open(self, partition: int, start: int) -> None:
+        self.store.next_offsets["events", partition] = start
+
+    def clear(self) -> None:
+        self.store = MemoryStore()
+
+    def rows(self) -> dict[str, Seen]:
+        return {event_id: _seen(row.status, row.document, row.version) for event_id, row in self.store.rows.items()}
+
+    def totals(self) -> dict[str, int]:
+        return totals_of(self.store.totals)
+
+    def next_offset(self, partition: int = 0) -> int:
+        return self.store.next_offsets["events", partition]
+
+    def letters(self) -> set[str]:
+        return set(self.store.letters)
+
+
+@dataclass
+class PostgresTable:
+    store: PostgresStore
+    database: Database
+
+    async def open(self, partition: int, start: int) -> None:
+        await PostgresOffsets(self.store.pool).open("events", partition, start)
+
+    def clear(self) -> None:
+        self.database.execute("TRUNCATE events, stream_offsets, event_counters, dead_letters")
+
+    def rows(self) -> dict[str, Seen]:
+        query = "SELECT event_id, status, payload, created_at, source_partition, source_offset FROM events"
+        return {row[0]: Seen(row[1], row[2], row[3], (row[4], row[5])) for row in self.database.rows(query)}
+
+    def totals(self) -> dict[str, int]:
+        return self.database.totals()
+
+    def next_offset(self, partition: int = 0) -> int:
+        query = "SELECT next_offset FROM stream_offsets WHERE topic = 'events' AND partition = %s"
+        return int(self.database.value(query, partition))
+
+    def letters(self) -> set[str]:
+        query = """SELECT topic || '-' || partition || '-' || "offset" FROM dead_letters"""
+        return {row[0] for row in self.database.rows(query)}
+
+
+@asynccontextmanager
+async def postgres_table(database: Database, **policy: Any) -> AsyncIterator[PostgresTable]:
+    """Open a store on a migrated schema."""
+    pool = await open_pool(ConnectionPolicy(**{"url": database.url, "schema": database.schema} | policy))
+    try:
+        yield PostgresTable(PostgresStore(pool), database)
+    finally:
+        await pool.close()
+
+
+def totals_of(tally: Tally) -> dict[str, int]:
+    return {
+        "total": tally.total,
+        "delivered": tally.delivered,
+        "failed": tally.dead_lettered,
+        "duplicate": tally.duplicate,
+        "stale": tally.stale,
+        "updated": tally.updated,
+    }
+
+
+def span(begin: int, end: int, partition: int = 0) -> Span:
+    return Span("events", partition, begin, end)
+
+
+async def settle(
+    table: Table, begin: int, end: int, *events: ValidEvent, partition: int = 0, dead: Sequence[DeadLetter] = ()
+) -> Tally:
+    """Take the fast path."""
+    return await table.store.settle(Settlement(span(begin, end, partition), events, dead))
+
+
+async def store_and_count(
+    table: Table, begin: int, end: int, *events: ValidEvent, partition: int = 0, dead: Sequence[DeadLetter] = ()
+) -> Tally:
+    """Take the step path."""
+    where = span(begin, end, partition)
+    stored = await table.store.store(where, events)
+    return await table.store.count(Settlement(where, (), dead, stored.repeats), stored.pending_ids)
+
+
+def _seen(status: str, document: bytes, version: tuple[datetime, int, int]) -> Seen:
+    fields = json.loads(document)
+    return Seen(status, fields["payload"], moment(fields["timestamp"]), version[1:])

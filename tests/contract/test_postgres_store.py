@@ -1,0 +1,169 @@
+"""What only a real table can show: writers side by side, prepared statements, untouched rows."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from schemas.failure import TransientError
+from schemas.outcome import Settlement, Tally
+from sinks.postgres.store import _settle
+from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
+from tests.contract.stores import settle, span, store_and_count
+from tests.real import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from schemas.event import ValidEvent
+    from tests.contract.stores import PostgresTable
+
+pytestmark = pytest.mark.real
+
+PATHS = pytest.mark.parametrize("path", [settle, store_and_count])
+ROUNDS = 12
+
+
+def event(event_id: str, second: int = 0, offset: int = 0) -> ValidEvent:
+    return make_event(offset, event_id=event_id, timestamp=f"2026-11-24T10:00:{second:02}Z", payload={"x": second})
+
+
+def of_partition(partition: int, event: ValidEvent) -> ValidEvent:
+    return replace(event, record=replace(event.record, partition=partition))  # type: ignore[type-var]
+
+
+async def insist(path: Any, *arguments: Any, partition: int) -> Tally:
+    """Do what the pipeline does with a transient error: try again."""
+    for _ in range(50):
+        try:
+            return await path(*arguments, partition=partition)  # type: ignore[no-any-return]
+        except TransientError:
+            await asyncio.sleep(0)
+    raise AssertionError("50 transient errors in a row")
+
+
+@asynccontextmanager
+async def uncommitted(table: PostgresTable, settlement: Settlement) -> AsyncIterator[None]:
+    """Another worker that has written its batch and not yet committed."""
+    async with table.store.pool.connection() as connection, connection.transaction():
+        await _settle(connection, settlement)
+        yield
+
+
+async def blocked(table: PostgresTable) -> None:
+    """Return once a statement waits for the other worker's lock."""
+    query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    await asyncio.to_thread(eventually, lambda: table.database.value(query), what="a statement waits for a lock")
+
+
+@PATHS
+@pytest.mark.parametrize("other_path", [settle, store_and_count])
+async def test_one_event_on_two_partitions_counts_once(real_table: PostgresTable, path: Any, other_path: Any) -> None:
+    for offset in range(ROUNDS):
+        same = [event(f"{offset}-{i}", second=1) for i in range(4)]
+        here, there = same, [of_partition(1, one) for one in reversed(same)]
+        tallies = await asyncio.gather(
+            insist(path, real_table, offset, offset + 1, *here, partition=0),
+            insist(other_path, real_table, offset, offset + 1, *there, partition=1),
+        )
+        assert sum(tallies, Tally()) == Tally(delivered=4, duplicate=4)
+    assert real_table.totals()["delivered"] == 4 * ROUNDS == len(real_table.rows())
+
+
+async def test_opposite_orders_end_with_nothing_worse_than_a_transient_error(real_table: PostgresTable) -> None:
+    """Rows that exist are updated in the order of the batch: here two workers may wait for each other."""
+    ids = [f"e{i}" for i in range(20)]
+    await settle(real_table, 0, 1, *[event(i) for i in ids])
+    for round_ in range(1, ROUNDS + 1):
+        newer = [event(i, second=round_) for i in ids]
+        there = [of_partition(1, event(i, second=round_ + 20)) for i in reversed(ids)]
+        await asyncio.gather(
+            insist(settle, real_table, round_, round_ + 1, *newer, partition=0),
+            insist(settle, real_table, round_ - 1, round_, *there, partition=1),
+        )
+    assert {row.payload["x"] for row in real_table.rows().values()} == {20 + ROUNDS}
+    assert real_table.totals()["total"] == 20 * (1 + 2 * ROUNDS)
+
+
+async def test_an_event_committed_while_we_waited_is_a_race_and_then_a_duplicate(real_table: PostgresTable) -> None:
+    async with uncommitted(real_table, Settlement(span(0, 1), [event("a")])):
+        waiting = asyncio.create_task(settle(real_table, 0, 1, of_partition(1, event("a")), partition=1))
+        await blocked(real_table)
+    with pytest.raises(TransientError, match="another worker wrote the same event"):
+        await waiting
+    assert real_table.next_offset(1) == 0
+    assert await settle(real_table, 0, 1, of_partition(1, event("a")), partition=1) == Tally(duplicate=1)
+
+
+@PATHS
+@pytest.mark.parametrize(("second", "fate"), [(3, Tally(duplicate=1, updated=1)), (1, Tally(stale=1))])
+async def test_two_newer_versions_of_a_pending_row_deliver_it_once(
+    real_table: PostgresTable, path: Any, second: int, fate: Tally
+) -> None:
+    await real_table.open(2, 0)
+    await real_table.store.store(span(0, 1), [event("a")])
+    other = Settlement(span(0, 1, 1), [of_partition(1, event("a", second=2))])
+    ours = of_partition(2, event("a", second=second))
+    async with uncommitted(real_table, other):
+        waiting = asyncio.create_task(insist(path, real_table, 0, 1, ours, partition=2))
+        await blocked(real_table)
+    assert await waiting == fate
+    assert real_table.totals()["delivered"] == 1
+
+
+async def test_two_workers_of_one_partition_cannot_both_settle_it(real_table: PostgresTable) -> None:
+    results = await asyncio.gather(
+        *[settle(real_table, 0, 1, event(f"e{i}")) for i in range(6)], return_exceptions=True
+    )
+    assert [type(result).__name__ for result in results].count("FencedError") == 5
+    assert len(real_table.rows()) == real_table.totals()["total"] == 1
+
+
+@PATHS
+async def test_an_identical_repeat_is_not_worth_a_write(real_table: PostgresTable, path: Any) -> None:
+    query = "SELECT xmin::text, updated_at FROM events"
+    await settle(real_table, 0, 1, event("a"))
+    before = real_table.database.rows(query)
+    await path(real_table, 1, 2, event("a", offset=1))
+    assert real_table.database.rows(query) == before
+
+
+@PATHS
+async def test_offsets_of_any_size_share_the_prepared_statements(real_table: PostgresTable, path: Any) -> None:
+    offset = 0
+    async with real_table.store.pool.connection() as connection:
+        pass
+    for end in (1, 200, 40_000, 3_000_000_000, 2**62):
+        dead = [make_dead_letter(make_record(None, end - 1))]
+        await path(real_table, offset, end, event(f"e{end}", offset=end - 2), dead=dead)
+        offset = end
+    async with real_table.store.pool.connection() as connection:
+        rows = await (await connection.execute("SELECT count(*) FROM pg_prepared_statements")).fetchone()
+    assert rows
+    assert rows[0] <= 4
+    assert real_table.next_offset() == 2**62
+
+
+async def test_every_column_of_a_row_is_what_the_event_said(real_table: PostgresTable) -> None:
+    full = make_event(7, event_id="a", metadata={"m": 1}, correlation_id="c", retry_attempt=3)
+    bare = make_event(8, event_id="b", metadata=None, correlation_id=...)
+    await settle(real_table, 0, 9, full, bare)
+    query = """SELECT metadata, correlation_id, retry_count, source_topic, source_partition, source_offset,
+                      created_at = %s::timestamptz FROM events ORDER BY event_id"""
+    assert real_table.database.rows(query, AT) == [
+        ({"m": 1}, "c", 3, "events", 0, 7, True),
+        (None, "b", 0, "events", 0, 8, True),
+    ]
+
+
+async def test_the_ledger_says_why_and_survives_text_that_jsonb_cannot_hold(real_table: PostgresTable) -> None:
+    letter = make_dead_letter(make_record(make_value(), 0), event_id="a\0b", correlation_id="\ud800" + "x" * 3000)
+    await settle(real_table, 0, 1, dead=[letter])
+    query = "SELECT event_id, length(correlation_id), step, verdict, reason, message, sqlstate, attempts, state FROM dead_letters"
+    assert real_table.database.rows(query) == [
+        ("a\N{REPLACEMENT CHARACTER}b", 1024, "store", "record", "check_violation", "no", "23514", 1, "open")
+    ]
