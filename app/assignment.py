@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from psycopg_pool import PoolTimeout
 
+from app.journal import Journal
 from processors.start import StartReason, decide_start
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Assignment:
         self.thread: ConsumerThread | None = None
         self._offsets = offsets
         self._metrics = metrics
+        self._journal = Journal(metrics)
         self._settings = settings
         self._known_to_kafka: dict[Place, int] = {}
         self._beginning: asyncio.Task[None] | None = None
@@ -93,8 +95,7 @@ class Assignment:
 
     async def fenced(self, place: Place) -> None:
         """Another worker moved this partition: begin again from what is stored."""
-        self._metrics.fenced(*place)
-        log.warning("%s-%d was moved by another worker; beginning again from the stored offset", *place)
+        self._journal.fenced(*place)
         self.begin([_tp(place)])
 
     @property
@@ -120,7 +121,8 @@ class Assignment:
             try:
                 return await self._decide(places)
             except (psycopg.Error, PoolTimeout, KafkaError) as error:
-                log.warning("the stored offsets cannot be read yet (%s); trying again", type(error).__name__)
+                hint = "; run `keepstream db migrate`" if isinstance(error, psycopg.errors.UndefinedTable) else ""
+                log.warning("the stored offsets cannot be read yet (%s)%s", type(error).__name__, hint)
                 await asyncio.sleep(RETRY_WAIT_S)
 
     async def _decide(self, places: Sequence[Place]) -> dict[Place, Start]:

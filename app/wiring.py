@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from app.clients import librdkafka_settings
+from app.journal import Journal
 from app.version import VERSION
 from processors.hold import Hold
 from processors.pipeline import Pipeline, Policies
@@ -46,7 +47,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         app_version=VERSION,
     )
     policies = Policies(retry_policy(settings.worker.store_retry), retry_policy(settings.worker.metrics_retry))
-    pipeline = Pipeline(PostgresStore(pool), dead_letters, metrics, Hold(metrics), policies)
+    journal = Journal(metrics)
+    pipeline = Pipeline(PostgresStore(pool), dead_letters, journal, Hold(journal), policies)
     try:
         yield Parts(pipeline, PostgresOffsets(pool), metrics)
     finally:

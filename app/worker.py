@@ -12,7 +12,6 @@ import logging
 import os
 import signal
 import sys
-import tempfile
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,7 @@ from app.assignment import Assignment
 from app.endpoint import Endpoint
 from app.health import Health
 from app.transport import BatchConsumer, BatchSchema, BatchTransport
+from app.waiting import topic_is_there
 from app.wiring import open_parts
 from processors.dispatch import Lanes
 
@@ -46,16 +46,20 @@ def die(error: BaseException | str) -> None:
     os._exit(EXIT_FATAL)
 
 
+class _App(faust.App):
+    def _create_directories(self) -> None:
+        """Make no data folder: there are no tables, and the working directory is not ours."""
+
+
 def build_app(settings: Settings, assignment: Assignment) -> faust.App:
     """Build the Faust app with the guards of docs/decisions.md, "Faust"."""
     if faust.streams._CStreamIterator is None:  # type: ignore[attr-defined]  # noqa: SLF001
         die("faust was installed without its Cython extension, without which it acknowledges what it skips (trap T11)")
     kafka = settings.kafka
     url = yarl.URL(f"kafka://{kafka.bootstrap_servers.partition(',')[0]}")
-    app = faust.App(
+    app = _App(
         kafka.group_id,
         broker=str(url),
-        datadir=tempfile.mkdtemp(prefix="keepstream-faust-"),
         web_enabled=False,
         topic_disable_leader=True,
         topic_allow_declare=False,
@@ -90,9 +94,15 @@ async def run(settings: Settings) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     async with open_parts(settings) as parts:
         worker = Worker(settings, parts)
-        await worker.start()
-        await stop.wait()
-        await worker.stop()
+        starting = asyncio.create_task(worker.start())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            await stopping
+            await worker.stop()
+        else:
+            starting.cancel()
 
 
 class Worker:
@@ -117,6 +127,7 @@ class Worker:
         if self._endpoint:
             self._endpoint.start()
         self._pulse = asyncio.create_task(self._beat(), name="pulse")
+        await topic_is_there(self._settings.kafka)
         await self._app.start()
 
     async def stop(self) -> None:

@@ -1,0 +1,74 @@
+"""What the worker tells: the metrics, and a log line where a person would want one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import structlog
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.dead_letter import DeadLetter
+    from schemas.failure import Failure, Step
+    from schemas.outcome import Tally
+    from sinks.metrics import PrometheusMetrics
+
+log = structlog.stdlib.get_logger("keepstream")
+
+
+class Journal:
+    """`processors.ports.Metrics` that counts and writes. A record's payload, key and headers are never written."""
+
+    def __init__(self, metrics: PrometheusMetrics) -> None:
+        self._metrics = metrics
+
+    def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None:
+        self._metrics.batch_settled(topic, partition, tally, oldest_timestamp_ms)
+        log.debug("batch settled", topic=topic, partition=partition, records=tally.total, delivered=tally.delivered)
+
+    def step_took(self, step: Step, duration_s: float) -> None:
+        self._metrics.step_took(step, duration_s)
+
+    def attempt_failed(self, failure: Failure, *, retried: bool) -> None:
+        self._metrics.attempt_failed(failure, retried=retried)
+        log.info("attempt failed", **_facts(failure), retried=retried)
+
+    def dead_lettered(self, letters: Sequence[DeadLetter]) -> None:
+        self._metrics.dead_lettered(letters)
+        for letter in letters:
+            log.warning(
+                "dead letter",
+                topic=letter.record.topic,
+                partition=letter.record.partition,
+                offset=letter.record.offset,
+                event_id=letter.event_id,
+                correlation_id=letter.correlation_id,
+                **_facts(letter.failure),
+            )
+
+    def paused(self, topic: str, partition: int, failure: Failure) -> None:
+        if (topic, partition) not in self._metrics.pauses:
+            log.error("partition held", topic=topic, partition=partition, **_facts(failure))
+        self._metrics.paused(topic, partition, failure)
+
+    def resumed(self, topic: str, partition: int) -> None:
+        if (topic, partition) in self._metrics.pauses:
+            log.info("partition resumed", topic=topic, partition=partition)
+        self._metrics.resumed(topic, partition)
+
+    def fenced(self, topic: str, partition: int) -> None:
+        log.warning("partition moved by another worker; beginning again from the stored offset", topic=topic,
+                    partition=partition)  # fmt: skip
+        self._metrics.fenced(topic, partition)
+
+
+def _facts(failure: Failure) -> dict[str, object]:
+    return {
+        "step": failure.step.value,
+        "verdict": failure.verdict.value,
+        "reason": failure.reason,
+        "why": failure.message,
+        "sqlstate": failure.sqlstate,
+        "attempts": failure.attempts,
+    }
