@@ -1,0 +1,155 @@
+"""A dead letter as it is found in a dead letter topic, whoever wrote it.
+
+Header names: Kafka Connect (KIP-298), Kafka Streams (KIP-1034), share groups (KIP-1191), Spring Kafka, Spring Cloud
+Stream, SmallRye, Karafka Pro, django-kafka, arroyo, and our own.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from schemas.dead_letter import CONNECT, PREFIX, REPLAY_COUNT
+from schemas.record import KafkaRecord, header
+
+TOPIC = (
+    CONNECT + "topic", "__streams.errors.topic", "__dlq.errors.topic", "kafka_dlt-original-topic", "x-original-topic",
+    "dead-letter-topic", "source_topic", "DEAD_LETTER_MESSAGE_TOPIC",
+)  # fmt: skip
+PARTITION = (
+    CONNECT + "partition", "__streams.errors.partition", "__dlq.errors.partition", "kafka_dlt-original-partition",
+    "x-original-partition", "dead-letter-partition", "source_partition", "original_partition",
+    "DEAD_LETTER_MESSAGE_PARTITION",
+)  # fmt: skip
+OFFSET = (
+    CONNECT + "offset", "__streams.errors.offset", "__dlq.errors.offset", "kafka_dlt-original-offset",
+    "x-original-offset", "dead-letter-offset", "source_offset", "original_offset", "DEAD_LETTER_MESSAGE_OFFSET",
+)  # fmt: skip
+STEP = (PREFIX + "step", CONNECT + "stage")
+REASON = (
+    PREFIX + "reason", CONNECT + "exception.class.name", "__streams.errors.exception", "kafka_dlt-exception-fqcn",
+    "x-exception-fqcn", "dead-letter-exception-class-name",
+)  # fmt: skip
+MESSAGE = (
+    CONNECT + "exception.message", "__streams.errors.message", "__dlq.errors.message", "kafka_dlt-exception-message",
+    "x-exception-message", "dead-letter-reason", "DEAD_LETTER_SUMMARY",
+)  # fmt: skip
+ATTEMPTS = (PREFIX + "attempts", "__dlq.errors.delivery.count", "kafka_deliveryAttempt", "source_attempts")
+ERROR_HEADERS = frozenset(
+    {*STEP, *REASON, *MESSAGE, *ATTEMPTS, "DEAD_LETTER_DETAIL", CONNECT + "exception.stacktrace",
+     "__streams.errors.stacktrace", "kafka_dlt-exception-stacktrace", "x-exception-stacktrace",
+     "kafka_dlt-exception-cause-fqcn", "dead-letter-cause", "dead-letter-cause-class-name"}
+)  # fmt: skip
+"""What says why a record died: a replay leaves these behind, and keeps where the record came from."""
+
+
+@dataclass(frozen=True)
+class Buried:
+    """A record of a dead letter topic and what its headers say. What nobody wrote is None."""
+
+    record: KafkaRecord
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the dead letter topic: ``topic-partition-offset``."""
+        return f"{self.record.topic}-{self.record.partition}-{self.record.offset}"
+
+    @cached_property
+    def id(self) -> str:
+        """The death's name: the same for every copy. Falls back to the place for what others wrote."""
+        ours = header(self.record, PREFIX + "id")
+        if ours:
+            return ours
+        if self.origin_topic and self.origin_partition is not None and self.origin_offset is not None:
+            return f"{self.origin_topic}-{self.origin_partition}-{self.origin_offset}"
+        return self.place
+
+    @cached_property
+    def origin_topic(self) -> str | None:
+        return self._text(TOPIC)
+
+    @cached_property
+    def origin_partition(self) -> int | None:
+        return self._number(PARTITION)
+
+    @cached_property
+    def origin_offset(self) -> int | None:
+        return self._number(OFFSET)
+
+    @cached_property
+    def step(self) -> str | None:
+        return self._text(STEP)
+
+    @cached_property
+    def verdict(self) -> str | None:
+        return header(self.record, PREFIX + "verdict")
+
+    @cached_property
+    def reason(self) -> str | None:
+        return self._text(REASON)
+
+    @cached_property
+    def message(self) -> str | None:
+        return self._text(MESSAGE)
+
+    @cached_property
+    def sqlstate(self) -> str | None:
+        return header(self.record, PREFIX + "sqlstate")
+
+    @cached_property
+    def attempts(self) -> int | None:
+        return self._number(ATTEMPTS)
+
+    @cached_property
+    def event_id(self) -> str | None:
+        return header(self.record, PREFIX + "event-id") or header(self.record, "ce_id")
+
+    @cached_property
+    def correlation_id(self) -> str | None:
+        return header(self.record, PREFIX + "correlation-id") or header(self.record, "correlation_id")
+
+    @cached_property
+    def replay_count(self) -> int:
+        text = header(self.record, REPLAY_COUNT) or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004 - 32 bits
+
+    @cached_property
+    def first_failed_at(self) -> datetime | None:
+        return _moment(header(self.record, PREFIX + "first-failure"))
+
+    @cached_property
+    def failed_at(self) -> datetime:
+        """When it died, as far as is known: our header, else the record's own timestamp. In UTC."""
+        written = _moment(header(self.record, PREFIX + "last-failure"))
+        return written or datetime.fromtimestamp(min(max(self.record.timestamp, 0), _MAX_MS) / 1000, UTC)
+
+    def _text(self, names: tuple[str, ...]) -> str | None:
+        return next((text for name in names if (text := header(self.record, name))), None)
+
+    def _number(self, names: tuple[str, ...]) -> int | None:
+        values = dict(self.record.headers)
+        return next((number for name in names if (number := _integer(values.get(name))) is not None), None)
+
+
+_MAX_MS = 253_402_300_799_999
+
+
+def _integer(value: bytes | None) -> int | None:
+    """Read digits, or the big-endian integers that Spring writes."""
+    if not value:
+        return None
+    if value.isdigit():
+        return int(value) if len(value) < 20 else None  # noqa: PLR2004 - 64 bits
+    if len(value) in (4, 8):
+        return int(struct.unpack(">i" if len(value) == 4 else ">q", value)[0])  # noqa: PLR2004
+    return None
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        parsed = datetime.fromisoformat(text) if text else None
+    except ValueError:
+        return None
+    return parsed if parsed and parsed.tzinfo else None
