@@ -62,6 +62,18 @@ class Selection:
         return json.dumps(given, default=str)
 
 
+def selection_from(written: dict[str, Any]) -> Selection:
+    """Read back what `Selection.as_json` wrote."""
+    fields: dict[str, Any] = dict(written)
+    for name in ("since", "until"):
+        if name in fields:
+            fields[name] = datetime.fromisoformat(fields[name])
+    if "where" in fields:
+        fields["where"] = tuple((path, text) for path, text in fields["where"])
+    tupled: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return Selection(**tupled)
+
+
 def moment_of(text: str, now: datetime | None = None) -> datetime:
     """Read ``2h``, ``30m``, ``7d`` (that long ago) or RFC 3339. Raises SelectorError."""
     if ago := _AGO.fullmatch(text.strip()):

@@ -120,10 +120,14 @@ class Buried:
         return _moment(header(self.record, PREFIX + "first-failure"))
 
     @cached_property
+    def last_failed_at(self) -> datetime | None:
+        """When it died, if it says so."""
+        return _moment(header(self.record, PREFIX + "last-failure"))
+
+    @cached_property
     def failed_at(self) -> datetime:
         """When it died, as far as is known: our header, else the record's own timestamp. In UTC."""
-        written = _moment(header(self.record, PREFIX + "last-failure"))
-        return written or datetime.fromtimestamp(min(max(self.record.timestamp, 0), _MAX_MS) / 1000, UTC)
+        return self.last_failed_at or datetime.fromtimestamp(min(max(self.record.timestamp, 0), _MAX_MS) / 1000, UTC)
 
     def _text(self, names: tuple[str, ...]) -> str | None:
         return next((text for name in names if (text := header(self.record, name))), None)

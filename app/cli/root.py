@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import Any
 
 import click
 
 from app.cli.failure import CommandError
+from app.cli.lazy import LazyGroup
 
 # Name -> (module, attribute, short help). The help stands here so that `--help` imports nothing else.
 COMMANDS = {
     "worker": ("app.cli.worker", "worker", "Consume the topic until SIGTERM."),
     "demo": ("app.cli.demo", "demo", "Watch real events flow, then see the proof. Needs nothing installed."),
-    "events": ("app.cli.events", "events", "Produce, validate and look up events."),
+    "events": ("app.cli.events", "events", "Produce, validate, list and look up events."),
+    "dlq": ("app.cli.dlq", "dlq", "Find, understand, replay and remove dead letters."),
     "db": ("app.cli.db", "db", "Create and check the tables."),
     "topics": ("app.cli.topics", "topics", "Create and check the topics."),
     "lag": ("app.cli.lag", "lag", "Show how far each partition is behind."),
@@ -23,25 +24,7 @@ COMMANDS = {
 }
 
 
-class LazyGroup(click.Group):
-    """Imports a command's module only when that command runs."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        if cmd_name not in COMMANDS:
-            return None
-        module, attribute, _ = COMMANDS[cmd_name]
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, text) for name, (_, _, text) in COMMANDS.items()])
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keepstream", prog_name="keepstream")
 def root() -> None:
     """Kafka to PostgreSQL: nothing lost, nothing counted twice.

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 import uuid
@@ -97,6 +100,18 @@ class System:
         worker = Worker(WorkerProcess(self.settings() | environment, log_path))
         self.workers.append(worker)
         return worker
+
+    def cli(self, *arguments: str, exit_code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run ``keepstream`` with this system's settings and expect its exit code."""
+        done = subprocess.run(
+            self.cli_argv(*arguments), env={**os.environ, **self.settings(), **environment}, cwd=self.folder,
+            capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert done.returncode == exit_code, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def cli_argv(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-P", "-m", "app", *arguments]
 
     def produce(self, values: Iterable[bytes | None], **options: Any) -> None:
         self.kafka.produce(self.topic, values, **options)

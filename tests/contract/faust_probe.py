@@ -2,7 +2,7 @@
 
 Its one argument is a `Plan` as JSON. Records carry numbers. What happens is reported on stdout, a JSON line each:
 ``["started", 1]`` when the agent function begins, ``["processed", 7]`` when the body is done with a record, and the
-name of an action, ``["raise", 3]``, when the plan's action for a record is carried out.
+name of an action with its record, ``["raise", 3]``, when the plan's action for that record is carried out.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import tempfile
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import faust
-from faust.events import Event
-from faust.transport.consumer import Consumer
+from mode.supervisors import CrashingSupervisor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+WITHIN_S = 0.1
 RESUME_AFTER_S = 0.3
+QUEUED = 4
 
 
 @dataclass(frozen=True)
@@ -33,30 +33,35 @@ class Plan:
     group: str
     loop: str = "take"
     size: int = 5
+    actions: Mapping[str, str] = field(default_factory=dict)
     concurrency: int = 1
-    supervisor: str | None = None
+    crashing: bool = False
+    """Whether an exception in the agent shall end the program (mode's `CrashingSupervisor`)."""
+    wait_empty: bool = True
+    commit_interval_s: float = 0.2
     max_poll_records: int | None = None
     dlq_topic: str = ""
-    wait_empty: bool = True
-    actions: Mapping[str, str] = field(default_factory=dict)
+    dead_letter_size: int = 0
 
     def argument(self) -> str:
         return json.dumps(asdict(self))
 
 
-def report(what: str, number: object) -> None:
-    print(json.dumps([what, number]), flush=True)
+def report(what: str, about: object) -> None:
+    print(json.dumps([what, about]), flush=True)
 
 
 class Body:
-    """The agent's body: does what the plan says for a record, else claims to have processed it."""
+    """The agent's body: does what the plan says for a record, then claims to have processed the records."""
 
     def __init__(self, app: faust.App, plan: Plan) -> None:
         self._app = app
         self._plan = plan
         self._actions = dict(plan.actions)
 
-    async def __call__(self, stream: faust.Stream[Any], numbers: Sequence[int]) -> None:
+    async def __call__(self, stream: Any, items: Sequence[Any]) -> None:
+        """Work on values or events, whatever the loop yields."""
+        numbers = [getattr(item, "value", item) for item in items]
         for number in numbers:
             action = self._actions.pop(str(number), None)
             if action is not None:
@@ -65,95 +70,99 @@ class Body:
         for number in numbers:
             report("processed", number)
 
-    async def _raise(self, _stream: object, number: int) -> None:
+    async def _raise(self, _stream: Any, number: int) -> None:
         raise RuntimeError(f"record {number}")
 
-    async def _hang(self, _stream: object, _number: int) -> None:
+    async def _hang(self, _stream: Any, _number: int) -> None:
         await asyncio.Event().wait()
 
-    async def _crash(self, _stream: object, number: int) -> None:
+    async def _crash(self, _stream: Any, number: int) -> None:
         await self._app.crash(RuntimeError(f"record {number}"))
         await asyncio.Event().wait()
 
-    async def _pause(self, _stream: object, _number: int) -> None:
+    async def _pause(self, _stream: Any, _number: int) -> None:
         """Apply backpressure for a moment, the way the API offers it."""
         consumer = self._app.consumer
         partitions = consumer.assignment()
         consumer.pause_partitions(partitions)
         asyncio.get_running_loop().call_later(RESUME_AFTER_S, consumer.resume_partitions, partitions)
 
-    async def _rebalance(self, _stream: object, _number: int) -> None:
-        """Move on to the next generation while records of this one are queued, as a rebalance does."""
+    async def _next_generation(self, stream: Any, _number: int) -> None:
+        """Do what the driver does first in a rebalance, while records of the old generation are queued."""
+        while stream.channel.queue.qsize() < QUEUED:  # noqa: ASYNC110 - the queue tells nobody when it grows
+            await asyncio.sleep(0.01)
         self._app.consumer_generation_id += 1
 
-    async def _dead_letter(self, _stream: object, _number: int) -> None:
-        future = await self._app.topic(self._plan.dlq_topic).send(value="x" * 5000)
-        report("confirmed", future.done())  # type: ignore[attr-defined]
+    async def _dead_letter(self, _stream: Any, _number: int) -> None:
+        future: Any = await self._app.topic(self._plan.dlq_topic).send(value="x" * self._plan.dead_letter_size)
+        report("confirmed", future.done())
 
-    async def _break_commit(self, _stream: object, number: int) -> None:
-        """Let the next commit fail as a whole; the body asks for it and survives it."""
+    async def _commit(self, _stream: Any, _number: int) -> None:
+        report("committed", await self._app.consumer.commit())
+
+    async def _failing_commit(self, _stream: Any, _number: int) -> None:
+        """Ask for a commit while the broker is away, and carry on."""
         consumer: Any = self._app.consumer
         working = consumer._commit
 
-        async def broken(offsets: object) -> bool:
-            consumer._commit = working
-            report("commit failed", number)
-            raise ConnectionError("broker went away")
+        async def broken(_offsets: object) -> bool:
+            raise ConnectionError("broker away")
 
         consumer._commit = broken
-        await asyncio.Event().wait()
+        try:
+            await consumer.commit()
+        except ConnectionError as error:
+            report("commit failed", str(error))
+        finally:
+            consumer._commit = working
 
-    async def _gone(self, _stream: object, _number: int) -> None:
-        """Nothing: the record only marks a place."""
 
-
-async def agent(stream: faust.Stream[Any], plan: Plan, body: Body) -> None:
-    """Loop as the plan says. Each branch is the shape found in Faust's user guide."""
+async def work(stream: Any, plan: Plan, body: Body) -> None:
+    """Loop as the plan says. Each branch is a shape of Faust's user guide."""
     report("started", 1)
-    if plan.loop == "iterate":
-        async for number in stream:
-            await body(stream, [number])
-    elif plan.loop == "events":
-        async for event in stream.events():
-            await body(stream, [event.value])  # type: ignore[list-item]
-    elif plan.loop == "take":
-        async for numbers in stream.take(plan.size, within=0.1):
-            await body(stream, numbers)
-    elif plan.loop == "noack_take":
-        async for events in stream.noack_take(plan.size, within=0.1):
-            await settle(stream, events, body)
+    if plan.loop in ("iterate", "events"):
+        async for item in stream if plan.loop == "iterate" else stream.events():
+            await body(stream, [item])
     elif plan.loop == "noack_take_in_a_variable":
-        batches = stream.noack_take(plan.size, within=0.1)
+        batches = stream.noack_take(plan.size, within=WITHIN_S)
         async for events in batches:
-            await settle(stream, events, body)
+            await body(stream, events)
+            await ack(stream, events)
+    else:
+        async for items in getattr(stream, plan.loop)(plan.size, within=WITHIN_S):
+            await body(stream, items)
+            if plan.loop == "noack_take":
+                await ack(stream, items)
 
 
-async def settle(stream: faust.Stream[Any], events: Sequence[Any], body: Body) -> None:
-    await body(stream, [event.value for event in events])
+async def ack(stream: Any, events: Sequence[Any]) -> None:
     for event in events:
         await stream.ack(event)
 
 
+class _App(faust.App):
+    def _create_directories(self) -> None:
+        """Make no data folder: there are no tables."""
+
+
 def build(plan: Plan) -> faust.App:
-    app = faust.App(
+    app = _App(
         plan.group,
         broker=f"kafka://{plan.broker}",
-        datadir=tempfile.mkdtemp(prefix="faust-probe-"),
         web_enabled=False,
         topic_disable_leader=True,
         topic_allow_declare=False,
         table_standby_replicas=0,
-        broker_commit_interval=0.2,
         stream_wait_empty=plan.wait_empty,
+        broker_commit_interval=plan.commit_interval_s,
         broker_max_poll_records=plan.max_poll_records,
     )
     body = Body(app, plan)
-
-    strategy = plan.supervisor and getattr(faust, plan.supervisor)
+    strategy = CrashingSupervisor if plan.crashing else None
 
     @app.agent(app.topic(plan.topic), concurrency=plan.concurrency, supervisor_strategy=strategy)
-    async def probe(stream: faust.Stream[Any]) -> None:
-        await agent(stream, plan, body)
+    async def probe(stream: Any) -> None:
+        await work(stream, plan, body)
 
     return app
 

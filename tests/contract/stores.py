@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from datetime import datetime
 
+    import psycopg
+
     from processors.ports import EventStore
     from schemas.dead_letter import DeadLetter
     from schemas.event import ValidEvent
@@ -72,8 +74,19 @@ class MemoryTable:
 
 @dataclass
 class PostgresTable:
+    """Reads over a connection of its own, opened when first needed."""
+
     store: PostgresStore
     database: Database
+    _reader: psycopg.Connection[tuple[Any, ...]] | None = None
+
+    def read(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
+        self._reader = self._reader or self.database.connect()
+        return self._reader.execute(query, parameters).fetchall()
+
+    def close(self) -> None:
+        if self._reader:
+            self._reader.close()
 
     async def open(self, partition: int, start: int) -> None:
         await PostgresOffsets(self.store.pool).open("events", partition, start)
@@ -83,27 +96,29 @@ class PostgresTable:
 
     def rows(self) -> dict[str, Seen]:
         query = "SELECT event_id, status, payload, created_at, source_partition, source_offset FROM events"
-        return {row[0]: Seen(row[1], row[2], row[3], (row[4], row[5])) for row in self.database.rows(query)}
+        return {row[0]: Seen(row[1], row[2], row[3], (row[4], row[5])) for row in self.read(query)}
 
     def totals(self) -> dict[str, int]:
-        return self.database.totals()
+        names = totals_of(Tally())
+        return dict(zip(names, self.read(f"SELECT {', '.join(names)} FROM event_totals")[0], strict=True))
 
     def next_offset(self, partition: int = 0) -> int:
         query = "SELECT next_offset FROM stream_offsets WHERE topic = 'events' AND partition = %s"
-        return int(self.database.value(query, partition))
+        return int(self.read(query, partition)[0][0])
 
     def letters(self) -> set[str]:
-        query = """SELECT topic || '-' || partition || '-' || "offset" FROM dead_letters"""
-        return {row[0] for row in self.database.rows(query)}
+        return {row[0] for row in self.read("""SELECT concat_ws('-', topic, partition, "offset") FROM dead_letters""")}
 
 
 @asynccontextmanager
 async def postgres_table(database: Database, **policy: Any) -> AsyncIterator[PostgresTable]:
     """Open a store on a migrated schema."""
     pool = await open_pool(ConnectionPolicy(**{"url": database.url, "schema": database.schema} | policy))
+    table = PostgresTable(PostgresStore(pool), database)
     try:
-        yield PostgresTable(PostgresStore(pool), database)
+        yield table
     finally:
+        table.close()
         await pool.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from schemas.failure import TransientError
 from schemas.outcome import Settlement, Tally
 from sinks.postgres.store import _settle
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
-from tests.contract.stores import settle, span, store_and_count
+from tests.contract.stores import postgres_table, settle, span, store_and_count
 from tests.real import eventually
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from schemas.event import ValidEvent
     from tests.contract.stores import PostgresTable
+    from tests.real import Database
 
 pytestmark = pytest.mark.real
 
@@ -57,7 +59,7 @@ async def uncommitted(table: PostgresTable, settlement: Settlement) -> AsyncIter
 async def blocked(table: PostgresTable) -> None:
     """Return once a statement waits for the other worker's lock."""
     query = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    await asyncio.to_thread(eventually, lambda: table.database.value(query), what="a statement waits for a lock")
+    await asyncio.to_thread(eventually, lambda: table.read(query)[0][0], what="a statement waits for a lock")
 
 
 @PATHS
@@ -127,25 +129,23 @@ async def test_two_workers_of_one_partition_cannot_both_settle_it(real_table: Po
 async def test_an_identical_repeat_is_not_worth_a_write(real_table: PostgresTable, path: Any) -> None:
     query = "SELECT xmin::text, updated_at FROM events"
     await settle(real_table, 0, 1, event("a"))
-    before = real_table.database.rows(query)
+    before = real_table.read(query)
     await path(real_table, 1, 2, event("a", offset=1))
-    assert real_table.database.rows(query) == before
+    assert real_table.read(query) == before
 
 
 @PATHS
-async def test_offsets_of_any_size_share_the_prepared_statements(real_table: PostgresTable, path: Any) -> None:
-    offset = 0
-    async with real_table.store.pool.connection() as connection:
-        pass
-    for end in (1, 200, 40_000, 3_000_000_000, 2**62):
-        dead = [make_dead_letter(make_record(None, end - 1))]
-        await path(real_table, offset, end, event(f"e{end}", offset=end - 2), dead=dead)
-        offset = end
-    async with real_table.store.pool.connection() as connection:
-        rows = await (await connection.execute("SELECT count(*) FROM pg_prepared_statements")).fetchone()
-    assert rows
-    assert rows[0] <= 4
-    assert real_table.next_offset() == 2**62
+async def test_offsets_of_any_size_share_the_prepared_statements(any_database: Database, path: Any) -> None:
+    query = "SELECT count(*), count(DISTINCT statement) FROM pg_prepared_statements WHERE statement LIKE '--%'"
+    async with postgres_table(any_database, pool_size=1) as table:
+        await table.open(0, 0)
+        for begin, end in itertools.pairwise([0, 2, 200, 40_000, 3_000_000_000, 2**62]):
+            dead = [make_dead_letter(make_record(None, end - 1))]
+            await path(table, begin, end, event(f"e{end}", offset=end - 2), dead=dead)
+        async with table.store.pool.connection() as connection:
+            ((prepared, different),) = await (await connection.execute(query)).fetchall()
+        assert prepared == different > 0
+        assert table.next_offset() == 2**62
 
 
 async def test_every_column_of_a_row_is_what_the_event_said(real_table: PostgresTable) -> None:
@@ -154,7 +154,7 @@ async def test_every_column_of_a_row_is_what_the_event_said(real_table: Postgres
     await settle(real_table, 0, 9, full, bare)
     query = """SELECT metadata, correlation_id, retry_count, source_topic, source_partition, source_offset,
                       created_at = %s::timestamptz FROM events ORDER BY event_id"""
-    assert real_table.database.rows(query, AT) == [
+    assert real_table.read(query, AT) == [
         ({"m": 1}, "c", 3, "events", 0, 7, True),
         (None, "b", 0, "events", 0, 8, True),
     ]
@@ -163,7 +163,8 @@ async def test_every_column_of_a_row_is_what_the_event_said(real_table: Postgres
 async def test_the_ledger_says_why_and_survives_text_that_jsonb_cannot_hold(real_table: PostgresTable) -> None:
     letter = make_dead_letter(make_record(make_value(), 0), event_id="a\0b", correlation_id="\ud800" + "x" * 3000)
     await settle(real_table, 0, 1, dead=[letter])
-    query = "SELECT event_id, length(correlation_id), step, verdict, reason, message, sqlstate, attempts, state FROM dead_letters"
-    assert real_table.database.rows(query) == [
+    query = """SELECT event_id, length(correlation_id), step, verdict, reason, message, sqlstate, attempts, state
+               FROM dead_letters"""
+    assert real_table.read(query) == [
         ("a\N{REPLACEMENT CHARACTER}b", 1024, "store", "record", "check_violation", "no", "23514", 1, "open")
     ]

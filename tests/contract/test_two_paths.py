@@ -43,7 +43,7 @@ async def run(table: Table, path: Any, batches: list[dict[str, Fact]]) -> tuple[
 
 
 @given(BATCHES)
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_all_ways_end_alike(real_table: PostgresTable, batches: list[dict[str, Fact]]) -> None:
     expected = await run(MemoryTable(), settle, batches)
     assert await run(MemoryTable(), store_and_count, batches) == expected

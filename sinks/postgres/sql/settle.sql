@@ -1,8 +1,8 @@
 -- Fast path: move the offset, write the rows as delivered, count. All or nothing.
 --
 -- Rows are inserted in the order of their ids, so that two writers never wait for each other in a circle. What is not
--- inserted is already there: `known`. A row that was committed by somebody else while this statement ran is neither
--- inserted nor seen; `unseen` counts those, and the division fails the statement so that a retry sees them.
+-- inserted is already there: `known`. A row that somebody else committed while this statement ran is neither inserted nor
+-- known, or is known in a version (xmin) that is gone: then the division fails the statement, and a retry sees it.
 WITH fence AS (
     UPDATE stream_offsets SET next_offset = %(next_offset)s, updated_at = now()
     WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
@@ -17,16 +17,17 @@ inserted AS (
     ON CONFLICT (event_id) DO NOTHING
     RETURNING event_id
 ), known AS (
-    SELECT i.*, e.status AS old_status, i.created_at < e.created_at AS is_stale
-    FROM incoming i JOIN events e ON e.event_id = i.event_id
-    WHERE NOT EXISTS (SELECT FROM inserted n WHERE n.event_id = i.event_id)
+    SELECT k.*, e.xmin AS seen, e.status AS old_status, k.created_at < e.created_at AS is_stale,
+           {newer} OR (e.status <> 'delivered' AND {same_record}) AS is_wanted
+    FROM incoming k JOIN events e ON e.event_id = k.event_id
+    WHERE NOT EXISTS (SELECT FROM inserted n WHERE n.event_id = k.event_id)
 ), replaced AS (
     UPDATE events e
     SET payload = k.payload, metadata = k.metadata, created_at = k.created_at, correlation_id = k.correlation_id,
         retry_count = k.retry_count, status = 'delivered', updated_at = now(),
         source_topic = %(topic)s, source_partition = %(partition)s, source_offset = k.source_offset
     FROM known k
-    WHERE e.event_id = k.event_id AND ({newer} OR (e.status <> 'delivered' AND {same_record}))
+    WHERE e.event_id = k.event_id AND k.is_wanted AND e.xmin = k.seen
     RETURNING e.event_id, k.old_status
 ), tally AS (
     SELECT (SELECT count(*) FROM inserted) AS inserted,
@@ -34,10 +35,11 @@ inserted AS (
            (SELECT count(*) FROM replaced WHERE old_status <> 'delivered') AS woken,
            (SELECT count(*) FROM replaced WHERE old_status = 'delivered') AS updated,
            (SELECT count(*) FROM known WHERE is_stale) AS stale,
+           (SELECT count(*) FROM known WHERE is_wanted) AS wanted,
            (SELECT count(*) FROM incoming) AS incoming
 ), sums AS (
     SELECT inserted + woken AS delivered, known - woken - stale AS duplicate, stale, updated,
-           1 / (CASE WHEN inserted + known = incoming THEN 1 ELSE 0 END) AS all_seen
+           1 / (CASE WHEN inserted + known = incoming AND woken + updated = wanted THEN 1 ELSE 0 END) AS all_seen
     FROM tally
 ), counted AS (
     UPDATE event_counters c

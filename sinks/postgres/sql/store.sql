@@ -14,9 +14,10 @@ inserted AS (
     ON CONFLICT (event_id) DO NOTHING
     RETURNING event_id
 ), known AS (
-    SELECT i.*, e.status AS old_status, i.created_at < e.created_at AS is_stale
-    FROM incoming i JOIN events e ON e.event_id = i.event_id
-    WHERE NOT EXISTS (SELECT FROM inserted n WHERE n.event_id = i.event_id)
+    SELECT k.*, e.xmin AS seen, e.status AS old_status, k.created_at < e.created_at AS is_stale,
+           {newer} OR (e.status <> 'delivered' AND {same_record}) AS is_wanted
+    FROM incoming k JOIN events e ON e.event_id = k.event_id
+    WHERE NOT EXISTS (SELECT FROM inserted n WHERE n.event_id = k.event_id)
 ), replaced AS (
     UPDATE events e
     SET payload = k.payload, metadata = k.metadata, created_at = k.created_at, correlation_id = k.correlation_id,
@@ -24,7 +25,7 @@ inserted AS (
         status = CASE e.status WHEN 'failed' THEN 'pending' ELSE e.status END,
         source_topic = %(topic)s, source_partition = %(partition)s, source_offset = k.source_offset
     FROM known k
-    WHERE e.event_id = k.event_id AND ({newer} OR (e.status <> 'delivered' AND {same_record}))
+    WHERE e.event_id = k.event_id AND k.is_wanted AND e.xmin = k.seen
     RETURNING e.event_id, e.status
 ), pending AS (
     SELECT event_id FROM inserted UNION ALL SELECT event_id FROM replaced WHERE status = 'pending'
@@ -36,6 +37,8 @@ inserted AS (
            (SELECT count(*) FROM known WHERE is_stale) AS stale,
            (SELECT count(*) FROM replaced WHERE status = 'delivered') AS updated,
            1 / (CASE WHEN (SELECT count(*) FROM inserted) + (SELECT count(*) FROM known)
-                          = (SELECT count(*) FROM incoming) THEN 1 ELSE 0 END) AS all_seen
+                          = (SELECT count(*) FROM incoming)
+                      AND (SELECT count(*) FROM replaced) = (SELECT count(*) FROM known WHERE is_wanted)
+                     THEN 1 ELSE 0 END) AS all_seen
 )
 SELECT * FROM tally

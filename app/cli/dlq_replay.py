@@ -1,0 +1,210 @@
+"""``keepstream dlq replay``."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from app.cli.dlq_replay_view import conclude, progress_of, show_survey
+from app.cli.failure import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, CommandError
+from app.cli.selectors import Chosen, selectors
+from app.cli.shared import connect, json_option, load_settings, on_terminal, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from app.replay import Replayer
+    from processors.selection import Selection
+    from schemas.replay import Reconciliation, ReplayOptions, ReplayRun
+
+PARKING_SUFFIX = "-parked"
+EXIT_INTERRUPTED = 130
+MAX_EDITED = 100
+
+
+@click.command(epilog="Example: keepstream dlq replay --reason check_violation --since 2h --dry-run")
+@selectors()
+@click.option("--dry-run", is_flag=True, help="Say what would pass today's contract and why the rest would not.")
+@click.option("--rate", help="Records per second, like 500/s. Default: as fast as the broker takes them.")
+@click.option("--to-topic", help="Default: the topic each letter came from.")
+@click.option("--same-partition", is_flag=True, help="Keep the original partition; default: the key decides.")
+@click.option("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change the payload; repeatable.")
+@click.option("--edit", is_flag=True, help="Change the values in $EDITOR, one JSON document per line.")
+@click.option("--max-replays", type=click.IntRange(min=0), default=3, show_default=True,
+              help="A letter replayed that often goes to <dead letter topic>-parked.")  # fmt: skip
+@click.option("--resume", "resume_id", type=int, metavar="ID", help="Go on with a replay that was interrupted.")
+@click.option("--wait", is_flag=True, help="Wait for what becomes of each: delivered or dead again.")
+@click.option("--wait-timeout", "wait_timeout_s", type=float, default=300, show_default=True, help="Seconds.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_context
+def replay(  # noqa: PLR0913 - one parameter per option
+    context: click.Context,
+    *,
+    chosen: Chosen,
+    dry_run: bool,
+    rate: str | None,
+    to_topic: str | None,
+    same_partition: bool,
+    changes: tuple[str, ...],
+    edit: bool,
+    max_replays: int,
+    resume_id: int | None,
+    wait: bool,
+    wait_timeout_s: float,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Send dead letters back where they came from, each once, and prove it.
+
+    Key, value, timestamp and original headers stay; the error's headers go. What was replayed too often is parked.
+    Ctrl-C or kill -9 at any point: --resume ID goes on and sends nothing twice. The last line adds up:
+    selected = replayed + skipped + failed; exit 1 when it does not, or when something failed.
+    """
+    kafka = load_settings().kafka
+    options = _options(
+        kafka.dlq_topic, to_topic, changes, rate,
+        same_partition=same_partition, limit=chosen.limit, max_replays=max_replays,
+        resolved_too=chosen.resolved_too,
+    )  # fmt: skip
+    with _replayer(options) as replayer:
+        selection = chosen.selection
+        if resume_id is not None:
+            (run, selection), total = _resume(replayer, resume_id), None
+        else:
+            prepared = _prepare(replayer, selection, options, dry_run=dry_run, edit=edit, yes=yes, as_json=as_json)
+            if prepared is None:
+                return
+            run, total = prepared
+        result = _work(context, replayer, run, selection, total)
+        known = _wait(replayer, run, result, wait_timeout_s) if wait else True
+    conclude(run, result, known=known, as_json=as_json)
+
+
+def _options(
+    dlq_topic: str,
+    to_topic: str | None,
+    changes: tuple[str, ...],
+    rate: str | None,
+    **more: Any,  # noqa: ANN401
+) -> ReplayOptions:
+    from processors.selection import SelectorError, condition_of
+    from schemas.replay import ReplayOptions
+
+    try:
+        pairs = tuple(condition_of(change) for change in changes)
+        per_s = float(rate.removesuffix("/s")) if rate else None
+    except SelectorError as error:
+        raise CommandError("bad_option", f"--set: {error}", exit_code=USAGE) from None
+    except ValueError:
+        raise CommandError("bad_option", f"--rate: {rate!r} is not a rate like 500/s", exit_code=USAGE) from None
+    if per_s is not None and per_s <= 0:
+        raise CommandError("bad_option", "--rate must be more than 0", exit_code=USAGE)
+    return ReplayOptions(to_topic, changes=pairs, rate=per_s, parking_topic=dlq_topic + PARKING_SUFFIX, **more)
+
+
+@contextmanager
+def _replayer(options: ReplayOptions) -> Iterator[Replayer]:
+    from confluent_kafka import KafkaException
+
+    from app.cli.shared import admin_client
+    from app.replay import open_replayer
+    from sinks.postgres.replays import ReplayBusyError
+
+    settings = load_settings()
+    admin_client(settings.kafka)
+    with connect(settings) as connection:
+        try:
+            with open_replayer(settings.kafka, connection, options.parking_topic) as replayer:
+                yield replayer
+        except ReplayBusyError as error:
+            raise CommandError("busy", str(error), "wait for it, or end it", REFUSED) from None
+        except KafkaException as error:
+            raise CommandError(
+                "kafka_failed", f"Kafka failed: {error.args[0].str()}", "the replay can be resumed", UNREACHABLE
+            ) from None
+
+
+def _prepare(  # noqa: PLR0913
+    replayer: Replayer,
+    selection: Selection,
+    options: ReplayOptions,
+    *,
+    dry_run: bool,
+    edit: bool,
+    yes: bool,
+    as_json: bool,
+) -> tuple[ReplayRun, int | None] | None:
+    """Survey, show, ask; return the begun run and its size, or None when there is nothing to do."""
+    ends = replayer.ends()
+    edited = _edit(replayer, selection, options, ends) if edit else {}
+    survey = replayer.survey(selection, options, ends)
+    show_survey(survey, dry_run=dry_run, as_json=as_json)
+    if dry_run or survey.selected == 0:
+        return None
+    targets = ", ".join(survey.targets) or options.parking_topic
+    if on_terminal() and not yes and not click.confirm(f"Replay {survey.selected:,} to {targets}?", err=True):
+        raise CommandError("refused", "nothing was replayed", exit_code=REFUSED)
+    run = replayer.begin(selection, options, ends)
+    for letter, value in edited.values():
+        replayer.ledger.remember_edit(run, letter, value)
+    return run, survey.selected
+
+
+def _edit(replayer: Replayer, selection: Selection, options: ReplayOptions, ends: dict[int, int]) -> dict[str, Any]:
+    from processors.redress import difference
+
+    letters = list(replayer.unresolved(selection, options, ends))
+    if len(letters) > MAX_EDITED:
+        raise CommandError("too_many", f"{len(letters)} letters are too many to edit; select at most {MAX_EDITED}")
+    before = "\n".join((letter.record.value or b"").decode(errors="surrogateescape") for letter in letters)
+    after = (click.edit(before + "\n", require_save=False) or "").rstrip("\n").split("\n")
+    if len(after) != len(letters):
+        raise CommandError("edit_failed", f"{len(letters)} lines went into the editor and {len(after)} came out")
+    edited = {}
+    for letter, line in zip(letters, after, strict=True):
+        value = line.encode(errors="surrogateescape")
+        if value != letter.record.value:
+            say(difference(letter, value))
+            edited[letter.id] = (letter, value)
+    return edited
+
+
+def _resume(replayer: Replayer, replay_id: int) -> tuple[ReplayRun, Selection]:
+    from app.replay import UnknownReplayError
+
+    try:
+        return replayer.resume(replay_id)
+    except UnknownReplayError as error:
+        raise CommandError("unknown_replay", str(error), exit_code=NOT_FOUND) from None
+
+
+def _work(
+    context: click.Context, replayer: Replayer, run: ReplayRun, selection: Selection, total: int | None
+) -> Reconciliation:
+    """Work until done or Ctrl-C; the chunk under way is finished first."""
+    interrupted = threading.Event()
+    before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
+    try:
+        with progress_of(run, total) as progress:
+            result = replayer.work(run, selection, progress, interrupted.is_set)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if interrupted.is_set():
+        say(f"interrupted after {result.selected:,}; go on with: keepstream dlq replay --resume {run.id}")
+        context.exit(EXIT_INTERRUPTED)
+    return result
+
+
+def _wait(replayer: Replayer, run: ReplayRun, result: Reconciliation, timeout_s: float) -> bool:
+    deadline = time.monotonic() + timeout_s
+    while not replayer.outcome(run, result):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.2)
+    return True

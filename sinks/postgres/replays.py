@@ -1,0 +1,156 @@
+"""The ledger of replays, as `processors.replay.ReplayLedger`. One connection, which also holds the lock."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from schemas.replay import LetterState, Reconciliation, ReplayOptions, ReplayRun
+from sinks.postgres.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import psycopg
+
+    from schemas.buried import Buried
+    from schemas.replay import Sent
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+PLAN = statement("replay_plan")
+RECORD = statement("replay_record")
+OPEN_ONES = statement("replay_open")
+SETTLE = statement("replay_settle")
+
+_BEGIN = """
+INSERT INTO replays (dlq_topic, selection, started_by, options, dlq_ends)
+VALUES (%s, %s, %s, %s, %s) RETURNING id"""
+_RESUME = """
+UPDATE replays SET passes = passes + 1, state = 'running', finished_at = NULL
+WHERE id = %s RETURNING dlq_topic, selection, options, dlq_ends, passes"""
+_FINISH = """
+UPDATE replays SET state = %s, selected = %s, replayed = %s, skipped = %s, failed = %s, finished_at = now()
+WHERE id = %s"""
+_STATES = """
+SELECT state, count(*) FROM replay_letters WHERE replay_id = %s AND seen_in_pass = (
+    SELECT passes FROM replays WHERE id = %s) GROUP BY state"""
+_UNCERTAIN = """
+SELECT letter_id FROM replay_letters WHERE replay_id = %s AND state = 'planned' AND seen_in_pass < %s"""
+_EDITED = """
+SELECT letter_id, edited_value FROM replay_letters
+WHERE replay_id = %s AND letter_id = ANY (%s) AND edited_value IS NOT NULL"""
+_REMEMBER_EDIT = """
+INSERT INTO replay_letters (replay_id, letter_id, dlq_topic, dlq_partition, dlq_offset, state, seen_in_pass,
+                            edited_value)
+VALUES (%s, %s, %s, %s, %s, 'planned', 0, %s)"""
+
+
+class ReplayBusyError(RuntimeError):
+    """Another replay of the same dead letter topic is running."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresReplays:
+    """Raises psycopg errors untranslated: without its ledger a replay must stop."""
+
+    connection: Connection
+    dlq_topic: str
+
+    def lock(self) -> None:
+        """Hold the right to replay this topic for as long as the connection lives. Raises ReplayBusyError."""
+        query = "SELECT pg_try_advisory_lock(hashtextextended('keepstream replay of ' || %s, 0))"
+        if not self._rows(query, [self.dlq_topic])[0][0]:
+            raise ReplayBusyError(f"another replay of {self.dlq_topic} is running")
+
+    def begin(self, selection: str, started_by: str, options: ReplayOptions, ends: Mapping[int, int]) -> ReplayRun:
+        """Remember a new run: what it selects (JSON), who asked, how, and where the dead letter topic ends."""
+        given = [self.dlq_topic, selection, started_by, json.dumps(asdict(options)), json.dumps(ends)]
+        return ReplayRun(self._rows(_BEGIN, given)[0][0], 1, dict(ends), options)
+
+    def resume(self, replay_id: int) -> tuple[ReplayRun, dict[str, Any]] | None:
+        """Begin the next pass of a run; return it with its selection, or None when there is no such run."""
+        rows = self._rows(_RESUME, [replay_id])
+        if not rows or rows[0][0] != self.dlq_topic:
+            return None
+        _, selection, options, ends, passes = rows[0]
+        options["changes"] = tuple(tuple(pair) for pair in options["changes"])
+        run = ReplayRun(replay_id, passes, {int(p): end for p, end in ends.items()}, ReplayOptions(**options))
+        return run, selection
+
+    def open_ones(self, run: ReplayRun, letters: Sequence[Buried]) -> list[Buried]:
+        if run.options.resolved_too:
+            return [*letters]
+        given = {"letters": _letters(letters), "replay_id": run.id}
+        resolved = {row[0] for row in self._rows(OPEN_ONES, given)}
+        return [letter for letter in letters if letter.id not in resolved]
+
+    def plan(
+        self, run: ReplayRun, letters: Sequence[Buried], ends: dict[str, dict[int, int]]
+    ) -> dict[str, LetterState]:
+        with self.connection.transaction():
+            self.connection.execute("UPDATE replays SET target_ends = %s WHERE id = %s", [json.dumps(ends), run.id])
+            given = {"letters": _letters(letters), "replay_id": run.id, "pass": run.pass_number}
+            return {letter_id: LetterState(state) for letter_id, state in self._rows(PLAN, given)}
+
+    def uncertain(self, run: ReplayRun) -> tuple[set[str], dict[str, dict[int, int]]]:
+        letters = {row[0] for row in self._rows(_UNCERTAIN, [run.id, run.pass_number])}
+        ends = self._rows("SELECT target_ends FROM replays WHERE id = %s", [run.id])[0][0]
+        return letters, {topic: {int(p): end for p, end in found.items()} for topic, found in ends.items()}
+
+    def record(self, run: ReplayRun, sent: Sequence[Sent]) -> None:
+        if sent:
+            self.connection.execute(RECORD, {"sent": json.dumps([*map(_sent, sent)]), "replay_id": run.id})
+
+    def remember_edit(self, run: ReplayRun, letter: Buried, value: bytes) -> None:
+        """Remember an edited value, so that a resume sends the same."""
+        place = letter.record
+        self.connection.execute(_REMEMBER_EDIT, [run.id, letter.id, place.topic, place.partition, place.offset, value])
+
+    def edited(self, run: ReplayRun, letter_ids: Sequence[str]) -> dict[str, bytes]:
+        return dict(self._rows(_EDITED, [run.id, list(letter_ids)]))
+
+    def settle(self) -> None:
+        """Note what became of everything that replays produced so far."""
+        self.connection.execute(SETTLE)
+
+    def reconcile(self, run: ReplayRun) -> Reconciliation:
+        counts = dict(self._rows(_STATES, [run.id, run.id]))
+        delivered, again = counts.get("settled", 0), counts.get("dead_again", 0)
+        return Reconciliation(
+            replayed=counts.get("produced", 0) + delivered + again, skipped=counts.get("parked", 0),
+            failed=counts.get("failed", 0), delivered=delivered, dead_again=again,
+        )  # fmt: skip
+
+    def finish(self, run: ReplayRun, result: Reconciliation, *, cancelled: bool) -> None:
+        """Close the run's row."""
+        state = "cancelled" if cancelled else "finished"
+        given = [state, result.selected, result.replayed, result.skipped, result.failed, run.id]
+        self.connection.execute(_FINISH, given)
+
+    def _rows(self, query: Any, given: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+        return self.connection.execute(query, given).fetchall()
+
+
+def _letters(letters: Sequence[Buried]) -> str:
+    return json.dumps([
+        {"id": letter.id, "dlq_topic": letter.record.topic, "dlq_partition": letter.record.partition,
+         "dlq_offset": letter.record.offset, **_death(letter.id)}
+        for letter in letters
+    ])  # fmt: skip
+
+
+def _sent(sent: Sent) -> dict[str, Any]:
+    return {
+        "id": sent.letter_id, "state": sent.state.value, "target_topic": sent.topic, "target_partition": sent.partition,
+        "target_offset": sent.offset, "error": sent.error, **_death(sent.letter_id),
+    }  # fmt: skip
+
+
+def _death(letter_id: str) -> dict[str, Any]:
+    """Take a letter's id apart into the key of the table dead_letters."""
+    topic, partition, offset = [*letter_id.rsplit("-", 2), "", ""][:3]
+    if not (partition.isdigit() and offset.isdigit()):
+        return {"topic": None, "partition": None, "offset": None}
+    return {"topic": topic, "partition": int(partition), "offset": int(offset)}

@@ -1,0 +1,21 @@
+-- What became of the records that replays produced: the worker has passed them, so they died again or they did not.
+WITH known AS (
+    SELECT r.replay_id, r.letter_id, d.topic IS NOT NULL AS died
+    FROM replay_letters r
+    JOIN stream_offsets s ON s.topic = r.target_topic AND s.partition = r.target_partition
+                             AND s.next_offset > r.target_offset
+    LEFT JOIN dead_letters d
+        ON (d.topic, d.partition, d."offset") = (r.target_topic, r.target_partition, r.target_offset)
+    WHERE r.state = 'produced'
+), closed AS (
+    UPDATE replay_letters r
+    SET state = CASE WHEN k.died THEN 'dead_again' ELSE 'settled' END, updated_at = now()
+    FROM known k WHERE (r.replay_id, r.letter_id) = (k.replay_id, k.letter_id)
+    RETURNING r.letter_id, r.state
+)
+UPDATE dead_letters d SET state = c.state
+FROM closed c
+WHERE (d.topic, d.partition, d."offset")
+    = (regexp_replace(c.letter_id, '-[0-9]+-[0-9]+$', ''),
+       substring(c.letter_id FROM '-([0-9]+)-[0-9]+$')::integer,
+       substring(c.letter_id FROM '-([0-9]+)$')::bigint)

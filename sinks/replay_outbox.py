@@ -1,0 +1,100 @@
+"""Producing what a replay sends, and finding again what a killed one sent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from schemas.record import header
+from schemas.replay import REPLAY_ID, REPLAY_OF, Outgoing, Sent
+from sinks.topic_reader import read_between
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+TopicEnds = dict[str, dict[int, int]]
+_ASK_TIMEOUT_S = 10.0
+_SETTINGS: dict[str, str | int | float | bool] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "message.max.bytes": 16 * 1024 * 1024,
+    # As Kafka's own clients do: the same key goes to the same partition as from most producers.
+    "partitioner": "murmur2_random",
+}
+
+
+class KafkaOutbox:
+    """`processors.replay.Outbox` on an idempotent producer. Raises KafkaException when the broker is away."""
+
+    def __init__(
+        self, client: Mapping[str, str | int | float | bool], parking_topic: str, *, timeout_s: float = 30.0
+    ) -> None:
+        self._client = dict(client)
+        self._parking_topic = parking_topic
+        self._timeout_s = timeout_s
+        self._producer = Producer({**_SETTINGS, **client, "message.timeout.ms": int(timeout_s * 1000)})
+        self._admin = AdminClient(self._client)
+        self._partitions: dict[str, list[TopicPartition]] = {}
+
+    def ends(self, topics: Iterable[str]) -> TopicEnds:
+        ends: TopicEnds = {topic: {} for topic in topics}
+        places = [place for topic in ends for place in self._places(topic)]
+        latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        answers = self._admin.list_offsets(dict.fromkeys(places, latest)) if places else {}
+        for place, answer in answers.items():
+            ends[place.topic][place.partition] = answer.result(timeout=_ASK_TIMEOUT_S).offset
+        return ends
+
+    def send(self, letters: Sequence[Outgoing]) -> list[Sent]:
+        answers: dict[str, Sent] = {}
+        for letter in letters:
+            self._produce(letter, answers)
+        # Longer than a message may take: each one has been answered by then, if only with a time-out.
+        self._producer.flush(self._timeout_s + 5)
+        silent = "the broker did not answer in time"
+        return [answers.get(one.letter_id) or Sent(one.letter_id, one.topic, None, None, silent) for one in letters]
+
+    def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[Sent]:
+        found: dict[str, Sent] = {}
+        wanted = str(replay_id)
+        for topic, starts in since.items():
+            parked = topic == self._parking_topic
+            for record in read_between(self._client, topic, starts, self.ends([topic])[topic]):
+                letter_id = header(record, REPLAY_OF)
+                if letter_id in letter_ids and header(record, REPLAY_ID) == wanted:
+                    found[letter_id] = Sent(letter_id, topic, record.partition, record.offset, parked=parked)
+        return [*found.values()]
+
+    def _places(self, topic: str) -> list[TopicPartition]:
+        if topic not in self._partitions:
+            found = self._admin.list_topics(topic, timeout=_ASK_TIMEOUT_S).topics[topic]
+            if found.error is not None:
+                return []  # producing to it will say so, letter by letter
+            self._partitions[topic] = [TopicPartition(topic, partition) for partition in found.partitions]
+        return self._partitions[topic]
+
+    def _produce(self, letter: Outgoing, answers: dict[str, Sent]) -> None:
+        def answered(error: KafkaError | None, message: Message) -> None:
+            place = (letter.topic, message.partition(), message.offset())
+            answers[letter.letter_id] = Sent(letter.letter_id, *place, error.str() if error else None, letter.parks)
+
+        extra: dict[str, Any] = {} if letter.partition is None else {"partition": letter.partition}
+        while True:
+            try:
+                self._producer.produce(
+                    letter.topic, value=letter.value, key=letter.key, headers=[*letter.headers],
+                    timestamp=max(letter.timestamp, 0), on_delivery=answered, **extra,
+                )  # fmt: skip
+            except BufferError:
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                answers[letter.letter_id] = Sent(letter.letter_id, letter.topic, None, None, error.args[0].str())
+                return
+            else:
+                self._producer.poll(0)
+                return

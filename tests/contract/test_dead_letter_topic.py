@@ -1,0 +1,138 @@
+"""Publishing dead letters to a real broker: confirmed, byte for byte, or a pause."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.embedded.ports import free_port
+from schemas.dead_letter import dead_letter_headers
+from schemas.failure import SystemicError, Verdict
+from sinks.dead_letters import KafkaDeadLetters
+from tests.builders import RECORD_TIMESTAMP_MS, make_dead_letter, make_record
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from tests.real import Kafka
+
+pytestmark = pytest.mark.real
+
+VERSION = "1.2.3"
+
+
+@pytest.fixture
+async def open_queue(kafka: Kafka) -> AsyncIterator[Callable[..., KafkaDeadLetters]]:
+    """Open queues on the broker, or on what a change says."""
+    opened: list[KafkaDeadLetters] = []
+
+    def make(topic: str, timeout_s: float = 20, **changes: Any) -> KafkaDeadLetters:
+        client = {"bootstrap.servers": kafka.bootstrap_servers, "allow.auto.create.topics": False} | changes
+        opened.append(KafkaDeadLetters(topic, client, timeout_s=timeout_s, app_version=VERSION))
+        return opened[-1]
+
+    yield make
+    for queue in opened:
+        await queue.close()
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        make_record(b"{}", 3),
+        make_record(None, 4),
+        make_record(b"", 5),
+        make_record(b"\x00\xff" * 50_000, 6, key=b"\x00\xffkey"),
+        make_record(b"x", 7, key=None),
+        make_record(b"x", 8, key=b""),
+        make_record(b"x", 9, headers=[("a", b"1"), ("a", None), ("a", b""), ("", b"\xff\x00"), ("\N{SNOWMAN}", b"1")]),
+        make_record(b"x", 10, headers=[(f"h{i % 7}", b"%d" % i) for i in range(1000)]),
+        make_record(b"x", 11, timestamp=1),
+        make_record(b"x" * (3 * 1024 * 1024), 12),
+    ],
+    ids=["plain", "tombstone", "empty", "binary", "no key", "empty key", "odd headers", "1000 headers", "old", "3 MiB"],
+)  # fmt: skip
+async def test_a_record_comes_back_byte_for_byte(
+    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters], record: Any
+) -> None:
+    topic = kafka.new_topic(name="dlq", config={"max.message.bytes": "10000000"})
+    letter = make_dead_letter(record)
+    await open_queue(topic).publish([letter])
+    (found,) = kafka.read(topic)
+    assert (found.key, found.value, found.timestamp) == (record.key, record.value, record.timestamp)
+    assert list(found.headers) == dead_letter_headers(letter, VERSION)
+    assert list(found.headers)[: len(record.headers)] == list(record.headers)
+
+
+async def test_a_record_without_a_timestamp_gets_the_moment_of_its_death(
+    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+) -> None:
+    topic = kafka.new_topic(name="dlq")
+    await open_queue(topic).publish([make_dead_letter(make_record(timestamp=-1))])
+    assert abs(kafka.read(topic)[0].timestamp - time.time() * 1000) < 60_000
+
+
+async def test_many_letters_are_confirmed_together_and_stay_in_order(
+    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+) -> None:
+    topic = kafka.new_topic(name="dlq")
+    await open_queue(topic).publish([make_dead_letter(make_record(b"%d" % i, i)) for i in range(500)])
+    assert [record.value for record in kafka.read(topic)] == [b"%d" % i for i in range(500)]
+
+
+async def test_one_key_stays_on_one_partition(kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]) -> None:
+    topic = kafka.new_topic(partitions=3, name="dlq")
+    await open_queue(topic).publish([make_dead_letter(make_record(b"x", i, key=b"same")) for i in range(9)])
+    assert len({record.partition for record in kafka.read(topic)}) == 1
+
+
+async def test_nothing_to_publish_is_published_at_once(open_queue: Callable[..., KafkaDeadLetters]) -> None:
+    await open_queue("nowhere").publish([])
+
+
+async def test_a_topic_that_does_not_exist_pauses_and_works_once_it_does(
+    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+) -> None:
+    topic = kafka.new_topic(name="dlq") + "-later"
+    queue = open_queue(topic, timeout_s=2)
+    with pytest.raises(SystemicError) as caught:
+        await queue.publish([make_dead_letter()])
+    failure = caught.value.failure
+    assert (failure.verdict, failure.reason) == (Verdict.SYSTEMIC, "dlq_unavailable")
+    assert failure.message.startswith(f"the dead letter topic '{topic}' did not take a dead letter: ")
+    kafka.create_topic(topic)
+    await eventually_publishes(queue)
+    assert {record.timestamp for record in kafka.read(topic)} == {RECORD_TIMESTAMP_MS}
+
+
+async def test_a_broker_that_cannot_be_reached_pauses_within_the_timeout(
+    open_queue: Callable[..., KafkaDeadLetters],
+) -> None:
+    queue = open_queue("dlq", timeout_s=1, **{"bootstrap.servers": f"127.0.0.1:{free_port()}"})
+    began = time.monotonic()
+    with pytest.raises(SystemicError):
+        await queue.publish([make_dead_letter()])
+    assert time.monotonic() - began < 5
+
+
+async def test_a_letter_larger_than_the_topic_allows_is_a_pause_and_the_queue_works_on(
+    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+) -> None:
+    topic = kafka.new_topic(name="dlq", config={"max.message.bytes": "10000"})
+    queue = open_queue(topic, **{"compression.type": "none"})
+    with pytest.raises(SystemicError, match="MSG_SIZE_TOO_LARGE"):
+        await queue.publish([make_dead_letter(make_record(b"x" * 50_000))])
+    await eventually_publishes(queue)
+
+
+async def eventually_publishes(queue: KafkaDeadLetters) -> None:
+    """Publish as the pipeline does: again and again."""
+    for _ in range(20):
+        try:
+            await queue.publish([make_dead_letter()])
+        except SystemicError:
+            continue
+        return
+    raise AssertionError("20 failures in a row")

@@ -1,0 +1,144 @@
+"""Replaying: whatever is selected, killed and resumed, each letter goes out once and the sum is right."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processors import replay as replay_module
+from processors.replay import Replay
+from processors.selection import Selection
+from schemas.buried import Buried
+from schemas.dead_letter import REPLAY_COUNT, dead_letter_headers
+from schemas.record import KafkaRecord
+from schemas.replay import LetterState, ReplayOptions, ReplayRun
+from tests.builders import make_dead_letter, make_failure, make_record, make_value
+from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
+
+REASONS = ("check_violation", "invalid_json")
+
+
+def make_buried(offset: int, reason: str = REASONS[0], replays: int = 0, value: bytes | None = None) -> Buried:
+    """A dead letter as it stands in the topic."""
+    headers = [("trace", b"1"), (REPLAY_COUNT, str(replays).encode())]
+    died = make_dead_letter(
+        make_record(value or make_value(), offset, headers=headers), failure=make_failure(reason=reason)
+    )
+    record = died.record
+    written = dead_letter_headers(died, "1")
+    return Buried(KafkaRecord("event-dlq", 0, offset, record.timestamp, record.key, record.value, written))
+
+
+def out_ids(outbox: MemoryOutbox) -> list[str]:
+    return [letter.letter_id for log in outbox.topics.values() for letter in log]
+
+
+def run_of(pass_number: int = 1, options: ReplayOptions | None = None) -> ReplayRun:
+    return ReplayRun(7, pass_number, {0: 1000}, options or ReplayOptions())
+
+
+def test_a_replay_sends_home_what_it_should_and_keeps_the_rest() -> None:
+    letter = make_buried(3)
+    outbox = MemoryOutbox()
+    result = Replay(run_of(), MemoryLedger(), outbox).work([letter])
+    (sent,) = outbox.topics["events"]
+    assert (sent.key, sent.value, sent.timestamp) == (letter.record.key, letter.record.value, letter.record.timestamp)
+    headers = dict(sent.headers)
+    assert headers[REPLAY_COUNT] == b"1"
+    assert headers["trace"] == b"1"
+    assert headers["__connect.errors.topic"] == b"events"
+    assert not {"__connect.errors.stage", "__connect.errors.exception.message", "keepstream.dlq.reason"} & set(headers)
+    assert result.adds_up
+    assert (result.selected, result.replayed) == (1, 1)
+
+
+def test_a_letter_replayed_too_often_is_parked_with_everything_it_carried() -> None:
+    letter = make_buried(3, replays=3)
+    outbox = MemoryOutbox()
+    result = Replay(run_of(), MemoryLedger(), outbox).work([letter])
+    (parked,) = outbox.topics["event-dlq-parked"]
+    assert list(parked.headers)[: len(letter.record.headers)] == list(letter.record.headers)
+    assert (result.selected, result.skipped, result.replayed) == (1, 1, 0)
+    assert result.adds_up
+
+
+def test_copies_of_one_death_go_out_once() -> None:
+    copies = [make_buried(3), make_buried(3), make_buried(4)]
+    outbox = MemoryOutbox()
+    result = Replay(run_of(), MemoryLedger(), outbox).work(copies)
+    assert out_ids(outbox) == ["events-0-3", "events-0-4"]
+    assert (result.selected, result.adds_up) == (2, True)
+
+
+def test_what_is_resolved_is_not_selected() -> None:
+    ledger = MemoryLedger(resolved={"events-0-3"})
+    result = Replay(run_of(), ledger, MemoryOutbox()).work([make_buried(3), make_buried(4)])
+    assert (result.selected, result.replayed) == (1, 1)
+
+
+def test_a_limit_counts_selected_letters() -> None:
+    outbox = MemoryOutbox()
+    run = run_of(options=ReplayOptions(limit=5))
+    result = Replay(run, MemoryLedger(), outbox).work(make_buried(i) for i in range(100))
+    assert (result.selected, len(out_ids(outbox))) == (5, 5)
+
+
+def test_a_rate_is_kept_on_an_open_schedule() -> None:
+    slept: list[float] = []
+    run = run_of(options=ReplayOptions(rate=100))
+    replay = Replay(run, MemoryLedger(), MemoryOutbox(), sleep=slept.append, clock=lambda: 0.0)
+    replay.work(make_buried(i) for i in range(60))
+    assert slept == pytest.approx([0.2, 0.4, 0.6])
+
+
+def test_a_change_that_fits_no_payload_fails_that_letter_only() -> None:
+    letters = [make_buried(1, value=b"no json"), make_buried(2)]
+    run = run_of(options=ReplayOptions(changes=(("payload.amount", "5"),)))
+    outbox = MemoryOutbox()
+    result = Replay(run, MemoryLedger(), outbox).work(letters)
+    assert out_ids(outbox) == ["events-0-2"]
+    assert (result.replayed, result.failed, result.adds_up) == (1, 1, True)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    kills=st.integers(0, 6),
+    selectors=st.sampled_from([Selection(), Selection(reasons=(REASONS[0],)), Selection(from_offset=7)]),
+    count=st.integers(0, 40),
+    limit=st.none() | st.integers(1, 30),
+)
+@settings(max_examples=300, deadline=None)
+def test_any_mix_of_selectors_kills_and_resumes_adds_up_and_sends_each_letter_once(
+    seed: int, kills: int, selectors: Selection, count: int, limit: int | None
+) -> None:
+    rng = random.Random(seed)
+    replay_module.CHUNK = 4
+    letters = [make_buried(i, rng.choice(REASONS), rng.choice((0, 0, 0, 3))) for i in range(count)]
+    letters += [letter for letter in letters if rng.random() < 0.2]  # copies
+    left = kills
+
+    def die(_edge: str) -> None:
+        nonlocal left
+        if left and rng.random() < 0.2:
+            left -= 1
+            raise Killed
+
+    ledger, outbox = MemoryLedger(die), MemoryOutbox(die)
+    options = ReplayOptions(limit=limit)
+    result = None
+    for pass_number in range(1, kills + 2):
+        try:
+            run = run_of(pass_number, options)
+            result = Replay(run, ledger, outbox).work(filter(selectors.matches, letters))
+            break
+        except Killed:
+            continue
+    assert result is not None
+    expected = list({letter.id: letter for letter in filter(selectors.matches, letters)})[:limit]
+    assert result.adds_up
+    assert result.selected == len(expected)
+    assert sorted(out_ids(outbox)) == sorted(expected)
+    assert {e.state for e in ledger.entries.values()} <= {LetterState.PRODUCED, LetterState.PARKED}
