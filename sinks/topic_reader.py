@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from schemas.record import KafkaRecord
 
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
-POLL_S = 10.0
+SILENCE_LIMIT_S = 10.0
+_WAIT_S = 0.1
 _BATCH = 1000
 
 
@@ -39,16 +41,18 @@ def _read(consumer: Consumer, topic: str, partition: int, start: int, end: int) 
         return
     place = TopicPartition(topic, partition, start)
     consumer.assign([place])
-    while True:
-        messages = consumer.consume(_BATCH, timeout=POLL_S)
+    heard_at = time.monotonic()
+    while consumer.position([place])[0].offset < end:
+        # A batch is waited for until it is full: a short wait, or each end would cost the long one.
+        messages = consumer.consume(_BATCH, timeout=_WAIT_S)
         for message in messages:
             if error := message.error():
                 raise KafkaException(error)
             if (message.offset() or 0) < end:
                 yield record_of(message)
-        position = consumer.position([place])[0].offset
-        if position >= end or not messages:
-            return
+        heard_at = time.monotonic() if messages else heard_at
+        if time.monotonic() - heard_at > SILENCE_LIMIT_S:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its only name
 
 
 def record_of(message: Message) -> KafkaRecord:

@@ -121,25 +121,25 @@ def test_a_topic_that_kafka_connect_filled_is_replayed_to_where_each_record_came
 
 def test_a_killed_replay_is_resumed_and_sends_nothing_twice(new_system: Callable[..., System]) -> None:
     system = new_system(partitions=4)
-    bury(system, 3000)
+    bury(system, 900)
     system.workers[0].process.stop()
     before = len(system.kafka.read(system.topic))
     for attempt in range(3):
-        arguments = ("--rate", "1500/s") if attempt == 0 else ("--resume", "1")
+        arguments = ("--rate", "400/s") if attempt == 0 else ("--resume", "1")
         argv = system.cli_argv("dlq", "replay", *arguments)
         process = subprocess.Popen(argv, env={**os.environ, **system.settings()}, stderr=subprocess.DEVNULL)
         sent = f"SELECT count(*) FROM replay_letters WHERE state = 'produced' AND seen_in_pass = {attempt + 1}"
-        least = 300 * (attempt + 1)
+        least = 100 * (attempt + 1)
         eventually(lambda sent=sent, least=least: system.database.value(sent) >= least, 30)  # type: ignore[misc]
         process.kill()
         process.wait()
     done = answer(system.cli("dlq", "replay", "--resume", "1", "--json"))
     assert done["adds_up"]
-    assert (done["selected"], done["replayed"], done["failed"]) == (3000, 3000, 0)
+    assert (done["selected"], done["replayed"], done["failed"]) == (900, 900, 0)
     records = system.kafka.read(system.topic)
     replayed = [header(record, "keepstream.dlq.replay-of") for record in records]
-    assert len(records) - before == 3000
-    assert len({letter for letter in replayed if letter}) == 3000
+    assert len(records) - before == 900
+    assert len({letter for letter in replayed if letter}) == 900
 
 
 def test_ctrl_c_ends_between_chunks_and_says_how_to_go_on(system: System) -> None:
