@@ -6,7 +6,7 @@ EVENTS ?= 10000
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance lock clean
+.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance bench-backlog lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ test-contract: $(INSTALLED) ## One suite per port, against the fake and the real
 
 test-acceptance: $(INSTALLED) ## The worker as a process, on good and bad days
 	@$(BIN)/pytest -q tests/acceptance
+
+bench-backlog: $(INSTALLED) ## Drain a backlog of 300,000 events three times and print the rate
+	@$(BIN)/python benchmarks/backlog.py
 
 check: lint types imports test-unit ## Format, lint, types, imports, unit tests: under a minute
 

@@ -147,7 +147,6 @@ class Worker:
         await self._app.stop()
         if self._endpoint:
             self._endpoint.stop()
-        deadline.cancel()
         log.info("stopped")
 
     async def _beat(self) -> None:
