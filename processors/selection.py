@@ -76,13 +76,13 @@ def selection_from(written: dict[str, Any]) -> Selection:
 
 def moment_of(text: str, now: datetime | None = None) -> datetime:
     """Read ``2h``, ``30m``, ``7d`` (that long ago) or RFC 3339. Raises SelectorError."""
-    if ago := _AGO.fullmatch(text.strip()):
-        return (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
-        parsed = datetime.fromisoformat(text)
-    except ValueError:
+        if ago := _AGO.fullmatch(text.strip()):
+            return (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        parsed = datetime.fromisoformat(text.strip())
+        return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise SelectorError(f"{text!r} is neither an age like 2h nor a time like 2026-11-24T10:00:00Z") from None
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
 
 
 def condition_of(text: str) -> tuple[str, str]:

@@ -36,7 +36,10 @@ MESSAGE = (
     CONNECT + "exception.message", "__streams.errors.message", "__dlq.errors.message", "kafka_dlt-exception-message",
     "x-exception-message", "dead-letter-reason", "DEAD_LETTER_SUMMARY",
 )  # fmt: skip
-ATTEMPTS = (PREFIX + "attempts", "__dlq.errors.delivery.count", "kafka_deliveryAttempt", "source_attempts")
+ATTEMPTS = (
+    PREFIX + "attempts", "__dlq.errors.delivery.count", "kafka_deliveryAttempt", "retry_topic-attempts",
+    "source_attempts", "delayed-retry-count",
+)  # fmt: skip
 ERROR_HEADERS = frozenset(
     {*STEP, *REASON, *MESSAGE, *ATTEMPTS, "DEAD_LETTER_DETAIL", CONNECT + "exception.stacktrace",
      "__streams.errors.stacktrace", "kafka_dlt-exception-stacktrace", "x-exception-stacktrace",
@@ -141,19 +144,18 @@ _MAX_MS = 253_402_300_799_999
 
 
 def _integer(value: bytes | None) -> int | None:
-    """Read digits, or the big-endian integers that Spring writes."""
-    if not value:
-        return None
-    if value.isdigit():
-        return int(value) if len(value) < 20 else None  # noqa: PLR2004 - 64 bits
-    if len(value) in (4, 8):
-        return int(struct.unpack(">i" if len(value) == 4 else ">q", value)[0])  # noqa: PLR2004
-    return None
+    """Read digits, or the big-endian integers that Spring writes. Nothing that is counted here is negative."""
+    number = -1
+    if value and value.isdigit():
+        number = int(value) if len(value) < 20 else -1  # noqa: PLR2004 - 64 bits
+    elif value and len(value) in (4, 8) and value[0] == 0:  # else it is a word, like "null": no offset is that large
+        number = int(struct.unpack(">i" if len(value) == 4 else ">q", value)[0])  # noqa: PLR2004
+    return number if 0 <= number < 2**63 else None
 
 
 def _moment(text: str | None) -> datetime | None:
     try:
         parsed = datetime.fromisoformat(text) if text else None
-    except ValueError:
+        return parsed.astimezone(UTC) if parsed and parsed.tzinfo else None
+    except (ValueError, OverflowError):  # no time, or one whose zone moves it out of the calendar
         return None
-    return parsed if parsed and parsed.tzinfo else None

@@ -10,12 +10,14 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from schemas.record import KafkaRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from confluent_kafka import Message
 
 ANSWER_TIMEOUT_S = 10.0
 _BATCH = 500
+_ELECTING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+"""Passing answers about a partition whose leader moves, or that was just created."""
 _MS = {
     # A jump waits for the fetch that is under way: it must not linger at the end of a partition.
     "fetch.wait.max.ms": 10,
@@ -51,7 +53,7 @@ class Seeker:
         chosen = self.partitions() if partitions is None else sorted(set(partitions))
         return {p: self._ask(p) for p in chosen}
 
-    def read(self, ranges: Mapping[int, tuple[int, int]], *, only_first: bool = False) -> Iterator[KafkaRecord]:
+    def read(self, ranges: Mapping[int, tuple[int, int]], *, only_first: bool = False) -> Generator[KafkaRecord]:
         """Yield the records of each range ``[start, end)``, in order within a partition; or the first of each.
 
         Offsets without a record (compacted, transaction markers, aborted) are passed over.
@@ -88,10 +90,19 @@ class Seeker:
         self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
 
     def _ask(self, partition: int) -> tuple[int, int]:
-        bounds = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=ANSWER_TIMEOUT_S)
-        if bounds is None:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
-        return bounds
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        while True:
+            try:
+                place = TopicPartition(self._topic, partition)
+                bounds = self._consumer.get_watermark_offsets(place, timeout=ANSWER_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() not in _ELECTING or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+                continue
+            if bounds is None:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+            return bounds
 
     def _poll(self, timeout_s: float) -> list[Message]:
         """Return what is there, as soon as something is: consume() alone waits until its batch is full."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from schemas.buried import Buried
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from schemas.record import KafkaRecord
     from sinks.dead_letter_seeker import Seeker
@@ -21,7 +21,7 @@ _RECORD_BYTES, _HEADER_BYTES = 800, 170
 """What Python adds to a record's and a header's own bytes."""
 
 
-def newest_letters(seeker: Seeker, ranges: Mapping[int, tuple[int, int]]) -> Iterator[Buried]:
+def newest_letters(seeker: Seeker, ranges: Mapping[int, tuple[int, int]]) -> Generator[Buried]:
     """Yield the letters of ``ranges``, partition -> [start, end), merged by time of death.
 
     A partition is read on, further back, only when what was read of it is used up.
@@ -99,5 +99,7 @@ class _Stack:
 
 
 def _size_of(record: KafkaRecord) -> int:
-    headers = sum(len(name) + len(value or b"") + _HEADER_BYTES for name, value in record.headers)
-    return len(record.value or b"") + len(record.key or b"") + headers + _RECORD_BYTES
+    size = len(record.value or b"") + len(record.key or b"") + _RECORD_BYTES
+    for _, value in record.headers:
+        size += len(value or b"") + _HEADER_BYTES
+    return size

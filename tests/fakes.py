@@ -43,7 +43,7 @@ class MemoryStore:
     is_healthy: bool = True
 
     async def settle(self, settlement: Settlement) -> Tally:
-        self.refuse("settle", settlement.events)
+        self._accept("settle", settlement.events)
         self._fence(settlement.span)
         tally = Tally(dead_lettered=len(settlement.dead)) + settlement.tally
         for event in settlement.events:
@@ -52,7 +52,7 @@ class MemoryStore:
         return tally
 
     async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
-        self.refuse("store", events)
+        self._accept("store", events)
         self._fence(span)
         pending, repeats = [], Tally()
         for event in events:
@@ -64,7 +64,7 @@ class MemoryStore:
         return Stored(pending, repeats)
 
     async def count(self, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
-        self.refuse("count", ())
+        self._accept("count", ())
         self._fence(settlement.span)
         moved = {i for i in pending_ids if self.rows[i].status != "delivered"}
         for event_id in moved:
@@ -75,6 +75,11 @@ class MemoryStore:
 
     async def healthy(self) -> bool:
         return self.is_healthy
+
+    def _accept(self, method: str, events: Sequence[ValidEvent]) -> None:
+        ids = {event.event_id for event in events}
+        assert len(ids) == len(events), "one statement may not hit a row twice (SQLSTATE 21000)"
+        self.refuse(method, events)
 
     def _fence(self, span: Span) -> None:
         if self.next_offsets.setdefault((span.topic, span.partition), span.expected_offset) != span.expected_offset:

@@ -1,4 +1,4 @@
-"""``keepstream events``: produce, validate, look up."""
+"""``keepstream events``: produce, validate, list, look up."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from app.cli.events_list import list_events
 from app.cli.failure import FAILED, NOT_FOUND, CommandError
 from app.cli.shared import admin_client, connect, json_option, load_settings, print_json, print_rows, say
 
@@ -27,7 +28,10 @@ FROM dead_letters WHERE event_id = %s ORDER BY last_failed_at"""
 
 @click.group()
 def events() -> None:
-    """Produce, validate and look up events."""
+    """Produce, validate, list and look up events."""
+
+
+events.add_command(list_events)
 
 
 @events.command(epilog="Example: jq -c .[] orders.json | keepstream events produce - --key-field event_id")

@@ -116,7 +116,8 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
         table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left", overflow="fold")
     for row in rows:
         table.add_row(*["" if value is None else str(_plain(value)) for value in row.values()])
-    Console(highlight=False).print(table)
+    # No markup, no emoji: values come from records, and [brackets] in them are just brackets.
+    Console(highlight=False, markup=False, emoji=False).print(table)
 
 
 def say(message: str) -> None:

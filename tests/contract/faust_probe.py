@@ -19,7 +19,8 @@ from mode.supervisors import CrashingSupervisor
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-WITHIN_S = 0.1
+WITHIN_S = 1.0
+"""Long enough for batches to fill up: which records share a batch must not depend on the machine's mood."""
 RESUME_AFTER_S = 0.3
 QUEUED = 4
 

@@ -12,8 +12,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from tests.real import eventually
 
@@ -39,7 +38,7 @@ class FaustProgram:
 
     def __init__(self, plan: Plan, env: Mapping[str, str]) -> None:
         self._plan = plan
-        self._admin = AdminClient({"bootstrap.servers": plan.broker})
+        self._group = Group(plan.broker, plan.group)
         self._lines: list[tuple[str, Any]] = []
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.contract.faust_probe", plan.argument()],
@@ -55,6 +54,7 @@ class FaustProgram:
 
     def __exit__(self, *_exc: object) -> None:
         self.kill()
+        self._group.close()
         if self._process.stdout:
             self._process.stdout.close()
 
@@ -74,7 +74,7 @@ class FaustProgram:
         eventually(lambda: len(self.said(what)) >= times, WAIT_S, f"{what} x {times}; said {self._lines}")
 
     def committed(self) -> int | None:
-        return committed_offset(self._admin, self._plan.group, self._plan.topic)
+        return self._group.committed(self._plan.topic)
 
     def wait_for_commit(self, offset: int) -> None:
         eventually(lambda: self.committed() == offset, WAIT_S, f"commit of {offset}; said {self._lines}")
@@ -93,12 +93,19 @@ class FaustProgram:
         self.wait()
 
 
-def committed_offset(admin: AdminClient, group: str, topic: str, partition: int = 0) -> int | None:
-    """Ask Kafka where the group stands; None where it never committed."""
-    asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, partition)])
-    answer = admin.list_consumer_group_offsets([asked])[group].result(timeout=10).topic_partitions
-    offset = answer[0].offset if answer else -1
-    return offset if offset >= 0 else None
+class Group:
+    """Asks Kafka where a group stands, without joining it."""
+
+    def __init__(self, bootstrap_servers: str, group: str) -> None:
+        self._consumer = Consumer({"bootstrap.servers": bootstrap_servers, "group.id": group, "log_level": 0})
+
+    def committed(self, topic: str, partition: int = 0) -> int | None:
+        """Return None where the group never committed."""
+        offset = self._consumer.committed([TopicPartition(topic, partition)], timeout=WAIT_S)[0].offset
+        return offset if offset >= 0 else None
+
+    def close(self) -> None:
+        self._consumer.close()
 
 
 def stays(condition: Callable[[], object], for_s: float, what: str) -> None:

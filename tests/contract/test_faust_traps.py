@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.real
 
-UNCHANGED_S = 1.5
+UNCHANGED_S = 1.0
 """How long is watched that nothing happens: several commit intervals, and more than a healthy program's reaction."""
 
 
@@ -95,20 +95,16 @@ def test_noack_take_never_commits_again_after_a_batch_that_failed(start: Start, 
     assert program.processed == [0, 1, 2, 6, 7, 8, 9, 10, 11]
 
 
-def test_after_an_exception_or_two_a_burst_is_committed_that_no_code_has_seen(start: Start, kafka: Kafka) -> None:
+def test_after_two_exceptions_a_burst_is_committed_that_no_code_has_seen(start: Start, kafka: Kafka) -> None:
     """T4: the drainer outlives the agent, and the dying generator has switched acknowledging back on.
 
-    With batches of one a single exception is enough. Lost is far more than the batches that failed.
+    Lost is far more than the ten records of the batches that failed. With batches of one a single exception can be
+    enough, but not always.
     """
     topic = kafka.new_topic()
     kafka.produce(topic, numbers(0, 30))
-    twice = {"0": "raise", "5": "raise"}
-    plans: list[dict[str, Any]] = [
-        {"loop": "noack_take", "actions": twice},
-        {"loop": "take", "actions": twice},
-        {"loop": "noack_take", "size": 1, "actions": {"3": "raise"}},
-    ]
-    for program in [start(topic, **plan) for plan in plans]:
+    actions = {"0": "raise", "5": "raise"}
+    for program in [start(topic, loop=loop, actions=actions) for loop in ("noack_take", "take")]:
         program.wait_for_commit(30)
         program.kill()
         assert len(program.processed) <= 10
@@ -141,20 +137,26 @@ def test_a_graceful_stop_commits_what_is_in_flight(start: Start, topic: str) -> 
 
 
 def test_a_crash_commits_what_is_in_flight(start: Start, topic: str) -> None:
-    """T7: `app.crash()` and `CrashingSupervisor` end the program the way of T6."""
-    crashed = start(topic, actions={"0": "crash"})
-    supervised = start(topic, actions={"0": "raise"}, crashing=True)
-    for program in (crashed, supervised):
-        assert program.wait() == 1
-        assert program.processed == []
-        assert (program.committed() or 0) >= 5
+    """T7: `app.crash()` and `CrashingSupervisor` end the program the way of T6.
+
+    Not each time: one crash in ten or so commits nothing, because the consumer's thread is gone before, and some hang
+    instead of ending (T35). So each is tried twice at once, and nobody waits for the end.
+    """
+    crashed = [start(topic, actions={"0": "crash"}) for _ in range(2)]
+    supervised = [start(topic, actions={"0": "raise"}, crashing=True) for _ in range(2)]
+    for programs in (crashed, supervised):
+        eventually(lambda programs=programs: any(program.committed() for program in programs))  # type: ignore[misc]
+        assert [program.processed for program in programs] == [[], []]
 
 
 def test_an_undecodable_record_is_lost_and_take_stalls_for_ever(start: Start, kafka: Kafka) -> None:
     """T8: the record is acknowledged unseen. A plain loop restarts; under `take()` the agent returns and stays away."""
     topic = kafka.new_topic()
-    kafka.produce(topic, [*numbers(0, 5), b"not json", *numbers(6, 12)])
+    kafka.produce(topic, numbers(0, 5))
     plain, taking = start(topic, loop="iterate"), start(topic, loop="take")
+    for program in (plain, taking):
+        program.wait_for_commit(5)
+    kafka.produce(topic, [b"not json", *numbers(6, 12)])
     plain.wait_for_commit(12)
     taking.wait_for_commit(6)
     stays(lambda: taking.processed == [0, 1, 2, 3, 4], UNCHANGED_S, "it processed more")
@@ -258,7 +260,7 @@ def test_a_hole_right_after_offset_0_stops_the_commits_for_ever(start: Start, ka
     Transactions(kafka.bootstrap_servers, narrow).commit(numbers(0, 1))
     kafka.produce(wide, numbers(4, 10))
     kafka.produce(narrow, numbers(2, 10))
-    stalled, control = start(wide, loop="take"), start(narrow, loop="take")
+    stalled, control = start(wide, loop="iterate"), start(narrow, loop="iterate")
     control.wait_for_commit(10)
     stalled.wait_for("processed", times=7)
     stays(lambda: stalled.committed() == 1, UNCHANGED_S, "it committed more")

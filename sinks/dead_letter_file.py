@@ -1,0 +1,61 @@
+"""Files of exported dead letters."""
+
+from __future__ import annotations
+
+import os
+from typing import IO, TYPE_CHECKING
+
+from schemas.exported import NotALetterError, line_of, record_in
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from schemas.record import KafkaRecord
+
+
+def write_letters(path: Path, records: Iterable[KafkaRecord]) -> int:
+    """Write a new file and return how many letters it holds once it is safe on the disk.
+
+    Raises FileExistsError: an earlier export may be the only copy of what was purged. The file is for its owner only.
+    """
+    path.touch(0o600, exist_ok=False)
+    try:
+        with path.open("wb") as file:
+            count = stream_letters(file, records)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink()  # half an export must not look like one
+        raise
+    _sync_folder(path)
+    return count
+
+
+def stream_letters(file: IO[bytes], records: Iterable[KafkaRecord]) -> int:
+    """Write letters to an open file and return how many they were."""
+    count = 0
+    for record in records:
+        file.write(line_of(record).encode() + b"\n")
+        count += 1
+    return count
+
+
+def read_letters(file: Iterable[bytes]) -> Iterator[KafkaRecord]:
+    """Yield the letters of an export. Raises NotALetterError with the number of the line."""
+    for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            yield record_in(line)
+        except NotALetterError as error:
+            raise NotALetterError(f"line {number}: {error}") from None
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the name safe too: a new file's is so only once its folder is."""
+    folder = os.open(path.absolute().parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

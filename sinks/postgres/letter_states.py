@@ -1,0 +1,115 @@
+"""What PostgreSQL knows about single dead letters: their state, their event, their replays.
+
+A letter is named by its id; the id of a letter of ours is the key of its row in ``dead_letters``. Letters that others
+wrote have no row there: what is known of them is what replays left in ``replay_letters``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, LiteralString
+
+from psycopg.rows import dict_row
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import psycopg
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+UNRESOLVED = frozenset({"open", "planned"})
+"""``planned``: a replay took it on and was ended before it was sent; its resume will send it."""
+
+_STATES = """
+SELECT l.id, coalesce(d.state, r.state)
+FROM unnest(%(ids)s::text[], %(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[])
+     AS l(id, topic, partition, "offset")
+LEFT JOIN dead_letters d ON (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset")
+LEFT JOIN LATERAL (
+    SELECT state FROM replay_letters WHERE letter_id = l.id ORDER BY updated_at DESC LIMIT 1
+) r ON d.topic IS NULL
+WHERE coalesce(d.state, r.state) IS NOT NULL"""
+_CHANGE = """
+UPDATE dead_letters d SET state = %(to)s
+FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[]) AS l(topic, partition, "offset")
+WHERE (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset") AND d.state = %(from)s"""
+_DEATH_TIMES = """
+SELECT last_failed_at FROM dead_letters WHERE (topic, partition, "offset") = (%(topic)s, %(partition)s, %(offset)s)
+UNION ALL
+SELECT last_failed_at FROM dead_letters WHERE event_id = %(id)s
+ORDER BY last_failed_at DESC LIMIT 1"""
+_EVENT = """
+SELECT event_id, status, created_at, updated_at, retry_count, correlation_id, source_topic, source_partition,
+       source_offset
+FROM events WHERE event_id = %s"""
+_REPLAYS = """
+SELECT replay_id, state, target_topic, target_partition, target_offset, updated_at
+FROM replay_letters WHERE letter_id = %s ORDER BY replay_id"""
+
+
+class LetterStates:
+    """Questions about dead letters, on a connection in autocommit."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def usable(self) -> bool:
+        """Whether the tables are there."""
+        query = "SELECT to_regclass('dead_letters') IS NOT NULL AND to_regclass('replay_letters') IS NOT NULL"
+        return bool(self._connection.execute(query).fetchall()[0][0])
+
+    def of(self, letter_ids: Sequence[str]) -> dict[str, str]:
+        """Return the state of each letter of which one is known."""
+        given = {"ids": [*map(_clean, letter_ids)], **_keys(letter_ids)}
+        return dict(self._connection.execute(_STATES, given).fetchall())
+
+    def discard(self, letter_ids: Sequence[str]) -> int:
+        """Mark open letters as discarded; return how many were."""
+        return self._change(letter_ids, "open", "discarded")
+
+    def reopen(self, letter_ids: Sequence[str]) -> int:
+        """Mark discarded letters as open: they are back in the topic. Return how many were."""
+        return self._change(letter_ids, "discarded", "open")
+
+    def died_at(self, name: str) -> datetime | None:
+        """Return when the letter of this id, or the last one of this event, died."""
+        topic, partition, offset = death_key(name)
+        given = {"id": _clean(name), "topic": topic, "partition": partition, "offset": offset}
+        found = self._connection.execute(_DEATH_TIMES, given).fetchall()
+        return found[0][0] if found else None
+
+    def event(self, event_id: str) -> dict[str, Any] | None:
+        """Return the event's row, without its payload."""
+        return next(iter(self._rows(_EVENT, event_id)), None)
+
+    def replays(self, letter_id: str) -> list[dict[str, Any]]:
+        """Return what replays did with a letter, oldest first."""
+        return self._rows(_REPLAYS, letter_id)
+
+    def _change(self, letter_ids: Sequence[str], before: str, after: str) -> int:
+        given = {"from": before, "to": after, **_keys(letter_ids)}
+        return self._connection.execute(_CHANGE, given).rowcount
+
+    def _rows(self, query: LiteralString, name: str) -> list[dict[str, Any]]:
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(query, [_clean(name)]).fetchall()
+
+
+def death_key(letter_id: str) -> tuple[str | None, int | None, int | None]:
+    """Take ``topic-partition-offset`` apart; three times None when it is something else."""
+    topic, *numbers = letter_id.rsplit("-", 2)
+    if len(numbers) < 2 or not all(n.isascii() and n.isdigit() and len(n) < 19 for n in numbers):  # noqa: PLR2004
+        return None, None, None
+    partition, offset = map(int, numbers)
+    return (_clean(topic), partition, offset) if partition < 2**31 else (None, None, None)
+
+
+def _clean(name: str) -> str:
+    """Replace what PostgreSQL's text cannot hold; such a name finds nothing."""
+    return name.encode(errors="replace").decode().replace("\0", "\ufffd")
+
+
+def _keys(letter_ids: Sequence[str]) -> dict[str, list[Any]]:
+    topics, partitions, offsets = zip(*map(death_key, letter_ids), strict=True) if letter_ids else ((), (), ())
+    return {"topics": list(topics), "partitions": list(partitions), "offsets": list(offsets)}

@@ -1,0 +1,122 @@
+"""A dead letter topic with its ledger, and the command as a process upon it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Producer
+
+from app.embedded.ports import free_port
+from schemas.dead_letter import dead_letter_headers
+from tests.builders import make_dead_letter, make_failure, make_record
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.real import Database, Kafka
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+_BURY = """
+INSERT INTO dead_letters (topic, partition, "offset", event_id, step, verdict, reason, message, attempts,
+                          first_failed_at, last_failed_at, state)
+VALUES ('events', 0, %s, %s, 'store', 'record', %s, 'no', 1, %s, %s, %s)"""
+
+
+@dataclass
+class Graveyard:
+    """One topic of dead letters: number i died i minutes after noon, as events-0-i with event e-i."""
+
+    kafka: Kafka
+    database: Database
+    folder: Path
+    partitions: int = 1
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.topic = self.kafka.new_topic(self.partitions, "event-dlq")
+
+    def bury(
+        self, number: int, *, state: str | None = "open", partition: int = 0, value: bytes | None = b"{}",
+        key: bytes | None = b"k", **failure: Any,
+    ) -> None:  # fmt: skip
+        """Produce a letter and, with a state, its row."""
+        died_at = NOON + timedelta(minutes=number)
+        why = make_failure(**failure)
+        letter = make_dead_letter(
+            make_record(value, number, key=key), failure=why, first_failed_at=died_at, last_failed_at=died_at,
+            event_id=f"e-{number}",
+        )  # fmt: skip
+        self.produce(value, key, dead_letter_headers(letter, "1"), partition)
+        if state:
+            self.database.execute(_BURY, number, f"e-{number}", why.reason, died_at, died_at, state)
+
+    def produce(
+        self, value: bytes | None, key: bytes | None, headers: Sequence[tuple[str, bytes | None]], partition: int = 0,
+        timestamp: int = 1_795_514_400_000,
+    ) -> None:  # fmt: skip
+        producer = Producer({"bootstrap.servers": self.kafka.bootstrap_servers})
+        producer.produce(
+            self.topic, value, key, headers=[*headers], partition=partition, timestamp=timestamp,
+        )  # fmt: skip
+        assert producer.flush(30) == 0
+
+    def settings(self) -> dict[str, str]:
+        return {
+            "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": self.kafka.bootstrap_servers,
+            "KEEPSTREAM_KAFKA__DLQ_TOPIC": self.topic,
+            "KEEPSTREAM_POSTGRES__URL": self.database.url,
+            "KEEPSTREAM_POSTGRES__SCHEMA_NAME": self.database.schema,
+            **self.environment,
+        }
+
+    def argv(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-P", "-m", "app", *arguments]
+
+    def run(self, *arguments: str, **environment: str) -> Answer:
+        """Run ``keepstream ARGUMENTS`` off a terminal."""
+        return self.pipe(b"", *arguments, **environment)
+
+    def pipe(self, stdin: bytes, *arguments: str, **environment: str) -> Answer:
+        process = subprocess.run(
+            self.argv(*arguments), input=stdin, capture_output=True, timeout=90, check=False, cwd=self.folder,
+            env={**os.environ, **self.settings(), **environment},
+        )  # fmt: skip
+        return Answer(process.returncode, process.stdout, process.stderr.decode())
+
+    def ids(self, *arguments: str, **environment: str) -> list[str]:
+        """Run ``dlq list`` and return the ids."""
+        answer = self.run("dlq", "list", "--json", *arguments, **environment)
+        assert answer.exit_code == 0, answer.errors
+        return [row["id"].removeprefix("events-0-") for row in answer.rows]
+
+    def state(self, number: int) -> str:
+        return str(self.database.value('SELECT state FROM dead_letters WHERE "offset" = %s', number))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said."""
+
+    exit_code: int
+    output: bytes
+    errors: str
+
+    @property
+    def text(self) -> str:
+        return self.output.decode()
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.output.splitlines()]
+
+
+def nowhere() -> str:
+    """Return an address on which nobody listens."""
+    return f"127.0.0.1:{free_port()}"

@@ -1,0 +1,316 @@
+"""`keepstream dlq` as a process: finding, showing and counting dead letters, with PostgreSQL and without."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import struct
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+from app.cli.dlq import COMMANDS
+from schemas.failure import Step, Verdict
+from tests.acceptance.dead_letters import Graveyard, nowhere
+from tests.builders import make_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.acceptance.conftest import System
+    from tests.real import Database, Kafka
+
+pytestmark = pytest.mark.real
+
+CONNECT = "__connect.errors."
+
+
+@pytest.fixture
+def new_yard(kafka: Kafka, database: Database, tmp_path: Path) -> Callable[..., Graveyard]:
+    return lambda partitions=1: Graveyard(kafka, database, tmp_path, partitions)
+
+
+@pytest.fixture
+def yard(new_yard: Callable[..., Graveyard]) -> Graveyard:
+    return new_yard()
+
+
+def without_postgres() -> dict[str, str]:
+    return {"KEEPSTREAM_POSTGRES__URL": f"postgresql://{nowhere()}/none"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_help_with_an_example(name: str) -> None:
+    module, attribute, _ = COMMANDS[name]
+    command: click.Command = getattr(importlib.import_module(module), attribute)
+    assert command.help
+    assert (command.epilog or "").startswith(f"Example: keepstream dlq {name}")
+    for parameter in command.params:
+        assert isinstance(parameter, click.Argument) or getattr(parameter, "help", None), parameter.name
+
+
+def test_what_a_worker_buried_is_listed(system: System, yard: Graveyard) -> None:
+    system.produce([b"{", make_value(), b"[]"])
+    system.start_worker()
+    system.settled(3)
+    answer = yard.run("dlq", "list", "--json", KEEPSTREAM_KAFKA__DLQ_TOPIC=system.dlq_topic)
+    rows = {row["reason"]: row for row in answer.rows}
+    assert rows.keys() == {"invalid_json", "not_an_object"}
+    assert rows["invalid_json"]["id"] == f"{system.topic}-0-0"
+    assert rows["invalid_json"]["state"] == "open"
+    assert rows["not_an_object"]["origin_offset"] == 2
+
+
+def test_the_newest_unresolved_are_listed_first(yard: Graveyard) -> None:
+    for number, state in enumerate(["open", "settled", None, "produced", "planned", "discarded", "dead_again", "open"]):
+        yard.bury(number, state=state)
+    assert yard.ids() == ["7", "4", "2", "0"]
+    assert yard.ids("--all") == ["7", "6", "5", "4", "3", "2", "1", "0"]
+    assert yard.ids("--limit", "2") == ["7", "4"]
+
+
+def test_fifty_are_listed_unless_told_otherwise(yard: Graveyard) -> None:
+    for number in range(60):
+        yard.bury(number, state=None)
+    assert len(yard.ids()) == 50
+    assert len(yard.ids("--limit", "55")) == 55
+
+
+def test_without_postgres_all_are_listed_and_one_line_says_so(yard: Graveyard) -> None:
+    yard.bury(1)
+    yard.bury(2, state="settled")
+    answer = yard.run("dlq", "list", "--json", **without_postgres())
+    assert [row["id"] for row in answer.rows] == ["events-0-2", "events-0-1"]
+    assert [row["state"] for row in answer.rows] == [None, None]
+    assert answer.errors.splitlines() == [
+        "Only what the topic says, without states and rows: PostgreSQL cannot be reached: no server answers"
+    ]
+    assert answer.exit_code == 0
+
+
+def test_people_get_a_line_per_letter_that_cannot_harm_their_terminal(yard: Graveyard) -> None:
+    yard.bury(1, message="\x1b[2J[bold]no[/x]\nreally")
+    answer = yard.run("dlq", "list")
+    header, line = answer.text.splitlines()
+    assert header.split() == ["DIED", "STATE", "STEP", "REASON", "ID", "MESSAGE"]
+    assert line.split() == [
+        "2026-11-24T12:01:00Z", "open", "store", "check_violation", "events-0-1", "\\x1b[2J[bold]no[/x]", "really",
+    ]  # fmt: skip
+    assert yard.run("dlq", "show", "e-1").text.count("\x1b") == 0
+
+
+SELECTED: dict[tuple[str, ...], list[str]] = {
+    ("events-0-3",): ["3"],
+    ("events-0-3", "events-0-1"): ["3", "1"],
+    ("--event-id", "e-2"): ["2"],
+    ("--event-id", "e-2", "--event-id", "e-1"): ["2", "1"],
+    ("--key", "b"): ["2"],
+    ("--step", "validate"): ["1"],
+    ("--reason", "late", "--reason", "bad"): ["3", "1"],
+    ("--verdict", "exhausted"): ["3"],
+    ("--sqlstate", "40001"): ["3"],
+    ("--since", "2026-11-24T12:02:00Z"): ["3", "2"],
+    ("--until", "2026-11-24T12:02:00Z"): ["1", "0"],
+    ("--since", "52w", "--until", "2026-11-24T12:01:00Z"): ["0"],
+    ("--partition", "1"): ["3"],
+    ("--partition", "0", "--from-offset", "1"): ["2", "1"],
+    ("--where", "payload.order.id=7"): ["2"],
+    ("--key", "a", "--step", "store"): ["0"],
+}
+
+
+def test_every_selector_selects(new_yard: Callable[..., Graveyard]) -> None:
+    yard = new_yard(partitions=2)
+    yard.bury(0, key=b"a")
+    yard.bury(1, key=b"a", step=Step.VALIDATE, reason="bad", sqlstate=None)
+    yard.bury(2, key=b"b", value=b'{"payload":{"order":{"id":7}}}')
+    yard.bury(3, partition=1, verdict=Verdict.EXHAUSTED, reason="late", sqlstate="40001")
+    for arguments, expected in SELECTED.items():
+        assert yard.ids(*arguments) == expected, arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--since", "yesterday"], "--since"),
+        (["--until", "2x"], "--until"),
+        (["--since", "1h", "--until", "2h"], "--until"),
+        (["--where", "payload"], "--where"),
+        (["--partition", "5"], "--partition"),
+        (["--partition", "-1"], "--partition"),
+        (["--from-offset", "x"], "--from-offset"),
+        (["--limit", "0"], "--limit"),
+    ],
+)
+def test_a_selector_that_makes_no_sense_is_named(yard: Graveyard, arguments: list[str], named: str) -> None:
+    answer = yard.run("dlq", "list", *arguments)
+    assert answer.exit_code == 2
+    assert named in answer.errors
+    assert answer.output == b""
+
+
+def test_errors_are_json_for_those_who_asked_for_json(yard: Graveyard) -> None:
+    answer = yard.run("dlq", "list", "--json", "--since", "x")
+    assert json.loads(answer.errors)["error"]["code"] == "bad_selector"
+
+
+@pytest.mark.parametrize("command", [["list"], ["show", "x"], ["stats"], ["export", "--output", "-"]])
+def test_a_topic_that_does_not_exist_is_not_found(yard: Graveyard, command: list[str]) -> None:
+    answer = yard.run("dlq", *command, KEEPSTREAM_KAFKA__DLQ_TOPIC="no-such-topic")
+    assert (answer.exit_code, answer.output) == (3, b"")
+    assert "no-such-topic" in answer.errors
+
+
+def test_a_broker_that_cannot_be_reached_is_said(yard: Graveyard) -> None:
+    address = nowhere()
+    answer = yard.run("dlq", "list", KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS=address)
+    assert (answer.exit_code, answer.output) == (4, b"")
+    assert address in answer.errors
+
+
+def test_following_shows_what_arrives_until_interrupted(yard: Graveyard) -> None:
+    yard.bury(1)
+    environment = {**os.environ, **yard.settings(), "PYTHONUNBUFFERED": "1"}
+    argv = yard.argv("dlq", "list", "--follow", "--json", "--since", "2026-11-24T12:00:00Z")
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["id"] == "events-0-1"
+        yard.bury(2)
+        assert json.loads(process.stdout.readline())["id"] == "events-0-2"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 130
+
+
+def test_show_finds_a_letter_by_id_by_place_and_by_event(yard: Graveyard) -> None:
+    value = make_value(payload={"amount": 7})
+    for number in range(5):
+        yard.bury(number, value=value, state="open" if number != 3 else None)
+    for name in ("events-0-2", f"{yard.topic}-0-2", "e-2", "events-0-3"):
+        for environment in ({}, without_postgres()):
+            answer = yard.run("dlq", "show", name, "--json", **environment)
+            assert answer.rows[0]["id"] == ("events-0-3" if name == "events-0-3" else "events-0-2"), name
+            assert json.loads(answer.rows[0]["value"])["payload"] == {"amount": 7}
+
+
+def test_show_tells_all_that_is_known(yard: Graveyard) -> None:
+    value = b'{"event_id":"e-1","timestamp":"yesterday"}'
+    yard.bury(1, value=value, step=Step.VALIDATE, reason="invalid_timestamp", message="timestamp: must be RFC 3339",
+              attempts=2)  # fmt: skip
+    yard.database.execute(
+        "INSERT INTO events (event_id, payload, status, created_at, source_topic, source_partition, source_offset) "
+        "VALUES ('e-1', '{}', 'failed', now(), 'events', 0, 1)"
+    )
+    yard.database.execute("INSERT INTO replays (dlq_topic, selection, started_by) VALUES (%s, '{}', 'me')", yard.topic)
+    yard.database.execute(
+        "INSERT INTO replay_letters (replay_id, letter_id, dlq_topic, dlq_partition, dlq_offset, state, seen_in_pass, "
+        "target_topic, target_partition, target_offset) VALUES (1, 'events-0-1', %s, 0, 0, 'dead_again', 1, "
+        "'events', 0, 99)", yard.topic,
+    )  # fmt: skip
+    (row,) = yard.run("dlq", "show", "events-0-1", "--json").rows
+    assert (row["path"], row["message"], row["attempts"]) == ("timestamp", "timestamp: must be RFC 3339", 2)
+    assert row["failed_at"] == "2026-11-24T12:01:00.000Z"
+    assert row["value"] == value.decode()
+    assert {"name": "keepstream.dlq.reason", "value": "invalid_timestamp"} in row["headers"]
+    assert (row["event"]["status"], row["replays"][0]["target_offset"]) == ("failed", 99)
+    text = yard.run("dlq", "show", "events-0-1").text
+    for part in ("value there       yesterday", '  "event_id": "e-1"', "keepstream.dlq.attempts: 2", "dead_again"):
+        assert part in text, part
+
+
+@pytest.mark.parametrize("value", [b"\x00\xff\r\n{", b"", b'{"a": 1 }\n', None])
+def test_raw_is_the_exact_bytes_and_nothing_else(yard: Graveyard, value: bytes | None) -> None:
+    yard.bury(1, value=value)
+    answer = yard.run("dlq", "show", "events-0-1", "--raw")
+    assert (answer.exit_code, answer.output) == (0, value or b"")
+    assert yard.run("dlq", "show", "events-0-1").exit_code == 0
+
+
+@pytest.mark.parametrize("name", ["events-0-7", "e-7", "nothing", "\udcff", "x" * 3000])
+def test_a_letter_that_is_not_there_is_not_found(yard: Graveyard, name: str) -> None:
+    yard.bury(1)
+    answer = yard.run("dlq", "show", name)
+    assert (answer.exit_code, answer.output) == (3, b"")
+
+
+def test_a_place_beyond_the_topic_is_not_found(yard: Graveyard) -> None:
+    assert [yard.run("dlq", "show", f"{yard.topic}-{place}").exit_code for place in ("0-0", "9-0")] == [3, 3]
+
+
+def test_letters_are_counted_by_what_was_asked(yard: Graveyard) -> None:
+    yard.bury(1, value=b'{"payload":{"type":"order"}}')
+    yard.bury(2, value=b'{"type":"order"}')
+    yard.bury(70, reason="late")
+    yard.bury(3, state="settled")
+    answer = yard.run("dlq", "stats", "--json")
+    assert answer.rows == [
+        {"letters": 2, "step": "store", "reason": "check_violation", "verdict": "record"},
+        {"letters": 1, "step": "store", "reason": "late", "verdict": "record"},
+    ]
+    assert answer.errors == "3 dead letters\n"
+    by_type = yard.run("dlq", "stats", "--by", "type", "--json").rows
+    assert by_type == [{"letters": 2, "type": "order"}, {"letters": 1, "type": None}]
+    by_hour = yard.run("dlq", "stats", "--by", "hour", "--all", "--json").rows
+    assert by_hour == [{"letters": 3, "hour": "2026-11-24T12:00Z"}, {"letters": 1, "hour": "2026-11-24T13:00Z"}]
+    assert yard.run("dlq", "stats", "--reason", "late", "--by", "step", "--json").rows[0]["letters"] == 1
+
+
+@pytest.mark.parametrize(("limit", "exit_code"), [("1", 1), ("2", 0)])
+def test_more_than_a_number_fails(yard: Graveyard, limit: str, exit_code: int) -> None:
+    yard.bury(1)
+    yard.bury(2)
+    answer = yard.run("dlq", "stats", "--fail-above", limit)
+    assert answer.exit_code == exit_code
+    assert "check_violation" in answer.text
+
+
+def test_letters_of_others_are_understood(yard: Graveyard) -> None:
+    yard.produce(b"{", b"k", [
+        (CONNECT + "topic", b"orders"), (CONNECT + "partition", b"1"), (CONNECT + "offset", b"5"),
+        (CONNECT + "stage", b"VALUE_CONVERTER"), (CONNECT + "exception.class.name", b"org.Bad"),
+    ])  # fmt: skip
+    yard.produce(b"{}", None, [
+        ("kafka_dlt-original-topic", b"bills"), ("kafka_dlt-original-partition", struct.pack(">i", 2)),
+        ("kafka_dlt-original-offset", struct.pack(">q", 9)), ("kafka_dlt-exception-fqcn", b"java.lang.X"),
+    ], timestamp=1_795_514_400_001)  # fmt: skip
+    rows: list[dict[str, Any]] = yard.run("dlq", "list", "--json").rows
+    assert [(row["id"], row["reason"]) for row in rows] == [("bills-2-9", "java.lang.X"), ("orders-1-5", "org.Bad")]
+    assert yard.run("dlq", "show", "orders-1-5", "--raw").output == b"{"
+    counts = yard.run("dlq", "stats", "--by", "reason", "--json").rows
+    assert [row["letters"] for row in counts] == [1, 1]
+
+
+def test_a_letter_of_others_that_a_replay_settled_is_resolved(yard: Graveyard) -> None:
+    yard.produce(b"{", b"k", [("source_topic", b"o"), ("source_partition", b"0"), ("source_offset", b"5")])
+    yard.database.execute("INSERT INTO replays (dlq_topic, selection, started_by) VALUES (%s, '{}', 'me')", yard.topic)
+    yard.database.execute(
+        "INSERT INTO replay_letters (replay_id, letter_id, dlq_topic, dlq_partition, dlq_offset, state, seen_in_pass) "
+        "VALUES (1, 'o-0-5', %s, 0, 0, 'settled', 1)", yard.topic,
+    )  # fmt: skip
+    assert yard.ids() == []
+    assert yard.ids("--all") == ["o-0-5"]
+
+
+def test_events_are_listed_newest_first_and_filtered(yard: Graveyard) -> None:
+    for number, status in enumerate(["delivered", "failed", "pending", "delivered"]):
+        yard.database.execute(
+            "INSERT INTO events (event_id, payload, status, created_at, correlation_id, source_topic, source_partition,"
+            " source_offset) VALUES (%s, '{}', %s, %s::timestamptz + %s * interval '1 hour', %s, 'events', 0, %s)",
+            f"e-{number}", status, "2026-11-24T12:00:00Z", number, f"c-{number % 2}", number,
+        )  # fmt: skip
+
+    def listed(*arguments: str) -> list[str]:
+        return [row["event_id"] for row in yard.run("events", "list", "--json", *arguments).rows]
+
+    assert listed() == ["e-3", "e-2", "e-1", "e-0"]
+    assert listed("--status", "delivered") == ["e-3", "e-0"]
+    assert listed("--correlation-id", "c-1") == ["e-3", "e-1"]
+    assert listed("--since", "2026-11-24T13:00:00Z", "--until", "2026-11-24T15:00:00Z") == ["e-2", "e-1"]
+    assert listed("--limit", "1") == ["e-3"]
+    assert "e-3" in yard.run("events", "list").text
+    assert yard.run("events", "list", "--until", "soon").exit_code == 2
+    assert yard.run("events", "list", **without_postgres()).exit_code == 4

@@ -1,0 +1,147 @@
+"""Whatever others wrote into a dead letter's headers is read, and nonsense is nothing."""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.buried import Buried
+from schemas.dead_letter import dead_letter_headers
+from schemas.failure import Step, Verdict
+from tests.builders import make_dead_letter, make_failure, make_record
+
+WRITTEN_BY = {
+    "Kafka Connect": [
+        ("__connect.errors.topic", b"orders"), ("__connect.errors.partition", b"3"), ("__connect.errors.offset", b"42"),
+        ("__connect.errors.stage", b"VALUE_CONVERTER"), ("__connect.errors.exception.class.name", b"a.B"),
+        ("__connect.errors.exception.message", b"no"), ("__connect.errors.task.id", b"0"),
+    ],
+    "Kafka Streams": [
+        ("__streams.errors.topic", b"orders"), ("__streams.errors.partition", b"3"), ("__streams.errors.offset", b"42"),
+        ("__streams.errors.exception", b"a.B"), ("__streams.errors.message", b"no"),
+    ],
+    "share groups": [
+        ("__dlq.errors.topic", b"orders"), ("__dlq.errors.partition", b"3"), ("__dlq.errors.offset", b"42"),
+        ("__dlq.errors.message", b"no"), ("__dlq.errors.delivery.count", b"5"),
+    ],
+    "Spring Kafka": [
+        ("kafka_dlt-original-topic", b"orders"), ("kafka_dlt-original-partition", struct.pack(">i", 3)),
+        ("kafka_dlt-original-offset", struct.pack(">q", 42)), ("kafka_dlt-exception-fqcn", b"a.B"),
+        ("kafka_dlt-exception-message", b"no"), ("retry_topic-attempts", struct.pack(">i", 5)),
+    ],
+    "Spring Cloud Stream": [
+        ("x-original-topic", b"orders"), ("x-original-partition", struct.pack(">i", 3)),
+        ("x-original-offset", struct.pack(">q", 42)), ("x-exception-fqcn", b"a.B"), ("x-exception-message", b"no"),
+    ],
+    "SmallRye": [
+        ("dead-letter-topic", b"orders"), ("dead-letter-partition", b"3"), ("dead-letter-offset", b"42"),
+        ("dead-letter-exception-class-name", b"a.B"), ("dead-letter-reason", b"no"),
+    ],
+    "Karafka": [
+        ("source_topic", b"orders"), ("source_partition", b"3"), ("source_offset", b"42"), ("source_attempts", b"5"),
+    ],
+    "django-kafka": [
+        ("DEAD_LETTER_MESSAGE_TOPIC", b"orders"), ("DEAD_LETTER_MESSAGE_PARTITION", b"3"),
+        ("DEAD_LETTER_MESSAGE_OFFSET", b"42"), ("DEAD_LETTER_SUMMARY", b"no"),
+    ],
+}  # fmt: skip
+LAST_FAILURE = "keepstream.dlq.last-failure"
+
+
+def buried(*headers: tuple[str, bytes | None]) -> Buried:
+    return Buried(make_record(offset=9, topic="dlq", headers=headers))
+
+
+@pytest.mark.parametrize("writer", WRITTEN_BY)
+def test_a_letter_of_another_writer_says_where_it_came_from(writer: str) -> None:
+    letter = buried(*WRITTEN_BY[writer])
+    assert (letter.origin_topic, letter.origin_partition, letter.origin_offset) == ("orders", 3, 42)
+    assert letter.id == "orders-3-42"
+    assert letter.reason in ("a.B", None)
+    assert letter.message in ("no", None)
+    assert letter.attempts in (5, None)
+    assert letter.last_failed_at is None
+
+
+def test_a_letter_of_ours_is_read_back_whole() -> None:
+    failure = make_failure(step=Step.METRICS, verdict=Verdict.EXHAUSTED, reason="timeout", message="late", attempts=4)
+    first, last = datetime(2026, 11, 24, 10, tzinfo=UTC), datetime(2026, 11, 24, 11, tzinfo=UTC)
+    written = make_dead_letter(
+        make_record(topic="orders", partition=3, offset=42), failure=failure, first_failed_at=first,
+        last_failed_at=last, event_id="e-1", correlation_id="c-1",
+    )  # fmt: skip
+    letter = buried(*dead_letter_headers(written, "1.0"))
+    assert letter.id == written.id == "orders-3-42"
+    assert letter.place == "dlq-0-9"
+    assert (letter.step, letter.verdict, letter.reason, letter.message) == ("metrics", "exhausted", "timeout", "late")
+    assert (letter.attempts, letter.sqlstate, letter.replay_count) == (4, "23514", 0)
+    assert (letter.first_failed_at, letter.last_failed_at, letter.failed_at) == (first, last, last)
+    assert (letter.event_id, letter.correlation_id) == ("e-1", "c-1")
+
+
+def test_a_letter_that_says_nothing_is_named_by_its_place_and_dated_by_its_record() -> None:
+    letter = buried()
+    assert letter.id == letter.place == "dlq-0-9"
+    assert letter.failed_at == datetime.fromtimestamp(letter.record.timestamp / 1000, UTC)
+    assert (letter.step, letter.reason, letter.origin_topic, letter.attempts, letter.event_id) == (None,) * 5
+
+
+def test_a_letter_without_a_whole_origin_is_named_by_its_place() -> None:
+    assert buried(("source_topic", b"orders"), ("source_partition", b"3")).id == "dlq-0-9"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [b"null", b"-100", b"12345678901234567890", b"9999999999999999999", b"", None, b"\xff\xff\xff\xff", b"1.5"],
+)
+def test_a_number_that_is_none_is_nothing(value: bytes | None) -> None:
+    assert buried(("__connect.errors.offset", value)).origin_offset is None
+
+
+def test_the_first_name_that_holds_a_number_wins() -> None:
+    letter = buried(("__connect.errors.partition", b"none"), ("x-original-partition", struct.pack(">i", 7)))
+    assert letter.origin_partition == 7
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-11-24T10:00:00", "2026-13-01T00:00:00Z"])
+def test_a_time_without_zone_or_sense_is_none(text: str) -> None:
+    letter = buried((LAST_FAILURE, text.encode()))
+    assert letter.last_failed_at is None
+    assert letter.failed_at.year == 2026
+
+
+def test_a_time_of_another_zone_is_in_utc() -> None:
+    letter = buried((LAST_FAILURE, b"2026-11-24T12:00:00+02:00"))
+    assert letter.failed_at.isoformat() == "2026-11-24T10:00:00+00:00"
+
+
+def test_a_time_that_its_zone_moves_out_of_the_calendar_is_none() -> None:
+    assert buried((LAST_FAILURE, b"0001-01-01T00:00:00+14:00")).last_failed_at is None
+
+
+@pytest.mark.parametrize("timestamp", [-1, 0, 2**63 - 1])
+def test_every_record_timestamp_gives_a_time(timestamp: int) -> None:
+    assert Buried(make_record(timestamp=timestamp)).failed_at.tzinfo is UTC
+
+
+@pytest.mark.parametrize(("text", "count"), [(b"3", 3), (b"-1", 0), (b"x", 0), (b"", 0), (b"9999999999", 0)])
+def test_a_replay_count_that_is_none_is_zero(text: bytes, count: int) -> None:
+    assert buried(("keepstream.dlq.replay-count", text)).replay_count == count
+
+
+_NAMES = sorted({name for headers in WRITTEN_BY.values() for name, _ in headers} | {LAST_FAILURE, "keepstream.dlq.id"})
+
+
+@given(st.lists(st.tuples(st.sampled_from(_NAMES), st.none() | st.binary(max_size=32))))
+def test_any_headers_can_be_read(headers: list[tuple[str, bytes | None]]) -> None:
+    letter = buried(*headers)
+    assert letter.id
+    assert letter.failed_at.tzinfo is UTC
+    for number in (letter.origin_partition, letter.origin_offset, letter.attempts):
+        assert number is None or 0 <= number < 2**63
+    for text in (letter.origin_topic, letter.reason, letter.message, letter.event_id, letter.correlation_id):
+        assert text != ""
