@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from psycopg_pool import PoolTimeout
 
+from app.fatal import vital_task
 from app.journal import Journal
 from processors.start import StartReason, decide_start
 
@@ -54,7 +55,7 @@ class Assignment:
         self._waiting |= places
         if self._beginning is not None:
             self._beginning.cancel()
-        self._beginning = asyncio.create_task(self._begin(), name="begin lanes")
+        self._beginning = vital_task(self._begin(), "begin lanes")
 
     def revoke(self, tps: Iterable[Any]) -> None:
         """Give partitions up; what is not settled there is abandoned."""
@@ -66,6 +67,12 @@ class Assignment:
             self._metrics.partition_gone(*place)
         self._metrics.assigned.set(len(self.lanes.places))
 
+    def close(self) -> None:
+        """Give everything up: the worker ends."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+        self.lanes.close(self.lanes.places)
+
     def deliver(self, tp: Any, epoch: int, records: Sequence[Record]) -> Batch | None:  # noqa: ANN401
         lane = self.lanes.of_epoch((tp.topic, tp.partition), epoch)
         return lane.deliver(records) if lane else None
@@ -76,7 +83,7 @@ class Assignment:
 
     def uncommitted(self) -> dict[Place, int]:
         """Return what Kafka does not know yet."""
-        settled = self.lanes.committable()
+        settled = self.lanes.settled()
         return {place: offset for place, offset in settled.items() if self._known_to_kafka.get(place) != offset}
 
     def committed(self, offsets: Mapping[Place, int]) -> None:

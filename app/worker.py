@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import signal
-import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ import yarl
 
 from app.assignment import Assignment
 from app.endpoint import Endpoint
+from app.fatal import die, vital_task
 from app.health import Health
 from app.transport import BatchConsumer, BatchSchema, BatchTransport
 from app.waiting import topic_is_there
@@ -32,18 +32,9 @@ if TYPE_CHECKING:
     from app.wiring import Parts
 
 log = logging.getLogger(__name__)
-EXIT_FATAL = 70
 STOP_GRACE_S = 10.0
 """How long Faust's own shutdown may take after the drain. Nothing depends on it (Faust trap T35)."""
 BEAT_S = 1.0
-
-
-def die(error: BaseException | str) -> None:
-    """End the process now: say why in one line and run no clean-up that could acknowledge anything."""
-    log.critical("fatal: %s: %s", type(error).__name__ if isinstance(error, BaseException) else "error", error)
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(EXIT_FATAL)
 
 
 class _App(faust.App):
@@ -126,7 +117,7 @@ class Worker:
     async def start(self) -> None:
         if self._endpoint:
             self._endpoint.start()
-        self._pulse = asyncio.create_task(self._beat(), name="pulse")
+        self._pulse = vital_task(self._beat(), "pulse")
         await topic_is_there(self._settings.kafka)
         await self._app.start()
 
@@ -141,7 +132,7 @@ class Worker:
         if not await self._lanes.drain(limit_s):
             log.warning("some batches did not settle in time; the next owner reads them again")
         await self._app.consumer.commit()
-        self._lanes.close(self._lanes.places)
+        self._assignment.close()
         if self._pulse:
             self._pulse.cancel()
         await self._app.stop()

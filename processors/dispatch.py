@@ -85,10 +85,6 @@ class Lanes:
         """Return per place the offset before which nothing is waiting any more."""
         return {place: lane.settled_to for place, lane in self._lanes.items()}
 
-    def committable(self) -> dict[Place, int]:
-        """Return the offset per place up to which everything is settled."""
-        return {place: lane.committable for place, lane in self._lanes.items() if lane.committable is not None}
-
     async def drain(self, timeout_s: float) -> bool:
         """Let batches in flight finish, abandon the rest. False when the time was too short."""
         self._draining = True

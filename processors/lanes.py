@@ -55,22 +55,16 @@ class Lane:
     room: asyncio.Event
     closed: bool = False
     size_bytes: int = 0
-    committable: int | None = None
-    """The end of the leading settled batches; None while nothing is known to be settled."""
+    settled_to: int = field(init=False)
+    """The end of the leading settled batches; at first where the lane begins, for that was settled before it."""
     position: int | None = None
     """How far the consumer has read, markers of transactions included."""
     unsettled: deque[Batch] = field(default_factory=deque)
-    _start: int = field(init=False, default=0)
     _ready: asyncio.Queue[Batch | None] = field(default_factory=asyncio.Queue)
     finishing: bool = False
 
     def __post_init__(self) -> None:
-        self._start = self.next_expected
-
-    @property
-    def settled_to(self) -> int:
-        """Where the partition stands, also while nothing was settled yet."""
-        return self._start if self.committable is None else self.committable
+        self.settled_to = self.next_expected
 
     def deliver(self, records: Sequence[Record]) -> Batch | None:
         """Take a chunk off the fetch. Return None for records that lie before what this lane expects."""
@@ -100,15 +94,15 @@ class Lane:
         settled = self.unsettled.popleft()
         if settled is not batch:
             raise RuntimeError(f"{self.topic}-{self.partition}: settled {batch.span} before {settled.span}")
-        self.committable = batch.span.next_offset
+        self.settled_to = batch.span.next_offset
         self.size_bytes -= batch.size_bytes
         self.room.set()
 
     def read_to(self, position: int) -> None:
-        """Remember how far the consumer has read; with nothing unsettled that is committable too."""
+        """Remember how far the consumer has read; with nothing unsettled that is settled too."""
         self.position = position
         if not self.unsettled and position > self.next_expected:
-            self.committable = position
+            self.settled_to = position
 
     def finish(self) -> None:
         """Let the batch in flight settle and start no other."""

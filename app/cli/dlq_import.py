@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import deque
+from contextlib import contextmanager
+from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
 
 import click
@@ -21,20 +25,33 @@ if TYPE_CHECKING:
 def import_letters(*, source: IO[bytes], as_json: bool) -> None:
     """Put exported dead letters (FILE, or - for stdin) back into the dead letter topic, byte for byte.
 
-    Each is confirmed by the broker. Those that were discarded by a purge are open again. Exit 1 at the first line
-    that is not a dead letter; what came before it is back.
+    Every line is checked before the first is sent: exit 1 and nothing is imported when one is not a dead letter. Each
+    is confirmed by the broker. Those that a purge discarded are open again.
     """
     from app.cli.letters import open_queue
     from schemas.exported import NotALetterError
+    from sinks.dead_letter_file import read_letters
 
-    count = 0
-    with open_queue() as queue:
+    with open_queue() as queue, _spooled(source) as file:
         try:
-            for confirmed in _put_back(queue, source):
-                count += confirmed
+            deque(read_letters(file), maxlen=0)
         except NotALetterError as error:
-            raise CommandError("not_a_letter", f"{error}; {count} before it were imported", exit_code=FAILED) from None
+            raise CommandError("not_a_letter", f"{error}; nothing was imported", exit_code=FAILED) from None
+        file.seek(0)
+        count = sum(_put_back(queue, file))
     print_rows([{"topic": queue.topic, "imported": count}], as_json=as_json)
+
+
+@contextmanager
+def _spooled(source: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Give a file that can be read twice: a pipe is copied to the disk."""
+    if source.seekable():
+        yield source
+        return
+    with TemporaryFile() as copy:
+        shutil.copyfileobj(source, copy)
+        copy.seek(0)
+        yield copy
 
 
 def _put_back(queue: Queue, source: IO[bytes]) -> Iterator[int]:

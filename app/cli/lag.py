@@ -10,9 +10,11 @@ from app.cli.failure import FAILED, NOT_FOUND, CommandError
 from app.cli.shared import admin_client, connect, json_option, load_settings, print_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from confluent_kafka.admin import AdminClient
 
-    from app.settings import Settings
+    from app.settings import KafkaSettings, Settings
 
 
 @click.command(epilog="Example: keepstream lag --max-lag 10000 || page-somebody")
@@ -36,7 +38,7 @@ def lag_rows(settings: Settings) -> list[dict[str, Any]]:
     kafka = settings.kafka
     admin = admin_client(kafka)
     bounds = _bounds(admin, kafka.topic)
-    committed = _committed(admin, kafka.group_id, kafka.topic)
+    committed = _committed(kafka, bounds)
     with connect(settings) as connection:
         query = "SELECT partition, next_offset, updated_at FROM stream_offsets WHERE topic = %s"
         settled = {row[0]: row[1:] for row in connection.execute(query, [kafka.topic]).fetchall()}
@@ -68,10 +70,18 @@ def _bounds(admin: AdminClient, topic: str) -> dict[int, tuple[int, int]]:
     return {partition: (starts[partition], ends[partition]) for partition in starts}
 
 
-def _committed(admin: AdminClient, group_id: str, topic: str) -> dict[int, int]:
-    from confluent_kafka import ConsumerGroupTopicPartitions
+def _committed(kafka: KafkaSettings, partitions: Iterable[int]) -> dict[int, int]:
+    """Ask as a consumer: the admin client's call can crash the process on a broker that just started.
 
-    request = [ConsumerGroupTopicPartitions(group_id)]
-    answer = next(iter(admin.list_consumer_group_offsets(request).values())).result(timeout=10)
-    found = answer.topic_partitions or []
-    return {tp.partition: tp.offset for tp in found if tp.topic == topic and tp.offset >= 0}
+    confluent-kafka 2.16.1, librdkafka #5040: seen as a segmentation fault in list_consumer_group_offsets.
+    """
+    from confluent_kafka import Consumer, TopicPartition
+
+    from app.clients import librdkafka_settings
+
+    consumer = Consumer({**librdkafka_settings(kafka), "group.id": kafka.group_id, "log_level": 0})
+    try:
+        found = consumer.committed([TopicPartition(kafka.topic, partition) for partition in partitions], timeout=10)
+        return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
+    finally:
+        consumer.close()

@@ -30,7 +30,8 @@ def worker(log_level: str | None, log_format: str | None, http_port: int | None,
     import asyncio
 
     from app import logs
-    from app.worker import die, run
+    from app.fatal import die
+    from app.worker import run
 
     logs.configure(settings.log)
     try:

@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from click.testing import CliRunner
 from confluent_kafka import Producer
 
+from app.cli.root import root
 from app.embedded.ports import free_port
 from schemas.dead_letter import dead_letter_headers
 from tests.builders import make_dead_letter, make_failure, make_record
@@ -90,9 +92,14 @@ class Graveyard:
         )  # fmt: skip
         return Answer(process.returncode, process.stdout, process.stderr.decode())
 
-    def ids(self, *arguments: str, **environment: str) -> list[str]:
+    def here(self, *arguments: str) -> Answer:
+        """Run it in this process: quicker, and the same but for what only a process can show."""
+        result = CliRunner().invoke(root, arguments, env=self.settings())
+        return Answer(result.exit_code, result.stdout.encode(), result.stderr)
+
+    def ids(self, *arguments: str) -> list[str]:
         """Run ``dlq list`` and return the ids."""
-        answer = self.run("dlq", "list", "--json", *arguments, **environment)
+        answer = self.here("dlq", "list", "--json", *arguments)
         assert answer.exit_code == 0, answer.errors
         return [row["id"].removeprefix("events-0-") for row in answer.rows]
 

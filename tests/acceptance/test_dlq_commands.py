@@ -148,7 +148,7 @@ def test_every_selector_selects(new_yard: Callable[..., Graveyard]) -> None:
     ],
 )
 def test_a_selector_that_makes_no_sense_is_named(yard: Graveyard, arguments: list[str], named: str) -> None:
-    answer = yard.run("dlq", "list", *arguments)
+    answer = yard.here("dlq", "list", *arguments)
     assert answer.exit_code == 2
     assert named in answer.errors
     assert answer.output == b""
@@ -246,17 +246,17 @@ def test_letters_are_counted_by_what_was_asked(yard: Graveyard) -> None:
     yard.bury(2, value=b'{"type":"order"}')
     yard.bury(70, reason="late")
     yard.bury(3, state="settled")
-    answer = yard.run("dlq", "stats", "--json")
+    answer = yard.here("dlq", "stats", "--json")
     assert answer.rows == [
         {"letters": 2, "step": "store", "reason": "check_violation", "verdict": "record"},
         {"letters": 1, "step": "store", "reason": "late", "verdict": "record"},
     ]
     assert answer.errors == "3 dead letters\n"
-    by_type = yard.run("dlq", "stats", "--by", "type", "--json").rows
+    by_type = yard.here("dlq", "stats", "--by", "type", "--json").rows
     assert by_type == [{"letters": 2, "type": "order"}, {"letters": 1, "type": None}]
-    by_hour = yard.run("dlq", "stats", "--by", "hour", "--all", "--json").rows
+    by_hour = yard.here("dlq", "stats", "--by", "hour", "--all", "--json").rows
     assert by_hour == [{"letters": 3, "hour": "2026-11-24T12:00Z"}, {"letters": 1, "hour": "2026-11-24T13:00Z"}]
-    assert yard.run("dlq", "stats", "--reason", "late", "--by", "step", "--json").rows[0]["letters"] == 1
+    assert yard.here("dlq", "stats", "--reason", "late", "--by", "step", "--json").rows[0]["letters"] == 1
 
 
 @pytest.mark.parametrize(("limit", "exit_code"), [("1", 1), ("2", 0)])
@@ -280,7 +280,7 @@ def test_letters_of_others_are_understood(yard: Graveyard) -> None:
     rows: list[dict[str, Any]] = yard.run("dlq", "list", "--json").rows
     assert [(row["id"], row["reason"]) for row in rows] == [("bills-2-9", "java.lang.X"), ("orders-1-5", "org.Bad")]
     assert yard.run("dlq", "show", "orders-1-5", "--raw").output == b"{"
-    counts = yard.run("dlq", "stats", "--by", "reason", "--json").rows
+    counts = yard.here("dlq", "stats", "--by", "reason", "--json").rows
     assert [row["letters"] for row in counts] == [1, 1]
 
 
@@ -304,7 +304,7 @@ def test_events_are_listed_newest_first_and_filtered(yard: Graveyard) -> None:
         )  # fmt: skip
 
     def listed(*arguments: str) -> list[str]:
-        return [row["event_id"] for row in yard.run("events", "list", "--json", *arguments).rows]
+        return [row["event_id"] for row in yard.here("events", "list", "--json", *arguments).rows]
 
     assert listed() == ["e-3", "e-2", "e-1", "e-0"]
     assert listed("--status", "delivered") == ["e-3", "e-0"]

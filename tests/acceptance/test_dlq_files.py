@@ -26,7 +26,7 @@ ODD: list[dict[str, Any]] = [
     {"value": None, "key": b"tombstone", "headers": []},
     {"value": b"", "key": b"", "headers": [("empty", b""), ("none", None)]},
     {"value": b"\x00\xff\n\r", "key": None, "headers": [("b", b"\xff\x00"), ("a", b"2"), ("b", b"\xff"), ("a", b"2")]},
-    {"value": bytes(range(256)) * 4000, "key": bytes(range(256)), "headers": [("\N{SNOWMAN}", b"x"), ("", b"y")]},
+    {"value": bytes(range(256)) * 2000, "key": bytes(range(256)), "headers": [("\N{SNOWMAN}", b"x"), ("", b"y")]},
     {"value": b"x", "key": b"k", "headers": [(f"h{i % 5}", b"%d" % i) for i in range(300)], "timestamp": 1},
 ]
 
@@ -105,7 +105,9 @@ def test_an_export_never_overwrites(yard: Graveyard) -> None:
         (None, "line 2: "),
     ],
 )
-def test_a_line_that_is_no_letter_ends_an_import(yard: Graveyard, change: dict[str, Any] | None, why: str) -> None:
+def test_a_line_that_is_no_letter_is_named_and_nothing_is_imported(
+    yard: Graveyard, change: dict[str, Any] | None, why: str
+) -> None:
     yard.produce(b"1", b"k", [])
     exported = yard.run("dlq", "export", "--output", "-").output
     fields = json.loads(exported) | (change or {})
@@ -113,8 +115,7 @@ def test_a_line_that_is_no_letter_ends_an_import(yard: Graveyard, change: dict[s
     answer = yard.pipe(exported + spoilt.encode() + b"\n" + exported, "dlq", "import", "-")
     assert answer.exit_code == 1
     assert why in answer.errors
-    assert "1 before it were imported" in answer.errors
-    assert offsets(yard) == [0, 1]
+    assert offsets(yard) == [0]
 
 
 def test_purge_deletes_what_died_before_a_time_and_exports_it_first(new_yard: Callable[..., Graveyard]) -> None:

@@ -80,7 +80,7 @@ async def test_a_lane_works_one_batch_at_a_time_in_order(crew: Crew) -> None:
     crew.gate.set()
     await crew.settled()
     assert crew.begun == [(0, 0), (0, 1), (0, 2)]
-    assert crew.lanes.committable() == {P0: 3}
+    assert crew.lanes.settled() == {P0: 3}
 
 
 async def test_lanes_do_not_wait_for_each_other(crew: Crew) -> None:
@@ -131,7 +131,7 @@ async def test_opening_again_abandons_what_was_there(crew: Crew) -> None:
     await crew.settled()
     assert old.closed
     assert crew.begun == [(0, 0)]
-    assert crew.lanes.committable() == {}
+    assert crew.lanes.settled() == {P0: 0}
 
 
 async def test_a_closed_lane_is_neither_fetched_nor_committed(crew: Crew) -> None:
@@ -154,7 +154,7 @@ async def test_draining_finishes_what_is_in_flight_and_begins_nothing(crew: Crew
     crew.gate.set()
     assert await draining
     assert crew.begun == [(0, 0)]
-    assert crew.lanes.committable() == {P0: 1}
+    assert crew.lanes.settled() == {P0: 1}
 
 
 async def test_draining_that_takes_too_long_says_so(crew: Crew) -> None:
@@ -177,7 +177,7 @@ async def test_an_error_nobody_foresaw_is_fatal_and_its_batch_is_not_settled(cre
     await crew.settled()
     assert crew.fatal == [crew.error]
     assert crew.begun == [(0, 0)]
-    assert crew.lanes.committable() == {}
+    assert crew.lanes.settled() == {P0: 0}
 
 
 async def test_a_fenced_batch_names_its_partition_and_stops_the_lane(crew: Crew) -> None:
@@ -207,4 +207,4 @@ async def test_an_abandoned_batch_ends_its_lane_quietly(crew: Crew) -> None:
     crew.lanes.open({P0: 0})
     crew.feed(P0, 0)
     await crew.settled()
-    assert (crew.fenced, crew.fatal, crew.lanes.committable()) == ([], [], {})
+    assert (crew.fenced, crew.fatal, crew.lanes.settled()) == ([], [], {P0: 0})

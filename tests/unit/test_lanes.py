@@ -85,20 +85,20 @@ def test_records_before_what_the_lane_expects_are_dropped() -> None:
     assert lane.next_expected == 12
 
 
-def test_nothing_is_committable_before_something_is_settled() -> None:
+def test_a_lane_is_settled_up_to_where_it_begins() -> None:
     lane = make_lane(7)
     deliver(lane, 7)
-    assert (lane.committable, lane.settled_to) == (None, 7)
+    assert lane.settled_to == 7
 
 
-def test_markers_of_transactions_are_committable_once_nothing_waits() -> None:
+def test_markers_of_transactions_are_settled_once_nothing_waits() -> None:
     lane = make_lane(0)
     batch = deliver(lane, 0)
     lane.read_to(5)
-    assert lane.committable is None
+    assert lane.settled_to == 0
     lane.settle(batch)
     lane.read_to(5)
-    assert lane.committable == 5
+    assert lane.settled_to == 5
 
 
 def test_batches_settle_in_order_or_not_at_all() -> None:
@@ -126,7 +126,7 @@ def test_closing_abandons_the_batch_in_flight_and_its_late_settling_counts_nothi
     with pytest.raises(AbandonedError):
         batch.check_open()
     lane.settle(batch)
-    assert lane.committable is None
+    assert lane.settled_to == 0
 
 
 def test_finishing_lets_the_batch_in_flight_work_but_not_wait() -> None:
