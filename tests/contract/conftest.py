@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.conftest import POSTGRES_NAMES
+from tests.contract.faust_fixtures import start, topic
 from tests.contract.stores import MemoryTable, postgres_table
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
     from tests.contract.stores import PostgresTable, Table
     from tests.real import Database
+
+__all__ = ["start", "topic"]  # fixtures of the trap suites
 
 REAL = [pytest.param(name, marks=pytest.mark.real) for name in POSTGRES_NAMES]
 

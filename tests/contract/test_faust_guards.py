@@ -22,7 +22,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from app.fatal import EXIT_FATAL
 from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
+from tests.contract import sabotage
 from tests.contract.faust_program import SMALL_RECORDS, TOO_LARGE, Group, Transactions, stays
+from tests.contract.sabotage import sabotaged
 from tests.real import eventually
 
 if TYPE_CHECKING:
@@ -32,48 +34,6 @@ if TYPE_CHECKING:
     from tests.real import Database, Kafka
 
 pytestmark = pytest.mark.real
-
-UNFORESEEN = """
-from processors.pipeline import Pipeline
-process = Pipeline.process
-async def broken(self, batch):
-    if any(record.offset == 7 for record in batch.records):
-        raise RuntimeError("unforeseen")
-    return await process(self, batch)
-Pipeline.process = broken
-"""
-FETCHING_DIES = """
-from app.assignment import Assignment
-read_to = Assignment.read_to
-def broken(self, tp, epoch, position):
-    read_to(self, tp, epoch, position)
-    if position > 1:
-        raise RuntimeError("fetching died")
-Assignment.read_to = broken
-"""
-COMMITS_FAIL_TWICE = """
-from aiokafka.errors import CommitFailedError
-from app.consumer import ConsumerThread
-commit, failures = ConsumerThread.commit_settled, [1, 2]
-async def broken(self, offsets):
-    if failures:
-        raise CommitFailedError(failures.pop())
-    await commit(self, offsets)
-ConsumerThread.commit_settled = broken
-"""
-
-BEGINNING_FAILS = """
-from app.assignment import Assignment
-async def broken(self, places):
-    raise ValueError("unforeseen")
-Assignment._decide = broken
-"""
-PULSE_FAILS = """
-from app.assignment import Assignment
-def broken(self):
-    raise ValueError("unforeseen")
-Assignment.lags = broken
-"""
 
 
 @pytest.fixture
@@ -93,12 +53,6 @@ def new_system(kafka: Kafka, database: Database, tmp_path: Path) -> Iterator[Cal
 @pytest.fixture
 def system(new_system: Callable[..., System]) -> System:
     return new_system()
-
-
-def sabotaged(system: System, code: str) -> Worker:
-    """Start a worker that runs this code before anything else."""
-    (system.folder / "sitecustomize.py").write_text(code)
-    return system.start_worker(PYTHONPATH=str(system.folder))
 
 
 def ready_worker(system: System) -> Worker:
@@ -142,7 +96,7 @@ def test_an_unforeseen_error_ends_the_worker_and_the_next_one_reads_the_batch_ag
     static_member(system)
     system.environment["KEEPSTREAM_WORKER__BATCH_SIZE"] = "5"
     system.produce(values(30))
-    wait_for_exit(sabotaged(system, UNFORESEEN), EXIT_FATAL)
+    wait_for_exit(sabotaged(system, sabotage.UNFORESEEN), EXIT_FATAL)
     assert system.database.totals()["delivered"] == 5
     assert committed(system) in (None, 0, 5)
     system.start_worker()
@@ -188,7 +142,7 @@ def test_a_crash_of_faust_commits_nothing_that_is_in_flight(system: System) -> N
     """T7: the worker leaves with 70 while a batch waits for a lock; whatever Faust does on its way out is harmless."""
     static_member(system)
     system.produce(values(1))
-    worker = sabotaged(system, FETCHING_DIES)
+    worker = sabotaged(system, sabotage.FETCHING_DIES)
     system.settled(1)
     with system.database.connect() as blocker, blocker.transaction():
         blocker.execute("SELECT 1 FROM stream_offsets FOR UPDATE")
@@ -212,7 +166,7 @@ def test_what_was_settled_before_a_kill_is_committed_by_the_next_worker(system: 
     eventually(lambda: system.committed_lag() == 0, 2, "the commits reach the end")
 
 
-@pytest.mark.parametrize("code", [BEGINNING_FAILS, PULSE_FAILS], ids=["beginning lanes", "pulse"])
+@pytest.mark.parametrize("code", [sabotage.BEGINNING_FAILS, sabotage.PULSE_FAILS], ids=["beginning lanes", "pulse"])
 def test_an_unforeseen_error_behind_the_scenes_ends_the_worker_too(system: System, code: str) -> None:
     """T34: a task that nobody waits for must not die in silence."""
     worker = sabotaged(system, code)
@@ -288,7 +242,7 @@ def allow_records_of(system: System, size: int) -> None:
 def test_a_failed_commit_is_made_up_for_by_the_next(system: System) -> None:
     """T30: what is committable is known from the lanes, and survives a commit that fails."""
     system.produce(values(10))
-    worker = sabotaged(system, COMMITS_FAIL_TWICE)
+    worker = sabotaged(system, sabotage.COMMITS_FAIL_TWICE)
     assert_all_delivered(system, 10)
     assert worker.metric("keepstream_offset_commit_failures_total") == 2
     assert worker.process.stop() == 0

@@ -1,0 +1,56 @@
+"""Breaking a worker from outside: a few lines that its process runs before anything else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import System, Worker
+
+UNFORESEEN = """
+from processors.pipeline import Pipeline
+process = Pipeline.process
+async def broken(self, batch):
+    if any(record.offset == 7 for record in batch.records):
+        raise RuntimeError("unforeseen")
+    return await process(self, batch)
+Pipeline.process = broken
+"""
+FETCHING_DIES = """
+from app.assignment import Assignment
+read_to = Assignment.read_to
+def broken(self, tp, epoch, position):
+    read_to(self, tp, epoch, position)
+    if position > 1:
+        raise RuntimeError("fetching died")
+Assignment.read_to = broken
+"""
+COMMITS_FAIL_TWICE = """
+from aiokafka.errors import CommitFailedError
+from app.consumer import ConsumerThread
+commit, failures = ConsumerThread.commit_settled, [1, 2]
+async def broken(self, offsets):
+    if failures:
+        raise CommitFailedError(failures.pop())
+    await commit(self, offsets)
+ConsumerThread.commit_settled = broken
+"""
+
+BEGINNING_FAILS = """
+from app.assignment import Assignment
+async def broken(self, places):
+    raise ValueError("unforeseen")
+Assignment._decide = broken
+"""
+PULSE_FAILS = """
+from app.assignment import Assignment
+def broken(self):
+    raise ValueError("unforeseen")
+Assignment.lags = broken
+"""
+
+
+def sabotaged(system: System, code: str) -> Worker:
+    """Start a worker that runs this code before anything else."""
+    (system.folder / "sitecustomize.py").write_text(code)
+    return system.start_worker(PYTHONPATH=str(system.folder))
