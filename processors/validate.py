@@ -30,6 +30,7 @@ _parse = Event.__pydantic_validator__.validate_json
 _CLOSING_BRACE = ord("}")
 _MAX_TIMESTAMP_MS = 253_402_300_799_999  # the last millisecond of year 9999
 _EPOCH = datetime.fromtimestamp(0, UTC)
+_EDGE_YEARS = frozenset(("0001", "9999"))
 _FINER_THAN_US = re.compile(r"\.[0-9]{7,9}")
 _LONGEST_IN_US_AND_UTC = len("2026-11-24T10:00:00.123456Z")
 _TRACEPARENT = re.compile("[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
@@ -110,10 +111,15 @@ def moment(timestamp: str) -> datetime:
 
 
 def _in_calendar(timestamp: str) -> bool:
+    if timestamp[:4] not in _EDGE_YEARS:
+        try:
+            datetime.fromisoformat(timestamp)
+        except ValueError:
+            pass  # lower case, or no such day: the exact way tells
+        else:
+            return True
     try:
-        parsed = moment(timestamp)
-        if timestamp[:4] in ("0001", "9999"):
-            parsed.astimezone(UTC)
+        moment(timestamp).astimezone(UTC)
     except (ValueError, OverflowError):
         return False
     return True

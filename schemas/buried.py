@@ -10,9 +10,12 @@ import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from schemas.dead_letter import CONNECT, PREFIX, REPLAY_COUNT
-from schemas.record import KafkaRecord, header
+
+if TYPE_CHECKING:
+    from schemas.record import KafkaRecord
 
 TOPIC = (
     CONNECT + "topic", "__streams.errors.topic", "__dlq.errors.topic", "kafka_dlt-original-topic", "x-original-topic",
@@ -62,7 +65,7 @@ class Buried:
     @cached_property
     def id(self) -> str:
         """The death's name: the same for every copy. Falls back to the place for what others wrote."""
-        ours = header(self.record, PREFIX + "id")
+        ours = self._header(PREFIX + "id")
         if ours:
             return ours
         if self.origin_topic and self.origin_partition is not None and self.origin_offset is not None:
@@ -87,7 +90,7 @@ class Buried:
 
     @cached_property
     def verdict(self) -> str | None:
-        return header(self.record, PREFIX + "verdict")
+        return self._header(PREFIX + "verdict")
 
     @cached_property
     def reason(self) -> str | None:
@@ -99,7 +102,7 @@ class Buried:
 
     @cached_property
     def sqlstate(self) -> str | None:
-        return header(self.record, PREFIX + "sqlstate")
+        return self._header(PREFIX + "sqlstate")
 
     @cached_property
     def attempts(self) -> int | None:
@@ -107,37 +110,48 @@ class Buried:
 
     @cached_property
     def event_id(self) -> str | None:
-        return header(self.record, PREFIX + "event-id") or header(self.record, "ce_id")
+        return self._header(PREFIX + "event-id") or self._header("ce_id")
 
     @cached_property
     def correlation_id(self) -> str | None:
-        return header(self.record, PREFIX + "correlation-id") or header(self.record, "correlation_id")
+        return self._header(PREFIX + "correlation-id") or self._header("correlation_id")
 
     @cached_property
     def replay_count(self) -> int:
-        text = header(self.record, REPLAY_COUNT) or ""
+        text = self._header(REPLAY_COUNT) or ""
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004 - 32 bits
 
     @cached_property
     def first_failed_at(self) -> datetime | None:
-        return _moment(header(self.record, PREFIX + "first-failure"))
+        return _moment(self._header(PREFIX + "first-failure"))
 
     @cached_property
     def last_failed_at(self) -> datetime | None:
         """When it died, if it says so."""
-        return _moment(header(self.record, PREFIX + "last-failure"))
+        return _moment(self._header(PREFIX + "last-failure"))
 
     @cached_property
     def failed_at(self) -> datetime:
         """When it died, as far as is known: our header, else the record's own timestamp. In UTC."""
         return self.last_failed_at or datetime.fromtimestamp(min(max(self.record.timestamp, 0), _MAX_MS) / 1000, UTC)
 
+    @cached_property
+    def _values(self) -> dict[str, bytes]:
+        """The last value of each name, empty ones left out: a letter is asked for a dozen of its many headers."""
+        return {name: value for name, value in self.record.headers if value}
+
+    def _header(self, name: str) -> str | None:
+        value = self._values.get(name)
+        try:
+            return None if value is None else value.decode()
+        except UnicodeDecodeError:
+            return None
+
     def _text(self, names: tuple[str, ...]) -> str | None:
-        return next((text for name in names if (text := header(self.record, name))), None)
+        return next((text for name in names if (text := self._header(name))), None)
 
     def _number(self, names: tuple[str, ...]) -> int | None:
-        values = dict(self.record.headers)
-        return next((number for name in names if (number := _integer(values.get(name))) is not None), None)
+        return next((number for name in names if (number := _integer(self._values.get(name))) is not None), None)
 
 
 _MAX_MS = 253_402_300_799_999

@@ -13,7 +13,7 @@ from sinks.dead_letter_times import narrowed
 from sinks.dead_letter_walk import newest_letters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from schemas.record import KafkaRecord
@@ -22,7 +22,7 @@ COPY_WINDOW = 100_000
 """How many letters back a copy of one is recognised. A crash leaves its copies closer together than that."""
 Range = tuple[int, int]
 # One letter is wanted: fetch one batch, not a megabyte. A chunk is wanted: do not fetch on behind it.
-_PROBING = {"fetch.message.max.bytes": 1, "queued.min.messages": 1}
+_PROBING = {"fetch.message.max.bytes": 1, "queued.min.messages": 1, "fetch.queue.backoff.ms": 0}
 _JUMPING = {"fetch.message.max.bytes": 256 * 1024, "queued.min.messages": 1}
 
 
@@ -41,44 +41,41 @@ EVERYTHING = Stretch()
 
 def read_all(client: Mapping[str, object], topic: str) -> Iterator[KafkaRecord]:
     """Yield every record the topic holds at the time of the call, partition by partition, copies too."""
-    with Seeker(client, topic) as seeker:
-        for partition, bounds in seeker.bounds().items():
-            yield from seeker.read({partition: bounds})
+    with Seeker(client, topic) as seeker, closing(_one_by_one(seeker, seeker.bounds())) as records:
+        yield from records
 
 
 def newest_first(
     client: Mapping[str, object], topic: str, stretch: Stretch = EVERYTHING, *, copies: bool = False
-) -> Iterator[KafkaRecord]:
+) -> Iterator[Buried]:
     """Walk back from the end, all partitions merged by time of death; reads little more than is taken.
 
     Without ``copies`` only the newest of letters with the same id is yielded, as far as `COPY_WINDOW` reaches.
     """
     ranges = _ranges(client, topic, stretch)
     with Seeker(client, topic, **_JUMPING) as seeker, closing(newest_letters(seeker, ranges)) as letters:
-        yield from (letter.record for letter in (letters if copies else _distinct(letters)))
+        yield from letters if copies else _distinct(letters)
 
 
 def oldest_first(
     client: Mapping[str, object], topic: str, stretch: Stretch = EVERYTHING, *, copies: bool = False
-) -> Iterator[KafkaRecord]:
+) -> Iterator[Buried]:
     """Walk from the start to where the topic ends when the walk begins: partition by partition, by offset.
 
     Without ``copies`` only the oldest of letters with the same id is yielded, as far as `COPY_WINDOW` reaches.
     """
     ranges = _ranges(client, topic, stretch)
-    with Seeker(client, topic) as seeker:
-        for partition, bounds in ranges.items():
-            with closing(seeker.read({partition: bounds})) as records:
-                letters = map(Buried, records)
-                yield from records if copies else (letter.record for letter in _distinct(letters))
+    with Seeker(client, topic) as seeker, closing(_one_by_one(seeker, ranges)) as records:
+        letters = map(Buried, records)
+        yield from letters if copies else _distinct(letters)
 
 
-def follow(client: Mapping[str, object], topic: str, stretch: Stretch = EVERYTHING) -> Iterator[KafkaRecord]:
+def follow(client: Mapping[str, object], topic: str, stretch: Stretch = EVERYTHING) -> Iterator[Buried]:
     """Yield letters as they arrive, for ever; first those since the time or offset that is given."""
     past = stretch.since is not None or stretch.from_offset > 0
     starts = {p: start if past else end for p, (start, end) in _ranges(client, topic, stretch).items()}
     with Seeker(client, topic) as seeker:
-        yield from seeker.tail(starts)
+        yield from map(Buried, seeker.tail(starts))
 
 
 def bounds_of(client: Mapping[str, object], topic: str, partitions: Sequence[int]) -> dict[int, Range]:
@@ -87,13 +84,14 @@ def bounds_of(client: Mapping[str, object], topic: str, partitions: Sequence[int
         return seeker.bounds(partitions)
 
 
-def letter_at(client: Mapping[str, object], topic: str, partition: int, offset: int) -> KafkaRecord | None:
-    """Return the record at this very place, or None."""
+def letter_at(client: Mapping[str, object], topic: str, partition: int, offset: int) -> Buried | None:
+    """Return the letter at this very place, or None."""
     with Seeker(client, topic, **_PROBING) as seeker:
         if partition not in seeker.partitions():
             return None
         low, high = seeker.bounds([partition])[partition]
-        return next(seeker.read({partition: (offset, offset + 1)}), None) if low <= offset < high else None
+        here = {partition: (offset, offset + 1)}
+        return next(map(Buried, seeker.read(here)), None) if low <= offset < high else None
 
 
 def _ranges(client: Mapping[str, object], topic: str, stretch: Stretch) -> dict[int, Range]:
@@ -101,6 +99,11 @@ def _ranges(client: Mapping[str, object], topic: str, stretch: Stretch) -> dict[
         bounds = seeker.bounds(stretch.partitions)
         bounds = {p: (max(low, min(high, stretch.from_offset)), high) for p, (low, high) in bounds.items()}
         return narrowed(seeker, bounds, stretch.since, stretch.until)
+
+
+def _one_by_one(seeker: Seeker, ranges: Mapping[int, Range]) -> Generator[KafkaRecord]:
+    for partition, bounds in ranges.items():
+        yield from seeker.read({partition: bounds})
 
 
 def _distinct(letters: Iterable[Buried]) -> Iterator[Buried]:

@@ -19,9 +19,9 @@ _BATCH = 500
 _ELECTING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 """Passing answers about a partition whose leader moves, or that was just created."""
 _MS = {
-    # A jump waits for the fetch that is under way: it must not linger at the end of a partition.
-    "fetch.wait.max.ms": 10,
-    "fetch.queue.backoff.ms": 0,
+    # A jump waits for the fetch that is under way: it must not linger at the end of a partition, nor at a full queue.
+    "fetch.wait.max.ms": 3,
+    "fetch.queue.backoff.ms": 5,
 }
 
 
@@ -33,7 +33,8 @@ class Seeker:
         self._consumer = Consumer({
             **client, "group.id": "keepstream-reader", "enable.auto.commit": False, "enable.partition.eof": True,
             # What was deleted while we looked is skipped.
-            "auto.offset.reset": "earliest", **_MS, "queued.max.messages.kbytes": 16 * 1024, **settings,
+            "auto.offset.reset": "earliest", **_MS, "queued.max.messages.kbytes": 16 * 1024,
+            "queued.min.messages": 10_000, **settings,
         })  # fmt: skip
 
     def __enter__(self) -> Self:

@@ -53,9 +53,8 @@ def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
 
 def _matching(queue: Queue, chosen: Chosen) -> Iterator[KafkaRecord]:
     from app.cli.letters import stretch_of
-    from schemas.buried import Buried
     from sinks.dead_letter_reader import oldest_first
 
-    for record in oldest_first(queue.client, queue.topic, stretch_of(chosen.selection), copies=True):
-        if chosen.selection.matches(Buried(record)):
-            yield record
+    for letter in oldest_first(queue.client, queue.topic, stretch_of(chosen.selection), copies=True):
+        if chosen.selection.matches(letter):
+            yield letter.record

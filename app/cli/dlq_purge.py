@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from app.cli.letters import Queue
+    from schemas.buried import Buried
     from schemas.record import KafkaRecord
 
 _BATCH = 1000
@@ -100,18 +101,16 @@ class _Purge:
 
         for partition in sorted(set(self._partitions)):
             stretch = Stretch([partition], until=self._before)
-            records = oldest_first(self._queue.client, self._queue.topic, stretch, copies=True)
-            for record in itertools.takewhile(self._goes, records):
+            letters = oldest_first(self._queue.client, self._queue.topic, stretch, copies=True)
+            for letter in itertools.takewhile(self._goes, letters):
                 self._removed[partition] = self._removed.get(partition, 0) + 1
-                self._cut[partition] = record.offset + 1
-                yield record
+                self._cut[partition] = letter.record.offset + 1
+                yield letter.record
 
-    def _goes(self, record: KafkaRecord) -> bool:
-        from schemas.buried import Buried
-
+    def _goes(self, letter: Buried) -> bool:
         if self._through is not None:
-            return record.offset <= self._through
-        return self._before is not None and Buried(record).failed_at < self._before
+            return letter.record.offset <= self._through
+        return self._before is not None and letter.failed_at < self._before
 
     def _ask(self, count: int) -> None:
         typed = click.prompt(f"Type {self._queue.topic} to delete {count:,} dead letters", err=True, default="",

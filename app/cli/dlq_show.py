@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from app.cli.letters import Queue
     from schemas.buried import Buried
-    from schemas.record import KafkaRecord
 
 _PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*): ")
 
@@ -54,26 +53,24 @@ def show(*, name: str, raw: bool, as_json: bool) -> None:
 
 def locate(queue: Queue, name: str) -> Buried | None:
     """Find a letter: at its place, around the time PostgreSQL remembers, else by walking back through the topic."""
-    from schemas.buried import Buried
     from sinks.dead_letter_reader import Stretch, letter_at, newest_first
     from sinks.postgres.letter_states import death_key
 
     topic, partition, offset = death_key(name)
     if topic == queue.topic and partition is not None and offset is not None:
-        record = letter_at(queue.client, topic, partition, offset)
-        return Buried(record) if record else None
+        return letter_at(queue.client, topic, partition, offset)
     died_at = queue.ledger.died_at(name) if queue.ledger else None
     if died_at is not None:
         around = Stretch(since=died_at, until=died_at + timedelta(seconds=1))
         if letter := _first_named(name, newest_first(queue.client, queue.topic, around)):
             return letter
+    if queue.ledger:
+        say("PostgreSQL does not know it; walking back through the whole topic")
     return _first_named(name, newest_first(queue.client, queue.topic))
 
 
-def _first_named(name: str, records: Iterable[KafkaRecord]) -> Buried | None:
-    from schemas.buried import Buried
-
-    return next((one for one in map(Buried, records) if name in (one.id, one.event_id)), None)
+def _first_named(name: str, letters: Iterable[Buried]) -> Buried | None:
+    return next((one for one in letters if name in (one.id, one.event_id)), None)
 
 
 def _write_raw(letter: Buried) -> None:

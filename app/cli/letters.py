@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from app.settings import Settings
     from processors.selection import Selection
-    from schemas.record import KafkaRecord
 
 _BATCH, _PATIENCE_S = 200, 0.2
 
@@ -46,12 +45,11 @@ class Queue:
     def arriving(self, chosen: Chosen) -> Iterator[Found]:
         return self._select(follow(self.client, self.topic, stretch_of(chosen.selection)), chosen, batch=1)
 
-    def _select(self, records: Iterable[KafkaRecord], chosen: Chosen, batch: int = _BATCH) -> Iterator[Found]:
+    def _select(self, letters: Iterable[Buried], chosen: Chosen, batch: int = _BATCH) -> Iterator[Found]:
         """Yield what matches, with states; these are asked for in batches, but what is found is not kept waiting."""
         waiting: list[Buried] = []
         due = 0.0
-        for record in records:
-            letter = Buried(record)
+        for letter in letters:
             if chosen.selection.matches(letter):
                 waiting.append(letter)
             if waiting and (len(waiting) >= batch or time.monotonic() >= due):

@@ -103,7 +103,7 @@ class EmbeddedKafka(EmbeddedService):
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         options = [f"-Djava.io.tmpdir={home}", *self._archive.use_options()]
         argv = [*self._java_argv(SMALL_JVM, options), STORAGE_CLASS, "format", "--standalone"]
-        run_to_end(self._program([*argv, "-t", cluster_id, "-c", str(config)]), timeout_s=FORMAT_TIMEOUT_S)
+        run_to_end(self._program([*argv, f"--cluster-id={cluster_id}", "-c", str(config)]), timeout_s=FORMAT_TIMEOUT_S)
 
     def _program(self, argv: Sequence[str]) -> Program:
         return Program(PART, tuple(argv), self.log_path, KAFKA_HINT, env=java_env())

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
 from typing import LiteralString
 
+# psycopg remembers how a query is taken apart only up to 4096 characters: comments and indentation stay behind.
+_COMMENT = re.compile(r"--[^\n]*")
 _FRAGMENTS = ("incoming", "newer", "same_record")
 
 
@@ -13,7 +16,7 @@ def statement(name: str) -> LiteralString:
     text = _read(name)
     for fragment in _FRAGMENTS:
         text = text.replace("{" + fragment + "}", _read(fragment))
-    return text
+    return " ".join(_COMMENT.sub("", text).split())
 
 
 def _read(name: str) -> str:

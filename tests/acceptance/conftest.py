@@ -17,6 +17,7 @@ import pytest
 
 from app.supervised import WorkerProcess
 from schemas.record import header
+from tests.acceptance.dead_letters import Graveyard
 from tests.real import Database, Kafka, Servers, eventually
 
 if TYPE_CHECKING:
@@ -168,3 +169,14 @@ def own_servers(tmp_path: Path) -> Iterator[Servers]:
 
     with embedded_services() as services:
         yield Servers(services.bootstrap_servers, services.postgres_url, services.kafka, services.postgres)
+
+
+@pytest.fixture
+def new_yard(kafka: Kafka, database: Database, tmp_path: Path) -> Callable[..., Graveyard]:
+    """Make dead letter topics of the test's own."""
+    return lambda partitions=1: Graveyard(kafka, database, tmp_path, partitions)
+
+
+@pytest.fixture
+def yard(new_yard: Callable[..., Graveyard]) -> Graveyard:
+    return new_yard()

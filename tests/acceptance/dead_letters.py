@@ -127,3 +127,7 @@ class Answer:
 def nowhere() -> str:
     """Return an address on which nobody listens."""
     return f"127.0.0.1:{free_port()}"
+
+
+def without_postgres() -> dict[str, str]:
+    return {"KEEPSTREAM_POSTGRES__URL": f"postgresql://{nowhere()}/none"}

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.acceptance.dead_letters import Graveyard, nowhere
+from tests.acceptance.dead_letters import without_postgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from tests.real import Database, Kafka
+    from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real
 
@@ -29,16 +28,6 @@ ODD: list[dict[str, Any]] = [
     {"value": bytes(range(256)) * 2000, "key": bytes(range(256)), "headers": [("\N{SNOWMAN}", b"x"), ("", b"y")]},
     {"value": b"x", "key": b"k", "headers": [(f"h{i % 5}", b"%d" % i) for i in range(300)], "timestamp": 1},
 ]
-
-
-@pytest.fixture
-def new_yard(kafka: Kafka, database: Database, tmp_path: Path) -> Callable[..., Graveyard]:
-    return lambda partitions=1: Graveyard(kafka, database, tmp_path, partitions)
-
-
-@pytest.fixture
-def yard(new_yard: Callable[..., Graveyard]) -> Graveyard:
-    return new_yard()
 
 
 def contents(yard: Graveyard, topic: str) -> list[tuple[Any, ...]]:
@@ -66,7 +55,7 @@ def test_an_export_goes_through_a_pipe_into_a_topic_with_fewer_partitions(new_ya
     yard = new_yard(partitions=3)
     for number, odd in enumerate(ODD):
         yard.produce(**odd, partition=number % 3)
-    exported = yard.run("dlq", "export", "--output", "-", KEEPSTREAM_POSTGRES__URL=f"postgresql://{nowhere()}/x")
+    exported = yard.run("dlq", "export", "--output", "-", **without_postgres())
     assert (exported.exit_code, exported.errors) == (0, "6 dead letters exported\n")
     other = yard.kafka.new_topic(1, "event-dlq")
     assert yard.pipe(exported.output, "dlq", "import", "-", KEEPSTREAM_KAFKA__DLQ_TOPIC=other).exit_code == 0

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from sinks import dead_letter_seeker
 from tests.conftest import POSTGRES_NAMES
 from tests.contract.faust_fixtures import start, topic
+from tests.contract.letters import Letters
 from tests.contract.stores import MemoryTable, postgres_table
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
+    from schemas.record import KafkaRecord
     from tests.contract.stores import PostgresTable, Table
-    from tests.real import Database
+    from tests.real import Database, Kafka
 
 __all__ = ["start", "topic"]  # fixtures of the trap suites
 
@@ -46,3 +49,22 @@ async def real_table(any_database: Database) -> AsyncIterator[PostgresTable]:
 async def open_both(table: Table) -> None:
     for partition in (0, 1):
         await table.open(partition, 0)
+
+
+@pytest.fixture
+def new_letters(kafka: Kafka) -> Callable[..., Letters]:
+    return lambda partitions=1, **config: Letters(kafka, kafka.new_topic(partitions, "event-dlq", config))
+
+
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count every record that is taken over from librdkafka."""
+    seen: list[int] = []
+    real = dead_letter_seeker.record_of
+
+    def count(message: Any) -> KafkaRecord:
+        seen.append(1)
+        return real(message)
+
+    monkeypatch.setattr(dead_letter_seeker, "record_of", count)
+    return seen

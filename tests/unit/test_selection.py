@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.selection import Selection, SelectorError, condition_of, json_path, moment_of
+from processors.selection import Selection, SelectorError, condition_of, json_path, moment_of, selection_from
 from schemas.buried import Buried
 from schemas.dead_letter import dead_letter_headers
 from tests.builders import make_dead_letter, make_record, make_value
@@ -86,6 +86,12 @@ def test_a_selection_is_written_down_without_what_is_empty() -> None:
     assert written == {
         "steps": ["store"], "since": "2026-11-24 12:00:00+00:00", "from_offset": 0, "where": [["a", "b"]],
     }  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(sorted(HOLDS)), st.integers(0, 9)))
+def test_what_was_written_down_is_read_back(chosen: dict[str, int]) -> None:
+    selection = Selection(**{name: HOLDS[name][i % len(HOLDS[name])] for name, i in chosen.items()})
+    assert selection_from(json.loads(selection.as_json())) == selection
 
 
 @pytest.mark.parametrize(
