@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from processors.cloud_event import cloud_event_document, is_cloud_event
 from processors.json_content import depth, unholdable
 from processors.rejection import rejection_of
-from schemas.event import Event, Rejection, ValidEvent
+from schemas.event import Envelope, Rejection, ValidEvent
 from schemas.record import header
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 
-_parse = Event.__pydantic_validator__.validate_json
+_parse = Envelope.__pydantic_validator__.validate_json
 _CLOSING_BRACE = ord("}")
 _MAX_TIMESTAMP_MS = 253_402_300_799_999  # the last millisecond of year 9999
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -74,7 +74,7 @@ def _nothing(value: bytes | None) -> Rejection:
     return Rejection("empty_value", "the value is empty; a JSON object is expected")
 
 
-def _complete(record: Record, value: bytes, event: Event) -> ValidEvent | Rejection:
+def _complete(record: Record, value: bytes, event: Envelope) -> ValidEvent | Rejection:
     """Append what the producer left out; a later key wins in jsonb, so nothing has to be cut out first."""
     timestamp, correlation_id = event.timestamp, event.correlation_id
     added = b""
@@ -94,7 +94,7 @@ def _complete(record: Record, value: bytes, event: Event) -> ValidEvent | Reject
     return ValidEvent(record, event.event_id, timestamp, correlation_id, document)
 
 
-def _bad_timestamp(event: Event, why: str) -> Rejection:
+def _bad_timestamp(event: Envelope, why: str) -> Rejection:
     return Rejection("invalid_timestamp", f"timestamp: {why}", event.event_id)
 
 

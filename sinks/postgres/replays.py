@@ -41,6 +41,10 @@ SELECT letter_id FROM replay_letters WHERE replay_id = %s AND state = 'planned' 
 _EDITED = """
 SELECT letter_id, edited_value FROM replay_letters
 WHERE replay_id = %s AND letter_id = ANY (%s) AND edited_value IS NOT NULL"""
+_INTERRUPTED = """
+SELECT id FROM replays
+WHERE dlq_topic = %s AND EXISTS (SELECT FROM replay_letters WHERE replay_id = id AND replay_letters.state = 'planned')
+ORDER BY id"""
 _REMEMBER_EDIT = """
 INSERT INTO replay_letters (replay_id, letter_id, dlq_topic, dlq_partition, dlq_offset, state, seen_in_pass,
                             edited_value)
@@ -110,6 +114,10 @@ class PostgresReplays:
 
     def edited(self, run: ReplayRun, letter_ids: Sequence[str]) -> dict[str, bytes]:
         return dict(self._rows(_EDITED, [run.id, list(letter_ids)]))
+
+    def interrupted(self) -> list[int]:
+        """Return the replays that hold letters which nobody but their resume will send."""
+        return [row[0] for row in self._rows(_INTERRUPTED, [self.dlq_topic])]
 
     def settle(self) -> None:
         """Note what became of everything that replays produced so far."""

@@ -117,6 +117,8 @@ def test_a_topic_that_kafka_connect_filled_is_replayed_to_where_each_record_came
             assert header(record, "own") == "1"
             assert header(record, "keepstream.dlq.replay-count") == "1"
             assert header(record, "__connect.errors.exception.message") is None
+    assert "0 selected" in system.cli("dlq", "replay").stderr
+    assert all(len(system.kafka.read(origin)) == 5 for origin in origins)
 
 
 def test_a_killed_replay_is_resumed_and_sends_nothing_twice(new_system: Callable[..., System]) -> None:

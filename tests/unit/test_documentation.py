@@ -1,0 +1,53 @@
+"""The README knows every command and every test that it names; every command says how it is used."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import pytest
+
+from app.cli.root import root
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(group: click.Group, path: str = "keepstream") -> Iterator[tuple[str, click.Command]]:
+    """Yield every command that does something, with the words that call it."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{path} {name}")
+        else:
+            yield f"{path} {name}", command
+
+
+ALL = dict(commands(root))
+
+
+@pytest.mark.parametrize("words", ALL)
+def test_readme_lists_each_command(words: str) -> None:
+    assert f"`{words}`" in README
+
+
+@pytest.mark.parametrize("words", ALL)
+def test_each_command_has_help_with_an_example(words: str) -> None:
+    command = ALL[words]
+    assert command.help
+    assert (command.epilog or "").startswith("Example: ")
+    assert words in (command.epilog or "")
+    assert all(option.help for option in command.params if isinstance(option, click.Option))
+
+
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+)`", README))))
+def test_each_test_that_readme_names_exists(name: str) -> None:
+    suites = (CHECKOUT / "tests").rglob("test_*.py")
+    assert any(f"def {name}(" in suite.read_text(encoding="utf-8") for suite in suites)
