@@ -1,0 +1,64 @@
+"""The demo, as a stranger runs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.demo.backend import backend
+from app.demo.run import Demo, Plan
+from app.embedded.errors import EmbeddedUnavailableError
+from app.embedded.services import embedded_services
+from app.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.real import Servers
+
+pytestmark = pytest.mark.real
+
+
+def run_demo(servers: Servers, folder: Path, *options: str) -> dict[str, Any]:
+    """Run ``keepstream demo`` on the session's servers; return its proof."""
+    environment = {
+        **os.environ,
+        "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": servers.bootstrap_servers,
+        "KEEPSTREAM_POSTGRES__URL": servers.postgres_url,
+    }
+    argv = [sys.executable, "-P", "-m", "app", "demo", "--json", *options]
+    done = subprocess.run(argv, env=environment, cwd=folder, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    proof: dict[str, Any] = json.loads(done.stdout)
+    return proof
+
+
+def test_the_demo_proves_that_nothing_was_lost_while_its_worker_was_killed(servers: Servers, tmp_path: Path) -> None:
+    proof = run_demo(servers, tmp_path, "--events", "3000", "--kills", "2")
+    assert proof["holds"]
+    assert all(check["left"] == check["right"] for check in proof["checks"])
+    assert sum(dead["count"] for dead in proof["dead_letters"]) > 20
+
+
+def test_without_a_broker_to_be_had_the_demo_says_so_and_takes_a_mock(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_jars(**given: Any) -> Any:
+        if given["bootstrap_servers"] is None:
+            raise EmbeddedUnavailableError("Apache Kafka jars", "no repository answers", "give an address")
+        return embedded_services(**given)
+
+    monkeypatch.setattr("app.demo.backend.embedded_services", without_jars)
+    monkeypatch.delenv("KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS", raising=False)
+    monkeypatch.setenv("KEEPSTREAM_POSTGRES__URL", servers.postgres_url)
+    said: list[str] = []
+    with backend(Settings(), said.append) as services:
+        assert services.is_mock
+        proof = Demo(Plan(500, 0, said.append), services).run()
+    assert proof.holds
+    assert any("mock" in line for line in said)
