@@ -136,7 +136,7 @@ async def test_an_identical_repeat_is_not_worth_a_write(real_table: PostgresTabl
 
 @PATHS
 async def test_offsets_of_any_size_share_the_prepared_statements(any_database: Database, path: Any) -> None:
-    query = "SELECT count(*), count(DISTINCT statement) FROM pg_prepared_statements WHERE statement LIKE '--%'"
+    query = "SELECT count(*), count(DISTINCT statement) FROM pg_prepared_statements WHERE statement LIKE 'WITH %'"
     async with postgres_table(any_database, pool_size=1) as table:
         await table.open(0, 0)
         for begin, end in itertools.pairwise([0, 2, 200, 40_000, 3_000_000_000, 2**62]):

@@ -98,7 +98,10 @@ def test_a_helper_that_takes_too_long_is_ended(tmp_path: Path) -> None:
 def test_a_child_gets_the_usual_signal_handling(tmp_path: Path) -> None:
     shell = Program("a part", ("/bin/sh", "-c", "grep SigIgn /proc/self/status"), tmp_path / "log", "")
     run_to_end(shell, timeout_s=20)
-    assert int((tmp_path / "log").read_text().split()[1], 16) == 0
+    ignored = int((tmp_path / "log").read_text().split()[1], 16)
+    restored = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM)
+    # Others, like glibc's own 32, may come ignored from whoever started us; Python cannot even name them.
+    assert not any(ignored >> (number - 1) & 1 for number in restored)
 
 
 def test_log_tail_says_so_when_there_is_no_log(tmp_path: Path) -> None:
