@@ -64,6 +64,8 @@ class PostgresReplays:
 
     def lock(self) -> None:
         """Hold the right to replay this topic for as long as the connection lives. Raises ReplayBusyError."""
+        # The ledger is only ever asked by key, and a guess of few rows must not become a scan per chunk.
+        self.connection.execute("SET enable_seqscan = off")
         query = "SELECT pg_try_advisory_lock(hashtextextended('keepstream replay of ' || %s, 0))"
         if not self._rows(query, [self.dlq_topic])[0][0]:
             raise ReplayBusyError(f"another replay of {self.dlq_topic} is running")
