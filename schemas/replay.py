@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 REPLAY_ID = "keepstream.dlq.replay-id"
 REPLAY_OF = "keepstream.dlq.replay-of"
+PARKING_SUFFIX = "-parked"
+"""Of the topic that takes what was replayed too often; the rest is the dead letter topic's name."""
 
 
 class LetterState(StrEnum):

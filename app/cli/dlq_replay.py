@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from processors.selection import Selection
     from schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 
-PARKING_SUFFIX = "-parked"
 EXIT_INTERRUPTED = 130
 MAX_EDITED = 100
 
@@ -94,7 +93,7 @@ def _options(
     **more: Any,  # noqa: ANN401
 ) -> ReplayOptions:
     from processors.selection import SelectorError, condition_of
-    from schemas.replay import ReplayOptions
+    from schemas.replay import PARKING_SUFFIX, ReplayOptions
 
     try:
         pairs = tuple(condition_of(change) for change in changes)

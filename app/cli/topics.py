@@ -54,7 +54,10 @@ def status(*, as_json: bool) -> None:
 
 
 def _wanted(topic: str, dlq_topic: str) -> dict[str, dict[str, str]]:
-    return {topic: {}, dlq_topic: {"retention.ms": str(FOREVER), "max.message.bytes": str(DLQ_MAX_MESSAGE_BYTES)}}
+    from schemas.replay import PARKING_SUFFIX
+
+    kept = {"retention.ms": str(FOREVER), "max.message.bytes": str(DLQ_MAX_MESSAGE_BYTES)}
+    return {topic: {}, dlq_topic: kept, dlq_topic + PARKING_SUFFIX: kept}
 
 
 def _create(admin: AdminClient, name: str, partitions: int, replication: int, config: dict[str, str]) -> bool:

@@ -48,7 +48,7 @@ def test_topics_are_created_once_and_checked(system: System) -> None:
     system.topic += "-new"
     assert error_of(system.cli("topics", "status", "--json", exit_code=1))["code"] == "topic_missing"
     states = [row["state"] for row in lines(system.cli("topics", "ensure", "--partitions", "3", "--json"))]
-    assert states == ["created", "exists"]
+    assert states == ["created", "exists", "created"]  # the topic, its dead letters, their parking lot
     assert lines(system.cli("topics", "status", "--json"))[0]["partitions"] == 3
 
 

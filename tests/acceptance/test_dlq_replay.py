@@ -63,7 +63,7 @@ def test_a_thousand_dead_letters_are_replayed_and_delivered_once_the_cause_is_go
 
 
 def test_what_is_still_broken_comes_back_with_its_count_and_ends_in_the_parking_lot(system: System) -> None:
-    system.kafka.create_topic(f"{system.dlq_topic}-parked")
+    system.cli("topics", "ensure")
     bury(system, 3)
     for count in (1, 2):
         done = answer(system.cli("dlq", "replay", "--max-replays", "2", "--wait", "--json"))
