@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -103,6 +104,7 @@ def test_a_change_that_fits_no_payload_fails_that_letter_only() -> None:
     assert (result.replayed, result.failed, result.adds_up) == (1, 1, True)
 
 
+@mock.patch.object(replay_module, "CHUNK", 4)
 @given(
     seed=st.integers(0, 2**32),
     kills=st.integers(0, 6),
@@ -115,7 +117,6 @@ def test_any_mix_of_selectors_kills_and_resumes_adds_up_and_sends_each_letter_on
     seed: int, kills: int, selectors: Selection, count: int, limit: int | None
 ) -> None:
     rng = random.Random(seed)
-    replay_module.CHUNK = 4
     letters = [make_buried(i, rng.choice(REASONS), rng.choice((0, 0, 0, 3))) for i in range(count)]
     letters += [letter for letter in letters if rng.random() < 0.2]  # copies
     left = kills
