@@ -70,7 +70,7 @@ class Lane:
         """Take a chunk off the fetch. Return None for records that lie before what this lane expects."""
         if records[0].offset < self.next_expected:
             return None
-        span = Span(self.topic, self.partition, self.next_expected, records[-1].offset + 1)
+        span = Span(self.topic, self.partition, self.next_expected, records[-1].offset + 1, len(records))
         size_bytes = sum(len(r.value or b"") + RECORD_OVERHEAD_BYTES for r in records)
         batch = Batch(self, records, span, size_bytes)
         self.next_expected = span.next_offset

@@ -55,12 +55,14 @@ class Span:
 
     ``expected_offset`` is where the partition stood before it (the fence), ``next_offset`` where it stands after.
     Records need not be contiguous: compaction, aborted transactions and markers leave holes.
+    ``records`` is how many were taken off the log: what the counters must add up to.
     """
 
     topic: str
     partition: int
     expected_offset: int
     next_offset: int
+    records: int
 
 
 @dataclass(frozen=True, slots=True)

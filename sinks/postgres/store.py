@@ -64,7 +64,7 @@ class PostgresStore:
         span, repeats = settlement.span, settlement.tally
         parameters = {
             **_place(span),
-            "next_offset": Int8(span.next_offset),
+            **_moves(span),
             "pending_ids": list(pending_ids),
             "duplicate": Int8(repeats.duplicate),
             "stale": Int8(repeats.stale),
@@ -108,7 +108,7 @@ async def _settle(connection: Connection, settlement: Settlement) -> Tally:
     dead = len(settlement.dead)
     parameters = {
         **_place(span),
-        "next_offset": Int8(span.next_offset),
+        **_moves(span),
         "documents": _documents(settlement.events),
         "folded_duplicate": Int8(folded.duplicate),
         "folded_stale": Int8(folded.stale),
@@ -138,6 +138,10 @@ def _place(span: Span) -> dict[str, Any]:
         "partition": Int4(span.partition),
         "expected_offset": Int8(span.expected_offset),
     }
+
+
+def _moves(span: Span) -> dict[str, Any]:
+    return {"next_offset": Int8(span.next_offset), "records": Int8(span.records)}
 
 
 def _documents(events: Sequence[ValidEvent]) -> JsonDocument:

@@ -134,7 +134,7 @@ def totals_of(tally: Tally) -> dict[str, int]:
 
 
 def span(begin: int, end: int, partition: int = 0) -> Span:
-    return Span("events", partition, begin, end)
+    return Span("events", partition, begin, end, end - begin)
 
 
 async def settle(

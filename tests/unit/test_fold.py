@@ -34,7 +34,7 @@ def events_of(facts: Sequence[tuple[str, str, int]], start: int = 0) -> list[Val
 async def settle(store: MemoryStore, events: Sequence[ValidEvent], folded: Tally | None = None) -> None:
     begin = store.next_offsets.get(("events", 0), 0)
     end = max([begin, *[event.record.offset + 1 for event in events]])
-    await store.settle(Settlement(Span("events", 0, begin, end), events, (), folded or Tally()))
+    await store.settle(Settlement(Span("events", 0, begin, end, end - begin), events, (), folded or Tally()))
 
 
 async def one_by_one(store: MemoryStore, events: Sequence[ValidEvent]) -> None:

@@ -74,7 +74,7 @@ def test_spans_join_without_gap_whatever_holes_the_offsets_have(chunks: list[lis
         spans.append(deliver(lane, *offsets).span)
     assert spans[0].expected_offset == 3
     assert [span.expected_offset for span in spans[1:]] == [span.next_offset for span in spans[:-1]]
-    assert spans[-1] == Span("events", 0, spans[-1].expected_offset, offset + 1)
+    assert spans[-1] == Span("events", 0, spans[-1].expected_offset, offset + 1, len(chunks[-1]))
 
 
 def test_records_before_what_the_lane_expects_are_dropped() -> None:

@@ -1,7 +1,9 @@
 -- Step path, metrics: pending becomes delivered, counters and offset move with it. Counted is what really changed, so
 -- a row that somebody else delivered meanwhile counts here as a duplicate.
 WITH fence AS (
-    UPDATE stream_offsets SET next_offset = %(next_offset)s, updated_at = now()
+    UPDATE stream_offsets
+    SET next_offset = %(next_offset)s, updated_at = now(), consumed = consumed + %(records)s,
+        skipped = skipped + %(next_offset)s - %(expected_offset)s - %(records)s
     WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
     RETURNING 1
 ), moved AS (

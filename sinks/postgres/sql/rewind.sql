@@ -1,3 +1,4 @@
 -- The topic ends before the stored offset: it was re-created or truncated. Read what there is from its start.
-UPDATE stream_offsets SET next_offset = %(next_offset)s, updated_at = now()
+UPDATE stream_offsets
+SET first_offset = %(next_offset)s, next_offset = %(next_offset)s, skipped = -consumed, rewound_at = now(), updated_at = now()
 WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s

@@ -4,7 +4,9 @@
 -- inserted is already there: `known`. A row that somebody else committed while this statement ran is neither inserted nor
 -- known, or is known in a version (xmin) that is gone: then the division fails the statement, and a retry sees it.
 WITH fence AS (
-    UPDATE stream_offsets SET next_offset = %(next_offset)s, updated_at = now()
+    UPDATE stream_offsets
+    SET next_offset = %(next_offset)s, updated_at = now(), consumed = consumed + %(records)s,
+        skipped = skipped + %(next_offset)s - %(expected_offset)s - %(records)s
     WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
     RETURNING 1
 ), incoming AS ({incoming}),
