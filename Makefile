@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 EVENTS ?= 10000
+MINUTES ?= 3
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance bench-backlog lock clean
+.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance faults faults-short bench-backlog bench-audit lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,8 +38,17 @@ test-contract: $(INSTALLED) ## One suite per port, against the fake and the real
 test-acceptance: $(INSTALLED) ## The worker as a process, on good and bad days
 	@$(BIN)/pytest -q tests/acceptance
 
+faults: $(INSTALLED) ## Every fault on real parts, then the table; random kills last MINUTES=3
+	@FAULT_MINUTES=$(MINUTES) $(BIN)/pytest -q tests/faults -m "long or not long"
+
+faults-short: $(INSTALLED) ## The short form, as `make test` runs it
+	@$(BIN)/pytest -q tests/faults
+
 bench-backlog: $(INSTALLED) ## Drain a backlog of 300,000 events three times and print the rate
 	@$(BIN)/python benchmarks/backlog.py
+
+bench-audit: $(INSTALLED) ## Audit 1,000,000 settled records: speed and memory
+	@$(BIN)/python benchmarks/audit.py
 
 check: lint types imports test-unit ## Format, lint, types, imports, unit tests: under a minute
 

@@ -1,0 +1,61 @@
+"""What an operator does to topics and groups, and what they look like from outside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka.admin._resource import ResourceType
+from confluent_kafka.cimpl import NewPartitions
+
+from tests.real import eventually
+
+if TYPE_CHECKING:
+    from tests.real import Kafka
+
+ANSWER_S = 30
+
+
+def admin(kafka: Kafka) -> AdminClient:
+    return AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
+
+
+def ends(kafka: Kafka, topic: str) -> dict[int, tuple[int, int]]:
+    """Return each partition's first offset and its end."""
+    consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "ends", "log_level": 0})
+    try:
+        partitions = consumer.list_topics(topic, timeout=ANSWER_S).topics[topic].partitions
+        return {p: consumer.get_watermark_offsets(TopicPartition(topic, p), timeout=ANSWER_S) for p in partitions}
+    finally:
+        consumer.close()
+
+
+def delete_records(kafka: Kafka, topic: str, before: int, partition: int = 0) -> None:
+    """Do what retention does: remove everything before an offset."""
+    place = TopicPartition(topic, partition, before)
+    for done in admin(kafka).delete_records([place]).values():
+        done.result(ANSWER_S)
+
+
+def delete_topic(kafka: Kafka, topic: str) -> None:
+    client = admin(kafka)
+    client.delete_topics([topic])[topic].result(ANSWER_S)
+    eventually(lambda: topic not in client.list_topics(timeout=ANSWER_S).topics, ANSWER_S, f"{topic} is gone")
+
+
+def add_partitions(kafka: Kafka, topic: str, total: int) -> None:
+    admin(kafka).create_partitions([NewPartitions(topic, total)])[topic].result(ANSWER_S)
+
+
+def set_topic(kafka: Kafka, topic: str, name: str, value: str) -> None:
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    for done in admin(kafka).incremental_alter_configs([resource]).values():
+        done.result(ANSWER_S)
+
+
+def delete_group(kafka: Kafka, group_id: str) -> None:
+    """Remove a group without members, and all its committed offsets with it."""
+    admin(kafka).delete_consumer_groups([group_id])[group_id].result(ANSWER_S)

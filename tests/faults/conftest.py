@@ -1,0 +1,82 @@
+"""A rig for the session, systems on it per test, and the report at the end."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.acceptance.conftest import System
+from tests.faults.ledger import LedgerProducer
+from tests.faults.report import ROWS, Row, table
+from tests.faults.rig import Rig, start_rig
+from tests.real import Kafka, Postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+MINUTES = float(os.environ.get("FAULT_MINUTES", "0.5"))
+"""How long the random kills last."""
+
+
+@pytest.fixture(scope="session")
+def rig() -> Iterator[Rig]:
+    """A broker and a database behind proxies; skip with the reason where there are none."""
+    with start_rig() as started:
+        if isinstance(started, str):
+            if os.environ.get("CI"):
+                pytest.fail(f"CI must not skip the real parts: {started}")
+            pytest.skip(started)
+        yield started
+
+
+@pytest.fixture
+def new_system(rig: Rig, tmp_path: Path) -> Iterator[Callable[..., System]]:
+    """Make systems whose workers go through the proxies; all is well again after the test."""
+    with ExitStack() as stack:
+
+        def make(partitions: int = 1, **environment: str) -> System:
+            database = stack.enter_context(Postgres(rig.postgres.url).new_schema())
+            stack.callback(rig.restore)
+            settings = rig.through_proxies() | environment
+            system = System(Kafka(rig.kafka.bootstrap_servers), database, tmp_path, partitions, settings)
+            stack.callback(system.stop)
+            return system
+
+        yield make
+
+
+@pytest.fixture
+def new_producer(tmp_path: Path) -> Iterator[Callable[..., LedgerProducer]]:
+    """Make a producer with a ledger for a system. It goes past the proxies."""
+    with ExitStack() as stack:
+
+        def make(system: System, **options: Any) -> LedgerProducer:
+            ledger = tmp_path / f"ledger-{system.topic}"
+            producer = LedgerProducer(system.kafka.bootstrap_servers, system.topic, ledger, **options)
+            stack.callback(producer.close)
+            return producer
+
+        yield make
+
+
+@pytest.fixture
+def row() -> Callable[[str], Row]:
+    """Open a row of the report."""
+
+    def make(fault: str) -> Row:
+        ROWS.append(Row(fault))
+        return ROWS[-1]
+
+    return make
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the report."""
+    if ROWS:
+        terminalreporter.section("faults")
+        for line in table(ROWS):
+            terminalreporter.write_line(line)

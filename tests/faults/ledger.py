@@ -1,0 +1,199 @@
+"""A producer that keeps a ledger of what Kafka acknowledged, and the reckoning against it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from confluent_kafka import Producer
+
+from schemas.record import header
+from tests.builders import make_value
+from tests.faults.admin import ends
+from tests.real import eventually
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from confluent_kafka import KafkaError, Message
+
+    from schemas.record import KafkaRecord
+    from tests.acceptance.conftest import System
+
+PRODUCER_SETTINGS: dict[str, str | int | float | bool] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "linger.ms": 5,
+    "message.timeout.ms": 0,  # never give up: a fault must not thin out the ledger
+    "reconnect.backoff.max.ms": 500,
+    "socket.timeout.ms": 10_000,
+    "topic.metadata.refresh.interval.ms": 1000,
+    "log_level": 0,
+}
+
+
+class LedgerProducer:
+    """Sends events; an id is in the ledger, fsynced, once the broker has acknowledged it.
+
+    Every ``broken_every``-th value is no JSON; its id travels as the record's key, like all others'.
+    """
+
+    def __init__(
+        self, bootstrap_servers: str, topic: str, path: Path, broken_every: int = 50, prefix: str = ""
+    ) -> None:
+        self._producer = Producer({**PRODUCER_SETTINGS, "bootstrap.servers": bootstrap_servers})
+        self._topic = topic
+        self._path = path
+        self._ledger = path.open("ab")
+        self._broken_every = broken_every
+        self._run = prefix + uuid.uuid4().hex[:8]
+        self.sent = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def send(self, count: int, *, wait: bool = True) -> None:
+        """Produce so many events, and wait until they are in the ledger."""
+        for _ in range(count):
+            self._one()
+        if wait:
+            self.flush()
+
+    def start(self, events_per_s: int = 500) -> None:
+        """Produce steadily from a thread of its own until `stop`."""
+        self._thread = threading.Thread(target=self._steadily, args=[events_per_s], name="ledger", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread and wait until all that was sent is acknowledged."""
+        self._halt()
+        self.flush()
+
+    def flush(self, timeout_s: float = 90.0) -> None:
+        assert self._producer.flush(timeout_s) == 0, "the broker does not acknowledge"
+        self._sync()
+
+    def close(self) -> None:
+        """Forget what is not acknowledged."""
+        self._halt()
+        self._producer.purge()
+        self._ledger.close()
+
+    def acknowledged(self) -> set[str]:
+        """Read the ledger back from disk."""
+        return set(self._path.read_text(encoding="utf-8").split())
+
+    def _halt(self) -> None:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(30)
+
+    def _steadily(self, events_per_s: int) -> None:
+        tick_s = 0.02
+        while not self._stop.wait(tick_s):
+            for _ in range(max(1, int(events_per_s * tick_s))):
+                self._one()
+            self._producer.poll(0)
+            self._sync()
+
+    def _one(self) -> None:
+        self.sent += 1
+        event_id = f"{self._run}-{self.sent}"
+        value = b"broken" if self.sent % self._broken_every == 0 else make_value(event_id=event_id)
+        while True:
+            try:
+                self._producer.produce(self._topic, value, event_id.encode(), on_delivery=self._delivered)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                return
+
+    def _delivered(self, error: KafkaError | None, message: Message) -> None:
+        if error is None:
+            self._ledger.write((message.key() or b"") + b"\n")
+
+    def _sync(self) -> None:
+        self._ledger.flush()
+        os.fsync(self._ledger.fileno())
+
+
+@dataclass(frozen=True, slots=True)
+class Reckoning:
+    """The producer's ledger against the table, the counters and the dead letter topic."""
+
+    acknowledged: int
+    missing: frozenset[str]
+    """Acknowledged, and neither stored nor dead-lettered."""
+    invented: frozenset[str]
+    """Stored or dead-lettered, and not in the topic."""
+    in_both: frozenset[str]
+    counter_difference: int
+    """Records counted minus records in the topic."""
+    row_difference: int
+    """Delivered by the counters minus rows in `events`."""
+    death_difference: int
+    """Failed by the counters minus different dead letters in the topic, and minus those in the table."""
+    dead_for_the_environment: frozenset[str]
+    """Dead letters of records that are not broken: no fault of the environment may make any."""
+
+    @property
+    def lost(self) -> int:
+        return len(self.missing) + max(0, -self.counter_difference)
+
+    @property
+    def double(self) -> int:
+        return len(self.in_both) + max(0, self.counter_difference) + abs(self.row_difference)
+
+    @property
+    def clean(self) -> bool:
+        rest = len(self.invented) + abs(self.death_difference) + len(self.dead_for_the_environment)
+        return not (self.lost or self.double or rest)
+
+
+def reckon(system: System, producer: LedgerProducer, timeout_s: float = 90.0, earlier_records: int = 0) -> Reckoning:
+    """Wait until everything in the topic is consumed, then compare. ``earlier_records`` were counted, and are gone."""
+    eventually(lambda: consumed_to_end(system), timeout_s, "everything in the topic is consumed")
+    records = system.kafka.read(system.topic)
+    stored = {str(row[0]) for row in system.database.rows("SELECT event_id FROM events WHERE status = 'delivered'")}
+    letters = system.dead().values()
+    dead = {_key(letter) for letter in letters}
+    acknowledged, present = producer.acknowledged(), {_key(record) for record in records}
+    totals, places = system.database.totals(), (stored | dead)
+    return Reckoning(
+        acknowledged=len(acknowledged),
+        missing=frozenset(acknowledged - places),
+        invented=frozenset(places - present) if not earlier_records else frozenset(),
+        in_both=frozenset(stored & dead),
+        counter_difference=totals["total"] - len(records) - earlier_records,
+        row_difference=totals["delivered"] - system.database.value("SELECT count(*) FROM events"),
+        death_difference=abs(totals["failed"] - len(letters))
+        + abs(totals["failed"] - system.database.value("SELECT count(*) FROM dead_letters")),
+        dead_for_the_environment=frozenset(_key(letter) for letter in letters if letter.value != b"broken"),
+    )
+
+
+def consumed_to_end(system: System) -> bool:
+    """Whether `stream_offsets` has reached the end of every partition."""
+    bounds = ends(system.kafka, system.topic)
+    query = "SELECT partition, next_offset FROM stream_offsets WHERE topic = %s"
+    stored: dict[int, int] = dict(system.database.rows(query, system.topic))
+    return all(stored.get(partition, 0) >= end for partition, (low, end) in bounds.items() if end > low)
+
+
+def dead_letter_repeats(system: System) -> int:
+    """Return how many dead letters are in the topic more than once: allowed after a crash, never without one."""
+    ids = Counter(header(letter, "keepstream.dlq.id") for letter in system.kafka.read(system.dlq_topic))
+    return sum(ids.values()) - len(ids)
+
+
+def wait_s(seconds: float) -> None:
+    """Let a fault last. The time itself is the fault, so nothing can be polled for."""
+    time.sleep(seconds)
+
+
+def _key(record: KafkaRecord) -> str:
+    return (record.key or b"").decode()
