@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from app.cli.audit_view import check_row, show_checks
 from app.cli.failure import FAILED, UNREACHABLE, CommandError
 from app.cli.shared import json_option, load_settings, on_terminal, print_json, say
 
@@ -83,7 +84,7 @@ def _show(proof: Proof, *, as_json: bool) -> None:
     if as_json:
         print_json({
             "holds": proof.holds,
-            "checks": [{"claim": c.claim, "left": c.left, "right": c.right, "holds": c.holds} for c in proof.checks],
+            "checks": [check_row(check) for check in proof.checks],
             "dead_letters": [{"step": step, "reason": reason, "count": count} for step, reason, count in proof.deaths],
             "burst_events_per_s": round(proof.burst_rate), "p50_s": proof.p50_s, "p99_s": proof.p99_s,
         })  # fmt: skip
@@ -92,9 +93,7 @@ def _show(proof: Proof, *, as_json: bool) -> None:
     for step, reason, count in proof.deaths:
         click.echo(f"  {count:>7,}  {step}: {reason.replace('_', ' ')}")
     click.echo("\nProof")
-    for check in proof.checks:
-        sign, relation = ("ok ", "=") if check.holds else ("OFF", "is not")
-        click.echo(f"  {sign} {check.claim}: {check.left:,} {relation} {check.right:,}")
+    show_checks(proof.checks)
     until = "commit" if proof.exact_commit_times else "start of the transaction"
     click.echo(f"\nBacklog: {proof.burst_rate:,.0f} events/s from first to last commit")
     click.echo(f"Live:    p50 {proof.p50_s * 1000:.0f} ms, p99 {proof.p99_s * 1000:.0f} ms from event to {until}")

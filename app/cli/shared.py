@@ -64,8 +64,10 @@ def connect(settings: Settings) -> Iterator[psycopg.Connection[tuple[Any, ...]]]
     with connection:
         try:
             yield connection
-        except psycopg.errors.UndefinedTable:
-            raise CommandError("not_migrated", "the tables do not exist", "run `keepstream db migrate`") from None
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+            raise CommandError(
+                "not_migrated", "tables or columns do not exist", "run `keepstream db migrate`"
+            ) from None
         except psycopg.OperationalError as error:
             raise unreachable_postgres(error) from None
 

@@ -17,6 +17,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from app.audit import DeepAudit
 from app.demo.proof import Proof, prove
 from app.demo.shop import Shop
 from app.demo.supervisor import DemoError, Supervisor
@@ -75,8 +76,9 @@ class Demo:
             finally:
                 settled.set()
             worker.finish()
-            dead = list(read_all(self._client, self.dlq_topic))
-            return prove(connection, self.topic, self.shop.produced, self.shop.dead_values, dead)
+            differences = sum(1 for _ in DeepAudit(connection, self._client, self.topic, self.dlq_topic).run())
+            dead = read_all(self._client, self.dlq_topic)
+            return prove(connection, self.topic, self.shop, dead, differences)
 
     def _make_topics(self) -> None:
         if self.backend.is_mock:  # it creates what is asked for, with its own number of partitions

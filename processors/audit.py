@@ -1,0 +1,89 @@
+"""The promise, checked: every record ends in exactly one of two places and is counted once. Pure.
+
+`checks` compares what PostgreSQL says about itself. `Accounted` and `faults` judge the records of the topic: most of
+them stand in ``events`` under their own offset, or in the dead letter topic, and need no look at their bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from processors.validate import check_contract, moment
+from schemas.audit import Check, Difference, Fault
+from schemas.event import ValidEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from schemas.audit import Book
+    from schemas.record import Record
+
+Stretch = tuple[int, int, int]
+"""Partition, first and last offset."""
+
+
+class Archive(Protocol):
+    """What PostgreSQL knows about single events."""
+
+    def versions(self, event_ids: Sequence[str]) -> dict[str, datetime]:
+        """Return the timestamp of each event that is stored and delivered."""
+        ...
+
+
+def checks(books: Sequence[Book]) -> Iterator[Check]:
+    """Compare what was written apart: offsets, counters, rows and the ledger of dead letters."""
+    for book in books:
+        yield from _of_partition(book)
+    yield Check("delivered = rows in events", sum(b.delivered for b in books), sum(b.rows for b in books))
+
+
+def _of_partition(book: Book) -> Iterator[Check]:
+    place = (book.topic, book.partition)
+    fates = book.delivered + book.duplicate + book.stale + book.dead_lettered
+    yield Check("consumed = delivered + duplicate + stale + dead-lettered", book.consumed, fates, *place)
+    yield Check("total = consumed", book.total, book.consumed, *place)
+    reached = book.first_offset + book.consumed + book.skipped
+    yield Check("first offset + consumed + skipped = next offset", reached, book.next_offset, *place)
+    yield Check("pending rows left behind = 0", book.behind, 0, *place)
+    if not book.rewound:
+        yield Check("dead-lettered = rows in dead_letters", book.dead_lettered, book.letters, *place)
+        yield Check("rows and dead letters beyond the next offset = 0", book.ahead, 0, *place)
+
+
+class Accounted:
+    """Where records are known to have ended: sorted stretches of offsets, taken one by one, never all at once."""
+
+    def __init__(self, stretches: Iterable[Stretch]) -> None:
+        self._rest = iter(stretches)
+        self._partition, self._first, self._last = -1, 0, -1
+
+    def covers(self, partition: int, first: int, last: int) -> bool:
+        """Tell whether all of ``[first, last]`` is accounted for. Ask in the order of the stretches."""
+        while self._partition < partition or (self._partition == partition and self._last < first):
+            self._partition, self._first, self._last = next(self._rest, _BEYOND)
+        return self._partition == partition and self._first <= first and last <= self._last
+
+
+_BEYOND: Stretch = (2**31, 0, -1)
+
+
+def faults(records: Sequence[Record], archive: Archive) -> Iterator[Difference]:
+    """Judge records that stand nowhere under their own offset: repeats of a stored event, or lost.
+
+    The same event stored with the same timestamp, or a newer one, is as good as the record itself.
+    """
+    verdicts = [check_contract(record) for record in records]
+    # PostgreSQL's text cannot hold NUL: no such event is stored, and none may be asked for.
+    ids = {v.event_id for v in verdicts if isinstance(v, ValidEvent) and "\0" not in v.event_id}
+    versions = archive.versions([*ids])
+    for record, verdict in zip(records, verdicts, strict=True):
+        stored = versions.get(verdict.event_id) if isinstance(verdict, ValidEvent) else None
+        if stored is None:
+            yield _difference(Fault.MISSING, record, verdict.event_id)
+        elif isinstance(verdict, ValidEvent) and moment(verdict.timestamp) > stored:
+            yield _difference(Fault.OUTDATED, record, verdict.event_id)
+
+
+def _difference(fault: Fault, record: Record, event_id: str | None) -> Difference:
+    return Difference(fault, record.topic, record.partition, record.offset, event_id)

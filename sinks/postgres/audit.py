@@ -1,0 +1,106 @@
+"""What an audit asks PostgreSQL. It writes nothing but temporary tables, which end with its transaction."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from schemas.audit import Book, Difference, Fault
+from sinks.postgres.letter_states import UNRESOLVED
+from sinks.postgres.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    import psycopg
+
+    from schemas.audit import Window
+
+    Connection = psycopg.Connection[tuple[Any, ...]]
+
+BOOKS = statement("audit_books")
+LETTERS = statement("audit_letters")
+STRETCHES = statement("audit_stretches")
+VERSIONS = statement("audit_versions")
+_TABLES = """
+CREATE TEMPORARY TABLE audit_windows (partition integer PRIMARY KEY, first_offset bigint, next_offset bigint)
+    ON COMMIT DROP;
+CREATE TEMPORARY TABLE audit_letters (partition integer, place bigint) ON COMMIT DROP;
+SET LOCAL work_mem = '64MB'"""
+_POSITIONS = """
+SELECT partition, first_offset, next_offset, rewound_at IS NOT NULL FROM stream_offsets
+WHERE topic = %s ORDER BY partition"""
+_FETCH_ROWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """The offsets ``[start, end)`` of a partition are settled."""
+
+    partition: int
+    start: int
+    end: int
+    rewound: bool
+
+
+def books(connection: Connection) -> list[Book]:
+    """Return what PostgreSQL says about every partition that it knows of. Reads ``events`` once."""
+    return [Book(*row) for row in connection.execute(BOOKS).fetchall()]
+
+
+def positions(connection: Connection, topic: str) -> list[Position]:
+    """Return how far each partition of a topic is settled."""
+    return [Position(*row) for row in connection.execute(_POSITIONS, [topic]).fetchall()]
+
+
+@dataclass(frozen=True, slots=True)
+class AuditTables:
+    """The questions of a deep audit, inside one transaction in which later questions see later commits."""
+
+    connection: Connection
+    topic: str
+
+    def add_letters(self, places: Iterable[tuple[int, int]]) -> None:
+        """Note which records the dead letter topic holds: (partition, offset), copies too."""
+        with (
+            self.connection.cursor() as cursor,
+            cursor.copy("COPY audit_letters (partition, place) FROM STDIN") as copy,
+        ):
+            for partition, offset in places:
+                copy.write(b"%d\t%d\n" % (partition, offset))
+        self.connection.execute("ANALYZE audit_letters")
+
+    def letter_faults(self, *, but: Sequence[int] = ()) -> Iterator[Difference]:
+        """Compare dead letter topic, ledger and rows; leave out partitions ``but``."""
+        given = {"topic": self.topic, "unresolved": [*UNRESOLVED]}
+        with self.connection.cursor("audit_letter_faults") as cursor:
+            for fault, partition, offset, event_id in cursor.execute(LETTERS, given):
+                if partition not in but:
+                    yield Difference(Fault(fault), self.topic, partition, offset, event_id)
+
+    def stretches(self) -> Iterator[tuple[int, int, int]]:
+        """Yield (partition, first, last) of all offsets that are accounted for, sorted."""
+        first = 0
+        with self.connection.cursor("audit_stretches") as cursor:
+            cursor.itersize = _FETCH_ROWS
+            for partition, place, is_first, is_last in cursor.execute(STRETCHES, {"topic": self.topic}):
+                first = place if is_first else first
+                if is_last:
+                    yield partition, first, place
+
+    def versions(self, event_ids: Sequence[str]) -> dict[str, datetime]:
+        return dict(self.connection.execute(VERSIONS, {"event_ids": event_ids}).fetchall()) if event_ids else {}
+
+
+@contextmanager
+def audit_tables(connection: Connection, topic: str, windows: Sequence[Window]) -> Iterator[AuditTables]:
+    """Open the transaction of a deep audit of ``topic``, on a connection in autocommit."""
+    with connection.transaction():
+        connection.execute(_TABLES)
+        with connection.cursor() as cursor:
+            rows = [(window.partition, window.start, window.end) for window in windows]
+            cursor.executemany("INSERT INTO audit_windows VALUES (%s, %s, %s)", rows)
+        connection.execute("ANALYZE audit_windows")
+        yield AuditTables(connection, topic)

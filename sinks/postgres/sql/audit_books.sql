@@ -1,0 +1,32 @@
+-- What PostgreSQL says about each partition, in one snapshot: offset and counters move together, so no worker can be
+-- caught in between. Rows of the step path are pending, and beyond the offset, until they are counted.
+WITH stored AS (
+    SELECT e.source_topic AS topic, e.source_partition AS partition,
+           count(*) FILTER (WHERE e.status = 'delivered') AS rows,
+           count(*) FILTER (WHERE e.status = 'pending' AND e.source_offset < s.next_offset) AS behind,
+           count(*) FILTER (WHERE e.status = 'delivered' AND e.source_offset >= coalesce(s.next_offset, 0)) AS ahead
+    FROM events e
+    LEFT JOIN stream_offsets s ON (s.topic, s.partition) = (e.source_topic, e.source_partition)
+    GROUP BY e.source_topic, e.source_partition
+), buried AS (
+    SELECT d.topic, d.partition, count(*) AS letters,
+           count(*) FILTER (WHERE d."offset" >= coalesce(s.next_offset, 0)) AS ahead
+    FROM dead_letters d
+    LEFT JOIN stream_offsets s ON (s.topic, s.partition) = (d.topic, d.partition)
+    GROUP BY d.topic, d.partition
+), places AS (
+    SELECT topic, partition FROM stream_offsets
+    UNION SELECT topic, partition FROM event_counters
+    UNION SELECT topic, partition FROM stored
+    UNION SELECT topic, partition FROM buried
+)
+SELECT topic, partition, coalesce(s.first_offset, 0), coalesce(s.next_offset, 0), coalesce(s.consumed, 0),
+       coalesce(s.skipped, 0), s.rewound_at IS NOT NULL, coalesce(c.total, 0), coalesce(c.delivered, 0),
+       coalesce(c.duplicate, 0), coalesce(c.stale, 0), coalesce(c.failed, 0), coalesce(b.letters, 0),
+       coalesce(r.rows, 0), coalesce(r.behind, 0), coalesce(r.ahead, 0) + coalesce(b.ahead, 0)
+FROM places
+LEFT JOIN stream_offsets s USING (topic, partition)
+LEFT JOIN event_counters c USING (topic, partition)
+LEFT JOIN stored r USING (topic, partition)
+LEFT JOIN buried b USING (topic, partition)
+ORDER BY topic, partition

@@ -1,0 +1,128 @@
+"""What an audit concludes, from books and records of our making."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors.audit import Accounted, checks, faults
+from processors.validate import moment
+from schemas.audit import Book, Fault, Window
+from tests.builders import make_record, make_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+BOOK = Book(
+    topic="events", partition=3, first_offset=10, next_offset=115, consumed=100, skipped=5, rewound=False, total=100,
+    delivered=90, duplicate=5, stale=2, dead_lettered=3, letters=3, rows=90, behind=0, ahead=0,
+)  # fmt: skip
+
+
+def broken(*books: Book) -> list[str]:
+    return [check.claim for check in checks(books) if not check.holds]
+
+
+def test_books_that_agree_hold() -> None:
+    assert broken(BOOK, replace(BOOK, partition=4)) == []
+    assert broken() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "claims"),
+    [
+        ({"consumed": 101}, 3),
+        ({"skipped": 4}, 1),
+        ({"next_offset": 116}, 1),
+        ({"total": 99}, 1),
+        ({"delivered": 91}, 2),
+        ({"duplicate": 6}, 1),
+        ({"stale": 1}, 1),
+        ({"dead_lettered": 4}, 2),
+        ({"letters": 2}, 1),
+        ({"rows": 89}, 1),
+        ({"behind": 1}, 1),
+        ({"ahead": 1}, 1),
+    ],
+)
+def test_each_number_is_held_against_another(change: dict[str, int], claims: int) -> None:
+    assert len(broken(replace(BOOK, **change))) == claims  # type: ignore[arg-type]
+
+
+def test_an_event_that_moved_to_another_partition_is_no_difference() -> None:
+    assert broken(replace(BOOK, rows=89), replace(BOOK, partition=4, rows=91)) == []
+
+
+def test_a_re_created_topic_has_no_offsets_to_compare() -> None:
+    assert broken(replace(BOOK, rewound=True, ahead=7, letters=2)) == []
+
+
+def test_only_what_the_topic_still_holds_is_read() -> None:
+    assert Window(0, 5, 20, held_from=8).reads == (8, 20)
+    assert Window(0, 5, 20, held_from=0).reads == (5, 20)
+
+
+PLACES = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 30)))
+
+
+@given(PLACES, st.lists(st.tuples(st.integers(0, 2), st.integers(0, 30), st.integers(0, 3))))
+def test_stretches_cover_exactly_their_offsets(places: set[tuple[int, int]], asked: list[tuple[int, int, int]]) -> None:
+    accounted = Accounted(stretches(places))
+    for partition, first, more in sorted(asked):
+        expected = all((partition, offset) in places for offset in range(first, first + more + 1))
+        assert accounted.covers(partition, first, first + more) == expected
+
+
+def stretches(places: set[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+    for partition, first in sorted(places):
+        if (partition, first - 1) not in places:
+            last = first
+            while (partition, last + 1) in places:
+                last += 1
+            yield partition, first, last
+
+
+@dataclass
+class Stored:
+    """An archive in memory. ``asked`` remembers every id."""
+
+    timestamps: dict[str, str] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)
+
+    def versions(self, event_ids: Sequence[str]) -> dict[str, datetime]:
+        self.asked += event_ids
+        return {event_id: moment(self.timestamps[event_id]) for event_id in event_ids if event_id in self.timestamps}
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        (make_value(event_id="a"), None),
+        (make_value(event_id="a", timestamp="2026-11-24T09:59:59Z"), None),
+        (make_value(event_id="a", timestamp="2026-11-24T12:00:00.000+02:00"), None),
+        (make_value(event_id="a", timestamp="2026-11-24T10:00:00.000001Z"), Fault.OUTDATED),
+        (make_value(event_id="b"), Fault.MISSING),
+        (make_value(event_id="a", payload=...), Fault.MISSING),
+        (make_value(event_id="a\0"), Fault.MISSING),
+        (b"broken", Fault.MISSING),
+        (None, Fault.MISSING),
+    ],
+)
+def test_a_record_is_as_good_as_the_same_or_a_newer_version(value: bytes | None, fault: Fault | None) -> None:
+    archive = Stored({"a": "2026-11-24T10:00:00Z"})
+    found = [*faults([make_record(value, 7, partition=2)], archive)]
+    assert [(f.fault, f.topic, f.partition, f.offset) for f in found] == ([(fault, "events", 2, 7)] if fault else [])
+    assert not any("\0" in event_id for event_id in archive.asked)
+
+
+def test_an_event_in_the_headers_is_known_by_them() -> None:
+    headers = [("ce_specversion", b"1.0"), ("ce_id", b"a"), ("ce_time", b"2026-11-24T10:00:00Z")]
+    record = make_record(b'{"amount":1}', headers=headers)
+    assert [*faults([record], Stored({"a": "2026-11-24T10:00:00Z"}))] == []
+    (found,) = faults([record], Stored())
+    assert (found.fault, found.event_id) == (Fault.MISSING, "a")
