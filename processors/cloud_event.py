@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pydantic_core
 
-from schemas.record import header
+from schemas.record import header, text_of
 
 if TYPE_CHECKING:
     from schemas.record import Record
@@ -34,11 +34,16 @@ def cloud_event_document(record: Record, value: bytes) -> bytes:
         pydantic_core.from_json(value)
     except ValueError:
         return value
-    names = {name for name, _ in record.headers if name.startswith(_PREFIX)} - {*_OWN_FIELDS}
-    metadata = {name: header(record, name) for name in sorted(names)}
-    envelope = {
-        "event_id": header(record, "ce_id"),
-        "timestamp": header(record, "ce_time"),
-        "metadata": metadata,
-    }
+    attributes = _attributes(record)
+    event_id, timestamp = (attributes.pop(name, None) for name in _OWN_FIELDS)
+    envelope = {"event_id": event_id, "timestamp": timestamp, "metadata": dict(sorted(attributes.items()))}
     return b'%b,"payload":%b}' % (json.dumps(envelope).encode()[:-1], value)
+
+
+def _attributes(record: Record) -> dict[str, str | None]:
+    """Read each ``ce_*`` header as `header` does, but all in one pass: there may be 80,000 of them."""
+    attributes: dict[str, bytes | None] = {}
+    for name, value in record.headers:
+        if name.startswith(_PREFIX):
+            attributes[name] = value or attributes.get(name)
+    return {name: text_of(value) for name, value in attributes.items()}

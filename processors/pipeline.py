@@ -91,6 +91,7 @@ class Pipeline:
                 return None
         except TransientError as error:
             self.metrics.attempt_failed(error.failure, retried=True)
+            _reject_content(work)  # or the steps would give PostgreSQL's reason for what has one of ours
             return None
         return await self._settle(work)
 

@@ -53,8 +53,13 @@ def header(record: Record, name: str) -> str | None:
     """Return the last header of that name as text, or None when absent, empty or not UTF-8."""
     for key, value in reversed(record.headers):
         if key == name and value:
-            try:
-                return value.decode()
-            except UnicodeDecodeError:
-                return None
+            return text_of(value)
     return None
+
+
+def text_of(value: bytes | None) -> str | None:
+    """Return a header's value as text, or None when absent, empty or not UTF-8."""
+    try:
+        return value.decode() if value else None
+    except UnicodeDecodeError:
+        return None

@@ -1,14 +1,13 @@
-"""JSON that tries to do harm: a list of our own, and a corpus of files where one is at hand.
+"""JSON that tries to do harm: a list of our own, and the files of JSONTestSuite.
 
-Each text is meant to be tried as a record's whole value and as a value inside a payload.
+Each text is meant to be tried as a record's whole value, as a payload, and as a value inside a payload.
 """
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-DEFAULT_CORPUS = Path(__file__).parents[2] / "shared" / "corpora" / "json"
+CORPUS = Path(__file__).parent / "corpus"
 
 _STRINGS = [
     rb'"\u0000"', rb'"\\u0000"', rb'"\\\u0000"', rb'"\\\\u0000"', rb'"a\u0000b"', b'"\x00"', b'"\x1f"', b'"\x7f"',
@@ -37,12 +36,18 @@ _SHAPES = [
 HOSTILE: tuple[bytes, ...] = (*_STRINGS, *_NUMBERS, *_SHAPES)
 
 
-def corpus() -> list[bytes]:
-    """Return the files of ``KEEPSTREAM_JSON_CORPUS`` or of the folder beside the checkout; none where neither is."""
-    folder = Path(os.environ.get("KEEPSTREAM_JSON_CORPUS", DEFAULT_CORPUS))
-    return [path.read_bytes() for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+def corpus(kind: str = "") -> list[bytes]:
+    """Return the files of one kind: ``y_`` is valid JSON, ``n_`` is not."""
+    found = [path.read_bytes() for path in sorted(CORPUS.glob(f"{kind}*.json"))]
+    assert found, "the corpus is part of the repository"
+    return found
 
 
 def as_payload(text: bytes, event_id: str = "hostile") -> bytes:
     """Put a text where a payload's value belongs."""
     return b'{"event_id":"%b","payload":{"x":%b}}' % (event_id.encode(), text)
+
+
+def as_whole_payload(text: bytes, event_id: str = "hostile") -> bytes:
+    """Put a text where the payload belongs."""
+    return b'{"event_id":"%b","payload":%b}' % (event_id.encode(), text)
