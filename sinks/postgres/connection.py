@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import socket
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from psycopg.adapt import Dumper
 from psycopg_pool import AsyncConnectionPool
 
 if TYPE_CHECKING:
-    from psycopg.abc import Buffer
+    from psycopg.abc import Buffer, PQGen
 
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
+T = TypeVar("T")
+
+ANSWER_GRACE_S = 2.0
+"""How long after the server's own statement timeout its answer may still be on its way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,34 @@ class _JsonDocumentDumper(Dumper):
         return obj
 
 
+class PatientConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """Waits for an answer only as long as one can come.
+
+    ``statement_timeout`` is the server's: a server that hangs, or a firewall that forgot us, never says so. Cancelling
+    the task does not help either, because psycopg then waits for the server once more (up to 10 s, psycopg issue 1371).
+    So the socket is shut down, and whoever waits sees a lost connection.
+    """
+
+    answer_timeout_s: float
+
+    async def wait(self, gen: PQGen[T], *args: Any, **options: Any) -> T:  # noqa: ANN401
+        alarm = asyncio.get_running_loop().call_later(self.answer_timeout_s, self._give_up)
+        try:
+            return await super().wait(gen, *args, **options)
+        finally:
+            alarm.cancel()
+
+    def _give_up(self) -> None:
+        with suppress(OSError, psycopg.OperationalError), socket.socket(fileno=os.dup(self.fileno())) as ours:
+            ours.shutdown(socket.SHUT_RDWR)
+
+
+def connection_class(policy: ConnectionPolicy) -> type[PatientConnection]:
+    """Return a connection class that knows this policy's patience."""
+    patience_s = policy.statement_timeout_s + ANSWER_GRACE_S
+    return type("Connection", (PatientConnection,), {"answer_timeout_s": patience_s})
+
+
 def session_options(policy: ConnectionPolicy) -> str:
     """Return libpq ``options``.
 
@@ -63,6 +99,7 @@ async def open_pool(policy: ConnectionPolicy, application_name: str = "keepstrea
     """Open the pool without waiting for PostgreSQL: it may come later."""
     pool: Pool = AsyncConnectionPool(
         policy.url,
+        connection_class=connection_class(policy),
         min_size=min(2, policy.pool_size),
         max_size=policy.pool_size,
         open=False,

@@ -43,10 +43,17 @@ def new_system(rig: Rig, tmp_path: Path) -> Iterator[Callable[..., System]]:
             stack.callback(rig.restore)
             settings = rig.through_proxies() | environment
             system = System(Kafka(rig.kafka.bootstrap_servers), database, tmp_path, partitions, settings)
-            stack.callback(system.stop)
+            stack.callback(end, system)
             return system
 
         yield make
+
+
+def end(system: System) -> None:
+    """Stop the workers; what they said last is shown when the test has failed."""
+    system.stop()
+    for number, worker in enumerate(system.workers):
+        print(f"--- worker {number}, exit code {worker.process.exit_code}\n{worker.process.log_end(12)}")
 
 
 @pytest.fixture
@@ -55,12 +62,18 @@ def new_producer(tmp_path: Path) -> Iterator[Callable[..., LedgerProducer]]:
     with ExitStack() as stack:
 
         def make(system: System, **options: Any) -> LedgerProducer:
-            ledger = tmp_path / f"ledger-{system.topic}"
+            ledger = tmp_path / f"ledger-{len(list(tmp_path.glob('ledger-*')))}"
             producer = LedgerProducer(system.kafka.bootstrap_servers, system.topic, ledger, **options)
             stack.callback(producer.close)
             return producer
 
         yield make
+
+
+@pytest.fixture(scope="session")
+def outage_s() -> float:
+    """How long a server stays away: 10 minutes with ``FAULT_OUTAGE_S=600``."""
+    return float(os.environ.get("FAULT_OUTAGE_S", "60"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 import time
@@ -76,6 +77,10 @@ class LedgerProducer:
     def flush(self, timeout_s: float = 90.0) -> None:
         assert self._producer.flush(timeout_s) == 0, "the broker does not acknowledge"
         self._sync()
+
+    def spreads_over(self, partitions: int) -> bool:
+        """Whether the producer knows of so many partitions; asking refreshes its metadata."""
+        return len(self._producer.list_topics(self._topic, timeout=10).topics[self._topic].partitions) == partitions
 
     def close(self) -> None:
         """Forget what is not acknowledged."""
@@ -154,8 +159,14 @@ class Reckoning:
         return not (self.lost or self.double or rest)
 
 
-def reckon(system: System, producer: LedgerProducer, timeout_s: float = 90.0, earlier_records: int = 0) -> Reckoning:
-    """Wait until everything in the topic is consumed, then compare. ``earlier_records`` were counted, and are gone."""
+def reckon(
+    system: System, producer: LedgerProducer, timeout_s: float = 90.0, *,
+    earlier_records: int = 0, deleted: frozenset[str] = frozenset(),
+) -> Reckoning:  # fmt: skip
+    """Wait until everything in the topic is consumed, then compare.
+
+    ``earlier_records`` were counted and have left the topic since; ``deleted`` left it before anybody could read them.
+    """
     eventually(lambda: consumed_to_end(system), timeout_s, "everything in the topic is consumed")
     records = system.kafka.read(system.topic)
     stored = {str(row[0]) for row in system.database.rows("SELECT event_id FROM events WHERE status = 'delivered'")}
@@ -165,7 +176,7 @@ def reckon(system: System, producer: LedgerProducer, timeout_s: float = 90.0, ea
     totals, places = system.database.totals(), (stored | dead)
     return Reckoning(
         acknowledged=len(acknowledged),
-        missing=frozenset(acknowledged - places),
+        missing=frozenset(acknowledged - places - deleted),
         invented=frozenset(places - present) if not earlier_records else frozenset(),
         in_both=frozenset(stored & dead),
         counter_difference=totals["total"] - len(records) - earlier_records,
@@ -196,4 +207,5 @@ def wait_s(seconds: float) -> None:
 
 
 def _key(record: KafkaRecord) -> str:
-    return (record.key or b"").decode()
+    """Return the event's id: the key, or else what the value says."""
+    return record.key.decode() if record.key else str(json.loads(record.value or b"{}")["event_id"])

@@ -56,6 +56,9 @@ def proxied_kafka(link_port: int, server_port: int) -> EmbeddedKafka:
             "advertised.listeners": f"{own},PROXIED://{LOOPBACK}:{link_port}",
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
             "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{controller}",
+            # So that a test can forbid something; what no rule names is allowed.
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": "true",
         },
     )
 

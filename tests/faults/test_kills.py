@@ -83,22 +83,7 @@ def test_a_frozen_worker_wakes_up_as_a_zombie_and_its_transaction_is_refused(
     workers = [system.start_worker() for _ in range(2)]
     for worker in workers:
         eventually(lambda worker=worker: worker.metric("keepstream_assigned_partitions") == 2, 60)  # type: ignore[misc]
-    refused = 0.0
-    for zombie, heir in (workers, workers[::-1]):
-        producer.send(8000, wait=False)
-        eventually(lambda: fetched(zombie), 30, "the one to be frozen is at work")  # noqa: B023
-        before = fences(zombie)
-        os.kill(zombie.process.pid, signal.SIGSTOP)
-        producer.flush()
-        eventually(lambda: heir.metric("keepstream_assigned_partitions") == 4, 60, "the heir owns all")  # noqa: B023
-        at = settled(system)
-        eventually(lambda: settled(system) > at, 30, "the heir works")  # noqa: B023
-        with zombie_row.active():
-            os.kill(zombie.process.pid, signal.SIGCONT)
-        zombie_row.recovers(
-            lambda: heir.metric("keepstream_assigned_partitions") == 2, 60, "the zombie is a member again"
-        )  # noqa: B023
-        refused += fences(zombie) - before
+    refused = sum(freeze(zombie, heir, system, producer, zombie_row) for zombie, heir in (workers, workers[::-1]))
     found = reckon(system, producer)
     system.assert_consistent()
     assert refused > 0, "no transaction of a zombie was refused: the freeze met no work in hand"
@@ -106,7 +91,23 @@ def test_a_frozen_worker_wakes_up_as_a_zombie_and_its_transaction_is_refused(
     zombie_row.closes(found)
 
 
-def fetched(worker: Worker) -> bool:
+def freeze(zombie: Worker, heir: Worker, system: System, producer: LedgerProducer, zombie_row: Row) -> float:
+    """Freeze one in full flight until the other owns all, thaw it, and return how often it was refused."""
+    producer.send(8000, wait=False)
+    eventually(lambda: in_a_backlog(zombie), 30, "the one to be frozen is at work")
+    before = fences(zombie)
+    os.kill(zombie.process.pid, signal.SIGSTOP)
+    producer.flush()
+    eventually(lambda: heir.metric("keepstream_assigned_partitions") == 4, 60, "the heir owns all")
+    at = settled(system)
+    eventually(lambda: settled(system) > at, 30, "the heir works")
+    with zombie_row.active():
+        os.kill(zombie.process.pid, signal.SIGCONT)
+    zombie_row.recovers(lambda: heir.metric("keepstream_assigned_partitions") == 2, 60, "the zombie is a member again")
+    return fences(zombie) - before
+
+
+def in_a_backlog(worker: Worker) -> bool:
     """Whether the worker is in the middle of a backlog."""
     lines = worker.get("/metrics")[1].splitlines()
     lags = [float(line.rpartition(" ")[2]) for line in lines if line.startswith("keepstream_consumer_lag_events{")]

@@ -1,0 +1,101 @@
+"""Three brokers that are controllers too: what one of them holds, two others hold as well."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from app.embedded.kafka import FORMAT_TIMEOUT_S, SMALL_JVM, STORAGE_CLASS, EmbeddedKafka
+from app.embedded.ports import LOOPBACK, free_port
+from app.embedded.process import run_to_end
+from tests.real import Kafka, eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+NODES = 3
+
+
+class ClusterNode(EmbeddedKafka):
+    """One of three. It is formatted for a quorum of fixed voters, and must be started together with another."""
+
+    def __init__(self, node_id: int, ports: Sequence[int], controller_ports: Sequence[int], cluster_id: str) -> None:
+        self.node_id = node_id
+        self._cluster_id = cluster_id
+        port, controller = ports[node_id - 1], controller_ports[node_id - 1]
+        listeners = f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller}"
+        voters = ",".join(f"{number}@{LOOPBACK}:{at}" for number, at in enumerate(controller_ports, 1))
+        overrides = {
+            "node.id": str(node_id),
+            "listeners": listeners,
+            "advertised.listeners": listeners,
+            "controller.quorum.bootstrap.servers": "",
+            "controller.quorum.voters": voters,
+            "offsets.topic.replication.factor": "3",
+            "transaction.state.log.replication.factor": "3",
+            "transaction.state.log.min.isr": "2",
+            "min.insync.replicas": "2",
+        }
+        super().__init__(port=port, jvm_options=("-Xmx192m", *SMALL_JVM[1:]), overrides=overrides)
+
+    def _format(self, home: Path, config: Path) -> None:
+        options = [f"-Djava.io.tmpdir={home}", *self._archive.use_options()]
+        argv = [*self._java_argv(SMALL_JVM, options), STORAGE_CLASS, "format", f"--cluster-id={self._cluster_id}"]
+        run_to_end(self._program([*argv, "-c", str(config)]), timeout_s=FORMAT_TIMEOUT_S)
+
+
+class Cluster(Kafka):
+    """The three together; its topics have three replicas, of which two must confirm."""
+
+    def __init__(self, nodes: Sequence[ClusterNode]) -> None:
+        self.nodes = nodes
+        super().__init__(",".join(node.bootstrap_servers for node in nodes))
+
+    def create_topic(self, topic: str, partitions: int = 1, config: Mapping[str, str] | None = None) -> None:
+        new = NewTopic(topic, partitions, NODES, config=dict(config or {}))
+        self._admin.create_topics([new])[topic].result(timeout=30)
+
+    def leader_of(self, topic: str) -> ClusterNode:
+        """Return the node that leads the topic's first partition."""
+        leader = self._admin.list_topics(topic, timeout=30).topics[topic].partitions[0].leader
+        return self.nodes[leader - 1]
+
+    def whole_again(self, *topics: str, timeout_s: float = 90.0) -> None:
+        """Wait until every partition has all its replicas in sync."""
+        eventually(lambda: all(self._in_sync(topic) for topic in topics), timeout_s, "all replicas are in sync")
+
+    def _in_sync(self, topic: str) -> bool:
+        partitions = self._admin.list_topics(topic, timeout=30).topics[topic].partitions.values()
+        return all(len(partition.isrs) == NODES for partition in partitions)
+
+
+@contextmanager
+def start_cluster() -> Iterator[Cluster]:
+    """Start three brokers. Raises EmbeddedUnavailableError when Kafka cannot be had."""
+    ports, controller_ports = [[free_port() for _ in range(NODES)] for _ in range(2)]
+    cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    nodes = [ClusterNode(number, ports, controller_ports, cluster_id) for number in range(1, NODES + 1)]
+    try:
+        with ThreadPoolExecutor(NODES) as pool:
+            for started in [pool.submit(node.start) for node in nodes]:
+                started.result()
+        cluster = Cluster(nodes)
+        eventually(
+            lambda: (
+                len(AdminClient({"bootstrap.servers": cluster.bootstrap_servers}).list_topics(timeout=10).brokers)
+                == NODES
+            ),
+            30,
+        )
+        yield cluster
+    finally:
+        for node in nodes:
+            node.kill()
+            node.stop()

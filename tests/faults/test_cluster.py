@@ -1,0 +1,76 @@
+"""One of three brokers dies: the one that leads the topic, and the one that coordinates the group."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.embedded.errors import EmbeddedUnavailableError
+from tests.acceptance.conftest import System
+from tests.faults.cluster import start_cluster
+from tests.faults.ledger import LedgerProducer, reckon, wait_s
+from tests.real import Postgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.faults.cluster import Cluster, ClusterNode
+    from tests.faults.report import Row
+    from tests.faults.rig import Rig
+
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(400)]
+
+OFFSETS_TOPIC = "__consumer_offsets"
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    try:
+        with start_cluster() as started:
+            yield started
+    except EmbeddedUnavailableError as missing:
+        pytest.skip(str(missing))
+
+
+def settled(system: System) -> int:
+    return system.database.totals()["total"]
+
+
+def test_the_loss_of_leader_and_coordinator_is_survived(
+    cluster: Cluster, rig: Rig, tmp_path: Path, new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
+) -> None:
+    leader_row = row("kill -9 of the broker that leads the topic (1 of 3)")
+    coordinator_row = row("kill -9 of the group coordinator (1 of 3)")
+    with Postgres(rig.postgres.url).new_schema() as database:
+        system = System(cluster, database, tmp_path, partitions=2)
+        try:
+            producer = new_producer(system)
+            worker = system.start_worker()
+            producer.send(200)
+            system.settled(200)
+            producer.start(events_per_s=200)
+            for _ in range(2):
+                lose(cluster, cluster.leader_of(system.topic), system, leader_row)
+                lose(cluster, cluster.leader_of(OFFSETS_TOPIC), system, coordinator_row)
+            producer.stop()
+            found = reckon(system, producer)
+            system.assert_consistent()
+            assert worker.process.exit_code is None, worker.process.log_end()
+            assert system.database.totals()["duplicate"] == 0
+            leader_row.closes(found)
+            coordinator_row.closes(found)
+        finally:
+            system.stop()
+
+
+def lose(cluster: Cluster, node: ClusterNode, system: System, row: Row) -> None:
+    """Kill a node, see that the worker goes on without it, and bring it back."""
+    node.kill()
+    row.struck()
+    wait_s(1)  # what was fetched before the kill is settled by then
+    before = settled(system)
+    row.recovers(lambda: settled(system) > before, 90)
+    node.start()
+    cluster.whole_again(system.topic, system.dlq_topic, OFFSETS_TOPIC)

@@ -1,0 +1,110 @@
+"""Kafka answers, and says no: to dead letters, to the group."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
+from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+
+from tests.faults import admin
+from tests.faults.ledger import LedgerProducer, reckon, wait_s
+from tests.real import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from tests.acceptance.conftest import System, Worker
+    from tests.faults.report import Row
+
+pytestmark = pytest.mark.real
+
+EVERYBODY = "User:*"
+
+
+def settled(system: System) -> int:
+    return system.database.totals()["total"]
+
+
+def warmed_up(system: System, producer: LedgerProducer) -> Worker:
+    worker = system.start_worker()
+    producer.send(200)
+    system.settled(200)
+    return worker
+
+
+@contextmanager
+def denied(system: System, kind: ResourceType, name: str, operation: AclOperation) -> Iterator[None]:
+    """Forbid everybody one operation on a resource, and forget it again."""
+    client = admin.admin(system.kafka)
+    terms = (kind, name, ResourcePatternType.LITERAL, EVERYBODY, "*", operation, AclPermissionType.DENY)
+    rule, same = AclBinding(*terms), AclBindingFilter(*terms)
+    client.create_acls([rule])[rule].result(admin.ANSWER_S)
+    try:
+        yield
+    finally:
+        for done in client.delete_acls([same]).values():
+            done.result(admin.ANSWER_S)
+
+
+@contextmanager
+def replicas_missing(system: System) -> Iterator[None]:
+    """Ask for two replicas of dead letters where there is one broker."""
+    admin.set_topic(system.kafka, system.dlq_topic, "min.insync.replicas", "2")
+    try:
+        yield
+    finally:
+        admin.set_topic(system.kafka, system.dlq_topic, "min.insync.replicas", "1")
+
+
+@contextmanager
+def read_only(system: System) -> Iterator[None]:
+    """Let nobody write dead letters."""
+    with denied(system, ResourceType.TOPIC, system.dlq_topic, AclOperation.WRITE):
+        yield
+
+
+@pytest.mark.parametrize("refusal", [read_only, replicas_missing])
+def test_a_dead_letter_topic_that_refuses_holds_the_partition(
+    refusal: Callable[[System], AbstractContextManager[None]],
+    new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row],
+) -> None:  # fmt: skip
+    refuses = row(f"dead letter topic refuses: {refusal.__name__.replace('_', ' ')}")
+    system = new_system(KEEPSTREAM_KAFKA__DLQ_TIMEOUT_S="2")
+    producer = new_producer(system)
+    worker = warmed_up(system, producer)
+    with refuses.active(), refusal(system):
+        wait_s(0.5)  # ACLs take effect asynchronously
+        producer.send(100)
+        eventually(lambda: worker.get("/readyz")[0] == 503, 30, "readiness turns false")
+        wait_s(2)
+        assert settled(system) < 300
+    refuses.recovers(lambda: settled(system) == 300, 60)
+    found = reckon(system, producer)
+    system.assert_consistent()
+    assert worker.process.exit_code is None
+    refuses.closes(found)
+
+
+def test_a_group_that_refuses_us_costs_no_event(
+    new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
+) -> None:
+    refused = row("the group forbidden by an ACL: no heartbeat, no commit")
+    system = new_system()
+    producer = new_producer(system)
+    worker = warmed_up(system, producer)
+    with refused.active(), denied(system, ResourceType.GROUP, system.group_id, AclOperation.READ):
+        producer.send(500)
+        wait_s(8)
+    if worker.process.exit_code is not None:
+        assert worker.process.exit_code == 70
+        system.start_worker()
+    producer.send(500)
+    refused.recovers(lambda: settled(system) == 1200, 60)
+    found = reckon(system, producer)
+    system.assert_consistent()
+    assert system.database.totals()["duplicate"] == 0
+    refused.closes(found)
