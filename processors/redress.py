@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from processors.validate import validate
@@ -36,11 +37,17 @@ def outgoing_of(letter: Buried, run: ReplayRun, edited_value: bytes | None = Non
         headers = [*record.headers, *marks]
         return Outgoing(letter.id, options.parking_topic, None, record.key, record.value, headers, record.timestamp,
                         parks=True)  # fmt: skip
-    kept = [(n, v) for n, v in record.headers if n not in ERROR_HEADERS and not n.startswith(PREFIX)]
+    kept = [pair for pair in record.headers if not _is_shed(pair[0])]
     headers = [*kept, (REPLAY_COUNT, str(letter.replay_count + 1).encode()), *marks]
     value = changed(record.value, options.changes) if edited_value is None else edited_value
     partition = letter.origin_partition if options.same_partition else None
     return Outgoing(letter.id, target_of(letter, options), partition, record.key, value, headers, record.timestamp)
+
+
+@lru_cache(maxsize=1024)
+def _is_shed(header_name: str) -> bool:
+    """Whether a header says why the record died. Cached: the letters of a topic share a few names."""
+    return header_name in ERROR_HEADERS or header_name.startswith(PREFIX)
 
 
 def target_of(letter: Buried, options: ReplayOptions) -> str:

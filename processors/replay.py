@@ -1,15 +1,16 @@
 """Replaying dead letters: each goes out once, however often the run is killed and resumed.
 
-Letters are worked in chunks. A chunk is planned in the ledger, produced, and recorded as produced once the broker has
-confirmed it. A run that was killed in between leaves planned letters of which nobody knows whether they went out: the
-resume looks for them in the target topics, from where those ended when the letters were planned.
+Letters are worked in chunks. A chunk is planned in the ledger, posted, and recorded as produced once the broker has
+confirmed it; meanwhile the next one is read and planned. A run that was killed in between leaves planned letters of
+which nobody knows whether they went out: the resume looks for them in the target topics, from where those ended when
+the letters were planned.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from processors.redress import ChangeError, outgoing_of
@@ -29,19 +30,31 @@ class ReplayLedger(Protocol):
     """What is remembered about a replay. Raises when it cannot remember: then nothing is produced."""
 
     def open_ones(self, run: ReplayRun, letters: Sequence[Buried]) -> list[Buried]:
-        """Leave out letters that are resolved already, unless this very run is working on them."""
+        """Leave out letters that this pass has worked, and those that are resolved or held by another run.
+
+        What an earlier pass of this very run did with a letter does not make it resolved.
+        """
         ...
 
     def plan(self, run: ReplayRun, letters: Sequence[Buried], ends: TopicEnds) -> dict[str, LetterState]:
-        """Remember that these will be produced; return the state of each that this pass had not seen before."""
+        """Remember, beside what is planned already, that these will be produced and where their topics end now.
+
+        Return the state in which earlier passes left each, else ``planned``.
+        """
         ...
 
     def uncertain(self, run: ReplayRun) -> tuple[set[str], TopicEnds]:
-        """Return the letters that an earlier pass planned and did not record, and where the targets ended then."""
+        """Return the letters that were planned and not recorded, and where the targets ended before."""
         ...
 
-    def record(self, run: ReplayRun, sent: Sequence[Sent]) -> None: ...
-    def edited(self, run: ReplayRun, letter_ids: Sequence[str]) -> Mapping[str, bytes]: ...
+    def record(self, run: ReplayRun, sent: Sequence[Sent]) -> None:
+        """Remember what the broker said in this pass: these letters are no longer uncertain."""
+        ...
+
+    def edited(self, run: ReplayRun) -> Mapping[str, bytes]:
+        """Return the values that were edited before the run, by letter."""
+        ...
+
     def reconcile(self, run: ReplayRun) -> Reconciliation: ...
 
 
@@ -52,8 +65,12 @@ class Outbox(Protocol):
         """Return where these topics end now."""
         ...
 
-    def send(self, letters: Sequence[Outgoing]) -> list[Sent]:
-        """Produce, and return once the broker has answered about every one."""
+    def post(self, letters: Sequence[Outgoing]) -> None:
+        """Hand over to the producer."""
+        ...
+
+    def answers(self) -> list[Sent]:
+        """Return once the broker has answered about every letter posted since the last call."""
         ...
 
     def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[Sent]:
@@ -78,6 +95,8 @@ class Replay:
     selected: int = 0
     _paced_from: float | None = field(default=None)
     _sent: int = 0
+    _under_way: frozenset[str] = frozenset()
+    _refused: list[Sent] = field(default_factory=list)
 
     def work(self, letters: Iterable[Buried]) -> Reconciliation:
         """Replay them all, or until told to stop. The sums are right either way, for what was worked."""
@@ -87,6 +106,7 @@ class Replay:
             self.progress(self.selected)
             if self.stop():
                 break
+        self._finish_chunk()
         result = self.ledger.reconcile(self.run)
         result.selected = self.selected
         return result
@@ -96,7 +116,8 @@ class Replay:
         rate, limit = self.run.options.rate, self.run.options.limit
         size = CHUNK if rate is None else max(1, min(CHUNK, int(rate / 5)))
         for distinct in distinct_chunks(letters, size):
-            chunk = self.ledger.open_ones(self.run, distinct)
+            # The ledger does not know yet about the chunk whose answers are waited for.
+            chunk = self.ledger.open_ones(self.run, [one for one in distinct if one.id not in self._under_way])
             if limit is not None:
                 chunk = chunk[: max(0, limit - self.selected)]
             if chunk:
@@ -105,19 +126,28 @@ class Replay:
                 return
 
     def _work_chunk(self, chunk: Sequence[Buried]) -> None:
+        """Plan a chunk while the broker works on the one before, then let it follow."""
         out = self._dressed(chunk)
         topics = {letter.topic for letter in out.values() if isinstance(letter, Outgoing)}
         states = self.ledger.plan(self.run, chunk, self.outbox.ends(topics))
+        self._finish_chunk()
         self.selected += len(states)
         due = [out[i] for i, state in states.items() if state in (LetterState.PLANNED, LetterState.FAILED)]
+        self._refused = [letter for letter in due if isinstance(letter, Sent)]
         going = [letter for letter in due if isinstance(letter, Outgoing)]
-        refused = [letter for letter in due if isinstance(letter, Sent)]
-        self.ledger.record(self.run, [*refused, *(self.outbox.send(going) if going else ())])
+        self._under_way = frozenset(states)
+        self.outbox.post(going)
         self._pace(len(going))
+
+    def _finish_chunk(self) -> None:
+        """Wait for the broker and record what it said."""
+        if self._under_way:
+            self.ledger.record(self.run, [*self._refused, *self.outbox.answers()])
+            self._under_way, self._refused = frozenset(), []
 
     def _dressed(self, chunk: Sequence[Buried]) -> dict[str, Outgoing | Sent]:
         """Build what goes out; a letter that cannot be changed as asked has failed before it was sent."""
-        edited = self.ledger.edited(self.run, [letter.id for letter in chunk])
+        edited = self.ledger.edited(self.run)
         out: dict[str, Outgoing | Sent] = {}
         for letter in chunk:
             try:
@@ -129,7 +159,8 @@ class Replay:
     def _settle_uncertain(self) -> None:
         uncertain, since = self.ledger.uncertain(self.run)
         if uncertain:
-            self.ledger.record(self.run, self.outbox.find(self.run.id, uncertain, since))
+            killed = replace(self.run, pass_number=self.run.pass_number - 1)
+            self.ledger.record(killed, self.outbox.find(self.run.id, uncertain, since))
 
     def _pace(self, count: int) -> None:
         """Keep the rate on an open schedule: a slow chunk is caught up with, never more."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,8 +26,7 @@ class LetterState(StrEnum):
     DEAD_AGAIN = "dead_again"
 
 
-@dataclass(frozen=True, slots=True)
-class Outgoing:
+class Outgoing(NamedTuple):
     """One record that a replay produces. ``partition`` None lets the partitioner decide."""
 
     letter_id: str
@@ -40,8 +39,7 @@ class Outgoing:
     parks: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(NamedTuple):
     """What the broker said: where the record stands now, or why it does not."""
 
     letter_id: str

@@ -10,13 +10,14 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from schemas.record import header
 from schemas.replay import REPLAY_ID, REPLAY_OF, Outgoing, Sent
-from sinks.topic_reader import read_between
+from sinks.dead_letter_seeker import Seeker
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 TopicEnds = dict[str, dict[int, int]]
 _ASK_TIMEOUT_S = 10.0
+_SILENT = "the broker did not answer in time"
 _SETTINGS: dict[str, str | int | float | bool] = {
     "enable.idempotence": True,
     "acks": "all",
@@ -40,6 +41,7 @@ class KafkaOutbox:
         self._producer = Producer({**_SETTINGS, **client, "message.timeout.ms": int(timeout_s * 1000)})
         self._admin = AdminClient(self._client)
         self._partitions: dict[str, list[TopicPartition]] = {}
+        self._answers: dict[str, Sent] = {}
 
     def ends(self, topics: Iterable[str]) -> TopicEnds:
         ends: TopicEnds = {topic: {} for topic in topics}
@@ -50,24 +52,28 @@ class KafkaOutbox:
             ends[place.topic][place.partition] = answer.result(timeout=_ASK_TIMEOUT_S).offset
         return ends
 
-    def send(self, letters: Sequence[Outgoing]) -> list[Sent]:
-        answers: dict[str, Sent] = {}
+    def post(self, letters: Sequence[Outgoing]) -> None:
         for letter in letters:
-            self._produce(letter, answers)
+            self._answers[letter.letter_id] = Sent(letter.letter_id, letter.topic, None, None, _SILENT)
+            self._produce(letter)
+
+    def answers(self) -> list[Sent]:
         # Longer than a message may take: each one has been answered by then, if only with a time-out.
         self._producer.flush(self._timeout_s + 5)
-        silent = "the broker did not answer in time"
-        return [answers.get(one.letter_id) or Sent(one.letter_id, one.topic, None, None, silent) for one in letters]
+        answers, self._answers = self._answers, {}
+        return [*answers.values()]
 
     def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[Sent]:
         found: dict[str, Sent] = {}
         wanted = str(replay_id)
         for topic, starts in since.items():
             parked = topic == self._parking_topic
-            for record in read_between(self._client, topic, starts, self.ends([topic])[topic]):
-                letter_id = header(record, REPLAY_OF)
-                if letter_id in letter_ids and header(record, REPLAY_ID) == wanted:
-                    found[letter_id] = Sent(letter_id, topic, record.partition, record.offset, parked=parked)
+            ends = self.ends([topic])[topic]
+            with Seeker(self._client, topic) as seeker:
+                for record in seeker.read({p: (starts.get(p, 0), end) for p, end in ends.items()}):
+                    letter_id = header(record, REPLAY_OF)
+                    if letter_id in letter_ids and header(record, REPLAY_ID) == wanted:
+                        found[letter_id] = Sent(letter_id, topic, record.partition, record.offset, parked=parked)
         return [*found.values()]
 
     def _places(self, topic: str) -> list[TopicPartition]:
@@ -78,7 +84,9 @@ class KafkaOutbox:
             self._partitions[topic] = [TopicPartition(topic, partition) for partition in found.partitions]
         return self._partitions[topic]
 
-    def _produce(self, letter: Outgoing, answers: dict[str, Sent]) -> None:
+    def _produce(self, letter: Outgoing) -> None:
+        answers = self._answers
+
         def answered(error: KafkaError | None, message: Message) -> None:
             place = (letter.topic, message.partition(), message.offset())
             answers[letter.letter_id] = Sent(letter.letter_id, *place, error.str() if error else None, letter.parks)

@@ -30,39 +30,43 @@ class MemoryLedger:
 
     die: Callable[[str], None] = lambda _edge: None
     entries: dict[str, Entry] = field(default_factory=dict)
+    planned: set[str] = field(default_factory=set)
     resolved: set[str] = field(default_factory=set)
     ends: TopicEnds = field(default_factory=dict)
 
     def open_ones(self, run: ReplayRun, letters: Sequence[Buried]) -> list[Buried]:
-        return [one for one in letters if one.id not in self.resolved or one.id in self.entries]
+        return [one for one in letters if self._is_open(run, one.id)]
+
+    def _is_open(self, run: ReplayRun, letter_id: str) -> bool:
+        mine = self.entries.get(letter_id)
+        return letter_id not in self.resolved if mine is None else mine.seen_in_pass != run.pass_number
 
     def plan(self, run: ReplayRun, letters: Sequence[Buried], ends: TopicEnds) -> dict[str, LetterState]:
         self.die("before plan")
-        self.ends = ends
-        fresh = {}
+        self.ends = {**ends, **self.ends} if self.planned else ends
+        states = {}
         for letter in letters:
-            entry = self.entries.setdefault(letter.id, Entry(LetterState.PLANNED, 0))
-            if entry.seen_in_pass != run.pass_number:
+            entry = self.entries.get(letter.id)
+            states[letter.id] = entry.state if entry else LetterState.PLANNED
+            if entry:
                 entry.seen_in_pass = run.pass_number
-                fresh[letter.id] = entry.state
+            if states[letter.id] in {LetterState.PLANNED, LetterState.FAILED}:
+                self.planned.add(letter.id)
         self.die("after plan")
-        return fresh
+        return states
 
     def uncertain(self, run: ReplayRun) -> tuple[set[str], TopicEnds]:
-        planned = {
-            letter_id
-            for letter_id, entry in self.entries.items()
-            if entry.state is LetterState.PLANNED and entry.seen_in_pass < run.pass_number
-        }
-        return planned, self.ends
+        return set(self.planned), self.ends
 
     def record(self, run: ReplayRun, sent: Sequence[Sent]) -> None:
         self.die("before record")
         for one in sent:
-            self.entries[one.letter_id].state = one.state
+            entry = self.entries.setdefault(one.letter_id, Entry(one.state, run.pass_number))
+            entry.state = one.state
+            self.planned.discard(one.letter_id)
         self.die("after record")
 
-    def edited(self, run: ReplayRun, letter_ids: Sequence[str]) -> Mapping[str, bytes]:
+    def edited(self, run: ReplayRun) -> Mapping[str, bytes]:
         return {}
 
     def reconcile(self, run: ReplayRun) -> Reconciliation:
@@ -81,21 +85,24 @@ class MemoryOutbox:
     die: Callable[[str], None] = lambda _edge: None
     topics: dict[str, list[Outgoing]] = field(default_factory=dict)
     refuse: Callable[[Outgoing], bool] = lambda _letter: False
+    answered: list[Sent] = field(default_factory=list)
 
     def ends(self, topics: Iterable[str]) -> TopicEnds:
         return {topic: {0: len(self.topics.get(topic, ()))} for topic in topics}
 
-    def send(self, letters: Sequence[Outgoing]) -> list[Sent]:
-        answers = []
+    def post(self, letters: Sequence[Outgoing]) -> None:
         for letter in letters:
             self.die("before send")
             if self.refuse(letter):
-                answers.append(Sent(letter.letter_id, letter.topic, None, None, "refused"))
+                self.answered.append(Sent(letter.letter_id, letter.topic, None, None, "refused"))
                 continue
             log = self.topics.setdefault(letter.topic, [])
             log.append(letter)
-            answers.append(Sent(letter.letter_id, letter.topic, 0, len(log) - 1, parked=letter.parks))
+            self.answered.append(Sent(letter.letter_id, letter.topic, 0, len(log) - 1, parked=letter.parks))
         self.die("after send")
+
+    def answers(self) -> list[Sent]:
+        answers, self.answered = self.answered, []
         return answers
 
     def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[Sent]:

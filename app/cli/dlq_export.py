@@ -52,7 +52,7 @@ def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
 
 
 def _matching(queue: Queue, chosen: Chosen) -> Iterator[KafkaRecord]:
-    from app.cli.letters import stretch_of
+    from app.stretch import stretch_of
     from sinks.dead_letter_reader import oldest_first
 
     for letter in oldest_first(queue.client, queue.topic, stretch_of(chosen.selection), copies=True):

@@ -11,8 +11,9 @@ from app.cli.failure import NOT_FOUND, UNREACHABLE, CommandError
 from app.cli.selectors import Chosen, bad_selector
 from app.cli.shared import admin_client, connect, load_settings, say
 from app.clients import librdkafka_settings
+from app.stretch import stretch_of
 from schemas.buried import Buried
-from sinks.dead_letter_reader import Stretch, follow, newest_first, oldest_first
+from sinks.dead_letter_reader import follow, newest_first, oldest_first
 from sinks.postgres.letter_states import UNRESOLVED, LetterStates
 
 if TYPE_CHECKING:
@@ -99,10 +100,6 @@ def open_ledger(settings: Settings, stack: ExitStack) -> LetterStates | None:
         return ledger
     say("Only what the topic says, without states and rows: the tables do not exist (`keepstream db migrate`)")
     return None
-
-
-def stretch_of(selection: Selection) -> Stretch:
-    return Stretch(selection.partitions or None, selection.since, selection.until, selection.from_offset or 0)
 
 
 def _partitions(settings: Settings, selection: Selection | None) -> tuple[int, ...]:

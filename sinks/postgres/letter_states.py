@@ -22,18 +22,21 @@ UNRESOLVED = frozenset({"open", "planned"})
 """``planned``: a replay took it on and was ended before it was sent; its resume will send it."""
 
 _STATES = """
-SELECT l.id, coalesce(d.state, r.state)
+WITH held AS (SELECT DISTINCT unnest(planned) AS id FROM replays WHERE planned <> '{}')
+SELECT l.id, CASE WHEN held.id IS NOT NULL THEN 'planned' ELSE coalesce(d.state, r.state) END
 FROM unnest(%(ids)s::text[], %(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[])
      AS l(id, topic, partition, "offset")
 LEFT JOIN dead_letters d ON (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset")
 LEFT JOIN LATERAL (
     SELECT state FROM replay_letters WHERE letter_id = l.id ORDER BY updated_at DESC LIMIT 1
 ) r ON d.topic IS NULL
-WHERE coalesce(d.state, r.state) IS NOT NULL"""
+LEFT JOIN held ON held.id = l.id
+WHERE coalesce(held.id, d.state, r.state) IS NOT NULL"""
 _CHANGE = """
 UPDATE dead_letters d SET state = %(to)s
 FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[]) AS l(topic, partition, "offset")
-WHERE (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset") AND d.state = %(from)s"""
+WHERE (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset") AND d.state = %(from)s
+  AND NOT EXISTS (SELECT FROM replays WHERE d.topic || '-' || d.partition || '-' || d."offset" = ANY (planned))"""
 _DEATH_TIMES = """
 SELECT last_failed_at FROM dead_letters WHERE (topic, partition, "offset") = (%(topic)s, %(partition)s, %(offset)s)
 UNION ALL
@@ -99,10 +102,14 @@ class LetterStates:
 def death_key(letter_id: str) -> tuple[str | None, int | None, int | None]:
     """Take ``topic-partition-offset`` apart; three times None when it is something else."""
     topic, *numbers = letter_id.rsplit("-", 2)
-    if len(numbers) < 2 or not all(n.isascii() and n.isdigit() and len(n) < 19 for n in numbers):  # noqa: PLR2004
+    if len(numbers) < 2 or not _is_number(numbers[0]) or not _is_number(numbers[1]):  # noqa: PLR2004
         return None, None, None
-    partition, offset = map(int, numbers)
+    partition, offset = int(numbers[0]), int(numbers[1])
     return (_clean(topic), partition, offset) if partition < 2**31 else (None, None, None)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19  # noqa: PLR2004 - 64 bits
 
 
 def _clean(name: str) -> str:

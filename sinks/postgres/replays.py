@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from schemas.replay import LetterState, Reconciliation, ReplayOptions, ReplayRun
+from sinks.postgres.letter_states import death_key
 from sinks.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -31,36 +33,41 @@ _RESUME = """
 UPDATE replays SET passes = passes + 1, state = 'running', finished_at = NULL
 WHERE id = %s RETURNING dlq_topic, selection, options, dlq_ends, passes"""
 _FINISH = """
-UPDATE replays SET state = %s, selected = %s, replayed = %s, skipped = %s, failed = %s, finished_at = now()
+UPDATE replays SET state = %s, selected = %s, replayed = %s, skipped = %s, failed = %s, finished_at = now(),
+                   planned = '{}'
 WHERE id = %s"""
 _STATES = """
 SELECT state, count(*) FROM replay_letters WHERE replay_id = %s AND seen_in_pass = (
     SELECT passes FROM replays WHERE id = %s) GROUP BY state"""
-_UNCERTAIN = """
-SELECT letter_id FROM replay_letters WHERE replay_id = %s AND state = 'planned' AND seen_in_pass < %s"""
+PLANNED = statement("replay_planned")
 _EDITED = """
-SELECT letter_id, edited_value FROM replay_letters
-WHERE replay_id = %s AND letter_id = ANY (%s) AND edited_value IS NOT NULL"""
+SELECT letter_id, edited_value FROM replay_letters WHERE replay_id = %s AND edited_value IS NOT NULL"""
 _INTERRUPTED = """
 SELECT id FROM replays
-WHERE dlq_topic = %s AND EXISTS (SELECT FROM replay_letters WHERE replay_id = id AND replay_letters.state = 'planned')
+WHERE dlq_topic = %s AND (planned <> '{}' OR EXISTS (
+    SELECT FROM replay_letters WHERE replay_id = id AND replay_letters.state = 'planned'))
 ORDER BY id"""
 _REMEMBER_EDIT = """
-INSERT INTO replay_letters (replay_id, letter_id, dlq_topic, dlq_partition, dlq_offset, state, seen_in_pass,
-                            edited_value)
-VALUES (%s, %s, %s, %s, %s, 'planned', 0, %s)"""
+INSERT INTO replay_letters (replay_id, letter_id, state, seen_in_pass, edited_value)
+VALUES (%s, %s, 'planned', 0, %s)"""
 
 
 class ReplayBusyError(RuntimeError):
     """Another replay of the same dead letter topic is running."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PostgresReplays:
-    """Raises psycopg errors untranslated: without its ledger a replay must stop."""
+    """Raises psycopg errors untranslated: without its ledger a replay must stop.
+
+    PostgreSQL records a chunk while the next one is read; whatever is asked next waits for it, and gets its error.
+    """
 
     connection: Connection
     dlq_topic: str
+    _edits: dict[str, bytes] | None = None
+    _recording: Future[object] | None = None
+    _recorder: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "replay-ledger"))
 
     def lock(self) -> None:
         """Hold the right to replay this topic for as long as the connection lives. Raises ReplayBusyError."""
@@ -86,36 +93,39 @@ class PostgresReplays:
         return run, selection
 
     def open_ones(self, run: ReplayRun, letters: Sequence[Buried]) -> list[Buried]:
-        if run.options.resolved_too:
-            return [*letters]
-        given = {"letters": _letters(letters), "replay_id": run.id}
-        resolved = {row[0] for row in self._rows(OPEN_ONES, given)}
-        return [letter for letter in letters if letter.id not in resolved]
+        given = {"letters": _letters(letters), "replay_id": run.id, "pass": run.pass_number,
+                 "resolved_too": run.options.resolved_too}  # fmt: skip
+        taken = {row[0] for row in self._rows(OPEN_ONES, given)}
+        return [letter for letter in letters if letter.id not in taken]
 
     def plan(
         self, run: ReplayRun, letters: Sequence[Buried], ends: dict[str, dict[int, int]]
     ) -> dict[str, LetterState]:
-        with self.connection.transaction():
-            self.connection.execute("UPDATE replays SET target_ends = %s WHERE id = %s", [json.dumps(ends), run.id])
-            given = {"letters": _letters(letters), "replay_id": run.id, "pass": run.pass_number}
-            return {letter_id: LetterState(state) for letter_id, state in self._rows(PLAN, given)}
+        ids = [letter.id for letter in letters]
+        given = {"letters": ids, "replay_id": run.id, "pass": run.pass_number}
+        known = run.pass_number > 1 or self.edited(run)
+        earlier = {letter_id: LetterState(state) for letter_id, state in self._rows(PLAN, given)} if known else {}
+        due = [i for i in ids if earlier.get(i, LetterState.PLANNED) in (LetterState.PLANNED, LetterState.FAILED)]
+        self._rows(PLANNED, {"letters": due, "ends": json.dumps(ends), "replay_id": run.id})
+        return {letter_id: earlier.get(letter_id, LetterState.PLANNED) for letter_id in ids}
 
     def uncertain(self, run: ReplayRun) -> tuple[set[str], dict[str, dict[int, int]]]:
-        letters = {row[0] for row in self._rows(_UNCERTAIN, [run.id, run.pass_number])}
-        ends = self._rows("SELECT target_ends FROM replays WHERE id = %s", [run.id])[0][0]
-        return letters, {topic: {int(p): end for p, end in found.items()} for topic, found in ends.items()}
+        letters, ends = self._rows("SELECT planned, target_ends FROM replays WHERE id = %s", [run.id])[0]
+        return {*letters}, {topic: {int(p): end for p, end in found.items()} for topic, found in ends.items()}
 
     def record(self, run: ReplayRun, sent: Sequence[Sent]) -> None:
-        if sent:
-            self.connection.execute(RECORD, {"sent": json.dumps([*map(_sent, sent)]), "replay_id": run.id})
+        given = {"sent": json.dumps([*map(_sent, sent)]), "replay_id": run.id, "pass": run.pass_number}
+        self._recorded()
+        self._recording = self._recorder.submit(self.connection.execute, RECORD, given)
 
     def remember_edit(self, run: ReplayRun, letter: Buried, value: bytes) -> None:
         """Remember an edited value, so that a resume sends the same."""
-        place = letter.record
-        self.connection.execute(_REMEMBER_EDIT, [run.id, letter.id, place.topic, place.partition, place.offset, value])
+        self.connection.execute(_REMEMBER_EDIT, [run.id, letter.id, value])
 
-    def edited(self, run: ReplayRun, letter_ids: Sequence[str]) -> dict[str, bytes]:
-        return dict(self._rows(_EDITED, [run.id, list(letter_ids)]))
+    def edited(self, run: ReplayRun) -> dict[str, bytes]:
+        if self._edits is None:
+            self._edits = dict(self._rows(_EDITED, [run.id]))
+        return self._edits
 
     def interrupted(self) -> list[int]:
         """Return the replays that hold letters which nobody but their resume will send."""
@@ -123,6 +133,7 @@ class PostgresReplays:
 
     def settle(self) -> None:
         """Note what became of everything that replays produced so far."""
+        self._recorded()
         self.connection.execute(SETTLE)
 
     def reconcile(self, run: ReplayRun) -> Reconciliation:
@@ -137,30 +148,32 @@ class PostgresReplays:
         """Close the run's row."""
         state = "cancelled" if cancelled else "finished"
         given = [state, result.selected, result.replayed, result.skipped, result.failed, run.id]
+        self._recorded()
         self.connection.execute(_FINISH, given)
 
     def _rows(self, query: Any, given: Any) -> list[tuple[Any, ...]]:  # noqa: ANN401
+        self._recorded()
         return self.connection.execute(query, given).fetchall()
+
+    def _recorded(self) -> None:
+        """Wait for the record under way. Raises what it met."""
+        if self._recording is not None:
+            recording, self._recording = self._recording, None
+            recording.result()
 
 
 def _letters(letters: Sequence[Buried]) -> str:
-    return json.dumps([
-        {"id": letter.id, "dlq_topic": letter.record.topic, "dlq_partition": letter.record.partition,
-         "dlq_offset": letter.record.offset, **_death(letter.id)}
-        for letter in letters
-    ])  # fmt: skip
+    return json.dumps([{"id": letter.id, **_death(letter.id)} for letter in letters])
 
 
 def _sent(sent: Sent) -> dict[str, Any]:
     return {
-        "id": sent.letter_id, "state": sent.state.value, "target_topic": sent.topic, "target_partition": sent.partition,
+        "id": sent.letter_id, "state": sent.state, "target_topic": sent.topic, "target_partition": sent.partition,
         "target_offset": sent.offset, "error": sent.error, **_death(sent.letter_id),
     }  # fmt: skip
 
 
 def _death(letter_id: str) -> dict[str, Any]:
-    """Take a letter's id apart into the key of the table dead_letters."""
-    topic, partition, offset = [*letter_id.rsplit("-", 2), "", ""][:3]
-    if not (partition.isdigit() and offset.isdigit()):
-        return {"topic": None, "partition": None, "offset": None}
-    return {"topic": topic, "partition": int(partition), "offset": int(offset)}
+    """Take a letter's id apart into the key of the table dead_letters, as far as it is one."""
+    topic, partition, offset = death_key(letter_id)
+    return {"topic": topic, "partition": partition, "offset": offset}

@@ -38,9 +38,9 @@ def test_show_tells_all_that_is_known(yard: Graveyard) -> None:
     )
     yard.database.execute("INSERT INTO replays (dlq_topic, selection, started_by) VALUES (%s, '{}', 'me')", yard.topic)
     yard.database.execute(
-        "INSERT INTO replay_letters (replay_id, letter_id, dlq_topic, dlq_partition, dlq_offset, state, seen_in_pass, "
-        "target_topic, target_partition, target_offset) VALUES (1, 'events-0-1', %s, 0, 0, 'dead_again', 1, "
-        "'events', 0, 99)", yard.topic,
+        "INSERT INTO replay_letters (replay_id, letter_id, state, seen_in_pass, "
+        "target_topic, target_partition, target_offset) VALUES (1, 'events-0-1', 'dead_again', 1, "
+        "'events', 0, 99)"
     )  # fmt: skip
     (row,) = yard.run("dlq", "show", "events-0-1", "--json").rows
     assert (row["path"], row["message"], row["attempts"]) == ("timestamp", "timestamp: must be RFC 3339", 2)

@@ -1,13 +1,17 @@
--- What the broker answered about each letter.
+-- What the broker answered about each letter: these are no longer uncertain.
 WITH sent AS (
-    SELECT * FROM jsonb_to_recordset(%(sent)s::jsonb)
+    SELECT * FROM json_to_recordset(%(sent)s::json)
         AS x(id text, state text, target_topic text, target_partition integer, target_offset bigint, error text,
              topic text, partition integer, "offset" bigint)
 ), recorded AS (
-    UPDATE replay_letters r
-    SET state = s.state, target_topic = s.target_topic, target_partition = s.target_partition,
-        target_offset = s.target_offset, error = s.error, updated_at = now()
-    FROM sent s WHERE r.replay_id = %(replay_id)s AND r.letter_id = s.id
+    INSERT INTO replay_letters AS r (replay_id, letter_id, state, seen_in_pass, target_topic, target_partition,
+                                     target_offset, error)
+    SELECT %(replay_id)s, id, state, %(pass)s, target_topic, target_partition, target_offset, error FROM sent
+    ON CONFLICT (letter_id, replay_id) DO UPDATE
+    SET state = excluded.state, target_topic = excluded.target_topic, target_partition = excluded.target_partition,
+        target_offset = excluded.target_offset, error = excluded.error, updated_at = now()
+), known AS (
+    UPDATE replays SET planned = ARRAY(SELECT unnest(planned) EXCEPT SELECT id FROM sent) WHERE id = %(replay_id)s
 )
 UPDATE dead_letters d
 SET state = CASE s.state WHEN 'produced' THEN 'produced' WHEN 'parked' THEN 'discarded' ELSE 'open' END

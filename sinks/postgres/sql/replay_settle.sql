@@ -10,7 +10,7 @@ WITH known AS (
 ), closed AS (
     UPDATE replay_letters r
     SET state = CASE WHEN k.died THEN 'dead_again' ELSE 'settled' END, updated_at = now()
-    FROM known k WHERE (r.replay_id, r.letter_id) = (k.replay_id, k.letter_id)
+    FROM known k WHERE (r.letter_id, r.replay_id) = (k.letter_id, k.replay_id)
     RETURNING r.letter_id, r.state
 )
 UPDATE dead_letters d SET state = c.state

@@ -1,0 +1,57 @@
+"""Reading ahead in a thread, so that a reader and what waits for answers do not wait for each other."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from itertools import islice
+from queue import Empty, Queue
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+T = TypeVar("T")
+PIECE = 250
+PIECES_AHEAD = 8
+"""Read ahead at most 2,000 items: two chunks of a replay. More would only take memory."""
+
+
+@contextmanager
+def prefetched(items: Iterator[T]) -> Iterator[Iterator[T]]:
+    """Yield the items, read in a thread that is gone when the context ends. What reading raises is raised here."""
+    pieces: Queue[list[T] | BaseException | None] = Queue(PIECES_AHEAD)
+    ended = threading.Event()
+    reader = threading.Thread(target=_read, args=(items, pieces, ended), name="prefetch", daemon=True)
+    reader.start()
+    try:
+        yield _items(pieces)
+    finally:
+        ended.set()
+        while reader.is_alive():
+            _drain(pieces)
+            reader.join(0.02)
+
+
+def _read(items: Iterator[T], pieces: Queue[list[T] | BaseException | None], ended: threading.Event) -> None:
+    try:
+        while not ended.is_set() and (piece := list(islice(items, PIECE))):
+            pieces.put(piece)
+        pieces.put(None)
+    except BaseException as error:  # noqa: BLE001 - it belongs to whoever consumes
+        pieces.put(error)
+
+
+def _items(pieces: Queue[list[T] | BaseException | None]) -> Iterator[T]:
+    while piece := pieces.get():
+        if isinstance(piece, BaseException):
+            raise piece
+        yield from piece
+
+
+def _drain(pieces: Queue[list[T] | BaseException | None]) -> None:
+    try:
+        while True:
+            pieces.get_nowait()
+    except Empty:
+        return
