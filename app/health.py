@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sinks.metrics import PrometheusMetrics
 
 LOOP_STUCK_AFTER_S = 15.0
+KAFKA, POSTGRES = "Kafka", "PostgreSQL"
 
 
 @dataclass(slots=True)
@@ -20,6 +21,10 @@ class Health:
     metrics: PrometheusMetrics
     assignment: Assignment | None = None
     stopping: bool = False
+    stuck: str | None = None
+    """Which partition has work and stands still, once that was noticed."""
+    missing: dict[str, str] = field(default_factory=dict)
+    """Part -> what is wrong with it, as the last probe found it."""
     _beat_at: float = field(default_factory=time.monotonic)
 
     def beat(self) -> None:
@@ -27,20 +32,26 @@ class Health:
         self._beat_at = time.monotonic()
 
     def alive(self) -> tuple[bool, str]:
-        """Fail only when restarting would help: a stuck loop. Never for an outage of Kafka or PostgreSQL."""
+        """Fail only when restarting would help: a stuck loop, or a partition that has work and stands still.
+
+        Never for an outage of Kafka or PostgreSQL, nor during a rebalance.
+        """
         silent_s = time.monotonic() - self._beat_at
         if silent_s > LOOP_STUCK_AFTER_S:
             return False, f"the event loop has not turned for {silent_s:.0f} s"
+        if self.stuck and not self.stopping:
+            return False, self.stuck
         return True, "alive"
 
     def ready(self) -> tuple[bool, str]:
-        """Fail while records cannot be settled, and name what is missing."""
+        """Fail while records cannot be settled, and name every part that is missing."""
         if self.stopping:
             return False, "stopping"
+        lacks = [f"{part}: {why}" for part, why in sorted(self.missing.items())]
         if self.assignment is None or not self.assignment.ready:
-            return False, "waiting for partitions or for their stored offsets"
+            lacks.append("partitions: none assigned yet, or their stored offsets are not read yet")
         pauses = self.metrics.pauses
         if pauses:
             (topic, partition), why = next(iter(sorted(pauses.items())))
-            return False, f"{len(pauses)} partitions are held; {topic}-{partition}: {why}"
-        return True, "ready"
+            lacks.append(f"{len(pauses)} partitions are held; {topic}-{partition}: {why}")
+        return (False, "; ".join(lacks)) if lacks else (True, "ready")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from schemas.failure import Verdict
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -25,27 +27,23 @@ class Journal:
 
     def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None:
         self._metrics.batch_settled(topic, partition, tally, oldest_timestamp_ms)
-        log.debug("batch settled", topic=topic, partition=partition, records=tally.total, delivered=tally.delivered)
 
     def step_took(self, step: Step, duration_s: float) -> None:
         self._metrics.step_took(step, duration_s)
 
     def attempt_failed(self, failure: Failure, *, retried: bool) -> None:
         self._metrics.attempt_failed(failure, retried=retried)
-        log.info("attempt failed", **_facts(failure), retried=retried)
+        # A bad record is met about seven times while its batch is halved; what counts is its dead letter's line.
+        tell = log.debug if failure.verdict is Verdict.RECORD else log.info
+        tell("attempt failed", **_facts(failure), retried=retried)
 
     def dead_lettered(self, letters: Sequence[DeadLetter]) -> None:
         self._metrics.dead_lettered(letters)
         for letter in letters:
-            log.warning(
-                "dead letter",
-                topic=letter.record.topic,
-                partition=letter.record.partition,
-                offset=letter.record.offset,
-                event_id=letter.event_id,
-                correlation_id=letter.correlation_id,
-                **_facts(letter.failure),
-            )
+            record, tried = letter.record, letter.last_failed_at - letter.first_failed_at
+            log.warning("dead letter", topic=record.topic, partition=record.partition, offset=record.offset,
+                        event_id=letter.event_id, correlation_id=letter.correlation_id, **_facts(letter.failure),
+                        duration_s=round(tried.total_seconds(), 6))  # fmt: skip
 
     def paused(self, topic: str, partition: int, failure: Failure) -> None:
         if (topic, partition) not in self._metrics.pauses:

@@ -126,6 +126,13 @@ class HttpSettings(Section):
     """Whether to serve at all."""
 
 
+class TracesSettings(Section):
+    """OpenTelemetry, with the extra ``otel``. Where to and how is said by its own variables, ``OTEL_*``."""
+
+    enabled: bool = False
+    """Whether batches and records become spans. Default off: nothing of OpenTelemetry is imported."""
+
+
 class LogSettings(Section):
     """What the worker says on stderr."""
 
@@ -158,3 +165,5 @@ class Settings(BaseSettings):
     """The metrics endpoint."""
     log: LogSettings = LogSettings()
     """Logging."""
+    traces: TracesSettings = TracesSettings()
+    """Tracing."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from app import logs
 from app.clients import librdkafka_settings
 from app.journal import Journal
+from app.observed import ObservedBatches, TimedDeadLetters
+from app.traces import traces_of
 from app.version import VERSION
 from processors.hold import Hold
 from processors.pipeline import Pipeline, Policies
@@ -16,6 +20,7 @@ from sinks.dead_letters import KafkaDeadLetters
 from sinks.metrics import PrometheusMetrics
 from sinks.postgres.connection import ConnectionPolicy, open_pool
 from sinks.postgres.offsets import PostgresOffsets
+from sinks.postgres.standing import PostgresStanding
 from sinks.postgres.store import PostgresStore
 
 if TYPE_CHECKING:
@@ -28,8 +33,9 @@ if TYPE_CHECKING:
 class Parts:
     """What a worker is made of."""
 
-    pipeline: Pipeline
+    process: ObservedBatches
     offsets: PostgresOffsets
+    standing: PostgresStanding
     metrics: PrometheusMetrics
 
 
@@ -37,7 +43,8 @@ class Parts:
 async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     """Open the sinks and close them again. Nothing here waits for Kafka or PostgreSQL to be there."""
     metrics = PrometheusMetrics([settings.kafka.topic])
-    metrics.build_info.labels(VERSION).set(1)
+    metrics.about(VERSION, version("faust-streaming"))
+    logs.count(metrics.log_records)
     pool = await open_pool(connection_policy(settings.postgres))
     metrics.watch_pool(pool.get_stats)
     dead_letters = KafkaDeadLetters(
@@ -46,12 +53,16 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         timeout_s=settings.kafka.dlq_timeout_s,
         app_version=VERSION,
     )
+    traces = traces_of(settings.traces)
     policies = Policies(retry_policy(settings.worker.store_retry), retry_policy(settings.worker.metrics_retry))
     journal = Journal(metrics)
-    pipeline = Pipeline(PostgresStore(pool), dead_letters, journal, Hold(journal), policies)
+    timed = TimedDeadLetters(dead_letters, metrics)
+    pipeline = Pipeline(PostgresStore(pool), timed, journal, Hold(journal), policies)
     try:
-        yield Parts(pipeline, PostgresOffsets(pool), metrics)
+        process = ObservedBatches(pipeline.process, metrics, traces)
+        yield Parts(process, PostgresOffsets(pool), PostgresStanding(pool), metrics)
     finally:
+        traces.close()
         await dead_letters.close()
         await pool.close(timeout=1)
 

@@ -22,6 +22,8 @@ from app.assignment import Assignment
 from app.endpoint import Endpoint
 from app.fatal import die, vital_task
 from app.health import Health
+from app.probes import Probes
+from app.pulse import Pulse
 from app.transport import BatchConsumer, BatchSchema, BatchTransport
 from app.waiting import topic_is_there
 from app.wiring import open_parts
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 10.0
 """How long Faust's own shutdown may take after the drain. Nothing depends on it (Faust trap T35)."""
-BEAT_S = 1.0
 
 
 class _App(faust.App):
@@ -101,9 +102,8 @@ class Worker:
 
     def __init__(self, settings: Settings, parts: Parts) -> None:
         self._settings = settings
-        self._metrics = parts.metrics
         self._lanes = Lanes(
-            parts.pipeline.process,
+            parts.process,
             buffer_bytes=settings.worker.buffer_bytes,
             on_fenced=lambda place: self._assignment.fenced(place),  # noqa: PLW0108 - it comes a line later
             on_fatal=die,
@@ -112,12 +112,15 @@ class Worker:
         self._health = Health(parts.metrics, self._assignment)
         self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
         self._app = build_app(settings, self._assignment)
-        self._pulse: asyncio.Task[None] | None = None
+        pulse = Pulse(parts.metrics, self._health, self._assignment, self._check)
+        probes = Probes(self._health, parts.metrics, parts.standing, settings.kafka)
+        self._watching = {"pulse": pulse.run, "probes": probes.run}
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         if self._endpoint:
             self._endpoint.start()
-        self._pulse = vital_task(self._beat(), "pulse")
+        self._tasks = [vital_task(watch(), name) for name, watch in self._watching.items()]
         await topic_is_there(self._settings.kafka)
         await self._app.start()
 
@@ -133,22 +136,13 @@ class Worker:
             log.warning("some batches did not settle in time; the next owner reads them again")
         await self._app.consumer.commit()
         self._assignment.close()
-        if self._pulse:
-            self._pulse.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._app.stop()
         if self._endpoint:
             self._endpoint.stop()
         log.info("stopped")
 
-    async def _beat(self) -> None:
-        """Once a second: the loop turns, Faust lives, the gauges are fresh."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + BEAT_S
-            await asyncio.sleep(BEAT_S)
-            self._metrics.loop_lag.set(max(0.0, loop.time() - due))
-            self._health.beat()
-            if self._app.crashed:
-                die(self._app.crash_reason or "Faust crashed")
-            for topic, partition, lag in self._assignment.lags():
-                self._metrics.lag.labels(topic, str(partition)).set(lag)
+    def _check(self) -> None:
+        if self._app.crashed:
+            die(self._app.crash_reason or "Faust crashed")

@@ -57,6 +57,10 @@ class Lanes:
     def places(self) -> list[Place]:
         return list(self._lanes)
 
+    def all(self) -> list[Lane]:
+        """Return the open lanes, to look at."""
+        return list(self._lanes.values())
+
     def open(self, starts: Mapping[Place, int]) -> int:
         """Begin lanes at these offsets, abandoning those before; return the epoch the following seek has to carry."""
         self.close(starts)

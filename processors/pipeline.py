@@ -17,7 +17,7 @@ from processors.fold import fold
 from processors.isolate import Isolation
 from processors.retry import RetryPolicy
 from processors.validate import check_content, check_contract
-from schemas.dead_letter import DeadLetter
+from schemas.dead_letter import DeadLetter, oldest_fresh_ms
 from schemas.event import Rejection, ValidEvent
 from schemas.failure import Failure, RecordError, Step, TransientError, Verdict
 from schemas.outcome import Settlement, Tally
@@ -71,7 +71,7 @@ class Pipeline:
             tally = await self._by_steps(work)
         self.metrics.dead_lettered(work.dead)
         span = batch.span
-        self.metrics.batch_settled(span.topic, span.partition, tally, batch.records[0].timestamp)
+        self.metrics.batch_settled(span.topic, span.partition, tally, oldest_fresh_ms(batch.records))
         return tally
 
     def _validate(self, batch: Batch) -> Work:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from schemas.record import header, record_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
     from schemas.failure import Failure
@@ -59,6 +59,14 @@ class DeadLetter:
         """How often this record was replayed before; 0 for a header that is absent or not a number."""
         text = header(self.record, REPLAY_COUNT) or ""
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004 - 32 bits
+
+
+def oldest_fresh_ms(records: Sequence[Record]) -> int:
+    """Return the Kafka timestamp of the first record that is no replay, or -1: a replay keeps its old timestamp."""
+    for record in records:
+        if not any(name == REPLAY_COUNT for name, _ in record.headers):
+            return record.timestamp
+    return -1
 
 
 def dead_letter_headers(letter: DeadLetter, app_version: str) -> list[tuple[str, bytes | None]]:

@@ -1,154 +1,139 @@
-"""Prometheus: the catalogue of metrics, each declared once, and what a scrape returns."""
+"""Prometheus: the metrics of the catalogue, written by the worker and returned to a scrape."""
 
 from __future__ import annotations
 
+import platform
 import time
 from collections import Counter as Tallies
-from functools import partial
+from functools import cache
 from typing import TYPE_CHECKING
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
-from prometheus_client import disable_created_metrics as _disable_created_metrics
-from prometheus_client.exposition import generate_latest
 
 from schemas.failure import Step
 from schemas.outcome import Fate
+from sinks import metric_catalogue as catalogue
+from sinks.metric_catalogue import CONTRACT_REASONS, KNOWN_FAILURES, Given
+from sinks.metric_registry import MetricRegistry
+from sinks.metric_sources import EventHistogram, ExactTotals, PoolFigures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from prometheus_client import Counter, Gauge
+
     from schemas.dead_letter import DeadLetter
     from schemas.failure import Failure
     from schemas.outcome import Tally
+    from schemas.standing import Standing
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_STEP_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
-_END_TO_END_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 900, 3600)
-_BATCH_BUCKETS = (1, 5, 10, 25, 50, 75, 100, 250, 500)
-
-_disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class PrometheusMetrics:
-    """What `processors.ports.Metrics` tells, as Prometheus series with the prefix ``keepstream_``.
+    """What `processors.ports.Metrics` tells, as the series of `sinks.metric_catalogue`.
 
     Counters are for rates and start at zero with the process; exact totals are in the table ``event_counters``.
     """
 
     def __init__(self, topics: Iterable[str] = ()) -> None:
-        self.registry = CollectorRegistry()
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        self._declare_flow()
-        self._declare_trouble()
-        for topic in topics:
-            self.received.labels(topic)
-            for fate in Fate:
-                self.processed.labels(topic, fate.value)
+        self._registry = MetricRegistry(topics)
         self._paused: dict[tuple[str, int], str] = {}
+        self._declare_flow(self._registry)
+        self._declare_trouble(self._registry)
+        self._declare_dead_letters(self._registry)
+        self.end_to_end = EventHistogram(catalogue.END_TO_END, topics)
+        self._topic = cache(self._children)
+        self._steps = {step: self.step_duration.labels(step.value) for step in Step}
+        self._batches = {outcome: self.batches.labels(outcome.value) for outcome in Given}
+        self._totals = ExactTotals()
+        self._registry.add(self.end_to_end)
+        self._registry.add(self._totals)
 
-    def _declare_flow(self) -> None:
-        registry = self.registry
-        self.received = Counter("keepstream_events_received", "Records taken off Kafka.", ["topic"], registry=registry)
-        self.processed = Counter(
-            "keepstream_events_processed",
-            "Records settled, by what became of them; the sum over outcome follows events_received.",
-            ["topic", "outcome"],
-            registry=registry,
-        )
-        self.batch_events = Histogram(
-            "keepstream_batch_events", "Records per batch: full batches mean a backlog.",
-            buckets=_BATCH_BUCKETS, registry=registry,
-        )  # fmt: skip
-        self.step_duration = Histogram(
-            "keepstream_step_duration_seconds", "How long a step took for one batch.",
-            ["step"], buckets=_STEP_BUCKETS_S, registry=registry,
-        )  # fmt: skip
-        self.end_to_end = Histogram(
-            "keepstream_event_end_to_end_seconds",
-            "From the Kafka timestamp of a batch's oldest record to its commit in PostgreSQL.",
-            ["topic"], buckets=_END_TO_END_BUCKETS_S, registry=registry,
-        )  # fmt: skip
-        self.last_processed = Gauge(
-            "keepstream_last_processed_timestamp_seconds", "When a batch of the partition was last settled.",
-            ["topic", "partition"], registry=registry,
-        )  # fmt: skip
-        self.lag = Gauge(
-            "keepstream_consumer_lag_events", "Records between the settled offset and the end of the partition.",
-            ["topic", "partition"], registry=registry,
-        )  # fmt: skip
-        self.assigned = Gauge("keepstream_assigned_partitions", "Partitions this worker owns.", registry=registry)
-        self.rebalances = Counter("keepstream_rebalances", "Assignments received.", registry=registry)
+    def _declare_flow(self, registry: MetricRegistry) -> None:
+        self.received = registry.counter(catalogue.RECEIVED)
+        self.processed = registry.counter(catalogue.PROCESSED)
+        self.abandoned = registry.counter(catalogue.ABANDONED)
+        self.in_progress = registry.gauge(catalogue.IN_PROGRESS)
+        self.batches = registry.counter(catalogue.BATCHES, {"outcome": tuple(Given)})
+        self.batch_events = registry.histogram(catalogue.BATCH_EVENTS)
+        self.step_duration = registry.histogram(catalogue.STEP_DURATION)
+        self.last_processed = registry.gauge(catalogue.LAST_PROCESSED)
+        self.oldest_unsettled = registry.gauge(catalogue.OLDEST_UNSETTLED)
+        self.lag = registry.gauge(catalogue.LAG)
+        self.assigned = registry.gauge(catalogue.ASSIGNED)
+        self.rebalances = registry.counter(catalogue.REBALANCES)
+        self.buffered = registry.gauge(catalogue.BUFFERED)
+        self.loop_lag = registry.gauge(catalogue.LOOP_LAG)
+        self._build_info = registry.gauge(catalogue.BUILD_INFO)
 
-    def _declare_trouble(self) -> None:
-        registry = self.registry
-        self.step_failures = Counter(
-            "keepstream_step_failures", "Attempts of a step that failed, by stable reason.",
-            ["step", "verdict", "reason"], registry=registry,
-        )  # fmt: skip
-        self.step_retries = Counter(
-            "keepstream_step_retries", "Failed attempts that were tried again.", ["step"], registry=registry
-        )
-        self.dlq_published = Counter(
-            "keepstream_dlq_published", "Dead letters confirmed by the broker.", ["step", "reason"], registry=registry
-        )
-        self.dlq_publish_failures = Counter(
-            "keepstream_dlq_publish_failures", "Attempts to publish dead letters that failed: the partition waits.",
-            registry=registry,
-        )  # fmt: skip
-        self.paused_partitions = Gauge(
-            "keepstream_paused_partitions", "Partitions held because the environment is ill.", registry=registry
-        )
-        self.fences = Counter(
-            "keepstream_fenced_batches", "Batches refused because another worker had moved the offset.",
-            registry=registry,
-        )  # fmt: skip
-        self.offset_gaps = Counter(
-            "keepstream_offset_gap_events", "Records that retention deleted before they were read.",
-            ["topic"], registry=registry,
-        )  # fmt: skip
-        self.commit_failures = Counter(
-            "keepstream_offset_commit_failures",
-            "Commits of offsets to Kafka that failed; PostgreSQL holds the truth, lag tools will look behind.",
-            registry=registry,
-        )
-        self.build_info = Gauge("keepstream_build_info", "1, with the versions.", ["version"], registry=registry)
-        self.loop_lag = Gauge("keepstream_event_loop_lag_seconds", "How late the event loop runs.", registry=registry)
-        for step in Step:
-            self.step_retries.labels(step.value)
+    def _declare_trouble(self, registry: MetricRegistry) -> None:
+        self.step_failures = registry.counter(catalogue.STEP_FAILURES)
+        self.step_retries = registry.counter(catalogue.STEP_RETRIES)
+        self.paused_partitions = registry.gauge(catalogue.PAUSED)
+        self.fences = registry.counter(catalogue.FENCED)
+        self.offset_gaps = registry.counter(catalogue.OFFSET_GAP)
+        self.commit_failures = registry.counter(catalogue.COMMIT_FAILURES)
+        self.log_records = registry.counter(catalogue.LOG_RECORDS)
+        for step, verdict, reason in KNOWN_FAILURES:
+            self.step_failures.labels(step.value, verdict.value, reason)
+
+    def _declare_dead_letters(self, registry: MetricRegistry) -> None:
+        self.dlq_published = registry.counter(catalogue.DLQ_PUBLISHED)
+        self.dlq_publish_failures = registry.counter(catalogue.DLQ_PUBLISH_FAILURES)
+        self.dlq_publish_duration = registry.histogram(catalogue.DLQ_PUBLISH_DURATION)
+        self.dlq_open = registry.gauge(catalogue.DLQ_OPEN)
+        self.dlq_oldest = registry.gauge(catalogue.DLQ_OLDEST)
+        self.ledger_read_at = registry.gauge(catalogue.LEDGER_READ)
+        for reason in CONTRACT_REASONS:
+            self.dlq_published.labels(Step.VALIDATE.value, reason)
+
+    def _children(self, topic: str) -> tuple[Counter, Gauge, list[tuple[str, Counter]]]:
+        """Look a topic's series up once: prometheus_client's ``labels`` takes longer than counting."""
+        processed = [(fate.value, self.processed.labels(topic, fate.value)) for fate in Fate]
+        return self.received.labels(topic), self.in_progress.labels(topic), processed
+
+    def about(self, version: str, faust: str) -> None:
+        self._build_info.labels(version, platform.python_version(), faust).set(1)
 
     def watch_pool(self, stats: Callable[[], Mapping[str, float]]) -> None:
         """Export the connection pool's own figures at each scrape."""
-        for name, key, text in (
-            ("connections", "pool_size", "Connections to PostgreSQL."),
-            ("connections_available", "pool_available", "Connections that nobody uses."),
-            ("requests_waiting", "requests_waiting", "Batches that wait for a connection."),
-        ):
-            gauge = Gauge(f"keepstream_db_pool_{name}", text, registry=self.registry)
-            gauge.set_function(partial(_stat, stats, key))
+        self._registry.add(PoolFigures(stats))
 
     def render(self) -> bytes:
         """Return the exposition text of all metrics."""
-        return generate_latest(self.registry)
+        return self._registry.render()
 
     @property
     def pauses(self) -> dict[tuple[str, int], str]:
         """Why partitions are held right now: (topic, partition) -> reason."""
         return dict(self._paused)
 
+    def batch_begun(self, topic: str, records: int) -> None:
+        received, in_progress, _ = self._topic(topic)
+        received.inc(records)
+        in_progress.inc(records)
+
+    def batch_ended(self, topic: str, records: int, outcome: Given) -> None:
+        """Close what `batch_begun` opened. Only a settled batch has met `batch_settled` before."""
+        self._topic(topic)[1].dec(records)
+        self._batches[outcome].inc()
+        if outcome is not Given.SETTLED:
+            self.abandoned.labels(topic).inc(records)
+
     def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None:
         now = time.time()
-        self.received.labels(topic).inc(tally.total)
-        for fate in Fate:
-            if count := getattr(tally, fate.value):
-                self.processed.labels(topic, fate.value).inc(count)
+        for name, processed in self._topic(topic)[2]:
+            if count := getattr(tally, name):
+                processed.inc(count)
         self.batch_events.observe(tally.total)
         self.last_processed.labels(topic, str(partition)).set(now)
         if oldest_timestamp_ms > 0:
-            self.end_to_end.labels(topic).observe(max(0.0, now - oldest_timestamp_ms / 1000))
+            self.end_to_end.observe(topic, max(0.0, now - oldest_timestamp_ms / 1000), tally.total)
 
     def step_took(self, step: Step, duration_s: float) -> None:
-        self.step_duration.labels(step.value).observe(duration_s)
+        self._steps[step].observe(duration_s)
+
+    def publish_took(self, duration_s: float) -> None:
+        self.dlq_publish_duration.observe(duration_s)
 
     def attempt_failed(self, failure: Failure, *, retried: bool) -> None:
         self.step_failures.labels(failure.step.value, failure.verdict.value, failure.reason).inc()
@@ -178,9 +163,12 @@ class PrometheusMetrics:
     def partition_gone(self, topic: str, partition: int) -> None:
         """Remove the series of a partition that somebody else owns now."""
         self.resumed(topic, partition)
-        for gauge in (self.lag, self.last_processed):
+        for gauge in (self.lag, self.last_processed, self.oldest_unsettled):
             gauge.remove(topic, str(partition))
 
-
-def _stat(stats: Callable[[], Mapping[str, float]], key: str) -> float:
-    return stats().get(key, 0)
+    def ledger_read(self, standing: Standing) -> None:
+        """Show what PostgreSQL counted."""
+        self._totals.standing = standing
+        self.dlq_open.set(standing.open_letters)
+        self.dlq_oldest.set(standing.oldest_open_at.timestamp() if standing.oldest_open_at else 0)
+        self.ledger_read_at.set_to_current_time()

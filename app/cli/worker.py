@@ -33,7 +33,7 @@ def worker(log_level: str | None, log_format: str | None, http_port: int | None,
     from app.fatal import die
     from app.worker import run
 
-    logs.configure(settings.log)
+    logs.configure(settings)
     try:
         asyncio.run(run(settings))
     except Exception as error:  # noqa: BLE001 - whatever it is, one line and 70

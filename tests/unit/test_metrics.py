@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import re
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from processors import validate
 from schemas.failure import Step, Verdict
-from schemas.outcome import Tally
+from schemas.outcome import Fate, Tally
+from schemas.standing import Standing
+from sinks.metric_catalogue import CATALOGUE, CONTRACT_REASONS, Given, Metric
 from sinks.metrics import PrometheusMetrics
 from tests.builders import make_dead_letter, make_failure
 
 COUNTS = st.integers(0, 1000)
-TALLIES = st.lists(st.builds(Tally, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS), max_size=5)
-BOUNDED_LABELS = {"topic", "partition", "outcome", "step", "verdict", "reason", "version", "le"}
+TALLY = st.builds(Tally, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
+BOUNDED_LABELS = {
+    "topic",
+    "partition",
+    "outcome",
+    "step",
+    "verdict",
+    "reason",
+    "level",
+    "version",
+    "python",
+    "faust",
+    "le",
+}
 SYSTEM_LABELS = {"implementation", "major", "minor", "patchlevel"}
 
 
@@ -30,11 +48,22 @@ def value(metrics: PrometheusMetrics, name: str, *labels: str) -> float | None:
     return scrape(metrics).get((f"keepstream_{name}", tuple(sorted(labels))))
 
 
+def settle(metrics: PrometheusMetrics, tally: Tally, timestamp_ms: int = 1) -> None:
+    metrics.batch_begun("events", tally.total)
+    metrics.batch_settled("events", 0, tally, timestamp_ms)
+    metrics.batch_ended("events", tally.total, Given.SETTLED)
+
+
 def busy() -> PrometheusMetrics:
     """Everything happened once."""
     metrics = PrometheusMetrics(["events"])
     metrics.watch_pool(lambda: {"pool_size": 4})
-    metrics.batch_settled("events", 0, Tally(1, 1, 1, 1, 1), 1)
+    settle(metrics, Tally(1, 1, 1, 1, 1))
+    metrics.publish_took(0.1)
+    metrics.ledger_read(Standing(dict.fromkeys(Fate, 1), 1, datetime.now(UTC), {"replayed": 1}))
+    metrics.about("1", "2")
+    for gauge in (metrics.lag, metrics.oldest_unsettled):
+        gauge.labels("events", "0").set(1)
     metrics.step_took(Step.STORE, 0.1)
     metrics.attempt_failed(make_failure(), retried=True)
     metrics.dead_lettered([make_dead_letter()])
@@ -43,14 +72,75 @@ def busy() -> PrometheusMetrics:
     return metrics
 
 
-@given(TALLIES)
-def test_the_outcomes_add_up_to_what_was_received(tallies: list[Tally]) -> None:
+@given(st.lists(st.tuples(st.sampled_from(Given), TALLY), max_size=8), COUNTS)
+def test_the_outcomes_add_up_to_what_was_received(batches: list[tuple[Given, Tally]], in_flight: int) -> None:
     metrics = PrometheusMetrics(["events"])
-    for tally in tallies:
-        metrics.batch_settled("events", 0, tally, 1)
+    for given_to, tally in batches:
+        metrics.batch_begun("events", tally.total)
+        if given_to is Given.SETTLED:
+            metrics.batch_settled("events", 0, tally, 1)
+        metrics.batch_ended("events", tally.total, given_to)
+    metrics.batch_begun("events", in_flight)
     samples = scrape(metrics)
     outcomes = [v for (name, _), v in samples.items() if name == "keepstream_events_processed_total"]
-    assert sum(outcomes) == samples["keepstream_events_received_total", ("events",)] == sum(t.total for t in tallies)
+    assert sum(outcomes) == sum(tally.total for given_to, tally in batches if given_to is Given.SETTLED)
+    assert samples["keepstream_events_in_progress", ("events",)] == in_flight
+    assert samples["keepstream_events_received_total", ("events",)] == (
+        sum(outcomes) + samples["keepstream_events_abandoned_total", ("events",)] + in_flight
+    )
+
+
+@pytest.mark.parametrize("metric", CATALOGUE, ids=lambda metric: metric.name)
+def test_every_metric_of_the_catalogue_is_exposed_with_its_type_labels_and_help(metric: Metric) -> None:
+    family = next(f for f in text_string_to_metric_families(busy().render().decode()) if f.name == metric.family)
+    assert (family.type, family.documentation) == (metric.kind, metric.help)
+    assert family.samples
+    assert {label for sample in family.samples for label in sample.labels} - {"le"} == set(metric.labels)
+
+
+def test_nothing_is_exposed_that_is_not_in_the_catalogue() -> None:
+    families = {family.name for family in text_string_to_metric_families(busy().render().decode())}
+    ours = {name for name in families if not name.startswith(("process_", "python_"))}
+    assert ours == {metric.family for metric in CATALOGUE}
+
+
+def test_every_help_says_what_to_do() -> None:
+    for metric in CATALOGUE:
+        assert metric.what.endswith("."), metric.name
+        assert metric.then.endswith("."), metric.name
+
+
+def test_a_metric_carries_its_unit_in_its_name_where_prometheus_asks_for_it() -> None:
+    for metric in CATALOGUE:
+        if metric.unit in {"seconds", "bytes"}:
+            assert metric.name.endswith(metric.unit), metric.name
+
+
+def test_what_the_contract_refuses_is_known_by_name() -> None:
+    """Every reason that a source file of `processors` writes down is in the catalogue, and the other way round."""
+    room = Path(validate.__file__).parent
+    text = "".join(path.read_text(encoding="utf-8") for path in room.glob("*.py"))
+    written = re.findall(r'Rejection\(\s*"(\w+)"|return "(\w+)", |reason = "(\w+)" if .* else "(\w+)"', text)
+    assert {reason for found in written for reason in found if reason} == set(CONTRACT_REASONS)
+
+
+def test_a_batch_counts_with_all_its_events_in_the_end_to_end_time() -> None:
+    metrics = PrometheusMetrics(["events"])
+    settle(metrics, Tally(delivered=90), int(time.time() * 1000))
+    settle(metrics, Tally(delivered=10), int(time.time() * 1000) - 20_000)
+    assert value(metrics, "event_end_to_end_seconds_bucket", "events", "1.0") == 90
+    assert value(metrics, "event_end_to_end_seconds_bucket", "events", "30.0") == 100
+    assert value(metrics, "event_end_to_end_seconds_count", "events") == 100
+
+
+def test_exact_totals_are_what_was_read_and_absent_before() -> None:
+    metrics = PrometheusMetrics(["events"])
+    assert value(metrics, "recorded_events_total", "delivered") is None
+    metrics.ledger_read(Standing({"delivered": 7}, 2, datetime.fromtimestamp(5, UTC), {"replayed": 3}))
+    assert value(metrics, "recorded_events_total", "delivered") == 7
+    assert value(metrics, "dlq_open_events") == 2
+    assert value(metrics, "dlq_oldest_open_timestamp_seconds") == 5
+    assert value(metrics, "dlq_replay_events", "replayed") == 3
 
 
 @pytest.mark.parametrize("outcome", ["delivered", "duplicate", "stale", "dead_lettered"])
@@ -141,9 +231,9 @@ def test_a_partition_that_was_never_worked_can_move_away() -> None:
 
 
 def test_a_record_without_a_timestamp_has_no_end_to_end_time() -> None:
-    metrics = PrometheusMetrics()
-    metrics.batch_settled("events", 0, Tally(1), -1)
-    assert value(metrics, "event_end_to_end_seconds_count", "events") is None
+    metrics = PrometheusMetrics(["events"])
+    settle(metrics, Tally(1), -1)
+    assert value(metrics, "event_end_to_end_seconds_count", "events") == 0
 
 
 def test_the_pools_figures_are_read_at_each_scrape() -> None:

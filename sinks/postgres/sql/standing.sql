@@ -1,0 +1,8 @@
+-- What the tables say about everything so far. The open letters come from their partial index, oldest first.
+SELECT t.delivered, t.duplicate, t.stale, t.failed, o.letters, o.oldest, r.replayed, r.skipped, r.failed
+FROM event_totals t,
+     (SELECT count(*) AS letters, min(last_failed_at) AS oldest
+      FROM (SELECT last_failed_at FROM dead_letters WHERE state = 'open'
+            ORDER BY last_failed_at LIMIT %(limit)s) AS first_ones) o,
+     (SELECT coalesce(sum(replayed), 0)::bigint AS replayed, coalesce(sum(skipped), 0)::bigint AS skipped,
+             coalesce(sum(failed), 0)::bigint AS failed FROM replays) r
