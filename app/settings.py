@@ -10,6 +10,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.crash_points import CRASH_AT_PATTERN
+
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Bytes = Annotated[int, Field(ge=1024)]
 
@@ -167,3 +169,6 @@ class Settings(BaseSettings):
     """Logging."""
     traces: TracesSettings = TracesSettings()
     """Tracing."""
+    crash_at: Annotated[str, Field(pattern=CRASH_AT_PATTERN)] | None = None
+    """For tests only: die with exit code 86 at a named point (`app/crash_points.py`), like ``after-commit``, or
+    ``after-commit:3`` for its third passing. Default none, which costs nothing."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from app import logs
 from app.clients import librdkafka_settings
+from app.crash_points import trap_of
 from app.journal import Journal
 from app.observed import ObservedBatches, TimedDeadLetters
 from app.traces import traces_of
@@ -58,6 +59,8 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     journal = Journal(metrics)
     timed = TimedDeadLetters(dead_letters, metrics)
     pipeline = Pipeline(PostgresStore(pool), timed, journal, Hold(journal), policies)
+    if trap := trap_of(settings.crash_at):
+        pipeline = trap.armed(pipeline)
     try:
         process = ObservedBatches(pipeline.process, metrics, traces)
         yield Parts(process, PostgresOffsets(pool), PostgresStanding(pool), metrics)

@@ -19,6 +19,7 @@ import faust.streams
 import yarl
 
 from app.assignment import Assignment
+from app.crash_points import trap_of
 from app.endpoint import Endpoint
 from app.fatal import die, vital_task
 from app.health import Health
@@ -65,7 +66,9 @@ def build_app(settings: Settings, assignment: Assignment) -> faust.App:
         broker_max_poll_interval=kafka.max_poll_interval_s,
         producer_request_timeout=kafka.request_timeout_s,
     )
-    consumer = type("Consumer", (BatchConsumer,), {"settings": settings, "assigned": assignment})
+    trap = trap_of(settings.crash_at)
+    base = trap.armed_consumer(BatchConsumer) if trap else BatchConsumer
+    consumer = type("Consumer", (base,), {"settings": settings, "assigned": assignment})
     transport = type("Transport", (BatchTransport,), {"Consumer": consumer})
     app.transport = transport([url], app, loop=asyncio.get_running_loop())
     schema = BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")

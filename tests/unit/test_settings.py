@@ -46,7 +46,7 @@ OTHER: dict[tuple[str, ...], str] = {
     ("kafka", "group_id"): "g", ("kafka", "group_instance_id"): "i", ("kafka", "auto_offset_reset"): "latest",
     ("kafka", "session_timeout_s"): "9", ("kafka", "heartbeat_interval_s"): "1", ("postgres", "url"): "postgresql://h/d",
     ("postgres", "schema_name"): "s", ("http", "host"): "::1", ("http", "enabled"): "false", ("log", "level"): "debug",
-    ("log", "format"): "json", ("traces", "enabled"): "true",
+    ("log", "format"): "json", ("traces", "enabled"): "true", ("crash_at",): "after-commit",
 }  # fmt: skip
 
 

@@ -1,0 +1,74 @@
+"""The worker dies at every named point, and the next one makes the sums come out exactly.
+
+One topic holds everything that makes a difference: good events, repeats, broken ones and one that only PostgreSQL
+refuses, so that the fast path, the step path and the dead letter topic are all passed through before the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from app.crash_points import CRASH_POINTS, EXIT_CRASH_POINT
+from schemas.record import header
+from tests.builders import make_value
+from tests.real import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.acceptance.conftest import System
+
+pytestmark = pytest.mark.real
+
+RECORDS = 250
+BROKEN = {i: b'{"event_id": "broken-%d"' % i for i in range(7, RECORDS, 50)}
+REFUSED = {i: make_value(event_id=f"dear-{i}", payload={"amount": 1000}) for i in (120,)}
+REPEATED = {i: make_value(event_id=f"good-{i - 1}") for i in (31, 131, 231)}
+GOOD = {i: make_value(event_id=f"good-{i}") for i in range(RECORDS) if i not in BROKEN | REFUSED | REPEATED}
+TOPIC = [(BROKEN | REFUSED | REPEATED | GOOD)[i] for i in range(RECORDS)]
+STATIC = {"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": "walker"}
+"""The next worker takes over at once: without this it waits until the dead one's session has ended."""
+LATER = ("after-commit:2", "before-commit:3", "after-settle:2", "after-publish:2", "before-store:3", "after-store:4")
+
+
+@pytest.mark.parametrize("point", [*CRASH_POINTS, *LATER])
+def test_whatever_the_point_of_death_the_sums_are_exact(new_system: Callable[..., System], point: str) -> None:
+    system = new_system(**STATIC)
+    system.database.execute("ALTER TABLE events ADD CONSTRAINT affordable CHECK ((payload ->> 'amount')::int < 100)")
+    system.produce(TOPIC)
+    first = system.start_worker(KEEPSTREAM_CRASH_AT=point)
+    eventually(lambda: first.process.exit_code is not None, 40, f"the worker passes {point}")
+    assert first.process.exit_code == EXIT_CRASH_POINT, first.process.log_end()
+    assert_nothing_is_ahead_of_its_offset(system)
+    system.start_worker()
+    system.settled(RECORDS)
+    assert_exact(system)
+    eventually(lambda: system.committed_lag() == 0, 20, "Kafka's own offset follows")
+
+
+def assert_nothing_is_ahead_of_its_offset(system: System) -> None:
+    """What is counted lies before the stored offset, and every dead letter counted is in the topic."""
+    offsets = system.database.rows("SELECT next_offset FROM stream_offsets")
+    assert system.database.totals()["total"] == (offsets[0][0] if offsets else 0)
+    counted = {f"{topic}-0-{offset}" for topic, offset in system.database.rows(
+        'SELECT topic, "offset" FROM dead_letters')}  # fmt: skip
+    assert counted <= set(system.dead())
+
+
+def assert_exact(system: System) -> None:
+    rows = system.database.rows("SELECT event_id, status FROM events")
+    assert sorted(rows) == sorted((f"good-{i}", "delivered") for i in GOOD)
+    totals = system.database.totals()
+    assert totals == {
+        "total": RECORDS, "delivered": len(GOOD), "failed": len(BROKEN | REFUSED), "duplicate": len(REPEATED),
+        "stale": 0, "updated": 0,
+    }  # fmt: skip
+    dead = system.dead()
+    assert {letter_id: letter.value for letter_id, letter in dead.items()} == {
+        f"{system.topic}-0-{i}": value for i, value in (BROKEN | REFUSED).items()
+    }
+    assert {header(letter, "keepstream.dlq.reason") for letter in dead.values()} == {"invalid_json", "check_violation"}
+    assert system.database.rows("SELECT partition, next_offset FROM stream_offsets") == [(0, RECORDS)]
+    system.assert_consistent()

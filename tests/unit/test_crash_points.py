@@ -1,0 +1,38 @@
+"""Crash points: what the variable may say, and what it costs when it says nothing."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from app.crash_points import CRASH_POINTS, Trap, trap_of
+from app.settings import Settings
+
+
+@pytest.mark.parametrize("text", [*CRASH_POINTS, "after-commit:3"])
+def test_each_point_is_a_valid_setting(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEPSTREAM_CRASH_AT", text)
+    trap = trap_of(Settings().crash_at)
+    assert trap == Trap(text.partition(":")[0], 3 if ":" in text else 1)
+
+
+@pytest.mark.parametrize("text", ["somewhere", "after-commit:0", "after-commit:", "after-commit:x", ""])
+def test_a_point_that_does_not_exist_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEPSTREAM_CRASH_AT", text)
+    with pytest.raises(ValidationError):
+        Settings()
+
+
+def test_unset_there_is_no_trap() -> None:
+    assert trap_of(Settings(_env_file=None).crash_at) is None
+
+
+def test_only_the_passing_that_was_asked_for_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    died: list[int] = []
+    monkeypatch.setattr("app.crash_points.os._exit", died.append)
+    trap = Trap("after-store", 2)
+    trap.passing("after-store")
+    trap.passing("before-store")
+    assert not died
+    trap.passing("after-store")
+    assert died == [86]
