@@ -112,7 +112,7 @@ class DeepAudit:
         suspects: list[KafkaRecord] = []
         with TopicScan(self.client, self.topic) as scan:
             for partition, (start, end) in ranges.items():
-                for batch in scan.unaccounted(partition, start, end, accounted.covers):
+                for batch in scan.unaccounted(partition, start, end, accounted.unknown):
                     self.records += batch.count
                     suspects += batch.records
                     if _full(suspects):

@@ -6,6 +6,7 @@ them stand in ``events`` under their own offset, or in the dead letter topic, an
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Protocol
 
 from processors.validate import check_contract, moment
@@ -58,11 +59,23 @@ class Accounted:
         self._rest = iter(stretches)
         self._partition, self._first, self._last = -1, 0, -1
 
-    def covers(self, partition: int, first: int, last: int) -> bool:
-        """Tell whether all of ``[first, last]`` is accounted for. Ask in the order of the stretches."""
-        while self._partition < partition or (self._partition == partition and self._last < first):
-            self._partition, self._first, self._last = next(self._rest, _BEYOND)
-        return self._partition == partition and self._first <= first and last <= self._last
+    def unknown(self, partition: int, offsets: Sequence[int]) -> list[int]:
+        """Return the indices of those sorted offsets that no stretch covers. Ask in the order of the stretches.
+
+        A step per stretch, not per offset: most batches lie in one.
+        """
+        found: list[int] = []
+        at = 0
+        while at < len(offsets):
+            offset = offsets[at]
+            while self._partition < partition or (self._partition == partition and self._last < offset):
+                self._partition, self._first, self._last = next(self._rest, _BEYOND)
+            if self._partition > partition:
+                return [*found, *range(at, len(offsets))]
+            begins = bisect_left(offsets, self._first, at)
+            found += range(at, begins)
+            at = bisect_right(offsets, self._last, begins)
+        return found
 
 
 _BEYOND: Stretch = (2**31, 0, -1)

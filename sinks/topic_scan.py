@@ -6,16 +6,14 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.dead_letter import PREFIX
 from sinks.dead_letter_seeker import ANSWER_TIMEOUT_S, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
-
-    from confluent_kafka import Message
 
     from schemas.record import KafkaRecord
 
@@ -29,6 +27,10 @@ _SETTINGS = {
     "fetch.message.max.bytes": 4 * 1024 * 1024,
     "queued.max.messages.kbytes": 32 * 1024,
     "queued.min.messages": 50_000,
+    # The next partition waits for the fetch that is under way: it must not linger at the end of this one (500 ms), nor
+    # at a full queue (1 s).
+    "fetch.wait.max.ms": 5,
+    "fetch.queue.backoff.ms": 5,
 }
 _ID = PREFIX + "id"
 
@@ -39,7 +41,7 @@ class Scanned:
 
     reached: int
     count: int
-    records: Sequence[KafkaRecord] = ()
+    records: Sequence[KafkaRecord]
 
 
 class TopicScan:
@@ -66,27 +68,24 @@ class TopicScan:
             heard_at = time.monotonic() if messages else heard_at
             if time.monotonic() - heard_at > ANSWER_TIMEOUT_S:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its only name
-            records = [message for message in messages if message.error() is None]
-            reached = len(records) < len(messages) and _ended(messages)
-            if records and (records[-1].offset() or 0) >= end - 1:
-                records = [message for message in records if (message.offset() or 0) < end]
-                reached = True
+            ended = any(map(Message.error, messages)) and _ended(messages)
+            records = [m for m in messages if m.error() is None] if ended else messages
+            past = bool(records) and (records[-1].offset() or 0) >= end - 1
+            if past:
+                records = [m for m in records if (m.offset() or 0) < end]
+            reached = ended or past
             if records:
                 yield records
         self._consumer.unassign()
 
     def unaccounted(
-        self, partition: int, start: int, end: int, covers: Callable[[int, int, int], bool]
+        self, partition: int, start: int, end: int, unknown: Callable[[int, Sequence[int]], Iterable[int]]
     ) -> Iterator[Scanned]:
-        """Yield each batch with the records of which ``covers(partition, first, last)`` knows nothing."""
+        """Yield each batch with the records at those indices that ``unknown(partition, offsets)`` returns."""
         for batch in self.batches(partition, start, end):
-            first, last = batch[0].offset() or 0, batch[-1].offset() or 0
-            if covers(partition, first, last):
-                yield Scanned(last + 1, len(batch))
-                continue
-            offsets = [message.offset() or 0 for message in batch]
-            unknown = [record_of(m) for m, o in zip(batch, offsets, strict=True) if not covers(partition, o, o)]
-            yield Scanned(last + 1, len(batch), unknown)
+            offsets: list[Any] = [*map(Message.offset, batch)]
+            records = [record_of(batch[i]) for i in unknown(partition, offsets)]
+            yield Scanned(offsets[-1] + 1, len(batch), records)
 
     def letter_ids(self, partition: int, start: int, end: int) -> Iterator[tuple[int, list[str]]]:
         """Yield, per batch, how far the reading has come and the ids of our dead letters in it."""

@@ -28,7 +28,10 @@ _TABLES = """
 CREATE TEMPORARY TABLE audit_windows (partition integer PRIMARY KEY, first_offset bigint, next_offset bigint)
     ON COMMIT DROP;
 CREATE TEMPORARY TABLE audit_letters (partition integer, place bigint) ON COMMIT DROP;
-SET LOCAL work_mem = '64MB'"""
+SET LOCAL work_mem = '64MB';
+SET LOCAL statement_timeout = 0;
+SET LOCAL idle_in_transaction_session_timeout = 0"""
+"""Sorting a large table may take minutes, and between two fetches of its result the topic is read."""
 _POSITIONS = """
 SELECT partition, first_offset, next_offset, rewound_at IS NOT NULL FROM stream_offsets
 WHERE topic = %s ORDER BY partition"""

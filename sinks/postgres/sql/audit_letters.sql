@@ -1,4 +1,9 @@
 -- The dead letter topic (audit_letters), the ledger of dead letters and the rows, held against each other.
+WITH unheard AS MATERIALIZED (  -- as a rule there are none: then the rows are not searched for them
+    SELECT DISTINCT l.partition, l.place FROM audit_letters l
+    WHERE NOT EXISTS (SELECT FROM dead_letters d
+                      WHERE (d.topic, d.partition, d."offset") = (%(topic)s, l.partition, l.place))
+)
 SELECT 'both' AS fault, e.source_partition, e.source_offset, e.event_id
 FROM events e JOIN audit_letters l ON (l.partition, l.place) = (e.source_partition, e.source_offset)
 WHERE e.source_topic = %(topic)s AND e.status = 'delivered'
@@ -9,11 +14,9 @@ WHERE d.topic = %(topic)s AND d."offset" >= w.first_offset AND d."offset" < w.ne
   AND d.state = ANY (%(unresolved)s)
   AND NOT EXISTS (SELECT FROM audit_letters l WHERE (l.partition, l.place) = (d.partition, d."offset"))
 UNION ALL
-SELECT 'uncounted', l.partition, l.place, NULL
-FROM (SELECT DISTINCT partition, place FROM audit_letters) l
-WHERE NOT EXISTS (SELECT FROM dead_letters d
-                  WHERE (d.topic, d.partition, d."offset") = (%(topic)s, l.partition, l.place))
-  AND NOT EXISTS (SELECT FROM events e
-                  WHERE (e.source_topic, e.source_partition, e.source_offset) = (%(topic)s, l.partition, l.place)
+SELECT 'uncounted', u.partition, u.place, NULL
+FROM unheard u
+WHERE NOT EXISTS (SELECT FROM events e
+                  WHERE (e.source_topic, e.source_partition, e.source_offset) = (%(topic)s, u.partition, u.place)
                     AND e.status = 'delivered')
 ORDER BY 2, 3
