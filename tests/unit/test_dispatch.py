@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from processors.dispatch import MIN_LANE_BYTES, Lanes, Place
-from processors.lanes import AbandonedError, Batch, Lane
+from processors.lanes import RECORD_OVERHEAD_BYTES, AbandonedError, Batch, Lane
 from schemas.failure import FencedError
 from schemas.outcome import Tally
 from tests.builders import make_record
@@ -208,3 +208,48 @@ async def test_an_abandoned_batch_ends_its_lane_quietly(crew: Crew) -> None:
     crew.feed(P0, 0)
     await crew.settled()
     assert (crew.fenced, crew.fatal, crew.lanes.settled()) == ([], [], {P0: 0})
+
+
+async def test_draining_with_nothing_in_flight_is_done_at_once(crew: Crew) -> None:
+    crew.lanes.open({P0: 0})
+    await crew.settled()
+    assert await crew.lanes.drain(0.05)
+
+
+async def test_draining_is_not_over_while_one_of_two_batches_works() -> None:
+    gates = {0: asyncio.Event(), 1: asyncio.Event()}
+    fatal: list[BaseException] = []
+
+    async def process(batch: Batch) -> Tally:
+        await gates[batch.span.partition].wait()
+        return Tally()
+
+    async def on_fenced(_place: Place) -> None:
+        raise AssertionError
+
+    lanes = Lanes(process, buffer_bytes=MIN_LANE_BYTES, on_fenced=on_fenced, on_fatal=fatal.append)
+    lanes.open({P0: 0, P1: 0})
+    for partition, place in enumerate((P0, P1)):
+        lane = lanes.of_epoch(place, 1)
+        batch = lane and lane.deliver([make_record(partition=partition)])
+        assert lane
+        assert batch
+        lane.enqueue(batch)
+    await asyncio.sleep(0.01)
+    draining = asyncio.create_task(lanes.drain(5))
+    gates[0].set()
+    await asyncio.sleep(0.01)
+    assert not draining.done()
+    gates[1].set()
+    assert await draining
+    assert fatal == []
+    lanes.close(lanes.places)
+
+
+async def test_a_lane_that_holds_exactly_its_share_is_full(crew: Crew) -> None:
+    crew.lanes.open({P0: 0})
+    share = 2 * MIN_LANE_BYTES  # one lane may hold it all
+    crew.feed(P0, 0, value=b"x" * (share - 1 - RECORD_OVERHEAD_BYTES))
+    assert crew.lanes.with_room() == [P0]
+    crew.lane(P0).size_bytes += 1
+    assert crew.lanes.with_room() == []

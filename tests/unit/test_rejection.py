@@ -56,3 +56,22 @@ def test_a_number_python_cannot_read_is_not_called_bad_json() -> None:
 def test_half_a_surrogate_pair_is_not_called_bad_json() -> None:
     assert rejection(rb'{"event_id":"\ud800"}').reason == "lone_surrogate"
     assert rejection(rb'{"event_id":"\u12"}').reason == "invalid_json"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (b'{"event_id":"e"}', Rejection("missing_field", "payload: is required and absent", "e")),
+        (b"[]", Rejection("not_an_object", "the value is valid JSON but not an object", None)),
+        (
+            b"\xef\xbb\xbf{}",
+            Rejection("invalid_json", "the value starts with a byte order mark, which JSON does not allow"),
+        ),
+    ],
+)
+def test_a_refusal_is_told_in_full(value: bytes, expected: Rejection) -> None:
+    assert rejection(value) == expected
+
+
+def test_an_event_id_may_be_255_characters_long() -> None:
+    assert usable_event_id(b'{"event_id":"%b"}' % (b"x" * 255)) == "x" * 255

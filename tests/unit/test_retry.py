@@ -126,3 +126,12 @@ def test_attempts_and_waits_together_stay_within_the_budget() -> None:
     assert took_s == pytest.approx(10)
     assert error.failure.message == "the metrics step used up its budget of 10 s"
     assert (error.failure.step, error.failure.attempts) == (Step.METRICS, 3)
+
+
+def test_a_timeout_is_told_in_full() -> None:
+    hanging = Attempts([], takes_s=3600)
+    failure = fail(RetryPolicy(max_retries=0, attempt_timeout_s=2, budget_s=60), hanging).failure
+    assert failure == Failure(Step.STORE, Verdict.TRANSIENT, "timeout", "the store step used up its attempt of 2 s")
+    assert failure.attempts == 1
+    budget = fail(RetryPolicy(max_retries=0, attempt_timeout_s=60, budget_s=2), Attempts([], takes_s=3600)).failure
+    assert (budget.verdict, budget.attempts) == (Verdict.TRANSIENT, 1)

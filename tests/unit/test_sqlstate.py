@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import psycopg
 import pytest
 from psycopg_pool import PoolTimeout
 
-from schemas.failure import RecordError, Step, StepError, SystemicError, TransientError, Verdict
+from schemas.failure import Failure, RecordError, Step, StepError, SystemicError, TransientError, Verdict
 from sinks.postgres.sqlstate import connect_failure, reason_of, step_error, verdict_of
 
 T, R, S = Verdict.TRANSIENT, Verdict.RECORD, Verdict.SYSTEMIC
@@ -83,3 +85,30 @@ def test_failing_to_connect_is_the_environments_fault(error: Exception, reason: 
     found: StepError = connect_failure(error, Step.STORE)
     assert isinstance(found, SystemicError)
     assert (found.failure.reason, found.failure.message) == (reason, "PostgreSQL cannot be reached")
+
+
+class CheckRefused(psycopg.errors.CheckViolation):
+    """An error as the server words it: psycopg fills ``diag`` from a connection only."""
+
+    diag = SimpleNamespace(constraint_name="affordable", column_name="amount", table_name="events")  # type: ignore[assignment]
+
+
+def test_a_message_names_what_the_server_names() -> None:
+    failure = step_error(CheckRefused("no"), Step.METRICS).failure
+    where = 'constraint "affordable", column "amount", table "events"'
+    assert failure == Failure(Step.METRICS, R, "check_refused", f"check refused (SQLSTATE 23514): {where}", "23514")
+
+
+def test_a_race_is_told_in_full() -> None:
+    assert step_error(error_of("22012"), Step.STORE).failure == Failure(
+        Step.STORE, T, "raced", "another worker wrote the same event meanwhile", "22012"
+    )
+
+
+def test_a_failed_connection_is_told_in_full() -> None:
+    assert connect_failure(error_of("53300"), Step.METRICS).failure == Failure(
+        Step.METRICS, S, "too_many_connections", "PostgreSQL cannot be reached", "53300"
+    )
+    assert connect_failure(OSError("no"), Step.STORE).failure == Failure(
+        Step.STORE, S, "database_unreachable", "PostgreSQL cannot be reached", None
+    )

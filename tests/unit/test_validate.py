@@ -147,3 +147,33 @@ def test_nothing_hostile_makes_validate_raise() -> None:
 @given(st.binary(max_size=60))
 def test_no_bytes_make_validate_raise(value: bytes) -> None:
     assert isinstance(validate(make_record(value)), ValidEvent | Rejection)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, ("tombstone", "the record has no value (a tombstone); events are never deleted through the topic")),
+        (b"", ("empty_value", "the value is empty; a JSON object is expected")),
+    ],
+)
+def test_a_record_without_a_value_is_told_in_full(value: bytes | None, expected: tuple[str, str]) -> None:
+    assert refused(value) == expected
+
+
+def test_brackets_are_counted_only_where_there_are_enough_of_them_to_be_too_deep() -> None:
+    value = as_payload(b"[" * (MAX_DEPTH - 2) + b"]" * (MAX_DEPTH - 2))
+    assert accepted(value)["payload"]
+    assert refused(as_payload(b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)))[0] == "too_deep"
+
+
+def test_a_bad_timestamp_still_tells_which_event_it_was() -> None:
+    verdict = validate(make_record(make_value(event_id="e", timestamp="2026-02-30T10:00:00Z")))
+    assert isinstance(verdict, Rejection)
+    assert verdict.event_id == "e"
+
+
+def test_a_correlation_id_of_255_characters_is_taken_from_the_header() -> None:
+    record = make_record(make_value(correlation_id=...), headers=[("correlation_id", b"c" * 255)])
+    verdict = validate(record)
+    assert isinstance(verdict, ValidEvent)
+    assert verdict.correlation_id == "c" * 255

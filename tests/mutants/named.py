@@ -1,0 +1,140 @@
+"""Mistakes with a name, as edits to be made in a copy of the tree, and the tests that have to notice each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Replace a text that stands exactly once in a file."""
+
+    path: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+_DISPATCH = "processors/dispatch.py"
+_STORE = "sinks/postgres/store.py"
+_WORK = """\
+                    await self._process(batch)
+                    lane.settle(batch)
+                finally:
+"""
+
+MUTANTS = (
+    Mutant(
+        "T1: a batch counts as done although its body raised",
+        (Edit(_DISPATCH, _WORK, """\
+                    await self._process(batch)
+                finally:
+                    lane.settle(batch)
+"""),),
+        ("tests/unit/test_dispatch.py",),
+    ),
+    Mutant(
+        "T9: what may be committed passes a batch in flight",
+        (Edit(
+            "processors/lanes.py",
+            "self.settled_to = batch.span.next_offset",
+            "self.settled_to = self.next_expected",
+        ),),
+        ("tests/unit/test_lanes.py",),
+    ),
+    Mutant(
+        "a batch is acknowledged before it is committed",
+        (Edit(_DISPATCH, _WORK, """\
+                    lane.settle(batch)
+                    await self._process(batch)
+                finally:
+"""),),
+        ("tests/unit/test_dispatch.py",),
+    ),
+    Mutant(
+        "events are counted before repeats are known",
+        (Edit("sinks/postgres/sql/settle.sql", "inserted + woken AS delivered", "incoming AS delivered"),),
+        ("tests/contract/test_event_store.py",),
+    ),
+    Mutant(
+        "the offset moves outside the transaction of the rows",
+        (
+            Edit(_STORE, """\
+            if not settlement.dead:
+                return await _settle(connection, settlement)
+            async with connection.transaction():
+""", """\
+            if not settlement.dead:
+                return await _settle(connection, settlement)
+            if True:
+"""),
+            Edit(
+                _STORE,
+                "as connection, connection.transaction():\n            fenced_in",
+                "as connection:\n            fenced_in",
+            ),
+        ),
+        ("tests/contract/test_one_transaction.py",),
+    ),
+    Mutant(
+        "the offset moves in a statement of its own",
+        (
+            Edit(
+                "sinks/postgres/sql/settle.sql",
+                "SET next_offset = %(next_offset)s,",
+                "SET next_offset = next_offset,",
+            ),
+            Edit(_STORE, """\
+    _check_fence(span, fenced_in and counted)
+    return Tally(delivered, duplicate + folded""", """\
+    _check_fence(span, fenced_in and counted)
+    await connection.commit()
+    await connection.execute(
+        "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
+        [span.next_offset, span.topic, span.partition],
+    )
+    return Tally(delivered, duplicate + folded"""),
+            Edit(
+                _STORE,
+                "            async with connection.transaction():\n                tally =",
+                "            if True:\n                tally =",
+            ),
+        ),
+        ("tests/contract/test_one_transaction.py",),
+    ),
+    Mutant(
+        "a conflict sets the status back to pending",
+        (Edit(
+            "sinks/postgres/sql/store.sql",
+            "CASE e.status WHEN 'failed' THEN 'pending' ELSE e.status END",
+            "'pending'",
+        ),),
+        ("tests/contract/test_event_store.py",),
+    ),
+    Mutant(
+        "the offset does not wait for the dead letters to be published",
+        (
+            Edit("processors/pipeline.py", "import time\n", "import asyncio\nimport time\n"),
+            Edit(
+                "processors/pipeline.py",
+                "await self.hold.until_done(work.batch, lambda: self.dead_letters.publish(letters))",
+                "asyncio.ensure_future(self.hold.until_done(work.batch, lambda: self.dead_letters.publish(letters)))",
+            ),
+        ),
+        ("tests/unit/test_pipeline.py", "tests/unit/test_conservation.py"),
+    ),
+    Mutant(
+        "a dead letter counts as published before the broker has confirmed it",
+        (
+            Edit("sinks/dead_letters.py", "        self._producer.flush(self._timeout_s)\n", ""),
+            Edit("sinks/dead_letters.py", "if confirmed < len(letters) and not errors:", "if False:"),
+        ),
+        ("tests/contract/test_dead_letter_topic.py",),
+    ),
+)  # fmt: skip
