@@ -7,7 +7,7 @@ MINUTES ?= 3
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance faults faults-short bench-backlog bench-audit lock clean
+.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants faults faults-short bench-backlog bench-audit lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,10 @@ faults: $(INSTALLED) ## Every fault on real parts, then the table; random kills 
 
 faults-short: $(INSTALLED) ## The short form, as `make test` runs it
 	@$(BIN)/pytest -q tests/faults
+
+mutants: $(INSTALLED) ## Make known and unknown mistakes in a copy of the tree: the suite must notice (10 minutes)
+	@$(BIN)/python -m tests.mutants
+	@$(BIN)/python -m tests.mutants.mutmut
 
 bench-backlog: $(INSTALLED) ## Drain a backlog of 300,000 events three times and print the rate
 	@$(BIN)/python benchmarks/backlog.py

@@ -99,7 +99,8 @@ class KafkaDeadLetters:
             self._topic,
             value=record.value,
             key=record.key,
-            headers=[*dead_letter_headers(letter, self._app_version)],
+            # librdkafka's Python client cuts a name at a NUL character.
+            headers=[(n.replace("\0", "\ufffd"), v) for n, v in dead_letter_headers(letter, self._app_version)],
             timestamp=max(record.timestamp, 0),
             on_delivery=confirm,  # type: ignore[arg-type]
         )

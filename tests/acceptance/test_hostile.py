@@ -1,0 +1,134 @@
+"""All hostile records through a real Kafka and the real worker: each ends in one place, dead letters byte for byte."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from processors.validate import validate
+from schemas.dead_letter import ERROR, ORIGIN, PREFIX
+from schemas.event import Rejection, ValidEvent
+from schemas.failure import Step, Verdict
+from schemas.outcome import Fate
+from schemas.record import KafkaRecord
+from tests.hostile.bombs import bombs
+from tests.hostile.records import hostile_records
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tests.acceptance.conftest import System
+
+pytestmark = pytest.mark.real
+
+Content = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
+"""Key, value, headers."""
+REASONS = re.compile("[a-z_]{3,40}")
+
+
+def contents() -> list[Content]:
+    whole = [(record.key, record.value, [*record.headers]) for record in hostile_records()]
+    return whole + [(b"bomb", value, []) for value in bombs(100_000).values()]
+
+
+def verdicts(sent: Sequence[Content], topic: str, timestamps: Sequence[int]) -> list[ValidEvent | Rejection]:
+    return [
+        validate(KafkaRecord(topic, 0, offset, timestamps[offset], key, value, headers))
+        for offset, (key, value, headers) in enumerate(sent)
+    ]
+
+
+async def produce(system: System, sent: Sequence[Content]) -> None:
+    """Send with aiokafka: librdkafka cannot write all these names."""
+    producer = AIOKafkaProducer(bootstrap_servers=system.kafka.bootstrap_servers, linger_ms=5, acks="all")
+    await producer.start()
+    try:
+        waiting = [await producer.send(system.topic, value, key, 0, headers=headers) for key, value, headers in sent]
+        done = await asyncio.gather(*waiting)
+        assert [metadata.offset for metadata in done] == list(range(len(sent)))
+    finally:
+        await producer.stop()
+
+
+async def read(system: System, topic: str) -> list[Any]:
+    """Read with aiokafka, for the same reason."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=system.kafka.bootstrap_servers, auto_offset_reset="earliest")
+    await consumer.start()
+    try:
+        place, found = TopicPartition(topic, 0), list[Any]()
+        consumer.assign([place])
+        end = (await consumer.end_offsets([place]))[place]
+        while await consumer.position(place) < end:
+            for records in (await consumer.getmany(timeout_ms=1000)).values():
+                found += records
+        return found
+    finally:
+        await consumer.stop()
+
+
+def original(headers: Sequence[tuple[str, bytes | None]], sent: Sequence[tuple[str, bytes | None]]) -> list[Any]:
+    """Leave out what the worker added: our own, and an origin that the record had not brought along."""
+    brought = {name for name, _ in sent}
+    added = {*ERROR, *(name for name in ORIGIN if name not in brought)}
+    return [(n, v) for n, v in headers if n not in added and not n.startswith(PREFIX)]
+
+
+def kept(headers: Sequence[tuple[str, bytes | None]]) -> list[Any]:
+    """Say what has to be left of a record's own headers: a NUL in a name is all that the client cannot carry."""
+    last = max((i for i, (name, _) in enumerate(headers) if name == "traceparent"), default=-1)
+    return [
+        (name.replace("\0", "\ufffd"), value)
+        for i, (name, value) in enumerate(headers)
+        if name not in ERROR and not name.startswith(PREFIX) and (name != "traceparent" or i == last)
+    ]
+
+
+def test_the_whole_hostile_set_is_delivered_or_dead_lettered_byte_for_byte(system: System) -> None:
+    sent = contents()
+    asyncio.run(produce(system, sent))
+    source = asyncio.run(read(system, system.topic))
+    expected = verdicts(sent, system.topic, [record.timestamp for record in source])
+    refused = {offset: verdict.reason for offset, verdict in enumerate(expected) if isinstance(verdict, Rejection)}
+    worker = system.start_worker()
+    system.settled(len(sent), 60)
+    totals = system.database.totals()
+    assert len(sent) == sum(totals[name] for name in ("delivered", "duplicate", "stale", "failed"))
+    assert totals["failed"] == len(refused)
+    ids = {verdict.event_id for verdict in expected if isinstance(verdict, ValidEvent)}
+    assert {row[0] for row in system.database.rows("SELECT event_id FROM events")} == ids
+    assert totals["delivered"] == len(ids)
+
+    letters = asyncio.run(read(system, system.dlq_topic))
+    assert len(letters) == len(refused)
+    for letter in letters:
+        added = dict(letter.headers)
+        offset = int(added[PREFIX + "id"].rpartition(b"-")[2])
+        key, value, headers = sent[offset]
+        assert (letter.key, letter.value) == (key, value)
+        assert original(letter.headers, headers) == kept(headers)
+        assert letter.timestamp == source[offset].timestamp
+        assert added[PREFIX + "reason"].decode() == refused.pop(offset)
+    assert refused == {}
+
+    check_labels(worker.get("/metrics")[1], system.topic)
+    assert worker.process.stop() == 0
+
+
+def check_labels(text: str, topic: str) -> None:
+    """Labels come from closed sets: nothing that was sent is found in them."""
+    known = {
+        "topic": {topic}, "partition": {"0"}, "outcome": {fate.value for fate in Fate},
+        "step": {step.value for step in Step}, "verdict": {verdict.value for verdict in Verdict},
+    }  # fmt: skip
+    seen: Counter[str] = Counter()
+    for line in text.splitlines():
+        for name, value in re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', line) if line.startswith("keepstream_") else ():
+            seen[name] += 1
+            assert name in ("le", "version", "reason") or value in known[name], line
+            assert name != "reason" or REASONS.fullmatch(value), line
+    assert seen["reason"] < 60
