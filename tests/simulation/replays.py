@@ -1,0 +1,79 @@
+"""A replay of the dead letters of a world: killed and resumed until it is through."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from processors.replay import Replay
+from schemas.buried import Buried
+from schemas.dead_letter import dead_letter_headers
+from schemas.record import KafkaRecord
+from schemas.replay import Outgoing, ReplayRun, Sent
+from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
+from tests.simulation.faults import Fault
+from tests.simulation.judge import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.dead_letter import DeadLetter
+    from tests.simulation.faults import Faults
+
+MAX_PASSES = 60
+
+
+@dataclass
+class ForgetfulOutbox(MemoryOutbox):
+    """Loses confirmations: what went out is reported as failed."""
+
+    faults: Faults = field(kw_only=True)
+    lost: Counter[str] = field(default_factory=Counter)
+
+    def answers(self) -> list[Sent]:
+        return [self._perhaps_lost(sent) for sent in super().answers()]
+
+    def _perhaps_lost(self, sent: Sent) -> Sent:
+        if not self.faults.strikes(Fault.CONFIRMATION_LOST):
+            return sent
+        self.lost[sent.letter_id] += 1
+        return Sent(sent.letter_id, sent.topic, None, None, "timed out")
+
+
+def replay_all(published: Sequence[DeadLetter], faults: Faults) -> list[Outgoing]:
+    """Replay every letter, through kills and lost confirmations; return what went out. Raises Violation."""
+
+    def die(_edge: str) -> None:
+        if faults.strikes(Fault.REPLAY_KILLED):
+            raise Killed
+
+    ledger, topics, lost = MemoryLedger(die), dict[str, list[Outgoing]](), Counter[str]()
+    letters = [_buried(letter, place) for place, letter in enumerate(published)]
+    for number in range(1, MAX_PASSES):
+        outbox = ForgetfulOutbox(die, topics, faults=faults, lost=lost)
+        try:
+            result = Replay(ReplayRun(1, number, {0: len(letters)}), ledger, outbox).work(letters)
+        except Killed:
+            continue
+        require(result.adds_up, "C", f"the sums of the replay are wrong: {result}")
+        if not result.failed:
+            break
+    else:
+        require(False, "R", "the replay never comes to its end")
+    sent = [letter for log in topics.values() for letter in log]
+    _check_once(letters, sent, lost)
+    return sent
+
+
+def _check_once(letters: Sequence[Buried], sent: Sequence[Outgoing], lost: Counter[str]) -> None:
+    times = Counter(letter.letter_id for letter in sent)
+    for letter in letters:
+        most = 1 + lost[letter.id]
+        require(1 <= times[letter.id] <= most, "D", f"{letter.id} went out {times[letter.id]} times, at most {most}")
+
+
+def _buried(letter: DeadLetter, place: int) -> Buried:
+    record = letter.record
+    headers = dead_letter_headers(letter, "1")
+    return Buried(KafkaRecord("event-dlq", 0, place, record.timestamp, record.key, record.value, headers))
