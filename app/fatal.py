@@ -1,4 +1,4 @@
-"""The end of a worker that met what nobody foresaw."""
+"""The end of a worker: at once when it met what nobody foresaw, and in time when it was asked to go."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import asyncio
 import logging
 import os
 import sys
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,14 +15,32 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 EXIT_FATAL = 70
+LAST_WORDS_S = 5.0
+"""How long the reason may take to be written: a log whose reader hangs must not keep a dead worker alive."""
 
 
 def die(error: BaseException | str) -> None:
     """End the process now: say why in one line and run no clean-up that could acknowledge anything."""
-    log.critical("fatal: %s: %s", type(error).__name__ if isinstance(error, BaseException) else "error", error)
+    end_within(LAST_WORDS_S, EXIT_FATAL)
+    with suppress(Exception):  # stderr may be closed, its disk full
+        log.critical("fatal: %s: %s", type(error).__name__ if isinstance(error, BaseException) else "error", error)
+    leave(EXIT_FATAL)
+
+
+def leave(exit_code: int) -> None:
+    """End the process without the interpreter's own clean-up: it waits for threads of clients that nobody needs."""
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(EXIT_FATAL)
+        with suppress(Exception):
+            stream.flush()
+    os._exit(exit_code)
+
+
+def end_within(limit_s: float, exit_code: int) -> None:
+    """End the process after this time, whatever hangs (Faust trap T35)."""
+    deadline = threading.Timer(limit_s, os._exit, [exit_code])
+    deadline.daemon = True
+    with suppress(RuntimeError):  # no thread can be started: then the way out is all there is
+        deadline.start()
 
 
 def vital_task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

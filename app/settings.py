@@ -111,6 +111,13 @@ class WorkerSettings(Section):
     """What all partitions together may hold in memory, records' overhead included."""
     drain_timeout_s: Seconds = 10.0
     """After SIGTERM, batches in flight may take this long. What is not settled is read again by the next owner."""
+    loop_timeout_s: Seconds = 30.0
+    """An event loop that has not turned for so long ends the worker with exit code 70 and says where it stands. By then
+    its partitions have moved on (``kafka.session_timeout_s``), and ``/livez`` has failed for a while."""
+    progress_timeout_s: Seconds = 300.0
+    """A partition with records to settle whose offset has stood still for so long ends the worker with exit code 70:
+    its successor fetches anew. Not while the partition is held, while attempts are retried, or while Kafka or
+    PostgreSQL do not answer. Well above a step's ``budget_s``."""
     store_retry: RetrySettings = RetrySettings()
     """Retry policy of the store step."""
     metrics_retry: RetrySettings = RetrySettings()

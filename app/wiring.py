@@ -38,6 +38,7 @@ class Parts:
     offsets: PostgresOffsets
     standing: PostgresStanding
     metrics: PrometheusMetrics
+    store: PostgresStore
 
 
 @asynccontextmanager
@@ -58,12 +59,13 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     policies = Policies(retry_policy(settings.worker.store_retry), retry_policy(settings.worker.metrics_retry))
     journal = Journal(metrics)
     timed = TimedDeadLetters(dead_letters, metrics)
-    pipeline = Pipeline(PostgresStore(pool), timed, journal, Hold(journal), policies)
+    store = PostgresStore(pool)
+    pipeline = Pipeline(store, timed, journal, Hold(journal), policies)
     if trap := trap_of(settings.crash_at):
         pipeline = trap.armed(pipeline)
     try:
         process = ObservedBatches(pipeline.process, metrics, traces)
-        yield Parts(process, PostgresOffsets(pool), PostgresStanding(pool), metrics)
+        yield Parts(process, PostgresOffsets(pool), PostgresStanding(pool), metrics, store)
     finally:
         traces.close()
         await dead_letters.close()

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
-import threading
 from typing import TYPE_CHECKING, Any
 
 import faust
@@ -21,12 +19,14 @@ import yarl
 from app.assignment import Assignment
 from app.crash_points import trap_of
 from app.endpoint import Endpoint
-from app.fatal import die, vital_task
+from app.fatal import die, end_within, vital_task
 from app.health import Health
 from app.probes import Probes
+from app.progress import KafkaEnds, ProgressWatch
 from app.pulse import Pulse
 from app.transport import BatchConsumer, BatchSchema, BatchTransport
 from app.waiting import topic_is_there
+from app.watchdog import LoopWatchdog
 from app.wiring import open_parts
 from processors.dispatch import Lanes
 
@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     from app.wiring import Parts
 
 log = logging.getLogger(__name__)
-STOP_GRACE_S = 10.0
+STOP_GRACE_S = 5.0
 """How long Faust's own shutdown may take after the drain. Nothing depends on it (Faust trap T35)."""
+EXIT_STOPPED = 0
 
 
 class _App(faust.App):
@@ -85,8 +86,15 @@ def build_app(settings: Settings, assignment: Assignment) -> faust.App:
 async def run(settings: Settings) -> None:
     """Work until SIGTERM or SIGINT, then drain and return."""
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end_in_time(*_signal: object) -> None:
+        # Not the loop's own handler, which a loop that stands still would never run.
+        end_within(settings.worker.drain_timeout_s + STOP_GRACE_S, EXIT_STOPPED)
+        loop.call_soon_threadsafe(stop.set)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        signal.signal(number, end_in_time)
     async with open_parts(settings) as parts:
         worker = Worker(settings, parts)
         starting = asyncio.create_task(worker.start())
@@ -117,28 +125,30 @@ class Worker:
         self._app = build_app(settings, self._assignment)
         pulse = Pulse(parts.metrics, self._health, self._assignment, self._check)
         probes = Probes(self._health, parts.metrics, parts.standing, settings.kafka)
-        self._watching = {"pulse": pulse.run, "probes": probes.run}
+        self._watchdog = LoopWatchdog(settings.worker.loop_timeout_s)
+        limit_s = settings.worker.progress_timeout_s
+        progress = ProgressWatch(limit_s, KafkaEnds(settings.kafka), parts.store, self._lanes, parts.metrics)
+        self._watching = {"pulse": pulse.run, "probes": probes.run, "progress": progress.run}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         if self._endpoint:
             self._endpoint.start()
+        self._watchdog.start()
         self._tasks = [vital_task(watch(), name) for name, watch in self._watching.items()]
         await topic_is_there(self._settings.kafka)
         await self._app.start()
 
     async def stop(self) -> None:
-        """Settle what is in flight, commit, leave the group. A deadline ends it all: nothing unsettled is lost."""
+        """Settle what is in flight, commit, leave the group. `run` has set a deadline: nothing unsettled is lost."""
         log.info("stopping: settling the batches in flight")
         self._health.stopping = True
         limit_s = self._settings.worker.drain_timeout_s
-        deadline = threading.Timer(limit_s + STOP_GRACE_S, os._exit, [0])
-        deadline.daemon = True
-        deadline.start()
         if not await self._lanes.drain(limit_s):
             log.warning("some batches did not settle in time; the next owner reads them again")
         await self._app.consumer.commit()
         self._assignment.close()
+        self._watchdog.stop()
         for task in self._tasks:
             task.cancel()
         await self._app.stop()
@@ -147,5 +157,6 @@ class Worker:
         log.info("stopped")
 
     def _check(self) -> None:
+        self._watchdog.beat()
         if self._app.crashed:
             die(self._app.crash_reason or "Faust crashed")

@@ -30,7 +30,7 @@ def worker(log_level: str | None, log_format: str | None, http_port: int | None,
     import asyncio
 
     from app import logs
-    from app.fatal import die
+    from app.fatal import die, leave
     from app.worker import run
 
     logs.configure(settings)
@@ -38,3 +38,4 @@ def worker(log_level: str | None, log_format: str | None, http_port: int | None,
         asyncio.run(run(settings))
     except Exception as error:  # noqa: BLE001 - whatever it is, one line and 70
         die(error)
+    leave(0)

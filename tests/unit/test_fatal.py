@@ -1,0 +1,56 @@
+"""The end of the process, in a process of its own: whatever hangs, it ends, and with the right code."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+FULL_PIPE = """
+import os
+os.set_blocking(2, False)
+try:
+    while True:
+        os.write(2, b"x" * 4096)
+except BlockingIOError:
+    os.set_blocking(2, True)
+"""
+HUNG_THREAD = """
+import threading
+threading.Thread(target=threading.Event().wait).start()
+"""
+
+
+def exit_code_of(code: str, stderr: int = subprocess.PIPE) -> tuple[int, str]:
+    """Run a program whose stderr nobody reads until it has ended."""
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=stderr)
+    try:
+        code_seen = process.wait(10)
+        return code_seen, process.stderr.read().decode() if process.stderr else ""
+    finally:
+        process.kill()
+        process.wait()
+        if process.stderr:
+            process.stderr.close()
+
+
+def test_the_reason_is_one_line_and_the_code_is_70() -> None:
+    code, said = exit_code_of("from app.fatal import die; die(ValueError('why'))")
+    assert (code, said.splitlines()) == (70, ["fatal: ValueError: why"])
+
+
+@pytest.mark.parametrize(
+    "trouble", [FULL_PIPE, HUNG_THREAD, "import os; os.close(2)", "import sys; sys.stderr = None; sys.stdout.close()"],
+    ids=["stderr is a full pipe", "a thread hangs", "stderr is closed", "no streams"],
+)  # fmt: skip
+def test_nothing_keeps_a_dead_worker_alive(trouble: str) -> None:
+    assert exit_code_of(f"{trouble}\nfrom app import fatal\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')")[0] == 70
+
+
+def test_a_deadline_ends_what_hangs() -> None:
+    started = time.monotonic()
+    code, _ = exit_code_of("from app.fatal import end_within; end_within(0.5, 7); import time; time.sleep(60)")
+    assert code == 7
+    assert time.monotonic() - started < 5
