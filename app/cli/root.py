@@ -9,6 +9,7 @@ import click
 
 from app.cli.failure import CommandError
 from app.cli.lazy import LazyGroup
+from app.cli.streams import open_standard_streams
 
 # Name -> (module, attribute, short help). The help stands here so that `--help` imports nothing else.
 COMMANDS = {
@@ -40,6 +41,7 @@ def root() -> None:
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    open_standard_streams()
     try:
         result: Any = root.main(standalone_mode=False)
     except CommandError as error:

@@ -19,6 +19,7 @@ ANSWER_S = 30
 
 
 def admin(kafka: Kafka) -> AdminClient:
+    """Return a client. Keep it until its futures have ended: they never do once it is collected."""
     return AdminClient({"bootstrap.servers": kafka.bootstrap_servers, "log_level": 0})
 
 
@@ -34,8 +35,8 @@ def ends(kafka: Kafka, topic: str) -> dict[int, tuple[int, int]]:
 
 def delete_records(kafka: Kafka, topic: str, before: int, partition: int = 0) -> None:
     """Do what retention does: remove everything before an offset."""
-    place = TopicPartition(topic, partition, before)
-    for done in admin(kafka).delete_records([place]).values():
+    client, place = admin(kafka), TopicPartition(topic, partition, before)
+    for done in client.delete_records([place]).values():
         done.result(ANSWER_S)
 
 
@@ -46,16 +47,19 @@ def delete_topic(kafka: Kafka, topic: str) -> None:
 
 
 def add_partitions(kafka: Kafka, topic: str, total: int) -> None:
-    admin(kafka).create_partitions([NewPartitions(topic, total)])[topic].result(ANSWER_S)
+    client = admin(kafka)
+    client.create_partitions([NewPartitions(topic, total)])[topic].result(ANSWER_S)
 
 
 def set_topic(kafka: Kafka, topic: str, name: str, value: str) -> None:
     entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    for done in admin(kafka).incremental_alter_configs([resource]).values():
+    client = admin(kafka)
+    for done in client.incremental_alter_configs([resource]).values():
         done.result(ANSWER_S)
 
 
 def delete_group(kafka: Kafka, group_id: str) -> None:
     """Remove a group without members, and all its committed offsets with it."""
-    admin(kafka).delete_consumer_groups([group_id])[group_id].result(ANSWER_S)
+    client = admin(kafka)
+    client.delete_consumer_groups([group_id])[group_id].result(ANSWER_S)
