@@ -67,11 +67,14 @@ def changed(value: bytes | None, changes: Sequence[tuple[str, str]]) -> bytes | 
         return value
     try:
         document = json.loads(value or b"")
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ChangeError("the value is not JSON, so no path of it can be set") from None
     for path, text in changes:
         _set(document, path, text)
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    try:
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can write
+        return json.dumps(document, separators=(",", ":")).encode()
 
 
 def verdict_now(letter: Buried, value: bytes | None) -> Rejection | None:
@@ -92,7 +95,7 @@ def difference(letter: Buried, value: bytes | None) -> str:
 def _lines(value: bytes | None) -> list[str]:
     try:
         return json.dumps(json.loads(value or b""), indent=2, ensure_ascii=False).splitlines()
-    except ValueError:
+    except (ValueError, RecursionError):
         return (value or b"").decode(errors="backslashreplace").splitlines()
 
 
@@ -110,5 +113,5 @@ def _set(document: Any, path: str, text: str) -> None:  # noqa: ANN401
 def _parsed(text: str) -> Any:  # noqa: ANN401
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

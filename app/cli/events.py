@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import psycopg
 
 FLUSH_TIMEOUT_S = 60
+_MAX_INT_DIGITS = 4300
 
 _EVENT = """
 SELECT event_id, status, payload, metadata, created_at, updated_at, retry_count, correlation_id,
@@ -85,7 +87,10 @@ def validate(*, source: IO[bytes], as_json: bool) -> None:
 @json_option
 def show(*, event_id: str, as_json: bool) -> None:
     """Say where an event is: its row, its dead letters, or nowhere (exit 3)."""
+    from psycopg.types.json import set_json_loads
+
     with connect(load_settings()) as connection:
+        set_json_loads(_any_json, connection)
         row, deaths = _rows(connection, _EVENT, event_id), _rows(connection, _DEATHS, event_id)
     if not row and not deaths:
         raise CommandError(
@@ -99,6 +104,11 @@ def show(*, event_id: str, as_json: bool) -> None:
         print_rows([{"field": name, "value": value} for name, value in row[0].items()], as_json=False)
     if deaths:
         print_rows(deaths, as_json=False)
+
+
+def _any_json(data: str | bytes) -> Any:  # noqa: ANN401
+    """Read JSON; a number of more digits than Python turns into an integer stays text."""
+    return json.loads(data, parse_int=lambda digits: int(digits) if len(digits) <= _MAX_INT_DIGITS else digits)
 
 
 def _produce(
@@ -148,11 +158,9 @@ def _lines(source: IO[bytes]) -> Iterator[bytes]:
 def _key(value: bytes, field: str | None) -> bytes | None:
     if field is None:
         return None
-    import json
-
     try:
         found = json.loads(value).get(field)
-    except (ValueError, AttributeError):
+    except (ValueError, AttributeError, RecursionError):
         return None
     return None if found is None else str(found).encode()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -116,7 +117,19 @@ def test_the_whole_hostile_set_is_delivered_or_dead_lettered_byte_for_byte(syste
     assert refused == {}
 
     check_labels(worker.get("/metrics")[1], system.topic)
+    check_commands(system)
     assert worker.process.stop() == 0
+
+
+def check_commands(system: System) -> None:
+    """What could be stored can be shown: the longest number, and the id that is hardest to print."""
+    query = "SELECT event_id FROM events ORDER BY length(payload::text) DESC LIMIT 1"
+    longest = str(system.database.value(query))
+    digits = "SELECT event_id FROM events WHERE payload::text ~ '[0-9]{5000}' LIMIT 1"
+    for event_id in (longest, str(system.database.value(digits)), "\u202eevil\u202c", "'; DROP TABLE events; --"):
+        assert json.loads(system.cli("events", "show", event_id, "--json").stdout)["event"]["event_id"] == event_id
+        system.cli("events", "show", event_id)
+    system.cli("events", "list")
 
 
 def check_labels(text: str, topic: str) -> None:

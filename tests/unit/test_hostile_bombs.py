@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
 
+from app.cli.letter_text import pretty
+from processors.redress import ChangeError, changed, difference, verdict_now
+from processors.selection import json_path
 from processors.validate import MAX_DEPTH, validate
+from schemas.buried import Buried
 from schemas.event import Rejection, ValidEvent
 from tests.builders import make_record, make_value
 from tests.hostile.bombs import bombs
+from tests.hostile.records import hostile_values
 from tests.unit.pipelines import Rules, World, deadlock
 
 BOMBS = bombs()
@@ -61,3 +67,15 @@ async def test_bombs_die_in_a_batch_and_their_neighbours_are_stored(step_path: b
     assert sorted(world.causes) == [2 * i for i, name in enumerate(small) if name not in HELD]
     verdicts = [(record.offset, validate(record)) for record in records]
     assert world.causes == {i: verdict.reason for i, verdict in verdicts if isinstance(verdict, Rejection)}
+
+
+@pytest.mark.timeout(60)
+def test_whoever_looks_at_a_dead_bomb_is_told_at_most_that_it_cannot_be_changed() -> None:
+    dead = [value for value in hostile_values() if value]
+    for value in [*bombs(5_000).values(), *dead[::4]]:
+        letter = Buried(make_record(value, topic="event-dlq"))
+        assert verdict_now(letter, value) == verdict_now(letter, value)
+        assert difference(letter, value) == ""
+        assert isinstance(pretty(value), str)
+        with contextlib.suppress(ChangeError):
+            assert json_path(changed(value, [("payload.x", "1")]), "payload.x") == "1"
