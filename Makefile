@@ -7,7 +7,7 @@ MINUTES ?= 3
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants faults faults-short bench-backlog bench-audit lock clean
+.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants faults faults-short bench-backlog bench-audit docs observe lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,13 @@ types: $(INSTALLED) ## Check types, strictly
 
 imports: $(INSTALLED) ## Check who may import whom
 	@$(BIN)/lint-imports
+
+docs: $(INSTALLED) ## Write docs/metrics.md and the dashboards anew from their sources
+	@$(BIN)/python -m app.metric_docs > docs/metrics.md
+	@$(BIN)/python deploy/grafana/build.py
+
+observe: $(INSTALLED) ## A bad day of a worker, watched by a real Prometheus: every panel and alert with its value
+	@$(BIN)/pytest -q -s tests/acceptance/test_observe.py
 
 lock: $(INSTALLED) ## Write deploy/requirements.lock anew (needs uv)
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --extra embedded --extra dev \
