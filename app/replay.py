@@ -17,6 +17,7 @@ from processors.replay import Replay, distinct_chunks
 from processors.selection import Selection, selection_from
 from schemas.replay import ReplayRun
 from sinks.dead_letter_reader import oldest_first
+from sinks.postgres.originals import OriginalReader
 from sinks.postgres.replays import PostgresReplays
 from sinks.replay_outbox import KafkaOutbox
 
@@ -55,6 +56,7 @@ class Replayer:
     kafka: KafkaSettings
     ledger: PostgresReplays
     outbox: KafkaOutbox
+    originals: OriginalReader
 
     def ends(self) -> dict[int, int]:
         """Return where the dead letter topic ends now: later deaths belong to the next replay."""
@@ -62,9 +64,9 @@ class Replayer:
 
     def letters(self, selection: Selection, ends: Mapping[int, int]) -> Iterator[Buried]:
         """Yield the matching letters, oldest first within each partition."""
-        for letter in oldest_first(self._client, self.kafka.dlq_topic, stretch_of(selection)):
-            record = letter.record
-            if record.offset < ends.get(record.partition, 0) and selection.matches(letter):
+        for found in oldest_first(self._client, self.kafka.dlq_topic, stretch_of(selection)):
+            letter, place = self.originals.whole(found), found.record
+            if place.offset < ends.get(place.partition, 0) and selection.matches(letter):
                 yield letter
 
     def survey(
@@ -157,4 +159,4 @@ def open_replayer(
     ledger.lock()
     ledger.settle()
     outbox = KafkaOutbox({**librdkafka_settings(kafka), "log_level": 0}, parking_topic)
-    yield Replayer(kafka, ledger, outbox)
+    yield Replayer(kafka, ledger, outbox, OriginalReader(lambda: connection))

@@ -21,6 +21,7 @@ from sinks.dead_letters import KafkaDeadLetters
 from sinks.metrics import PrometheusMetrics
 from sinks.postgres.connection import ConnectionPolicy, open_pool
 from sinks.postgres.offsets import PostgresOffsets
+from sinks.postgres.originals import PostgresOriginals
 from sinks.postgres.standing import PostgresStanding
 from sinks.postgres.store import PostgresStore
 
@@ -54,13 +55,14 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
         librdkafka_settings(settings.kafka),
         timeout_s=settings.kafka.dlq_timeout_s,
         app_version=VERSION,
+        originals=PostgresOriginals(pool),
     )
     traces = traces_of(settings.traces)
     policies = Policies(retry_policy(settings.worker.store_retry), retry_policy(settings.worker.metrics_retry))
     journal = Journal(metrics)
-    timed = TimedDeadLetters(dead_letters, metrics)
+    queue = TimedDeadLetters(dead_letters, metrics)
     store = PostgresStore(pool)
-    pipeline = Pipeline(store, timed, journal, Hold(journal), policies)
+    pipeline = Pipeline(store, queue, journal, Hold(journal), policies)
     if trap := trap_of(settings.crash_at):
         pipeline = trap.armed(pipeline)
     try:

@@ -12,6 +12,7 @@ from schemas.buried import ERROR_HEADERS
 from schemas.dead_letter import PREFIX, REPLAY_COUNT
 from schemas.event import Rejection
 from schemas.record import KafkaRecord
+from schemas.reference import original_sha256
 from schemas.replay import REPLAY_ID, REPLAY_OF, Outgoing
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def outgoing_of(letter: Buried, run: ReplayRun, edited_value: bytes | None = Non
     a second death still knows its home.
     """
     record, options = letter.record, run.options
+    if original_sha256(letter):
+        raise ChangeError(f"{letter.id} is a reference, and its original is not in PostgreSQL any more")
     marks = [(REPLAY_ID, str(run.id).encode()), (REPLAY_OF, letter.id.encode())]
     if letter.replay_count >= options.max_replays:
         headers = [*record.headers, *marks]

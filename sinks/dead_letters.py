@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from schemas.dead_letter import dead_letter_headers
 from schemas.failure import Failure, Step, SystemicError, Verdict
+from schemas.record import KafkaRecord
+from schemas.reference import original_of, reference_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from schemas.dead_letter import DeadLetter
+    from schemas.reference import Original
 
 log = logging.getLogger(__name__)
 
@@ -29,15 +33,28 @@ PRODUCER_SETTINGS: dict[str, str | int | float | bool] = {
 }
 
 
+class Originals(Protocol):
+    """Who keeps what the topic is too small for."""
+
+    async def keep(self, originals: Sequence[Original]) -> None:
+        """Return once they are safe; raise SystemicError otherwise."""
+        ...
+
+
 class KafkaDeadLetters:
     """Publishes dead letters and waits until the broker has confirmed every one of them.
 
     ``client`` holds librdkafka's connection settings. Publishing happens on a thread, one call at a time; a producer
-    that met a fatal error is replaced.
+    that met a fatal error is replaced. With ``originals``, a letter that the topic does not take for its size is kept
+    there, and a reference to it is published in its place.
     """
 
-    def __init__(self, topic: str, client: Mapping[str, object], *, timeout_s: float, app_version: str) -> None:
+    def __init__(
+        self, topic: str, client: Mapping[str, object], *, timeout_s: float, app_version: str,
+        originals: Originals | None = None,
+    ) -> None:  # fmt: skip
         self._topic = topic
+        self._originals = originals
         self._settings = {
             **PRODUCER_SETTINGS,
             "message.timeout.ms": int(timeout_s * 1000),
@@ -54,7 +71,11 @@ class KafkaDeadLetters:
 
         A failure may leave some of them published: they will be published again, under the same id.
         """
-        await asyncio.to_thread(self._publish, letters)
+        too_large = await self._send([self._dressed(letter) for letter in letters])
+        # Together they may be too large for one request of the producer, while each of them is not.
+        alone = [record for record in too_large if await self._send([record])] if len(letters) > 1 else too_large
+        if alone:
+            await self._send_references(alone)
 
     async def close(self) -> None:
         """Forget what is not confirmed: nobody was told that it is safe."""
@@ -62,46 +83,61 @@ class KafkaDeadLetters:
             self._producer.purge()
             self._producer = None
 
-    def _publish(self, letters: Sequence[DeadLetter]) -> None:
-        with self._turn:
-            errors = self._send_all(letters)
-            if errors:
-                self._drop_fatal(errors)
-                raise SystemicError(_failure(self._topic, errors[0]))
+    async def _send_references(self, records: Sequence[KafkaRecord]) -> None:
+        if self._originals is None or await self._keep_and_refer(self._originals, records):
+            raise SystemicError(_failure(self._topic, KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)))
+        log.warning("%d dead letters are larger than %s takes: it holds references to them", len(records), self._topic)
 
-    def _send_all(self, letters: Sequence[DeadLetter]) -> list[KafkaError]:
+    async def _keep_and_refer(self, originals: Originals, records: Sequence[KafkaRecord]) -> list[KafkaRecord]:
+        """Keep the whole letters first: a reference must never lead nowhere."""
+        await originals.keep([original_of(record) for record in records])
+        return await self._send([reference_to(record) for record in records])
+
+    def _dressed(self, letter: DeadLetter) -> KafkaRecord:
+        record, headers = letter.record, dead_letter_headers(letter, self._app_version)
+        return KafkaRecord(self._topic, 0, 0, max(record.timestamp, 0), record.key, record.value, headers)
+
+    async def _send(self, records: Sequence[KafkaRecord]) -> list[KafkaRecord]:
+        """Return those that the topic is too small for, once all others are confirmed."""
+        return await asyncio.to_thread(self._send_in_turn, records)
+
+    def _send_in_turn(self, records: Sequence[KafkaRecord]) -> list[KafkaRecord]:
+        with self._turn:
+            errors = self._send_all(records)
+            self._drop_fatal([error for error in errors if error])
+        for error in errors:
+            if error and error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+                raise SystemicError(_failure(self._topic, error))
+        return [record for record, error in zip(records, errors, strict=True) if error]
+
+    def _send_all(self, records: Sequence[KafkaRecord]) -> list[KafkaError | None]:
+        """Produce, and return what the broker said about each."""
         if self._producer is None:
             self._producer = Producer(self._settings)
-        errors: list[KafkaError] = []
-        confirmed = 0
+        unanswered = KafkaError(KafkaError._MSG_TIMED_OUT)  # noqa: SLF001 - librdkafka's local codes have no other name
+        answers: list[KafkaError | None] = [unanswered] * len(records)
 
-        def confirm(error: KafkaError | None, _message: Message) -> None:
-            nonlocal confirmed
-            confirmed += 1
-            if error is not None:
-                errors.append(error)
+        def confirm(place: int, error: KafkaError | None, _message: Message) -> None:
+            answers[place] = error
 
-        try:
-            for letter in letters:
-                self._send(self._producer, letter, confirm)
-        except KafkaException as error:
-            errors.append(error.args[0])
-        except BufferError:
-            errors.append(KafkaError(KafkaError._QUEUE_FULL))  # noqa: SLF001 - librdkafka's local codes have no other name
+        for place, record in enumerate(records):
+            try:
+                self._produce(self._producer, record, partial(confirm, place))
+            except KafkaException as error:
+                answers[place] = error.args[0]
+            except BufferError:
+                answers[place] = KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001
         self._producer.flush(self._timeout_s)
-        if confirmed < len(letters) and not errors:
-            errors.append(KafkaError(KafkaError._MSG_TIMED_OUT))  # noqa: SLF001
-        return errors
+        return answers
 
-    def _send(self, producer: Producer, letter: DeadLetter, confirm: object) -> None:
-        record = letter.record
+    def _produce(self, producer: Producer, record: KafkaRecord, confirm: object) -> None:
         producer.produce(
             self._topic,
             value=record.value,
             key=record.key,
             # librdkafka's Python client cuts a name at a NUL character.
-            headers=[(n.replace("\0", "\ufffd"), v) for n, v in dead_letter_headers(letter, self._app_version)],
-            timestamp=max(record.timestamp, 0),
+            headers=[(name.replace("\0", "\ufffd"), value) for name, value in record.headers],
+            timestamp=record.timestamp,
             on_delivery=confirm,  # type: ignore[arg-type]
         )
 

@@ -55,6 +55,7 @@ def _matching(queue: Queue, chosen: Chosen) -> Iterator[KafkaRecord]:
     from app.stretch import stretch_of
     from sinks.dead_letter_reader import oldest_first
 
-    for letter in oldest_first(queue.client, queue.topic, stretch_of(chosen.selection), copies=True):
+    for found in oldest_first(queue.client, queue.topic, stretch_of(chosen.selection), copies=True):
+        letter = queue.whole(found)
         if chosen.selection.matches(letter):
             yield letter.record

@@ -105,7 +105,7 @@ class _Purge:
             for letter in itertools.takewhile(self._goes, letters):
                 self._removed[partition] = self._removed.get(partition, 0) + 1
                 self._cut[partition] = letter.record.offset + 1
-                yield letter.record
+                yield self._queue.whole(letter).record
 
     def _goes(self, letter: Buried) -> bool:
         if self._through is not None:

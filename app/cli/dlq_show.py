@@ -39,8 +39,9 @@ def show(*, name: str, raw: bool, as_json: bool) -> None:
             raise CommandError("unknown_letter", f"no dead letter has the id, place or event_id {name!r}",
                                "`keepstream dlq list --all` lists them", NOT_FOUND)  # fmt: skip
         if raw:
-            _write_raw(letter)
+            _write_raw(queue.whole(letter))
             return
+        letter = queue.originals.whole(letter) if queue.ledger else letter
         known = _known(queue, letter)
     if as_json:
         value = letter.record.value

@@ -7,14 +7,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from app.cli.failure import NOT_FOUND, UNREACHABLE, CommandError
+from app.cli.failure import FAILED, NOT_FOUND, UNREACHABLE, CommandError
 from app.cli.selectors import Chosen, bad_selector
 from app.cli.shared import admin_client, connect, load_settings, say
 from app.clients import librdkafka_settings
 from app.stretch import stretch_of
 from schemas.buried import Buried
+from schemas.reference import original_sha256
 from sinks.dead_letter_reader import follow, newest_first, oldest_first
 from sinks.postgres.letter_states import UNRESOLVED, LetterStates
+from sinks.postgres.originals import OriginalReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -35,6 +37,7 @@ class Queue:
     client: dict[str, Any]
     topic: str
     partitions: tuple[int, ...]
+    originals: OriginalReader
     ledger: LetterStates | None = None
 
     def newest(self, chosen: Chosen) -> Iterator[Found]:
@@ -46,11 +49,27 @@ class Queue:
     def arriving(self, chosen: Chosen) -> Iterator[Found]:
         return self._select(follow(self.client, self.topic, stretch_of(chosen.selection)), chosen, batch=1)
 
+    def whole(self, letter: Buried) -> Buried:
+        """Return the letter with its own bytes, also where the topic holds only a reference to them.
+
+        CommandError when PostgreSQL does not answer (4), or does not hold them any more (1).
+        """
+        try:
+            letter = self.originals.whole(letter)
+        except ValueError as error:
+            raise CommandError("original_damaged", str(error), exit_code=FAILED) from None
+        if original_sha256(letter):
+            raise CommandError(
+                "original_missing", f"{letter.id} is too large for {self.topic}, and PostgreSQL does not hold it",
+                "was the database restored from an older backup?", FAILED,
+            )  # fmt: skip
+        return letter
+
     def _select(self, letters: Iterable[Buried], chosen: Chosen, batch: int = _BATCH) -> Iterator[Found]:
         """Yield what matches, with states; these are asked for in batches, but what is found is not kept waiting."""
         waiting: list[Buried] = []
         due = 0.0
-        for letter in letters:
+        for letter in map(self.whole, letters) if chosen.selection.where else letters:
             if chosen.selection.matches(letter):
                 waiting.append(letter)
             if waiting and (len(waiting) >= batch or time.monotonic() >= due):
@@ -83,7 +102,8 @@ def open_queue(selection: Selection | None = None, *, with_ledger: bool = True) 
         client = {**librdkafka_settings(settings.kafka), "log_level": 0}
         with ExitStack() as stack:
             ledger = open_ledger(settings, stack) if with_ledger else None
-            yield Queue(client, topic, partitions, ledger)
+            originals = OriginalReader(lambda: stack.enter_context(connect(settings)))
+            yield Queue(client, topic, partitions, originals, ledger)
     except KafkaException as error:
         why = error.args[0].str()
         raise CommandError("kafka_failed", f"Kafka failed: {why}", "see `keepstream doctor`", UNREACHABLE) from None

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from app.embedded.ports import free_port
+from schemas.buried import Buried
 from schemas.dead_letter import dead_letter_headers
 from schemas.failure import SystemicError, Verdict
+from schemas.reference import Original, original_sha256, restored
 from sinks.dead_letters import KafkaDeadLetters
-from tests.builders import RECORD_TIMESTAMP_MS, make_dead_letter, make_record
+from tests.builders import RECORD_TIMESTAMP_MS, make_dead_letter, make_failure, make_record
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from tests.real import Kafka
 
@@ -28,9 +31,9 @@ async def open_queue(kafka: Kafka) -> AsyncIterator[Callable[..., KafkaDeadLette
     """Open queues on the broker, or on what a change says."""
     opened: list[KafkaDeadLetters] = []
 
-    def make(topic: str, timeout_s: float = 20, **changes: Any) -> KafkaDeadLetters:
+    def make(topic: str, timeout_s: float = 20, originals: Kept | None = None, **changes: Any) -> KafkaDeadLetters:
         client = {"bootstrap.servers": kafka.bootstrap_servers, "allow.auto.create.topics": False} | changes
-        opened.append(KafkaDeadLetters(topic, client, timeout_s=timeout_s, app_version=VERSION))
+        opened.append(KafkaDeadLetters(topic, client, timeout_s=timeout_s, app_version=VERSION, originals=originals))
         return opened[-1]
 
     yield make
@@ -125,6 +128,63 @@ async def test_a_letter_larger_than_the_topic_allows_is_a_pause_and_the_queue_wo
     with pytest.raises(SystemicError, match="MSG_SIZE_TOO_LARGE"):
         await queue.publish([make_dead_letter(make_record(b"x" * 50_000))])
     await eventually_publishes(queue)
+
+
+@dataclass
+class Kept:
+    """Keeps originals in memory, or refuses."""
+
+    refuse: bool = False
+    originals: list[Original] = field(default_factory=list)
+
+    async def keep(self, originals: Sequence[Original]) -> None:
+        if self.refuse:
+            raise SystemicError(make_failure(verdict=Verdict.SYSTEMIC, reason="original_not_kept"))
+        self.originals.extend(originals)
+
+
+NARROW = {"max.message.bytes": "10000"}
+
+
+async def test_what_is_too_large_is_kept_elsewhere_and_its_neighbours_are_published_whole(
+    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+) -> None:
+    topic = kafka.new_topic(name="dlq", config=NARROW)
+    kept = Kept()
+    queue = open_queue(topic, originals=kept, **{"compression.type": "none"})
+    values = [b"a", b"x" * 50_000, b"b", b"y" * (20 * 1024 * 1024), b"c"]
+    await queue.publish([make_dead_letter(make_record(value, i)) for i, value in enumerate(values)])
+    found = {letter.id: letter for letter in map(Buried, kafka.read(topic))}
+    assert {i: letter.record.value for i, letter in found.items() if not original_sha256(letter)} == {
+        "events-0-0": b"a", "events-0-2": b"b", "events-0-4": b"c",
+    }  # fmt: skip
+    for original in kept.originals:
+        back = restored(found[original.letter_id], original.letter).record
+        assert back.value == values[int(original.letter_id[-1])]
+    assert [original.letter_id for original in kept.originals] == ["events-0-1", "events-0-3"]
+
+
+async def test_letters_that_only_together_are_too_large_are_published_whole(
+    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+) -> None:
+    """The producer packs letters into one request, and the topic's limit is the request's."""
+    topic = kafka.new_topic(name="dlq", config=NARROW)
+    kept = Kept()
+    queue = open_queue(topic, originals=kept, **{"compression.type": "none", "linger.ms": 50})
+    await queue.publish([make_dead_letter(make_record(b"x" * 4000, i)) for i in range(10)])
+    assert not kept.originals
+    assert {letter.id for letter in map(Buried, kafka.read(topic))} == {f"events-0-{i}" for i in range(10)}
+
+
+async def test_what_cannot_be_kept_is_a_pause_and_no_reference_leads_nowhere(
+    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+) -> None:
+    topic = kafka.new_topic(name="dlq", config=NARROW)
+    queue = open_queue(topic, originals=Kept(refuse=True), **{"compression.type": "none"})
+    with pytest.raises(SystemicError) as caught:
+        await queue.publish([make_dead_letter(make_record(b"x" * 50_000))])
+    assert caught.value.failure.reason == "original_not_kept"
+    assert not kafka.read(topic)
 
 
 async def eventually_publishes(queue: KafkaDeadLetters) -> None:
