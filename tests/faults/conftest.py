@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-MINUTES = float(os.environ.get("FAULT_MINUTES", "0.5"))
+MINUTES = float(os.environ.get("FAULT_MINUTES", "0.3"))
 """How long the random kills last."""
 
 

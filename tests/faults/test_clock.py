@@ -35,6 +35,7 @@ def clock_shift(tmp_path: Path) -> Path:
     return library
 
 
+@pytest.mark.long
 def test_a_wall_clock_that_jumps_a_day_decides_nothing(
     clock_shift: Path, tmp_path: Path, new_system: Callable[..., System],
     new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row],

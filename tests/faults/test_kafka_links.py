@@ -32,6 +32,7 @@ def warmed_up(system: System, producer: LedgerProducer) -> Worker:
     return worker
 
 
+@pytest.mark.long
 def test_a_kafka_that_hangs_without_a_word_is_found_again(
     rig: Rig, new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
 ) -> None:
@@ -52,6 +53,7 @@ def test_a_kafka_that_hangs_without_a_word_is_found_again(
     hole.closes(found)
 
 
+@pytest.mark.long
 def test_half_open_connections_to_kafka_are_given_up(
     rig: Rig, new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
 ) -> None:
@@ -69,6 +71,7 @@ def test_half_open_connections_to_kafka_are_given_up(
     half.closes(found)
 
 
+@pytest.mark.long
 def test_cut_connections_to_kafka_are_replaced(
     rig: Rig, new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
 ) -> None:

@@ -58,6 +58,7 @@ def test_a_postgres_that_hangs_without_a_word_is_given_up_and_found_again(
     hole.closes(found)
 
 
+@pytest.mark.long
 def test_half_open_connections_to_postgres_are_given_up_while_new_ones_work(
     rig: Rig, new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
 ) -> None:
@@ -75,6 +76,7 @@ def test_half_open_connections_to_postgres_are_given_up_while_new_ones_work(
     half.closes(found)
 
 
+@pytest.mark.long
 def test_cut_connections_to_postgres_are_replaced(
     rig: Rig, new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
 ) -> None:
@@ -98,7 +100,10 @@ def test_cut_connections_to_postgres_are_replaced(
 
 @pytest.mark.parametrize(
     ("message", "broken_every"),
-    [pytest.param(b"COMMIT", 50, id="COMMIT"), pytest.param(b"marked-", 10**9, id="autocommit")],
+    [
+        pytest.param(b"COMMIT", 50, id="COMMIT"),
+        pytest.param(b"marked-", 10**9, id="autocommit", marks=pytest.mark.long),
+    ],
 )
 def test_a_commit_whose_answer_is_lost_is_counted_once(
     rig: Rig, new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row],

@@ -95,6 +95,7 @@ def failures_met(worker: Worker, reason: str) -> int:
     return int(sum(float(line.rpartition(" ")[2]) for line in of_reason))
 
 
+@pytest.mark.long
 def test_serialization_failures_are_retried(
     new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row], rig: Rig
 ) -> None:
@@ -132,6 +133,7 @@ def interfere(system: System, ended: threading.Event) -> None:
             continue
 
 
+@pytest.mark.long
 def test_without_a_free_connection_the_worker_waits_and_leaks_none(
     system_on: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
 ) -> None:
@@ -168,6 +170,7 @@ def take_all(system: System, crowded: ExitStack, held: list[psycopg.Connection[t
     return True
 
 
+@pytest.mark.long
 def test_a_read_only_standby_is_waited_out_until_it_is_promoted(
     system_on: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
 ) -> None:

@@ -67,7 +67,7 @@ def read_only(system: System) -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("refusal", [read_only, replicas_missing])
+@pytest.mark.parametrize("refusal", [read_only, pytest.param(replicas_missing, marks=pytest.mark.long)])
 def test_a_dead_letter_topic_that_refuses_holds_the_partition(
     refusal: Callable[[System], AbstractContextManager[None]],
     new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row],
@@ -89,6 +89,7 @@ def test_a_dead_letter_topic_that_refuses_holds_the_partition(
     refuses.closes(found)
 
 
+@pytest.mark.long
 def test_a_group_that_refuses_us_costs_no_event(
     new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
 ) -> None:

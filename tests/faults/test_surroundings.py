@@ -32,7 +32,10 @@ def started(redirection: str, environment: dict[str, str]) -> subprocess.Popen[b
     return subprocess.Popen(argv, env={**os.environ, **environment}, stdin=subprocess.DEVNULL)
 
 
-@pytest.mark.parametrize("trouble", NOWHERE)
+@pytest.mark.parametrize(
+    "trouble",
+    [pytest.param(name, marks=[] if name == "stderr closed" else pytest.mark.long) for name in NOWHERE],
+)
 def test_a_log_that_goes_nowhere_stops_no_event(
     trouble: str, new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer],
     row: Callable[[str], Row],
