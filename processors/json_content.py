@@ -48,6 +48,8 @@ def depth(value: bytes) -> int:
 
 
 def _fits_numeric(text: bytes) -> bool:
+    if len(text) < _MAX_DIGITS_AFTER_POINT and b"e" not in text and b"E" not in text:
+        return True
     match = _NUMBER.fullmatch(text)
     if match is None:
         return True  # not a number by JSON's grammar: not ours to judge

@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -145,3 +146,33 @@ def check_labels(text: str, topic: str) -> None:
             assert name in ("le", "version", "reason") or value in known[name], line
             assert name != "reason" or REASONS.fullmatch(value), line
     assert seen["reason"] < 60
+
+
+async def produce_bomb(system: System, count: int, value: bytes) -> None:
+    """Send values as one batch that is compressed as well as can be."""
+    limit = 2 * count * len(value)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=system.kafka.bootstrap_servers, compression_type="zstd", linger_ms=2000, acks="all",
+        max_batch_size=limit, max_request_size=limit,
+    )  # fmt: skip
+    await producer.start()
+    try:
+        await asyncio.gather(*[await producer.send(system.topic, value, partition=0) for _ in range(count)])
+    finally:
+        await producer.stop()
+
+
+def peak_mb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
+
+
+def test_a_batch_of_a_few_kilobytes_that_unpacks_to_100_mb_is_worked_off(system: System) -> None:
+    """The fetch size bounds what travels, not what it unpacks to: memory follows the unpacked batch."""
+    asyncio.run(produce_bomb(system, 100, bytes(1_000_000)))
+    worker = system.start_worker()
+    system.settled(100, 60)
+    assert system.database.totals()["failed"] == 100
+    assert peak_mb(worker.process.pid) < 900
+    print(f"peak of the worker's memory: {peak_mb(worker.process.pid)} MB")
+    assert worker.process.stop() == 0
