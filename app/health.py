@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from app.assignment import Assignment
+    from app.progress import ProgressWatch
     from sinks.metrics import PrometheusMetrics
 
 LOOP_STUCK_AFTER_S = 15.0
@@ -20,9 +21,8 @@ class Health:
 
     metrics: PrometheusMetrics
     assignment: Assignment | None = None
+    progress: ProgressWatch | None = None
     stopping: bool = False
-    stuck: str | None = None
-    """Which partition has work and stands still, once that was noticed."""
     missing: dict[str, str] = field(default_factory=dict)
     """Part -> what is wrong with it, as the last probe found it."""
     _beat_at: float = field(default_factory=time.monotonic)
@@ -39,8 +39,8 @@ class Health:
         silent_s = time.monotonic() - self._beat_at
         if silent_s > LOOP_STUCK_AFTER_S:
             return False, f"the event loop has not turned for {silent_s:.0f} s"
-        if self.stuck and not self.stopping:
-            return False, self.stuck
+        if self.progress and not self.stopping and (standstill := self.progress.standstill()):
+            return False, standstill
         return True, "alive"
 
     def ready(self) -> tuple[bool, str]:

@@ -85,6 +85,14 @@ class ProgressWatch:
             self._next_check = self._beats + self.limit_s / CHECKS_PER_LIMIT
             await self._check({place: offset for place, offset in settled.items() if place not in held})
 
+    def standstill(self) -> str | None:
+        """Name a partition that has stood still for half the limit: ``/livez`` says so before the process ends."""
+        for place, seen in list(self._behind.items()):
+            stood_s = self._beats - seen.since_beat
+            if stood_s >= self.limit_s / 2:
+                return "{}-{} has work and has stood at offset {} for {} s".format(*place, seen.settled, stood_s)
+        return None
+
     async def _check(self, settled: Mapping[Place, int]) -> None:
         ends = await self.ends.of(settled.keys()) if settled else {}
         behind = {place: end for place, end in (ends or {}).items() if end > settled[place]}

@@ -120,14 +120,14 @@ class Worker:
             on_fatal=die,
         )
         self._assignment = Assignment(self._lanes, parts.offsets, parts.metrics, settings.kafka)
-        self._health = Health(parts.metrics, self._assignment)
+        limit_s = settings.worker.progress_timeout_s
+        progress = ProgressWatch(limit_s, KafkaEnds(settings.kafka), parts.store, self._lanes, parts.metrics)
+        self._health = Health(parts.metrics, self._assignment, progress)
         self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
         self._app = build_app(settings, self._assignment)
         pulse = Pulse(parts.metrics, self._health, self._assignment, self._check)
         probes = Probes(self._health, parts.metrics, parts.standing, settings.kafka)
         self._watchdog = LoopWatchdog(settings.worker.loop_timeout_s)
-        limit_s = settings.worker.progress_timeout_s
-        progress = ProgressWatch(limit_s, KafkaEnds(settings.kafka), parts.store, self._lanes, parts.metrics)
         self._watching = {"pulse": pulse.run, "probes": probes.run, "progress": progress.run}
         self._tasks: list[asyncio.Task[None]] = []
 

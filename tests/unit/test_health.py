@@ -1,0 +1,161 @@
+"""``/livez`` and ``/readyz``, asked over HTTP while the loop turns, is frozen, and gets nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app import health as health_module
+from app.endpoint import Endpoint
+from app.health import KAFKA, POSTGRES, Health
+from app.progress import ProgressWatch
+from app.pulse import Pulse
+from app.settings import HttpSettings
+from processors.dispatch import Lanes
+from schemas.failure import Verdict
+from sinks.metrics import PrometheusMetrics
+from tests.builders import make_failure
+from tests.fakes import MemoryStore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+
+PLACE = ("events", 0)
+
+
+@dataclass
+class FakeAssignment:
+    """What health and pulse ask of the assignment."""
+
+    ready: bool = True
+    lanes: Lanes = field(default_factory=lambda: Lanes(None, buffer_bytes=1, on_fenced=None, on_fatal=None))  # type: ignore[arg-type]
+    behind: int = 0
+
+    def lags(self) -> Iterator[tuple[str, int, int]]:
+        yield (*PLACE, self.behind)
+
+
+@dataclass
+class FixedEnds:
+    """Kafka's answer; None when it does not answer."""
+
+    end: int | None = 10
+
+    async def of(self, places: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int] | None:
+        return None if self.end is None else dict.fromkeys(places, self.end)
+
+
+@pytest.fixture
+def assignment() -> FakeAssignment:
+    return FakeAssignment()
+
+
+@pytest.fixture
+def health(assignment: Any) -> Health:
+    return Health(PrometheusMetrics(["events"]), assignment)
+
+
+@pytest.fixture
+def ask(health: Health) -> Iterator[Callable[[str], tuple[int, str]]]:
+    """Ask the real endpoint."""
+    endpoint = Endpoint(HttpSettings(port=0), health)
+    endpoint.start()
+
+    def get(path: str) -> tuple[int, str]:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{endpoint.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode().strip()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode().strip()
+
+    yield get
+    endpoint.stop()
+
+
+async def test_a_frozen_loop_is_not_alive_and_one_that_turns_again_is(
+    health: Health, assignment: Any, ask: Callable[[str], tuple[int, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health_module, "LOOP_STUCK_AFTER_S", 0.3)
+    monkeypatch.setattr("app.pulse.BEAT_S", 0.05)
+    pulse = asyncio.create_task(Pulse(health.metrics, health, assignment, lambda: None).run())
+    await asyncio.sleep(0.1)
+    assert ask("/livez")[0] == 200
+    seen_in_freeze = asyncio.create_task(asyncio.to_thread(ask_later, ask, 0.5))
+    await asyncio.sleep(0.01)
+    time.sleep(0.8)  # noqa: ASYNC251 - the freeze
+    status, why = await seen_in_freeze
+    await asyncio.sleep(0.1)
+    assert status == 503
+    assert "event loop has not turned" in why
+    assert ask("/livez") == (200, "alive")
+    assert health.metrics.loop_lag._value.get() > 0.5
+    pulse.cancel()
+
+
+def ask_later(ask: Callable[[str], tuple[int, str]], wait_s: float) -> tuple[int, str]:
+    time.sleep(wait_s)
+    return ask("/livez")
+
+
+async def beats(watch: ProgressWatch, count: int, settled: int, held: Collection[tuple[str, int]] = ()) -> None:
+    for _ in range(count):
+        await watch.beat({PLACE: settled}, held, 0)
+
+
+def watch_of(ends: FixedEnds, assignment: Any, metrics: PrometheusMetrics) -> ProgressWatch:
+    return ProgressWatch(100, ends, MemoryStore(), assignment.lanes, metrics, on_stuck=pytest.fail)
+
+
+async def test_lag_without_progress_is_not_alive_until_it_moves(
+    health: Health, assignment: Any, ask: Callable[[str], tuple[int, str]]
+) -> None:
+    health.progress = watch = watch_of(FixedEnds(10), assignment, health.metrics)
+    await beats(watch, 40, settled=5)
+    assert ask("/livez")[0] == 200
+    await beats(watch, 40, settled=5)
+    status, why = ask("/livez")
+    assert (status, "events-0 has work and has stood at offset 5" in why) == (503, True)
+    await beats(watch, 1, settled=6)
+    assert ask("/livez")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("end", "held"), [(5, ()), (10, (PLACE,)), (None, ())], ids=["no lag", "held: PostgreSQL is away", "Kafka is away"]
+)
+async def test_what_restarting_cannot_mend_is_alive(
+    end: int | None, held: Collection[tuple[str, int]], health: Health, assignment: Any, ask: Any
+) -> None:
+    health.progress = watch = watch_of(FixedEnds(end), assignment, health.metrics)
+    await beats(watch, 300, settled=5, held=held)
+    assert ask("/livez")[0] == 200
+
+
+def test_ready_names_every_part_that_is_missing(health: Health, assignment: FakeAssignment, ask: Any) -> None:
+    assert ask("/readyz") == (200, "ready")
+    health.missing = {KAFKA: "it does not answer", POSTGRES: "it does not answer"}
+    assignment.ready = False
+    health.metrics.paused("events", 0, make_failure(verdict=Verdict.SYSTEMIC, message="disk full"))
+    status, why = ask("/readyz")
+    assert status == 503
+    assert "Kafka: it does not answer" in why
+    assert "PostgreSQL: it does not answer" in why
+    assert "partitions: none assigned yet" in why
+    assert "events-0: disk full" in why
+    assert ask("/livez")[0] == 200
+
+
+def test_a_worker_that_stops_is_alive_and_not_ready(health: Health, ask: Any) -> None:
+    health.stopping = True
+    assert ask("/livez")[0] == 200
+    assert ask("/readyz") == (503, "stopping")
+
+
+def test_metrics_are_served_as_prometheus_expects_them_and_nothing_else_is(health: Health, ask: Any) -> None:
+    assert "keepstream_events_received_total" in ask("/metrics?x=1")[1]
+    assert ask("/")[0] == 404
