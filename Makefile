@@ -27,7 +27,7 @@ demo: $(INSTALLED) ## Real Kafka, real PostgreSQL, real events, and the proof (E
 	@$(BIN)/keepstream demo --events $(EVENTS) --kills $(KILLS)
 
 test: $(INSTALLED) ## All tests, on a real Kafka and a real PostgreSQL
-	@$(BIN)/pytest -q
+	@$(BIN)/pytest -q -n 3 --dist loadfile
 
 test-unit: $(INSTALLED) ## Unit tests: fakes only, seconds
 	@$(BIN)/pytest -q tests/unit
