@@ -1,0 +1,66 @@
+"""The consumer group: who owns which partition, and who has heard of it."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
+
+    from tests.simulation.loop import SimulationLoop
+    from tests.simulation.worker import Worker
+
+SESSION_TIMEOUT_S = 10.0
+
+
+@dataclass(slots=True)
+class Group:
+    """Eager rebalancing, as aiokafka does it: everybody gives everything up, then the partitions are dealt out."""
+
+    loop: SimulationLoop
+    rng: random.Random
+    partitions: int
+    members: list[Worker] = field(default_factory=list)
+    generation: int = 0
+    _owners: dict[int, Worker] = field(default_factory=dict)
+
+    def owner(self, partition: int) -> Worker | None:
+        return self._owners.get(partition)
+
+    def join(self, member: Worker) -> None:
+        self.members.append(member)
+        self.rebalance()
+
+    def rejoin(self, member: Worker) -> None:
+        """Come back after having been thrown out: its revocation was how it heard of it."""
+        if member not in self.members:
+            self.join(member)
+
+    def leave(self, member: Worker) -> None:
+        if member in self.members:
+            self.members.remove(member)
+            self.rebalance()
+
+    def rebalance(self, *, steal: bool = False) -> None:
+        self.generation += 1
+        self.loop.serve(self._rebalance(self.generation, steal=steal))
+
+    async def _rebalance(self, generation: int, *, steal: bool) -> None:
+        await asyncio.sleep(self.rng.random() * 0.1)
+        if generation != self.generation:
+            return
+        members = list(self.members)
+        answers = [member.revoke() for member in members]
+        if answers and not steal:
+            await asyncio.wait(answers, timeout=SESSION_TIMEOUT_S)
+            silent = [member for member, answer in zip(members, answers, strict=True) if not answer.done()]
+            self.members = [member for member in self.members if member not in silent]
+        if generation == self.generation:
+            self._deal()
+
+    def _deal(self) -> None:
+        self._owners = {p: self.rng.choice(self.members) for p in range(self.partitions) if self.members}
+        for member in self.members:
+            member.assign(p for p, owner in self._owners.items() if owner is member)

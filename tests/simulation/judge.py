@@ -1,0 +1,128 @@
+"""The promise, checked: at every commit while a world runs, and over everything at its end.
+
+L nothing is lost: each record is stored or dead-lettered. C counters are exact. O no committed offset passes what is
+not settled. D dead letters are exact, and single unless a fault explains a copy. V the newest version wins. R the world
+comes to rest by itself.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from processors.validate import moment
+from schemas.failure import Verdict
+from schemas.record import record_id
+from tests.simulation.faults import DLQ_COPIES, Fault
+from tests.simulation.loop import Violation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from schemas.dead_letter import DeadLetter
+    from schemas.outcome import Settlement
+    from schemas.record import KafkaRecord
+    from tests.simulation.world import World
+
+
+def require(holds: object, invariant: str, what: str) -> None:
+    if not holds:
+        raise Violation(f"{invariant}: {what}")
+
+
+@dataclass(slots=True)
+class Judge:
+    """Sees everything, changes nothing. Raises Violation."""
+
+    world: World
+    consumed: int = 0
+    _published: int = 0
+    _published_ids: Counter[str] = field(default_factory=Counter)
+
+    def settlement_committed(self, settlement: Settlement) -> None:
+        """Check the transaction that was committed just now."""
+        span, store = settlement.span, self.world.memory
+        log = self.world.log.partitions[span.partition]
+        there = {record.offset for record in log.between(span.expected_offset, span.next_offset)}
+        unread = len(there & log.unread)
+        require(len(there) - unread <= span.records <= len(there), "L", f"{span} settles {len(there)} records")
+        self.consumed += span.records
+        for letter in settlement.dead:
+            require(self.published_ids[letter.id], "L", f"{letter.id} is settled, but not in the dead letter topic")
+            self._check_verdict(letter)
+        totals, delivered = store.totals, sum(row.status == "delivered" for row in store.rows.values())
+        require(totals.total == self.consumed, "C", f"{self.consumed} records are settled, {totals} counted")
+        require(totals.delivered == delivered, "C", f"{delivered} rows are delivered, {totals} counted")
+        require(totals.dead_lettered == len(store.letters), "C", f"{len(store.letters)} letters, {totals} counted")
+
+    def offset_committed(self, partition: int, offset: int) -> None:
+        """Check what the group commits to Kafka."""
+        log = self.world.log.partitions[partition]
+        settled_to = self.world.settled_to(log)
+        passed = log.between(settled_to, offset)
+        require(not passed, "O", f"offset {offset} of partition {partition} is committed, settled is {settled_to}")
+
+    def world_at_rest(self) -> None:
+        """Check everything once more, record by record."""
+        for log in self.world.log.partitions:
+            owed = log.owed(self.world.settled_to(log))
+            require(not owed, "R", f"never settled: {owed}")
+        self._check_letters()
+        self._check_rows()
+
+    @property
+    def published_ids(self) -> Counter[str]:
+        """How often each letter stands in the dead letter topic."""
+        new = self.world.letters.published[self._published :]
+        self._published += len(new)
+        self._published_ids.update(letter.id for letter in new)
+        return self._published_ids
+
+    def _check_verdict(self, letter: DeadLetter) -> None:
+        """Trouble of the environment is no reason to die."""
+        verdict, record = letter.failure.verdict, letter.record
+        if verdict is Verdict.EXHAUSTED:
+            self.world.faults.happened(Fault.EXHAUSTED)
+            require(self.world.database.said_healthy, "D", f"{letter.id} died of an environment nobody asked about")
+        else:
+            require(verdict is Verdict.RECORD, "D", f"{letter.id} died with verdict {verdict}")
+            require(self.world.event_in(record) is None, "D", f"{letter.id} died, and there is nothing wrong with it")
+
+    def _check_letters(self) -> None:
+        originals = {(r.partition, r.offset): r for r in self._records()}
+        explained = DLQ_COPIES & self.world.faults.fired.keys()
+        for letter_id, copies in self.published_ids.items():
+            require(copies == 1 or explained, "D", f"{letter_id} stands {copies} times in the topic, without a fault")
+        for letter in self.world.letters.published:
+            record = letter.record
+            require(record is originals[record.partition, record.offset], "D", f"{letter.id} was changed")
+            is_known = letter.id in self.world.memory.letters
+            require(is_known or explained, "D", f"{letter.id} is dead and stored, without a fault")
+
+    def _check_rows(self) -> None:
+        """Each record that did not die has its row, and no row is older than that."""
+        dead = self.world.memory.letters
+        for record in self._records():
+            if record_id(record) in dead or self._is_unread(record.partition, record.offset):
+                continue
+            event = self.world.event_in(record)
+            if event is None:
+                raise Violation(f"D: {record} should have died")
+            row = self.world.memory.rows.get(event.event_id)
+            if row is None:
+                raise Violation(f"L: {record} is neither stored nor dead")
+            require(row.version[0] >= moment(event.timestamp), "V", f"{record} is newer than its row {row}")
+            is_ended = row.status == "delivered" or self._died(event.event_id) or self._is_unread(*row.version[1:])
+            require(is_ended, "C", f"{record} waits for ever in {row}")
+
+    def _died(self, event_id: str) -> bool:
+        return any(letter.event_id == event_id for letter in self.world.memory.letters.values())
+
+    def _is_unread(self, partition: int, offset: int) -> bool:
+        """Say whether retention took a record before it was settled: its row may wait for its count for ever."""
+        return offset in self.world.log.partitions[partition].unread
+
+    def _records(self) -> Iterator[KafkaRecord]:
+        for log in self.world.log.partitions:
+            yield from log.records

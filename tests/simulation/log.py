@@ -1,0 +1,182 @@
+"""The topic, its group, and what one worker sees of them."""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from operator import attrgetter
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from tests.builders import make_record
+from tests.simulation.faults import Fault
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from schemas.record import KafkaRecord
+    from tests.simulation.faults import Faults
+
+TOPIC = "events"
+_OFFSET = attrgetter("offset")
+
+
+@dataclass(slots=True)
+class PartitionLog:
+    """One partition. ``records`` are all that ever were; those before ``start`` are deleted."""
+
+    number: int
+    records: list[KafkaRecord] = field(default_factory=list)
+    start: int = 0
+    end: int = 0
+    unread: set[int] = field(default_factory=set)
+    """Offsets that were deleted before they were settled."""
+
+    def between(self, begin: int, end: int) -> Sequence[KafkaRecord]:
+        """Return what ever was between these offsets."""
+        first = bisect_left(self.records, begin, key=_OFFSET)
+        return self.records[first : bisect_left(self.records, end, first, key=_OFFSET)]
+
+    def owed(self, begin: int) -> list[KafkaRecord]:
+        """Return what has to be settled from here on: what is there, and was not deleted unread."""
+        return [record for record in self.between(begin, self.end) if record.offset not in self.unread]
+
+
+@dataclass(slots=True)
+class Log:
+    """The topic, and the offsets that the group has committed."""
+
+    rng: random.Random
+    faults: Faults
+    partitions: list[PartitionLog]
+    committed: dict[int, int] = field(default_factory=dict)
+    readers: list[Callable[[], object]] = field(default_factory=list)
+    """Called whenever something was appended."""
+
+    def append(self, partition: int, value: bytes | None, headers: Sequence[tuple[str, bytes | None]] = ()) -> None:
+        log = self.partitions[partition]
+        log.end += self._hole()
+        log.records.append(make_record(value, log.end, partition=partition, headers=headers))
+        log.end += 1 + self._hole()
+        for wake in self.readers:
+            wake()
+
+    def _hole(self) -> int:
+        return self.rng.randint(1, 2) if self.faults.strikes(Fault.HOLE) else 0
+
+
+class Bounds(NamedTuple):
+    """As `app.consumer.LogBounds`."""
+
+    starts: Mapping[TopicPartition, int]
+    ends: Mapping[TopicPartition, int]
+    committed: Mapping[TopicPartition, int]
+    topic_ids: Mapping[str, str] = MappingProxyType({})
+    """The simulation's topic stays the one it is."""
+
+
+class Fetched(NamedTuple):
+    """As `app.consumer.Fetched`."""
+
+    epoch: int
+    position: int
+    records: Sequence[KafkaRecord]
+
+
+@dataclass(slots=True)
+class Consumer:
+    """`app.consumer.ConsumerThread` of one worker: its view of the group may be older than the group's."""
+
+    log: Log
+    rng: random.Random
+    may_commit: Callable[[int], bool]
+    commit_check: Callable[[int, int], None]
+    wake: Callable[[], object]
+    assigned: set[TopicPartition] = field(default_factory=set)
+    _positions: dict[TopicPartition, int] = field(default_factory=dict)
+    _epochs: dict[TopicPartition, int] = field(default_factory=dict)
+
+    def assign(self, partitions: Iterable[int]) -> None:
+        """Take these partitions; until a seek they are read from where the group committed, as aiokafka does."""
+        self.assigned = {TopicPartition(TOPIC, number) for number in partitions}
+        committed = self.log.committed
+        self._positions = {tp: committed[tp.partition] for tp in self.assigned if tp.partition in committed}
+
+    def assignment(self) -> set[TopicPartition]:
+        return self.assigned
+
+    async def log_bounds(self, places: Sequence[TopicPartition]) -> Bounds:
+        await self._travel()
+        logs = {tp: self.log.partitions[tp.partition] for tp in places}
+        bounds = Bounds(
+            {tp: log.start for tp, log in logs.items()},
+            {tp: log.end for tp, log in logs.items()},
+            {tp: self.log.committed[tp.partition] for tp in places if tp.partition in self.log.committed},
+        )
+        await self._travel()
+        return bounds
+
+    async def seek_all(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
+        await self._travel()
+        for tp, offset in offsets.items():
+            if tp in self.assigned:
+                self._positions[tp], self._epochs[tp] = offset, epoch
+        self.wake()
+        await self._travel()
+
+    async def fetch(self, places: set[TopicPartition]) -> dict[TopicPartition, Fetched]:
+        """Answer at once, be it with nothing. Records, epochs and positions are of the same moment."""
+        await self._travel()
+        found = {}
+        for tp in sorted(self._positions):
+            position, records = self._positions[tp], self._records(tp) if tp in places else ()
+            if records:
+                position = self._read_to(tp, records)
+            found[tp] = Fetched(self._epochs.get(tp, 0), position, records)
+        await self._travel()
+        return found
+
+    def _records(self, tp: TopicPartition) -> Sequence[KafkaRecord]:
+        log: PartitionLog = self.log.partitions[tp.partition]
+        if self._positions[tp] < log.start:  # auto_offset_reset is "none": whoever reads begins again
+            raise OffsetLostError(tp)
+        return log.between(self._positions[tp], log.end)[: self.rng.randint(1, 8)]
+
+    def _read_to(self, tp: TopicPartition, records: Sequence[KafkaRecord]) -> int:
+        log = self.log.partitions[tp.partition]
+        is_last = records[-1] is log.records[-1]
+        self._positions[tp] = position = log.end if is_last else records[-1].offset + 1
+        return position
+
+    async def commit_settled(self, offsets: Mapping[TopicPartition, int]) -> None:
+        await self._travel()
+        for tp, offset in offsets.items():
+            if tp in self.assigned:
+                if self.log.faults.strikes(Fault.COMMIT_REFUSED) or not self.may_commit(tp.partition):
+                    raise KafkaError
+                self.commit_check(tp.partition, offset)
+                self.log.committed[tp.partition] = offset
+        await self._travel()
+
+    def end_offset(self, tp: TopicPartition) -> int | None:
+        end: int = self.log.partitions[tp.partition].end
+        return end
+
+    async def _travel(self) -> None:
+        """Between the threads, and to the broker and back."""
+        luck = self.rng.random()
+        if luck > 0.3:
+            await asyncio.sleep(0 if luck < 0.6 else luck * 0.05)
+
+
+class OffsetLostError(Exception):
+    """The position is not in the log any more. As aiokafka's OffsetOutOfRangeError."""
+
+    def __init__(self, tp: TopicPartition) -> None:
+        super().__init__(tp)
+        self.tp = tp

@@ -1,0 +1,209 @@
+"""The core, broken on purpose. Each is a fault that a careless change could bring back."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+from processors.dispatch import Lanes
+from processors.isolate import Isolation
+from processors.lanes import Lane
+from processors.pipeline import Pipeline
+from processors.replay import Replay
+from schemas.failure import StepError
+from schemas.outcome import Tally
+from tests.fakes import MemoryStore
+from tests.simulation.servers import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from processors.dispatch import Place
+    from processors.lanes import Batch
+    from processors.pipeline import Work
+    from schemas.dead_letter import DeadLetter
+    from schemas.event import ValidEvent
+    from schemas.failure import Failure
+    from schemas.outcome import Settlement
+
+patch = mock.patch.object
+
+
+def ack_before_commit() -> Any:
+    """The offset counts as settled once a batch is taken up (Faust traps T1, T9)."""
+    process = Pipeline.process
+
+    async def early(self: Pipeline, batch: Batch) -> Tally:
+        batch.lane.settled_to = batch.span.next_offset
+        return await process(self, batch)
+
+    return patch(Pipeline, "process", early)
+
+
+def count_before_dedupe() -> Any:
+    """Counted is what came in, not what the table took."""
+    write = MemoryStore._write
+
+    def counted(self: MemoryStore, event: ValidEvent, status: str) -> Tally:
+        write(self, event, status)
+        return Tally(delivered=1)
+
+    return patch(MemoryStore, "_write", counted)
+
+
+def dlq_not_awaited() -> Any:
+    """The offset moves whether or not the broker has the dead letter (trap T13)."""
+
+    async def publish(self: Pipeline, work: Work) -> None:
+        letters, work.published = work.dead[work.published :], len(work.dead)
+        if letters:
+            sending.append(asyncio.create_task(_send(self, letters)))
+
+    async def _send(self: Pipeline, letters: Sequence[DeadLetter]) -> None:
+        with contextlib.suppress(StepError):
+            await self.dead_letters.publish(letters)
+
+    sending: list[asyncio.Task[None]] = []
+    return patch(Pipeline, "_publish", publish)
+
+
+@contextlib.contextmanager
+def offset_outside_the_transaction() -> Iterator[None]:
+    """Rows and counters are committed; the offset follows on its own."""
+    settle, count, finish = Database.settle, Database.count, MemoryStore._finish
+
+    def finish_without(self: MemoryStore, settlement: Settlement, tally: Tally) -> None:
+        offsets = dict(self.next_offsets)
+        finish(self, settlement, tally)
+        self.next_offsets = offsets
+
+    async def move(self: Database, settlement: Settlement) -> None:
+        span = settlement.span
+        moved = {(span.topic, span.partition): span.next_offset}
+        await self.network.ask(lambda: self.memory.next_offsets.update(moved))
+
+    async def settle_in_two(self: Database, settlement: Settlement) -> Tally:
+        tally = await settle(self, settlement)
+        await move(self, settlement)
+        return tally
+
+    async def count_in_two(self: Database, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
+        tally = await count(self, settlement, pending_ids)
+        await move(self, settlement)
+        return tally
+
+    with (
+        patch(MemoryStore, "_finish", finish_without),
+        patch(Database, "settle", settle_in_two),
+        patch(Database, "count", count_in_two),
+    ):
+        yield
+
+
+def no_fence() -> Any:
+    """Whoever comes last writes (trap T22)."""
+    return patch(MemoryStore, "_fence", lambda _self, _span: None)
+
+
+def status_reset_on_conflict() -> Any:
+    """A repeat makes a delivered row pending again."""
+    write = MemoryStore._write
+
+    def reset(self: MemoryStore, event: ValidEvent, status: str) -> Tally:
+        if status == "pending" and event.event_id in self.rows:
+            self.rows[event.event_id].status = "pending"
+            return Tally(delivered=1)
+        return write(self, event, status)
+
+    return patch(MemoryStore, "_write", reset)
+
+
+def old_version_overwrites() -> Any:
+    """The last one to arrive wins."""
+    write = MemoryStore._write
+
+    def overwrite(self: MemoryStore, event: ValidEvent, status: str) -> Tally:
+        if row := self.rows.get(event.event_id):
+            row.version = (datetime.min.replace(tzinfo=UTC), 0, -1)
+            row.content = None
+        return write(self, event, status)
+
+    return patch(MemoryStore, "_write", overwrite)
+
+
+def epoch_ignored() -> Any:
+    """Records that were fetched before a seek enter the lane that follows it."""
+    return patch(Lanes, "of_epoch", lambda self, place, _epoch: self._lanes.get(place))
+
+
+def batch_dropped_when_held() -> Any:
+    """A batch that the environment refuses counts as settled."""
+    process = Pipeline.process
+
+    async def give_up(self: Pipeline, batch: Batch) -> Tally:
+        try:
+            async with asyncio.timeout(1.0):
+                return await process(self, batch)
+        except TimeoutError:
+            return Tally()
+
+    return patch(Pipeline, "process", give_up)
+
+
+def outage_kills_records() -> Any:
+    """Records die of retries used up, whatever state the database is in."""
+
+    async def never_asked(_self: Database) -> bool:
+        return True
+
+    return patch(Database, "healthy", never_asked)
+
+
+def good_neighbours_die() -> Any:
+    """A batch that is refused dies as a whole, instead of being halved."""
+
+    async def bury_all(self: Isolation, events: Sequence[ValidEvent], failure: Failure) -> None:
+        for event in events:
+            self._bury(event, failure)
+
+    return patch(Isolation, "_halve", bury_all)
+
+
+def lane_dies_in_silence() -> Any:
+    """A fenced lane is not begun again."""
+    return patch(Lanes, "__init__", _without_fence_handler(Lanes.__init__))
+
+
+def _without_fence_handler(init: Callable[..., None]) -> Callable[..., None]:
+    async def nothing(_place: Place) -> None: ...
+
+    def initialise(self: Lanes, process: Any, **options: Any) -> None:
+        init(self, process, **{**options, "on_fenced": nothing})
+
+    return initialise
+
+
+def room_is_not_given_back() -> Any:
+    """A settled batch still fills its lane."""
+    settle = Lane.settle
+
+    def keep(self: Lane, batch: Batch) -> None:
+        settle(self, batch)
+        self.size_bytes += batch.size_bytes
+
+    return patch(Lane, "settle", keep)
+
+
+def replay_forgets_what_is_uncertain() -> Any:
+    """A resumed replay does not look for what the killed one sent."""
+    return patch(Replay, "_settle_uncertain", lambda _self: None)
+
+
+SABOTAGES = (
+    ack_before_commit, count_before_dedupe, dlq_not_awaited, offset_outside_the_transaction, no_fence,
+    status_reset_on_conflict, old_version_overwrites, epoch_ignored, batch_dropped_when_held, outage_kills_records,
+    good_neighbours_die, lane_dies_in_silence, room_is_not_given_back, replay_forgets_what_is_uncertain,
+)  # fmt: skip

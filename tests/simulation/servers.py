@@ -1,0 +1,190 @@
+"""The database and the dead letter topic, as a worker meets them: over a network, on bad days."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+
+from schemas.failure import FencedError, Step, StepError, SystemicError, TransientError, Verdict
+from tests.builders import make_failure
+from tests.simulation.faults import Fault
+from tests.simulation.loop import current_process
+from tests.unit.pipelines import dlq_unavailable
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+
+    from schemas.dead_letter import DeadLetter
+    from schemas.event import ValidEvent
+    from schemas.outcome import Settlement, Span, Stored, Tally
+    from tests.fakes import MemoryDeadLetters, MemoryStore
+    from tests.simulation.faults import Faults
+    from tests.simulation.loop import SimulationLoop
+
+T = TypeVar("T")
+REFUSALS = (StepError, FencedError, psycopg.Error)
+
+
+@dataclass(slots=True)
+class Network:
+    """Carries calls to servers that do not stop working because their client died."""
+
+    loop: SimulationLoop
+    rng: random.Random
+    faults: Faults
+
+    async def ask(
+        self, effect: Callable[[], T], *, slow: bool = False, lie: Callable[[], Exception | None] = lambda: None
+    ) -> T:
+        """Have something done at the other end; a lie is what the client hears although it was done."""
+        reply: asyncio.Future[T] = self.loop.create_future()
+        client = current_process()
+
+        def is_gone() -> bool:
+            return reply.done() or (client is not None and client.is_dead)
+
+        self.loop.serve(self._serve(effect, reply, lie, 15.0 if slow else 0.02, is_gone))
+        return await reply
+
+    async def _serve(
+        self,
+        effect: Callable[[], T],
+        reply: asyncio.Future[T],
+        lie: Callable[[], Exception | None],
+        up_to_s: float,
+        is_gone: Callable[[], bool],
+    ) -> None:
+        await asyncio.sleep(self.rng.random() * up_to_s)
+        result, refusal = self._done(effect, lie)
+        if refusal is None and is_gone():
+            self.faults.happened(Fault.GHOST)
+        await asyncio.sleep(self.rng.random() * 0.02)
+        if is_gone():
+            return
+        if refusal is None:
+            reply.set_result(result)
+        else:
+            reply.set_exception(refusal)
+
+    def _done(self, effect: Callable[[], T], lie: Callable[[], Exception | None]) -> tuple[Any, Exception | None]:
+        try:
+            result = effect()
+            self.loop.tell(f"server: {result}")
+            return result, lie()
+        except REFUSALS as refusal:
+            self.loop.tell(f"server refuses: {refusal!r}")
+            return None, refusal
+
+
+def finished(work: Awaitable[T]) -> T:
+    """Take the result of a fake that never waits."""
+    step: Any = work.__await__()
+    try:
+        next(step)
+    except StopIteration as stop:
+        return stop.value  # type: ignore[no-any-return]
+    raise RuntimeError("a fake waited")
+
+
+@dataclass(slots=True)
+class Database:
+    """`EventStore` and `PostgresOffsets` over a network, in front of the one store of the world."""
+
+    network: Network
+    memory: MemoryStore
+    committed: Callable[[Settlement], None]
+    """Told of every settlement that was committed."""
+    is_away: bool = False
+    said_healthy: int = 0
+
+    async def settle(self, settlement: Settlement) -> Tally:
+        self.network.loop.tell(f"settle {settlement.span}, {len(settlement.dead)} dead")
+        return await self._write(Step.STORE, lambda: self._settled(settlement, self.memory.settle(settlement)))
+
+    async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
+        self.network.loop.tell(f"store {span}, {[event.event_id for event in events]}")
+        return await self._write(Step.STORE, lambda: finished(self.memory.store(span, events)))
+
+    async def count(self, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
+        self.network.loop.tell(f"count {settlement.span}, {pending_ids}, {len(settlement.dead)} dead")
+        return await self._write(
+            Step.METRICS, lambda: self._settled(settlement, self.memory.count(settlement, pending_ids))
+        )
+
+    async def healthy(self) -> bool:
+        answer = await self.network.ask(lambda: not self.is_away)
+        self.said_healthy += answer
+        return answer
+
+    def _settled(self, settlement: Settlement, work: Coroutine[Any, Any, Tally]) -> Tally:
+        tally = finished(work)
+        self.committed(settlement)
+        return tally
+
+    async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
+        offsets = self.memory.next_offsets
+        return await self._ask_offsets(lambda: {p: offsets[topic, p] for p in partitions if (topic, p) in offsets})
+
+    async def open(self, topic: str, partition: int, next_offset: int) -> None:
+        await self._ask_offsets(lambda: self.memory.next_offsets.setdefault((topic, partition), next_offset))
+
+    async def rewind(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> None:
+        raise NotImplementedError("no log of the simulation is truncated")
+
+    async def _ask_offsets(self, effect: Callable[[], T]) -> T:
+        def unless_away() -> T:
+            if self.is_away or self.network.faults.strikes(Fault.STORE_AWAY):
+                raise psycopg.OperationalError
+            return effect()
+
+        return await self.network.ask(unless_away)
+
+    async def _write(self, step: Step, effect: Callable[[], T]) -> T:
+        faults = self.network.faults
+
+        def unless_refused() -> T:
+            if self.is_away or faults.strikes(Fault.STORE_AWAY):
+                raise SystemicError(make_failure(step=step, verdict=Verdict.SYSTEMIC, reason="away"))
+            if faults.strikes(Fault.STORE_FAILS):
+                raise TransientError(make_failure(step=step, verdict=Verdict.TRANSIENT, reason="deadlock_detected"))
+            return effect()
+
+        return await self.network.ask(
+            unless_refused, slow=faults.strikes(Fault.STORE_SLOW), lie=lambda: self._in_doubt(step)
+        )
+
+    def _in_doubt(self, step: Step) -> StepError | None:
+        if not self.network.faults.strikes(Fault.STORE_IN_DOUBT):
+            return None
+        if self.network.rng.random() < 0.5:
+            return SystemicError(make_failure(step=step, verdict=Verdict.SYSTEMIC, reason="connection_lost"))
+        return TransientError(make_failure(step=step, verdict=Verdict.TRANSIENT, reason="connection_lost"))
+
+
+@dataclass(slots=True)
+class DeadLetterTopic:
+    """`DeadLetterQueue` over a network, in front of the one dead letter topic of the world."""
+
+    network: Network
+    memory: MemoryDeadLetters
+
+    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+        self.network.loop.tell(f"publish {[letter.id for letter in letters]}")
+        faults = self.network.faults
+
+        def append() -> None:
+            if faults.strikes(Fault.DLQ_FAILS):
+                raise dlq_unavailable()
+            if len(letters) > 1 and faults.strikes(Fault.DLQ_PARTIAL):
+                finished(self.memory.publish(letters[:1]))
+                raise dlq_unavailable()
+            finished(self.memory.publish(letters))
+
+        def unconfirmed() -> SystemicError | None:
+            return dlq_unavailable() if faults.strikes(Fault.DLQ_UNCONFIRMED) else None
+
+        await self.network.ask(append, slow=faults.strikes(Fault.DLQ_SLOW), lie=unconfirmed)

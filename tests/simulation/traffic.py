@@ -1,0 +1,55 @@
+"""What producers write in a simulated world: little, and as awkward as possible."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from tests.simulation.faults import Fault
+
+if TYPE_CHECKING:
+    import random
+
+    from tests.simulation.faults import Faults
+
+BROKEN = (None, b"", b"{", b"[]", b"\xff", b'{"event_id":"","payload":{}}')
+UNHOLDABLE = b"1e999999"
+"""A number that JSON has and PostgreSQL has not."""
+POISON = frozenset({"poison-1", "poison-2"})
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Makes values. Remembers what it wrote, to repeat it."""
+
+    rng: random.Random
+    faults: Faults
+    _written: list[tuple[str, int, bytes]] = field(default_factory=list)
+
+    def value(self) -> bytes | None:
+        faults, rng = self.faults, self.rng
+        if faults.strikes(Fault.REJECTED):
+            return rng.choice(BROKEN)
+        if self._written and faults.strikes(Fault.DUPLICATE):
+            return rng.choice(self._written)[2]
+        if self._written and faults.strikes(Fault.STALE):
+            event_id, second, _ = rng.choice(self._written)
+            return self._event(event_id, max(0, second - rng.randint(0, 2)))
+        if faults.strikes(Fault.UNHOLDABLE):
+            return b'{"event_id":"%b","payload":{"x":%b}}' % (self._name().encode(), UNHOLDABLE)
+        event_id = rng.choice(sorted(POISON)) if faults.strikes(Fault.POISON) else self._name()
+        return self._event(event_id, rng.randint(0, 9))
+
+    def _name(self) -> str:
+        """Return a new name, or now and then one that is known."""
+        if self._written and self.rng.random() < 0.15:
+            return self.rng.choice(self._written)[0]
+        return f"e{len(self._written)}"
+
+    def _event(self, event_id: str, second: int) -> bytes:
+        fields = {"event_id": event_id, "payload": {"n": self.rng.randint(0, 1)},
+                  "timestamp": f"2026-11-24T10:00:0{second}Z"}  # fmt: skip
+        value = json.dumps(fields).encode()
+        self._written.append((event_id, second, value))
+        return value

@@ -1,0 +1,202 @@
+"""One worker: the product's own assignment, lanes and pipeline; around them what Faust and aiokafka do."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+
+from app.assignment import Assignment
+from processors.dispatch import Lanes
+from processors.hold import Hold
+from processors.pipeline import Pipeline, Policies
+from processors.retry import RetryPolicy
+from tests.fakes import RecordedMetrics
+from tests.simulation.faults import Fault
+from tests.simulation.log import Consumer, OffsetLostError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable
+
+    from processors.lanes import Batch
+    from tests.simulation.loop import Process
+    from tests.simulation.world import World
+
+POLICY = RetryPolicy(max_retries=2, base_s=0.1, cap_s=1.0, attempt_timeout_s=8.0, budget_s=20.0)
+COMMIT_INTERVAL_S = 1.5
+IDLE_WAIT_S = 10.0
+
+
+class Gauges(RecordedMetrics):
+    """What `app.assignment` tells beside the port, remembered as one number: the records lost to retention."""
+
+    gap = 0
+
+    def __getattr__(self, _name: str) -> Gauges:
+        return self
+
+    def labels(self, *_labels: str) -> Gauges:
+        return self
+
+    def set(self, _value: float) -> None: ...
+    def partition_gone(self, _topic: str, _partition: int) -> None: ...
+
+    def inc(self, lost: int = 0) -> None:
+        self.gap += lost
+
+
+@dataclass(eq=False)
+class Worker:
+    """Lives in its process's context. ``assign`` and ``revoke`` are how the group reaches it, in this order only."""
+
+    world: World
+    process: Process
+    metrics: Gauges = field(default_factory=Gauges)
+    flows: bool = False
+
+    def start(self) -> None:
+        world = self.world
+        self.lanes = Lanes(
+            self._pipeline().process,
+            buffer_bytes=0,
+            on_fenced=self._fenced,
+            on_fatal=self._fatal,
+        )
+        self.consumer = Consumer(
+            world.log, world.rng, lambda p: world.group.owner(p) is self, world.judge.offset_committed,
+            self.lanes.room.set,
+        )  # fmt: skip
+        world.log.readers.append(self.lanes.room.set)
+        self.assignment = Assignment(self.lanes, cast("Any", world.database), cast("Any", self.metrics), world.kafka)
+        self.assignment.thread = cast("Any", self.consumer)
+        self.assignment._journal = cast("Any", self.metrics)
+        self._batches: asyncio.Queue[Batch] = asyncio.Queue()
+        self._rebalances: asyncio.Queue[Callable[[], Coroutine[Any, Any, None]]] = asyncio.Queue()
+        for part in (self._fetch(), self._dispatch(), self._commit_often(), self._follow_group()):
+            self._run(part)
+        world.group.join(self)
+
+    def revoke(self) -> asyncio.Future[None]:
+        """Give everything up; done once the worker has heard of it."""
+        heard = self.world.loop.create_future()
+        self._rebalances.put_nowait(lambda: self._revoked(heard))
+        return heard
+
+    def assign(self, partitions: Iterable[int]) -> None:
+        mine = sorted(partitions)
+        self._rebalances.put_nowait(lambda: self._assigned(mine))
+
+    def redeliver(self) -> None:
+        if self.flows:
+            self._run(self._begin())
+
+    def drain(self) -> None:
+        self._run(self._drain())
+
+    def _pipeline(self) -> Pipeline:
+        world = self.world
+        hold = Hold(self.metrics, base_s=0.2, cap_s=2.0)
+        return Pipeline(world.database, world.dead_letters, self.metrics, hold, Policies(POLICY, POLICY))
+
+    def _run(self, part: Coroutine[Any, Any, None]) -> None:
+        task = self.world.loop.create_task(part, context=self.process.context)
+        self.world.keep(task)
+
+    async def _begin(self) -> None:
+        self.assignment.begin(self.consumer.assignment())
+
+    def _fatal(self, error: BaseException) -> None:
+        if not self.process.is_dead:
+            self.world.loop.violate(error)
+
+    async def _fenced(self, place: tuple[str, int]) -> None:
+        self.world.faults.happened(Fault.FENCED)
+        await self.assignment.fenced(place)
+
+    async def _follow_group(self) -> None:
+        while True:
+            rebalance = await self._rebalances.get()
+            await rebalance()
+
+    async def _revoked(self, heard: asyncio.Future[None]) -> None:
+        self.world.loop.tell("revoked")
+        self.flows = False
+        await self._commit(2.0)
+        self.assignment.revoke(self.consumer.assignment())
+        if not heard.done():
+            heard.set_result(None)
+        self.world.group.rejoin(self)
+
+    async def _assigned(self, partitions: list[int]) -> None:
+        self.world.loop.tell(f"assigned {partitions}")
+        self.consumer.assign(partitions)
+        self.assignment.begin(self.consumer.assignment())
+        self.flows = True
+        self.lanes.room.set()
+
+    async def _fetch(self) -> None:
+        """As `app.transport.BatchConsumer.getmany`, and Faust's conductor behind it."""
+        room = self.lanes.room
+        while True:
+            room.clear()
+            places = {TopicPartition(*place) for place in self.lanes.with_room()} if self.flows else set()
+            if self.flows and len(places) < len(self.lanes.places):
+                self.world.faults.happened(Fault.BACKPRESSURE)
+            if not await self._deliver(places):
+                try:
+                    async with asyncio.timeout(IDLE_WAIT_S):
+                        await room.wait()
+                except TimeoutError:
+                    pass
+
+    async def _deliver(self, places: set[TopicPartition]) -> bool:
+        try:
+            fetched = await self.consumer.fetch(places) if places else {}
+        except OffsetLostError:
+            self.assignment.begin(places)
+            return False
+        for tp, found in fetched.items():
+            records, begin = found.records, 0
+            while begin < len(records):
+                if not self.flows:
+                    return False
+                size = self.world.rng.randint(1, 4)
+                self.world.loop.tell(f"delivers {[r.offset for r in records[begin : begin + size]]} of {tp.partition}")
+                if batch := self.assignment.deliver(tp, found.epoch, records[begin : begin + size]):
+                    self._batches.put_nowait(batch)
+                begin += size
+            self.assignment.read_to(tp, found.epoch, found.position)
+        return any(found.records for found in fetched.values())
+
+    async def _dispatch(self) -> None:
+        while True:
+            batch = await self._batches.get()
+            batch.lane.enqueue(batch)
+
+    async def _commit_often(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_INTERVAL_S)
+            await self._commit(5.0)
+
+    async def _commit(self, timeout_s: float) -> None:
+        """As `app.transport.BatchConsumer._commit_settled`."""
+        offsets = self.assignment.uncommitted()
+        if not offsets:
+            return
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.consumer.commit_settled({TopicPartition(*place): o for place, o in offsets.items()})
+        except (KafkaError, TimeoutError) as error:
+            self.assignment.commit_failed(error)
+        else:
+            self.assignment.committed(offsets)
+
+    async def _drain(self) -> None:
+        """As `app.worker.Worker.stop`."""
+        await self.lanes.drain(10.0)
+        await self._commit(5.0)
+        self.assignment.close()
+        self.process.kill()

@@ -1,0 +1,207 @@
+"""One world: two workers, two partitions, a database, a dead letter topic, and a seed that decides everything."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+from unittest import mock
+
+import app.fatal
+import processors.dispatch
+from app.settings import KafkaSettings
+from processors.validate import validate
+from schemas.event import ValidEvent
+from schemas.failure import RecordError
+from tests.builders import make_failure
+from tests.fakes import MemoryDeadLetters, MemoryStore
+from tests.simulation.faults import Fault, Faults
+from tests.simulation.group import Group
+from tests.simulation.judge import Judge, require
+from tests.simulation.log import TOPIC, Log, PartitionLog
+from tests.simulation.loop import Process, SimulationLoop, current_process
+from tests.simulation.replays import replay_all
+from tests.simulation.servers import Database, DeadLetterTopic, Network
+from tests.simulation.traffic import POISON, UNHOLDABLE, Traffic
+from tests.simulation.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from schemas.record import Record
+
+WORKERS = 2
+PARTITIONS = 2
+ROUNDS = 4
+CALM_LIMIT_S = 300.0
+"""Once the faults end, a world has to come to rest within this time."""
+
+
+class World:
+    """Everything there is. ``run`` raises what is violated."""
+
+    def __init__(self, seed: int, *, story: bool = False) -> None:
+        self.rng = random.Random(seed)
+        self.faults = Faults(self.rng)
+        self.loop = SimulationLoop(self.rng, self.faults)
+        self.loop.story = [] if story else None
+        self.faults.tell = self.loop.tell
+        self.log = Log(self.rng, self.faults, [PartitionLog(number) for number in range(PARTITIONS)])
+        self.group = Group(self.loop, self.rng, PARTITIONS)
+        self.traffic = Traffic(self.rng, self.faults)
+        self.poison = POISON
+        self.memory = MemoryStore(refuse=self._refuse)
+        self.letters = MemoryDeadLetters()
+        self.judge = Judge(self)
+        network = Network(self.loop, self.rng, self.faults)
+        self.database = Database(network, self.memory, self.judge.settlement_committed)
+        self.dead_letters = DeadLetterTopic(network, self.letters)
+        self.kafka = KafkaSettings()
+        self.workers: dict[Process, Worker] = {}
+        self.digest = ""
+        self.violation: Exception | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def run(self) -> None:
+        self.loop.run_world(self._live())
+
+    def keep(self, task: asyncio.Task[None]) -> None:
+        """Hold on to a task: nobody else does."""
+        self._tasks.append(task)
+
+    def event_in(self, record: Record) -> ValidEvent | None:
+        """Return what has to be stored of a record; None when nothing can ever store it."""
+        event = validate(record)
+        return event if isinstance(event, ValidEvent) and event.event_id not in self.poison else None
+
+    def settled_to(self, log: PartitionLog) -> int:
+        """Return where the database says that a partition stands."""
+        return self.memory.next_offsets.get((TOPIC, log.number), 0)
+
+    async def _live(self) -> None:
+        for number in range(WORKERS):
+            self._start_worker(f"w{number}")
+        for _ in range(ROUNDS):
+            self._produce()
+            await asyncio.sleep(self.rng.random() * 4)
+            self._trouble()
+        await self._rest()
+        self.judge.world_at_rest()
+        await self._replay()
+        self.digest = self._summary()
+
+    async def _replay(self) -> None:
+        """Send the dead home, some of them healed, and see that they are treated as anything else."""
+        published = self.letters.published
+        if not published:
+            return
+        self.faults.active = True
+        if self.rng.random() < 0.5:
+            self.poison = frozenset()
+        sent = replay_all(published, self.faults)
+        for letter in sent:
+            self.log.append(self.rng.randrange(PARTITIONS), letter.value, letter.headers)
+        await self._rest()
+        self.judge.world_at_rest()
+
+    async def _rest(self) -> None:
+        self.faults.active = False
+        self.database.is_away = False
+        deadline = self.loop.time() + CALM_LIMIT_S
+        while not self._is_settled():
+            require(self.loop.time() < deadline, "R", f"the world does not come to rest: {self.memory.next_offsets}")
+            await asyncio.sleep(1.0)
+
+    def _is_settled(self) -> bool:
+        return not any(log.owed(self.settled_to(log)) for log in self.log.partitions)
+
+    def _refuse(self, _method: str, events: Sequence[ValidEvent]) -> None:
+        """Refuse as PostgreSQL does: the whole statement, for one bad row."""
+        if any(event.event_id in self.poison or UNHOLDABLE in event.document for event in events):
+            raise RecordError(make_failure())
+
+    def _produce(self) -> None:
+        for _ in range(self.rng.randint(1, 5)):
+            self.log.append(self.rng.randrange(PARTITIONS), self.traffic.value())
+
+    def _start_worker(self, name: str) -> None:
+        process = Process(name, self._died)
+        worker = self.workers[process] = Worker(self, process)
+        worker.start()
+
+    def _died(self, process: Process) -> None:
+        worker = self.workers.pop(process)
+        self.loop.after(self.rng.random() * 8, self.group.leave, worker)
+        self.loop.after(self.rng.random() * 8, self._start_worker, process.name)
+
+    def _trouble(self) -> None:
+        fault = self.faults.event()
+        if fault is None:
+            return
+        worker = self.rng.choice([*self.workers.values()]) if self.workers else None
+        match fault:
+            case Fault.FREEZE if worker:
+                self.loop.freeze(worker.process, self.rng.random() * 25)
+            case Fault.DRAIN if worker:
+                worker.drain()
+            case Fault.REDELIVERY if worker and worker.flows:
+                worker.redeliver()
+            case Fault.STEAL | Fault.REBALANCE:
+                self.group.rebalance(steal=fault is Fault.STEAL)
+            case Fault.STORE_OUTAGE:
+                self.database.is_away = True
+                self.loop.after(self.rng.random() * 20, setattr, self.database, "is_away", False)
+            case Fault.OFFSETS_DELETED if self.log.committed:
+                self.log.committed.clear()
+            case Fault.RETENTION if self._delete_old():
+                pass
+            case _:
+                return
+        self.faults.happened(fault)
+
+    def _delete_old(self) -> bool:
+        """Delete the first records of a partition, read or not; say whether an unread one was among them."""
+        log = self.rng.choice(self.log.partitions)
+        log.start = self.rng.randint(log.start, log.end)
+        unread = {record.offset for record in log.between(self.settled_to(log), log.start)}
+        log.unread |= unread
+        return bool(unread)
+
+    def _summary(self) -> str:
+        rows = sorted((name, row.status, row.document) for name, row in self.memory.rows.items())
+        letters = [letter.id for letter in self.letters.published]
+        offsets, fired = sorted(self.memory.next_offsets.items()), sorted(self.faults.fired.items())
+        return repr((self.loop.steps, round(self.loop.time(), 6), self.memory.totals, offsets, rows, letters, fired))
+
+
+def simulate(seed: int, *, story: bool = False) -> World:
+    """Run the world of a seed; its ``violation`` says what was broken, if anything was."""
+    with _in_private(seed):
+        world = World(seed, story=story)
+        try:
+            world.run()
+        except Exception as error:  # noqa: BLE001 - whatever ends a world is a finding
+            world.violation = error
+    return world
+
+
+@contextmanager
+def _in_private(seed: int) -> Iterator[None]:
+    """Lanes small enough to fill up, jitter out of the seed, no logs, and no exit of the real process."""
+
+    def died(error: BaseException | str) -> None:
+        process = current_process()
+        if process is None or not process.is_dead:
+            asyncio.get_running_loop().violate(error)  # type: ignore[attr-defined]
+
+    state = random.getstate()
+    with ExitStack() as stack:
+        stack.callback(random.setstate, state)
+        stack.callback(logging.disable, logging.root.manager.disable)
+        stack.enter_context(mock.patch.object(app.fatal, "die", died))
+        stack.enter_context(mock.patch.object(processors.dispatch, "MIN_LANE_BYTES", 4000))
+        logging.disable(logging.CRITICAL)
+        random.seed(seed)
+        yield
