@@ -60,6 +60,8 @@ def configure(settings: Settings) -> None:
     root.setLevel(log.level.upper())
     for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.DEBUG if log.level == "debug" else logging.WARNING)
+    if log.level == "debug":
+        logging.getLogger("aiokafka").setLevel(logging.INFO)  # at debug it writes whole responses, records included
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)

@@ -71,6 +71,15 @@ def test_a_librarys_information_is_left_out(lines: Lines) -> None:
     assert [line["event"] for line in lines()] == ["serving"]
 
 
+def test_at_debug_libraries_speak_but_for_aiokafka_which_writes_whole_records(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(settings(level="debug"))
+    for name in ("faust", "aiokafka.conn", "aiokafka.consumer.fetcher"):
+        logging.getLogger(name).debug("%s speaks", name)
+    assert [json.loads(line)["logger"] for line in capsys.readouterr().err.splitlines()] == ["faust"]
+
+
 def test_what_is_bound_to_a_batch_is_on_every_line_of_its_task(lines: Lines) -> None:
     with structlog.contextvars.bound_contextvars(topic="t", partition=3, offset=7):
         structlog.stdlib.get_logger("keepstream").info("ours")
