@@ -1,0 +1,95 @@
+"""What is counted and told around a batch, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from app import observed
+from app.logs import CURRENT_BATCH
+from app.observed import ObservedBatches, TimedDeadLetters
+from processors.lanes import AbandonedError
+from schemas.failure import FencedError
+from schemas.outcome import Span, Tally
+from sinks.metrics import PrometheusMetrics
+from tests.builders import make_dead_letter, make_record
+from tests.fakes import MemoryDeadLetters
+from tests.unit.test_metrics import value
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+class FakeBatch:
+    """Three records."""
+
+    records = tuple(make_record(offset=offset) for offset in (4, 5, 7))
+    span = Span("events", 0, 4, 8, 3)
+
+
+BATCH: Any = FakeBatch()
+
+
+def ending_with(outcome: Tally | BaseException) -> Callable[[Any], Awaitable[Tally]]:
+    async def process(_batch: Any) -> Tally:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        return outcome
+
+    return process
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [(AbandonedError(), "abandoned"), (FencedError("events", 0, 4), "fenced"), (asyncio.CancelledError(), "abandoned")],
+)
+async def test_a_batch_that_was_not_settled_is_given_up_with_all_its_records(
+    error: BaseException, outcome: str
+) -> None:
+    metrics = PrometheusMetrics(["events"])
+    with pytest.raises(type(error)):
+        await ObservedBatches(ending_with(error), metrics)(BATCH)
+    assert value(metrics, "events_received_total", "events") == 3
+    assert value(metrics, "events_abandoned_total", "events") == 3
+    assert value(metrics, "events_in_progress", "events") == 0
+    assert value(metrics, "batches_total", outcome) == 1
+
+
+async def test_records_are_in_progress_while_their_batch_is_worked_on() -> None:
+    metrics = PrometheusMetrics(["events"])
+    seen = []
+
+    async def process(_batch: Any) -> Tally:
+        seen.append((value(metrics, "events_in_progress", "events"), CURRENT_BATCH.get()))
+        return Tally(3)
+
+    assert await ObservedBatches(process, metrics)(BATCH) == Tally(3)
+    assert seen == [(3, BATCH)]
+    assert value(metrics, "events_in_progress", "events") == 0
+    assert value(metrics, "events_abandoned_total", "events") == 0
+    assert value(metrics, "batches_total", "settled") == 1
+
+
+@pytest.mark.parametrize(("slow_s", "level"), [(60.0, "debug"), (-1.0, "info")])
+async def test_a_slow_batch_is_told_at_info_the_others_at_debug(
+    slow_s: float, level: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(observed, "SLOW_S", slow_s)
+    caplog.set_level("DEBUG", "keepstream")
+    with capture_logs() as lines:
+        await ObservedBatches(ending_with(Tally(1, 1, 0, 1)), PrometheusMetrics(["events"]))(BATCH)
+    (line,) = lines
+    assert (line["event"], line["log_level"]) == ("batch settled", level)
+    assert (line["last_offset"], line["delivered"], line["duplicate"], line["dead_lettered"]) == (7, 1, 1, 1)
+    assert line["duration_s"] >= 0
+
+
+async def test_only_confirmed_dead_letters_are_timed() -> None:
+    metrics = PrometheusMetrics()
+    queue = MemoryDeadLetters()
+    await TimedDeadLetters(queue, metrics).publish([make_dead_letter()])
+    assert len(queue.published) == 1
+    assert value(metrics, "dlq_publish_duration_seconds_count") == 1
