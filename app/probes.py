@@ -14,6 +14,7 @@ from psycopg_pool import PoolClosed, PoolTimeout
 
 from app.clients import librdkafka_settings
 from app.health import KAFKA, POSTGRES
+from sinks.postgres.sqlstate import reason_of
 
 if TYPE_CHECKING:
     from app.health import Health
@@ -60,7 +61,9 @@ class Probes:
                 self.metrics.ledger_read(await self.standing.read())
         except psycopg.errors.UndefinedTable:
             return "a table is missing; run `keepstream db migrate`"
-        except (psycopg.Error, PoolTimeout, PoolClosed, TimeoutError):
+        except psycopg.Error as error:
+            return f"it refuses: {reason_of(error)}" if error.sqlstate else "it does not answer"
+        except (PoolTimeout, PoolClosed, TimeoutError):
             return "it does not answer"
         return None
 

@@ -1,0 +1,117 @@
+"""What the probes make of answers and silence."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from psycopg_pool import PoolTimeout
+
+from app.health import KAFKA, POSTGRES, Health
+from app.probes import Probes
+from app.settings import KafkaSettings
+from schemas.standing import Standing
+from sinks.metrics import PrometheusMetrics
+from tests.unit.test_metrics import value
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GOOD = Standing({"delivered": 1}, 0, None, {})
+
+
+@dataclass
+class FakeStanding:
+    """PostgreSQL's answer, or what it raises."""
+
+    answer: Standing | Exception = field(default_factory=lambda: GOOD)
+
+    async def read(self) -> Standing:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+
+@dataclass
+class FakeTopic:
+    leaders: Mapping[int, int] = field(default_factory=lambda: {0: 1})
+    error: object = None
+
+    @property
+    def partitions(self) -> dict[int, Any]:
+        return {number: type("Partition", (), {"leader": leader}) for number, leader in self.leaders.items()}
+
+
+@dataclass
+class FakeAdmin:
+    """Kafka's metadata, or what asking raises."""
+
+    topic: FakeTopic | Exception | None
+
+    def list_topics(self, _topic: str, timeout: float) -> Any:
+        if isinstance(self.topic, Exception):
+            raise self.topic
+        return type("Metadata", (), {"topics": {"events": self.topic} if self.topic else {}})
+
+
+def probes_of(standing: Any) -> Probes:
+    metrics = PrometheusMetrics(["events"])
+    return Probes(Health(metrics), metrics, standing, KafkaSettings())
+
+
+@pytest.mark.parametrize(
+    ("answer", "trouble"),
+    [
+        (GOOD, None),
+        (psycopg.OperationalError("secret"), "it does not answer"),
+        (psycopg.errors.InsufficientPrivilege("secret"), "it refuses: insufficient_privilege"),
+        (PoolTimeout("secret"), "it does not answer"),
+        (TimeoutError(), "it does not answer"),
+        (psycopg.errors.UndefinedTable("x"), "a table is missing; run `keepstream db migrate`"),
+    ],
+)
+async def test_what_postgres_answers(answer: Any, trouble: str | None) -> None:
+    probes = probes_of(FakeStanding(answer))
+    assert await probes._postgres() == trouble
+    assert value(probes.metrics, "recorded_events_total", "delivered") == (None if trouble else 1)
+
+
+@pytest.mark.parametrize(
+    ("topic", "trouble"),
+    [
+        (FakeTopic(), None),
+        (None, "there is no topic 'events'"),
+        (FakeTopic(error="unknown"), "there is no topic 'events'"),
+        (FakeTopic({0: 1, 1: -1, 2: -1}), "partitions [1, 2] have no leader"),
+        (KafkaException(KafkaError(KafkaError._TRANSPORT)), "it does not answer"),
+    ],
+)
+def test_what_kafka_answers(topic: Any, trouble: str | None) -> None:
+    admin: Any = FakeAdmin(topic)
+    assert probes_of(FakeStanding())._kafka(admin) == trouble
+
+
+async def test_old_totals_stay_while_postgres_is_away_and_their_age_tells() -> None:
+    standing = FakeStanding()
+    probes = probes_of(standing)
+    await probes._postgres()
+    read_at = value(probes.metrics, "ledger_read_timestamp_seconds")
+    standing.answer = TimeoutError()
+    await asyncio.sleep(0.01)
+    await probes._postgres()
+    assert value(probes.metrics, "recorded_events_total", "delivered") == 1
+    assert value(probes.metrics, "ledger_read_timestamp_seconds") == read_at
+
+
+def test_a_missing_part_is_told_once_and_its_return_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "app.probes")
+    probes = probes_of(FakeStanding())
+    for trouble in (None, "gone", "gone", None, None):
+        probes._note(KAFKA, trouble)
+        probes._note(POSTGRES, None)
+        assert probes.health.missing == ({KAFKA: trouble} if trouble else {})
+    assert [record.message for record in caplog.records] == ["Kafka is missing: gone", "Kafka is back"]
