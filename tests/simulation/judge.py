@@ -16,6 +16,7 @@ from schemas.failure import Verdict
 from schemas.record import record_id
 from tests.simulation.faults import DLQ_COPIES, Fault
 from tests.simulation.loop import Violation
+from tests.simulation.traffic import POISON
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +88,9 @@ class Judge:
             require(self.world.database.said_healthy, "D", f"{letter.id} died of an environment nobody asked about")
         else:
             require(verdict is Verdict.RECORD, "D", f"{letter.id} died with verdict {verdict}")
-            require(self.world.event_in(record) is None, "D", f"{letter.id} died, and there is nothing wrong with it")
+            event = self.world.event_in(record)
+            is_good = event is not None and event.event_id not in POISON  # it may have died before it was healed
+            require(not is_good, "D", f"{letter.id} died, and there is nothing wrong with it")
 
     def _check_letters(self) -> None:
         originals = {(r.partition, r.offset): r for r in self._records()}

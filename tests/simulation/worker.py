@@ -26,8 +26,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 POLICY = RetryPolicy(max_retries=2, base_s=0.1, cap_s=1.0, attempt_timeout_s=8.0, budget_s=20.0)
-COMMIT_INTERVAL_S = 1.5
-IDLE_WAIT_S = 10.0
+COMMIT_INTERVAL_S = 2.5
 
 
 class Gauges(RecordedMetrics):
@@ -146,11 +145,7 @@ class Worker:
             if self.flows and len(places) < len(self.lanes.places):
                 self.world.faults.happened(Fault.BACKPRESSURE)
             if not await self._deliver(places):
-                try:
-                    async with asyncio.timeout(IDLE_WAIT_S):
-                        await room.wait()
-                except TimeoutError:
-                    pass
+                await room.wait()
 
     async def _deliver(self, places: set[TopicPartition]) -> bool:
         try:
