@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from psycopg_pool import PoolTimeout
 
-from app.fatal import vital_task
+from app.fatal import die, vital_task
 from app.journal import Journal
 from processors.start import StartReason, decide_start
 
@@ -150,6 +150,9 @@ class Assignment:
 
     async def _record(self, place: Place, start: Start, stored: int | None) -> None:
         """Make the table agree with the decision, and say aloud what is not ordinary."""
+        if start.reason in (StartReason.GAP, StartReason.RECREATED) and self._settings.on_gap == "stop":
+            die(f"{place[0]}-{place[1]} no longer holds the stored offset {stored}, but begins at {start.offset} "
+                f"({start.reason}); KEEPSTREAM_KAFKA__ON_GAP=continue reads what is left")  # fmt: skip
         if stored is None:
             await self._offsets.open(*place, start.fence)
         elif start.reason is StartReason.RECREATED:

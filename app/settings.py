@@ -38,6 +38,11 @@ class KafkaSettings(Section):
     timeout. Must differ per worker. Default none: a killed worker's partitions move on after the session timeout."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     """Where to begin a partition that was never consumed. Default ``earliest``: nothing is skipped."""
+    on_gap: Literal["continue", "stop"] = "continue"
+    """What to do where records are gone that were never read: retention deleted them, or the topic ends before the
+    stored offset or has another id, for it was re-created. ``continue`` says so in the log and in
+    `keepstream_offset_gap_events`, and reads what is left: waiting would only lose more. ``stop`` ends the worker with
+    exit code 70 before it reads anything, until somebody has looked and says ``continue``."""
     session_timeout_s: Seconds = 10.0
     """A worker that is silent for so long loses its partitions. 10 s: a killed worker is replaced quickly; a garbage
     collection or a slow disk does not cost a rebalance."""
@@ -111,6 +116,13 @@ class WorkerSettings(Section):
     """What all partitions together may hold in memory, records' overhead included."""
     drain_timeout_s: Seconds = 10.0
     """After SIGTERM, batches in flight may take this long. What is not settled is read again by the next owner."""
+    flood_limit: Annotated[int, Field(ge=0)] = 5_000
+    """A partition is held when more than so many of its last ``flood_window`` records would be dead letters: then a
+    producer's contract or the table is broken, not the records. Default half of them; 0 switches it off. Held records
+    are validated again after a restart."""
+    flood_window: Annotated[int, Field(ge=1)] = 10_000
+    """The stretch of a partition that ``flood_limit`` looks at, in offsets. Large enough for a burst of bad records to
+    pass as dead letters, small enough to notice within a second that everything is bad."""
     loop_timeout_s: Seconds = 30.0
     """An event loop that has not turned for so long ends the worker with exit code 70 and says where it stands. By then
     its partitions have moved on (``kafka.session_timeout_s``), and ``/livez`` has failed for a while."""

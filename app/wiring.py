@@ -14,6 +14,7 @@ from app.journal import Journal
 from app.observed import ObservedBatches, TimedDeadLetters
 from app.traces import traces_of
 from app.version import VERSION
+from processors.flood import FloodGuard
 from processors.hold import Hold
 from processors.pipeline import Pipeline, Policies
 from processors.retry import RetryPolicy
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from app.settings import PostgresSettings, RetrySettings, Settings
+    from processors.ports import DeadLetterQueue
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,9 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
     traces = traces_of(settings.traces)
     policies = Policies(retry_policy(settings.worker.store_retry), retry_policy(settings.worker.metrics_retry))
     journal = Journal(metrics)
-    queue = TimedDeadLetters(dead_letters, metrics)
+    queue: DeadLetterQueue = TimedDeadLetters(dead_letters, metrics)
+    if settings.worker.flood_limit:
+        queue = FloodGuard(queue, settings.worker.flood_limit, settings.worker.flood_window)
     store = PostgresStore(pool)
     pipeline = Pipeline(store, queue, journal, Hold(journal), policies)
     if trap := trap_of(settings.crash_at):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import faust
@@ -91,7 +92,8 @@ async def run(settings: Settings) -> None:
     def end_in_time(*_signal: object) -> None:
         # Not the loop's own handler, which a loop that stands still would never run.
         end_within(settings.worker.drain_timeout_s + STOP_GRACE_S, EXIT_STOPPED)
-        loop.call_soon_threadsafe(stop.set)
+        with suppress(RuntimeError):  # asked twice, and the loop is closed already
+            loop.call_soon_threadsafe(stop.set)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end_in_time)

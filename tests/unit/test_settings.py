@@ -44,6 +44,7 @@ LEAVES = [path for path, _ in leaves(Settings(_env_file=None))]
 OTHER: dict[tuple[str, ...], str] = {
     ("kafka", "bootstrap_servers"): "b:1", ("kafka", "topic"): "t", ("kafka", "dlq_topic"): "d",
     ("kafka", "group_id"): "g", ("kafka", "group_instance_id"): "i", ("kafka", "auto_offset_reset"): "latest",
+    ("kafka", "on_gap"): "stop",
     ("kafka", "session_timeout_s"): "9", ("kafka", "heartbeat_interval_s"): "1", ("postgres", "url"): "postgresql://h/d",
     ("postgres", "schema_name"): "s", ("http", "host"): "::1", ("http", "enabled"): "false", ("log", "level"): "debug",
     ("log", "format"): "json", ("traces", "enabled"): "true", ("crash_at",): "after-commit",

@@ -1,0 +1,103 @@
+"""The flood guard: when dead letters stop being the records' fault."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+from processors.flood import FloodGuard
+from schemas.dead_letter import REPLAY_COUNT
+from schemas.failure import SystemicError, Verdict
+from tests.builders import make_batch, make_dead_letter, make_record
+from tests.fakes import MemoryDeadLetters
+from tests.unit.pipelines import World
+
+if TYPE_CHECKING:
+    from schemas.dead_letter import DeadLetter
+    from schemas.failure import Failure
+
+
+def letters(*offsets: int, partition: int = 0, replayed: bool = False) -> list[DeadLetter]:
+    headers = [(REPLAY_COUNT, b"1")] if replayed else []
+    return [make_dead_letter(make_record(b"x", i, partition=partition, headers=headers)) for i in offsets]
+
+
+@pytest.fixture
+def queue() -> MemoryDeadLetters:
+    return MemoryDeadLetters()
+
+
+@pytest.fixture
+def guard(queue: MemoryDeadLetters) -> FloodGuard:
+    return FloodGuard(queue, limit=5, window=10)
+
+
+async def test_as_many_as_the_limit_pass_and_one_more_does_not(guard: FloodGuard, queue: MemoryDeadLetters) -> None:
+    await guard.publish(letters(0, 1, 2, 3, 4))
+    for _ in range(3):
+        with pytest.raises(SystemicError) as caught:
+            await guard.publish(letters(5))
+    assert (caught.value.failure.verdict, caught.value.failure.reason) == (Verdict.SYSTEMIC, "dead_letter_flood")
+    assert "6 of the last 10 records died, the last of check_violation" in caught.value.failure.message
+    assert len(queue.published) == 5
+
+
+async def test_good_records_in_between_let_it_pass(guard: FloodGuard, queue: MemoryDeadLetters) -> None:
+    for offset in range(0, 100, 2):
+        await guard.publish(letters(offset))
+    assert len(queue.published) == 50
+
+
+async def test_partitions_are_counted_apart(guard: FloodGuard, queue: MemoryDeadLetters) -> None:
+    for partition in range(4):
+        await guard.publish(letters(0, 1, 2, 3, 4, partition=partition))
+    assert len(queue.published) == 20
+
+
+async def test_what_is_read_or_published_again_is_not_counted_twice(
+    guard: FloodGuard, queue: MemoryDeadLetters
+) -> None:
+    queue.failures = [SystemicError(letters(0)[0].failure)]
+    with pytest.raises(SystemicError):
+        await guard.publish(letters(0, 1, 2, 3))
+    for _ in range(5):
+        await guard.publish(letters(0, 1, 2, 3))
+    await guard.publish(letters(7))
+
+
+async def test_a_partition_that_is_read_from_an_earlier_offset_begins_there(guard: FloodGuard) -> None:
+    await guard.publish(letters(100, 101, 102, 103, 104))
+    await guard.publish(letters(0, 1, 2, 3, 4))
+
+
+async def test_replayed_letters_that_die_again_are_not_counted(guard: FloodGuard, queue: MemoryDeadLetters) -> None:
+    await guard.publish(letters(*range(100), replayed=True))
+    await guard.publish(letters(100, 101, 102, 103, 104))
+    assert len(queue.published) == 105
+
+
+async def test_one_batch_alone_can_be_a_flood(guard: FloodGuard, queue: MemoryDeadLetters) -> None:
+    with pytest.raises(SystemicError):
+        await guard.publish(letters(*range(6)))
+    assert not queue.published
+
+
+async def test_a_flood_holds_the_batch_and_moves_no_offset() -> None:
+    world = World()
+    pipeline = replace(world.pipeline, dead_letters=FloodGuard(world.letters, limit=1, window=10))
+
+    class RaisedLimitError(Exception):
+        pass
+
+    def told(topic: str, partition: int, failure: Failure) -> None:
+        world.metrics.pauses.append(failure)
+        if len(world.metrics.pauses) == 3:
+            raise RaisedLimitError
+
+    world.metrics.paused = told  # type: ignore[method-assign]
+    with pytest.raises(RaisedLimitError):
+        await pipeline.process(make_batch([make_record(b"broken", 0), make_record(b"broken", 1)]))
+    assert not world.letters.published
+    assert world.next_offset is None
