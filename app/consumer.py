@@ -11,16 +11,28 @@ from aiokafka.errors import ConsumerStoppedError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
+from app.header_names import read_any_header_name
+from processors.lanes import size_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from app.settings import KafkaSettings
 
 MAX_POLL_RECORDS = 2000
+FETCH_BYTES = 4 * 1024 * 1024
+"""About how much one fetch takes off aiokafka's buffers. A few kilobytes of those can hold a thousand times as much."""
+RESPONSE_BYTES = 16 * 1024 * 1024
+"""Most bytes of one answer of a broker, whatever the number of partitions."""
+TAKE_RECORDS = 25
+"""As many records are taken before their sizes are looked at."""
+UNKNOWN_RECORD_BYTES = 1024 * 1024
+"""What a record is thought to weigh before the first one was seen."""
 
 
 def new_consumer(settings: KafkaSettings, isolation_level: str = "read_committed") -> aiokafka.AIOKafkaConsumer:
     """Build the consumer. Faust's own would read aborted transactions, and reset lost offsets without a word (T16)."""
+    read_any_header_name()
     return aiokafka.AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
         client_id="keepstream",
@@ -32,6 +44,7 @@ def new_consumer(settings: KafkaSettings, isolation_level: str = "read_committed
         isolation_level=isolation_level,
         max_poll_records=MAX_POLL_RECORDS,
         max_partition_fetch_bytes=settings.fetch_max_bytes,
+        fetch_max_bytes=max(RESPONSE_BYTES, settings.fetch_max_bytes),
         max_poll_interval_ms=_ms(settings.max_poll_interval_s),
         request_timeout_ms=_ms(settings.request_timeout_s),
         session_timeout_ms=_ms(settings.session_timeout_s),
@@ -62,6 +75,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._epochs: dict[TopicPartition, int] = {}
+        self._record_bytes = UNKNOWN_RECORD_BYTES
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ANN401, ARG002
         return new_consumer(self.settings)
@@ -79,12 +93,34 @@ class ConsumerThread(AIOKafkaConsumerThread):
         # aiokafka's own getmany() does this; below it a dead coordination task goes unnoticed (Faust trap T34).
         consumer._coordinator.check_errors()
         with consumer._subscription.fetch_context():
-            records = await consumer._fetcher.fetched_records(places, timeout=timeout_s, max_records=MAX_POLL_RECORDS)
+            records = await self._take(consumer, places, timeout_s)
         # No await from here on: records, epochs and positions belong together.
         positions = self._positions()
         return {
             tp: Fetched(self._epochs.get(tp, 0), position, records.get(tp, ())) for tp, position in positions.items()
         }
+
+    async def _take(
+        self, consumer: aiokafka.AIOKafkaConsumer, places: set[TopicPartition], timeout_s: float
+    ) -> dict[TopicPartition, list[Any]]:
+        """Take records in small portions until there are enough of them, or enough bytes."""
+        taken: dict[TopicPartition, list[Any]] = {}
+        count, size_bytes, begun = 0, 0, False
+        while count < MAX_POLL_RECORDS and size_bytes < FETCH_BYTES:
+            room = (FETCH_BYTES - size_bytes) // self._record_bytes
+            wanted = max(1, min(TAKE_RECORDS, MAX_POLL_RECORDS - count, room))
+            found = await consumer._fetcher.fetched_records(places, 0 if begun else timeout_s, wanted)
+            begun, portion = True, 0
+            for tp, records in found.items():
+                taken.setdefault(tp, []).extend(records)
+                portion += len(records)
+                size_bytes += size_of(records)
+            count += portion
+            self._record_bytes = max(1, size_bytes // count) if count else self._record_bytes
+            # A portion that is not full was all there is; during a rebalance the next call would wait.
+            if portion < wanted or consumer._subscription.reassignment_in_progress:
+                break
+        return taken
 
     def _positions(self) -> dict[TopicPartition, int]:
         subscription = self._ensure_consumer()._subscription.subscription

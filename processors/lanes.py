@@ -23,6 +23,13 @@ RECORD_OVERHEAD_BYTES = 700
 """What a record costs in memory beside its value (measured: aiokafka's ConsumerRecord and its parts)."""
 
 
+def size_of(records: Sequence[Record]) -> int:
+    """Return about how many bytes records hold in memory."""
+    values = sum([len(r.value or b"") for r in records])
+    headers = sum([len(value or b"") for r in records if r.headers for _, value in r.headers])
+    return values + headers + RECORD_OVERHEAD_BYTES * len(records)
+
+
 class AbandonedError(Exception):
     """The batch's partition was taken away: whoever owns it now reads it again."""
 
@@ -71,7 +78,7 @@ class Lane:
         if records[0].offset < self.next_expected:
             return None
         span = Span(self.topic, self.partition, self.next_expected, records[-1].offset + 1, len(records))
-        size_bytes = sum(len(r.value or b"") + RECORD_OVERHEAD_BYTES for r in records)
+        size_bytes = size_of(records)
         batch = Batch(self, records, span, size_bytes)
         self.next_expected = span.next_offset
         self.size_bytes += size_bytes

@@ -109,11 +109,12 @@ def test_batches_settle_in_order_or_not_at_all() -> None:
         lane.settle(second)
 
 
-def test_a_batch_weighs_its_values_and_what_a_record_costs() -> None:
+def test_a_batch_weighs_its_values_its_headers_and_what_a_record_costs() -> None:
     lane = make_lane()
-    batch = lane.deliver([make_record(b"12345", 0), make_record(None, 1)])
+    headers = [("a", b"678"), ("b", None)]
+    batch = lane.deliver([make_record(b"12345", 0), make_record(None, 1, headers=headers)])
     assert batch
-    assert batch.size_bytes == lane.size_bytes == 5 + 2 * RECORD_OVERHEAD_BYTES
+    assert batch.size_bytes == lane.size_bytes == 8 + 2 * RECORD_OVERHEAD_BYTES
     lane.settle(batch)
     assert lane.size_bytes == 0
     assert lane.room.is_set()

@@ -1,0 +1,57 @@
+"""What a worker needs in memory, whatever the records weigh."""
+
+from __future__ import annotations
+
+import base64
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.builders import make_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.acceptance.conftest import System
+
+pytestmark = pytest.mark.real
+
+LIMIT_MB = 300
+PARTITIONS = 8
+RECORDS = 200
+RECORD_BYTES = 1_000_000
+NOISE = base64.b64encode(random.Random(0).randbytes(RECORD_BYTES)).decode()
+
+
+def large_values(*, compressible: bool) -> Iterator[bytes]:
+    """Events of 1 MB: each other noise, or each a long run of one character and a thousandth of it on the wire."""
+    for i in range(RECORDS):
+        filler = "x" * (RECORD_BYTES - 300) if compressible else NOISE[i : i + RECORD_BYTES - 300]
+        yield make_value(payload={"filler": filler})
+
+
+def peak_mb(pid: int) -> int:
+    """Return the most memory that the process ever had resident."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
+
+
+@pytest.mark.parametrize(("codec", "compressible"), [("none", False), ("lz4", True)], ids=["plain", "compressed"])
+@pytest.mark.parametrize("broken", [False, True], ids=["delivered", "dead"])
+def test_a_backlog_of_records_of_1_mb_fits(
+    new_system: Callable[..., System], codec: str, compressible: bool, broken: bool
+) -> None:
+    system = new_system(PARTITIONS)
+    system.dlq_topic = system.kafka.new_topic(1, "event-dlq", {"max.message.bytes": str(2 * 1024 * 1024)})
+    values = large_values(compressible=compressible)
+    settings = {"compression.type": codec, "batch.num.messages": 1, "message.max.bytes": 1_048_588,
+                "partitioner": "random", "linger.ms": 0}  # fmt: skip
+    system.produce((value[:-1] if broken else value for value in values), settings=settings)
+    worker = system.start_worker()
+    system.settled(RECORDS, 150)
+    peak = peak_mb(worker.process.pid)
+    print(f"peak of {peak} MB: {codec}, {'dead' if broken else 'delivered'}")
+    assert peak < LIMIT_MB
+    assert system.database.totals()["failed"] == (RECORDS if broken else 0)
