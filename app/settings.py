@@ -87,6 +87,10 @@ class PostgresSettings(Section):
     first."""
     lock_timeout_s: Seconds = 4.0
     """The server gives up waiting for a lock after this."""
+    synchronous_commit: bool = False
+    """Whether each batch waits for PostgreSQL's disk. Default off, a quarter faster: a crash of PostgreSQL takes back
+    at most the last 0.6 s, rows, counters and offset together, and the worker reads those records again from Kafka.
+    Turn it on where others act on rows at once and must never see one vanish for the seconds of such a crash."""
 
 
 class RetrySettings(Section):

@@ -86,6 +86,7 @@ def connection_policy(settings: PostgresSettings) -> ConnectionPolicy:
         statement_timeout_s=settings.statement_timeout_s,
         lock_timeout_s=settings.lock_timeout_s,
         schema=settings.schema_name,
+        synchronous_commit=settings.synchronous_commit,
     )
 
 

@@ -25,6 +25,7 @@ from app.health import Health
 from app.probes import Probes
 from app.progress import KafkaEnds, ProgressWatch
 from app.pulse import Pulse
+from app.stored_offsets import StoredOffsetsWatch
 from app.transport import BatchConsumer, BatchSchema, BatchTransport
 from app.waiting import topic_is_there
 from app.watchdog import LoopWatchdog
@@ -130,7 +131,13 @@ class Worker:
         pulse = Pulse(parts.metrics, self._health, self._assignment, self._check)
         probes = Probes(self._health, parts.metrics, parts.standing, settings.kafka)
         self._watchdog = LoopWatchdog(settings.worker.loop_timeout_s)
-        self._watching = {"pulse": pulse.run, "probes": probes.run, "progress": progress.run}
+        stored = StoredOffsetsWatch(self._lanes, parts.offsets, self._assignment.fenced)
+        self._watching = {
+            "stored offsets": stored.run,
+            "pulse": pulse.run,
+            "probes": probes.run,
+            "progress": progress.run,
+        }
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:

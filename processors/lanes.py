@@ -64,6 +64,8 @@ class Lane:
     size_bytes: int = 0
     settled_to: int = field(init=False)
     """The end of the leading settled batches; at first where the lane begins, for that was settled before it."""
+    stored_to: int = field(init=False)
+    """The offset that the store holds for this partition, as far as this lane has brought it."""
     position: int | None = None
     """How far the consumer has read, markers of transactions included."""
     unsettled: deque[Batch] = field(default_factory=deque)
@@ -71,7 +73,7 @@ class Lane:
     finishing: bool = False
 
     def __post_init__(self) -> None:
-        self.settled_to = self.next_expected
+        self.settled_to = self.stored_to = self.next_expected
 
     def deliver(self, records: Sequence[Record]) -> Batch | None:
         """Take a chunk off the fetch. Return None for records that lie before what this lane expects."""
@@ -101,7 +103,7 @@ class Lane:
         settled = self.unsettled.popleft()
         if settled is not batch:
             raise RuntimeError(f"{self.topic}-{self.partition}: settled {batch.span} before {settled.span}")
-        self.settled_to = batch.span.next_offset
+        self.settled_to = self.stored_to = batch.span.next_offset
         self.size_bytes -= batch.size_bytes
         self.room.set()
 

@@ -33,6 +33,8 @@ class ConnectionPolicy:
     statement_timeout_s: float = 8.0
     lock_timeout_s: float = 4.0
     schema: str | None = None
+    synchronous_commit: bool = True
+    """Whether a commit waits for PostgreSQL's disk."""
 
 
 class JsonDocument(bytes):
@@ -89,6 +91,7 @@ def session_options(policy: ConnectionPolicy) -> str:
         "idle_in_transaction_session_timeout": "30000",
         "plan_cache_mode": "force_generic_plan",
         "enable_seqscan": "off",
+        "synchronous_commit": "on" if policy.synchronous_commit else "off",
     }
     if policy.schema:
         settings["search_path"] = policy.schema

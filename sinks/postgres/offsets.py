@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from sinks.postgres.connection import Pool
 
 LOAD = statement("load_offsets")
+PEEK = statement("peek_offsets")
 OPEN = statement("open_partition")
 REWIND = statement("rewind")
+LOAD_TOPIC_IDS = statement("load_topic_ids")
+IDENTIFY = statement("identify")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,11 @@ class PostgresOffsets:
             cursor = await connection.execute(LOAD, parameters)
             return dict(await cursor.fetchall())
 
+    async def peek(self, topic: str) -> dict[int, int]:
+        """Return the next offset of all partitions as committed now, without waiting for anybody."""
+        async with self.pool.connection() as connection:
+            return dict(await (await connection.execute(PEEK, {"topic": topic})).fetchall())
+
     async def open(self, topic: str, partition: int, next_offset: int) -> None:
         """Begin a partition that was never consumed; a partition that was is left alone."""
         await self._write(OPEN, topic, partition, next_offset=next_offset)
@@ -39,6 +47,18 @@ class PostgresOffsets:
     async def rewind(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> None:
         """Go back: the topic was re-created or truncated and ends before the stored offset."""
         await self._write(REWIND, topic, partition, next_offset=next_offset, expected_offset=expected_offset)
+
+    async def load_topic_ids(self, topic: str, partitions: Iterable[int]) -> dict[int, str]:
+        """Return which topic of this name each partition's offset belongs to, where that is known."""
+        async with self.pool.connection() as connection:
+            cursor = await connection.execute(LOAD_TOPIC_IDS, {"topic": topic, "partitions": list(partitions)})
+            return dict(await cursor.fetchall())
+
+    async def identify(self, topic: str, partition: int, topic_id: str) -> None:
+        """Remember which topic of this name the partition's offset belongs to."""
+        async with self.pool.connection() as connection:
+            parameters = {"topic": topic, "partition": Int4(partition), "topic_id": topic_id}
+            await connection.execute(IDENTIFY, parameters)
 
     async def _write(self, query: str, topic: str, partition: int, **offsets: int) -> None:
         parameters = {

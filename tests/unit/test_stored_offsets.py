@@ -1,0 +1,57 @@
+"""The watch over stored offsets: it tells of those that went back, and of no others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+
+from app.stored_offsets import StoredOffsetsWatch
+from processors.dispatch import Lanes
+
+if TYPE_CHECKING:
+    from processors.dispatch import Place
+    from processors.lanes import Batch
+    from schemas.outcome import Tally
+
+START = 10
+
+
+@dataclass
+class Table:
+    """What `sinks.postgres.offsets.PostgresOffsets` would answer."""
+
+    stored: dict[int, int] = field(default_factory=dict)
+
+    async def peek(self, topic: str) -> dict[int, int]:
+        return self.stored if topic == "events" else {}
+
+
+async def _process(_batch: Batch) -> Tally:
+    raise NotImplementedError
+
+
+async def _ignored(_place: Place) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("stored", "rewound"),
+    [
+        ({0: START, 1: START}, []),
+        ({0: START + 5, 1: START}, []),
+        ({0: START - 1, 1: START}, [("events", 0)]),
+        ({1: START}, [("events", 0)]),
+    ],
+)
+async def test_only_what_went_back_is_begun_again(stored: dict[int, int], rewound: list[Place]) -> None:
+    lanes = Lanes(_process, buffer_bytes=1, on_fenced=_ignored, on_fatal=lambda _error: None)
+    lanes.open({("events", 0): START, ("events", 1): START})
+    told: list[Place] = []
+
+    async def tell(place: Place) -> None:
+        told.append(place)
+
+    await StoredOffsetsWatch(lanes, cast("Any", Table(stored)), tell).check()
+    assert told == rewound
+    lanes.close(lanes.places)
