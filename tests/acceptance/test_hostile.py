@@ -28,7 +28,7 @@ pytestmark = pytest.mark.real
 
 Content = tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]
 """Key, value, headers."""
-WORD = re.compile("[a-z_]{3,40}")
+WORD = re.compile("[a-z0-9_]{3,40}")
 
 
 def contents() -> list[Content]:
