@@ -4,10 +4,11 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 EVENTS ?= 10000
 MINUTES ?= 3
+SEEDS ?= 100000
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants faults faults-short bench-backlog bench-audit docs observe lock clean
+.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants simulate faults faults-short bench-backlog bench-audit docs observe lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ test-unit: $(INSTALLED) ## Unit tests: fakes only, seconds
 
 test-contract: $(INSTALLED) ## One suite per port, against the fake and the real part
 	@$(BIN)/pytest -q tests/contract
+
+simulate: $(INSTALLED) ## Simulate 100,000 worlds of faults (SEEDS=5000), or tell the story of one (SEED=123)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 test-acceptance: $(INSTALLED) ## The worker as a process, on good and bad days
 	@$(BIN)/pytest -q tests/acceptance
@@ -73,7 +77,7 @@ docs: $(INSTALLED) ## Write docs/metrics.md and the dashboards anew from their s
 	@$(BIN)/python deploy/grafana/build.py
 
 observe: $(INSTALLED) ## A bad day of a worker, watched by a real Prometheus: every panel and alert with its value
-	@$(BIN)/pytest -q -s tests/acceptance/test_observe.py
+	@OBSERVE_PICTURE=docs/overview.svg $(BIN)/pytest -q -s tests/acceptance/test_observe.py
 
 lock: $(INSTALLED) ## Write deploy/requirements.lock anew (needs uv)
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --extra embedded --extra dev \

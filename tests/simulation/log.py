@@ -170,8 +170,8 @@ class Consumer:
     async def _travel(self) -> None:
         """Between the threads, and to the broker and back."""
         luck = self.rng.random()
-        if luck > 0.3:
-            await asyncio.sleep(0 if luck < 0.6 else luck * 0.05)
+        if luck > 0.5:
+            await asyncio.sleep(0 if luck < 0.7 else luck * 0.05)
 
 
 class OffsetLostError(Exception):

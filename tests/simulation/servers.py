@@ -62,7 +62,8 @@ class Network:
         result, refusal = self._done(effect, lie)
         if refusal is None and is_gone():
             self.faults.happened(Fault.GHOST)
-        await asyncio.sleep(self.rng.random() * 0.02)
+        if self.rng.random() < 0.5:
+            await asyncio.sleep(self.rng.random() * 0.02)
         if is_gone():
             return
         if refusal is None:
