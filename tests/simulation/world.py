@@ -69,8 +69,9 @@ class World:
         self.loop.run_world(self._live())
 
     def keep(self, task: asyncio.Task[None]) -> None:
-        """Hold on to a task: nobody else does."""
+        """Hold on to a part of a worker, and see to it that it does not fail unseen."""
         self._tasks.append(task)
+        task.add_done_callback(self._ended)
 
     def event_in(self, record: Record) -> ValidEvent | None:
         """Return what has to be stored of a record; None when nothing can ever store it."""
@@ -131,6 +132,10 @@ class World:
         process = Process(name, self._died)
         worker = self.workers[process] = Worker(self, process)
         worker.start()
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if error := task.exception():
+            self.loop.violate(error)
 
     def _died(self, process: Process) -> None:
         worker = self.workers.pop(process)
