@@ -154,3 +154,10 @@ async def test_whoever_waits_for_a_batch_is_woken_by_the_end() -> None:
     await asyncio.sleep(0)
     lane.close()
     assert await waiting is None
+
+
+def test_a_lane_knows_how_far_the_consumer_has_read() -> None:
+    lane = make_lane()
+    deliver(lane, 0)
+    lane.read_to(5)
+    assert lane.position == 5

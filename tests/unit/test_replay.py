@@ -143,3 +143,12 @@ def test_any_mix_of_selectors_kills_and_resumes_adds_up_and_sends_each_letter_on
     assert result.selected == len(expected)
     assert sorted(out_ids(outbox)) == sorted(expected)
     assert {e.state for e in ledger.entries.values()} <= {LetterState.PRODUCED, LetterState.PARKED}
+
+
+def test_a_replay_that_is_told_to_stop_ends_after_its_chunk_with_the_right_sum() -> None:
+    worked: list[int] = []
+    run = run_of(options=ReplayOptions(rate=50))  # chunks of 10
+    replay = Replay(run, MemoryLedger(), MemoryOutbox(), worked.append, lambda: len(worked) == 2, lambda _s: None)
+    result = replay.work(make_buried(i) for i in range(100))
+    assert worked == [10, 20]
+    assert (result.selected, result.replayed) == (20, 20)

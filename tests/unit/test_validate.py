@@ -177,3 +177,9 @@ def test_a_correlation_id_of_255_characters_is_taken_from_the_header() -> None:
     verdict = validate(record)
     assert isinstance(verdict, ValidEvent)
     assert verdict.correlation_id == "c" * 255
+
+
+def test_as_many_brackets_as_may_be_deep_may_have_others_beside_them() -> None:
+    deep = b"[" * (MAX_DEPTH - 3) + b"]" * (MAX_DEPTH - 3)
+    assert accepted(as_payload(b"[[],[],%b]" % deep))["payload"]
+    assert refused(as_payload(b"[[],[],[%b]]" % deep))[0] == "too_deep"
