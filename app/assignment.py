@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 from aiokafka.errors import KafkaError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sinks.postgres.offsets import PostgresOffsets
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 RETRY_WAIT_S = 1.0
 
 
@@ -135,16 +136,23 @@ class Assignment:
     async def _decide(self, places: Sequence[Place]) -> dict[Place, Start]:
         bounds = await self._consumer_thread().log_bounds([_tp(place) for place in places])
         stored: dict[Place, int] = {}
+        known_ids: dict[Place, str] = {}
         for topic in {topic for topic, _ in places}:
-            found = await self._offsets.load(topic, [partition for t, partition in places if t == topic])
-            stored.update({(topic, partition): offset for partition, offset in found.items()})
-        reset_to_end = self._settings.auto_offset_reset == "latest"
+            partitions = [partition for t, partition in places if t == topic]
+            stored |= _placed(topic, await self._offsets.load(topic, partitions))
+            if topic in bounds.topic_ids:
+                known_ids |= _placed(topic, await self._offsets.load_topic_ids(topic, partitions))
         starts = {}
         for place in places:
-            tp = _tp(place)
-            ours, theirs = stored.get(place), bounds.committed.get(tp)
-            start = decide_start(ours, theirs, bounds.starts[tp], bounds.ends[tp], reset_to_end=reset_to_end)
+            tp, topic_id, known_id = _tp(place), bounds.topic_ids.get(place[0]), known_ids.get(place)
+            start = decide_start(
+                stored.get(place), bounds.committed.get(tp), bounds.starts[tp], bounds.ends[tp],
+                is_other_topic=known_id is not None and known_id != topic_id,
+                reset_to_end=self._settings.auto_offset_reset == "latest",
+            )  # fmt: skip
             await self._record(place, start, stored.get(place))
+            if topic_id is not None and topic_id != known_id:
+                await self._offsets.identify(*place, topic_id)
             starts[place] = start
         return starts
 
@@ -156,8 +164,8 @@ class Assignment:
         if stored is None:
             await self._offsets.open(*place, start.fence)
         elif start.reason is StartReason.RECREATED:
-            log.error("%s-%d ends before the stored offset %d: re-created or truncated; reading it from its start, "
-                      "known events count as duplicates", *place, stored)  # fmt: skip
+            log.error("%s-%d was re-created or truncated, the stored offset %d is not of this log; reading it from its "
+                      "start, known events count as duplicates", *place, stored)  # fmt: skip
             await self._offsets.rewind(*place, expected_offset=stored, next_offset=start.fence)
         elif start.reason is StartReason.GAP:
             log.error("%s-%d: retention deleted %d records before they were read", *place, start.lost)
@@ -167,6 +175,10 @@ class Assignment:
         if self.thread is None:
             raise RuntimeError("the consumer thread has not started")
         return self.thread
+
+
+def _placed(topic: str, by_partition: Mapping[int, T]) -> dict[Place, T]:
+    return {(topic, partition): value for partition, value in by_partition.items()}
 
 
 def _tp(place: Place) -> Any:  # noqa: ANN401

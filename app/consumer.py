@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import aiokafka
@@ -12,6 +12,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from app.header_names import read_any_header_name
+from app.topic_ids import topic_ids
 from processors.lanes import size_of
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from app.settings import KafkaSettings
 
 MAX_POLL_RECORDS = 2000
+METADATA_MAX_AGE_MS = 60_000
+"""How soon an added partition is found; the usual 5 minutes is long for whoever waits for its first record."""
 FETCH_BYTES = 4 * 1024 * 1024
 """About how much one fetch takes off aiokafka's buffers. A few kilobytes of those can hold a thousand times as much."""
 RESPONSE_BYTES = 16 * 1024 * 1024
@@ -51,6 +54,7 @@ def new_consumer(settings: KafkaSettings, isolation_level: str = "read_committed
         rebalance_timeout_ms=_ms(settings.session_timeout_s),
         heartbeat_interval_ms=_ms(settings.heartbeat_interval_s),
         fetch_max_wait_ms=500,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
     )
 
 
@@ -150,7 +154,8 @@ class ConsumerThread(AIOKafkaConsumerThread):
         starts = await consumer.beginning_offsets(places)
         ends = await consumer.end_offsets(places)
         committed = {tp: await consumer.committed(tp) for tp in places}
-        return LogBounds(starts, ends, {tp: offset for tp, offset in committed.items() if offset is not None})
+        ids = await topic_ids(self.settings, {tp.topic for tp in places})
+        return LogBounds(starts, ends, {tp: offset for tp, offset in committed.items() if offset is not None}, ids)
 
     def end_offset(self, tp: TopicPartition) -> int | None:
         """Return the end of the partition's committed log as of the last fetch; None before the first."""
@@ -171,11 +176,12 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
 @dataclass(frozen=True, slots=True)
 class LogBounds:
-    """Per partition: the first offset of the log, its end, and what the group committed, if anything."""
+    """Per partition: the first offset of the log, its end, what the group committed, if anything; the topics' ids."""
 
     starts: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
     committed: Mapping[TopicPartition, int]
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
 
 
 def _ms(seconds: float) -> int:

@@ -18,7 +18,7 @@ class StartReason(StrEnum):
     GAP = "gap"
     """Retention deleted records before they were read: begins at what is left."""
     RECREATED = "recreated"
-    """The log ends before the stored offset: it is another topic, or a truncated one. Begins at its start."""
+    """It is another topic of the same name, or its log ends before the stored offset. Begins at its start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +32,17 @@ class Start:
 
 
 def decide_start(
-    stored: int | None, committed: int | None, log_start: int, log_end: int, *, reset_to_end: bool = False
+    stored: int | None,
+    committed: int | None,
+    log_start: int,
+    log_end: int,
+    *,
+    is_other_topic: bool = False,
+    reset_to_end: bool = False,
 ) -> Start:
     """Prefer what is stored; never skip records that still exist, never wait for an offset that will not come."""
     if stored is not None:
-        if stored > log_end:
+        if is_other_topic or stored > log_end:
             return Start(log_start, log_start, StartReason.RECREATED)
         if stored < log_start:
             return Start(log_start, stored, StartReason.GAP, log_start - stored)

@@ -53,6 +53,11 @@ def test_latest_only_counts_where_nobody_ever_was(stored: int | None, committed:
     assert decide_start(stored, committed, 5, 10, reset_to_end=True) == expected
 
 
+@pytest.mark.parametrize("stored", [0, 5, 7, 10, 11])
+def test_another_topic_of_the_same_name_is_read_from_its_start(stored: int) -> None:
+    assert decide_start(stored, stored, 2, 10, is_other_topic=True) == Start(2, 2, R)
+
+
 @given(st.none() | OFFSETS, st.none() | OFFSETS, OFFSETS, OFFSETS)
 def test_a_start_lies_in_the_log_and_skips_nothing_that_is_stored_and_still_there(
     stored: int | None, committed: int | None, one: int, other: int
