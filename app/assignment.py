@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 RETRY_WAIT_S = 1.0
+NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 
 
 class Assignment:
@@ -129,7 +130,7 @@ class Assignment:
             try:
                 return await self._decide(places)
             except (psycopg.Error, PoolTimeout, KafkaError) as error:
-                hint = "; run `keepstream db migrate`" if isinstance(error, psycopg.errors.UndefinedTable) else ""
+                hint = "; run `keepstream db migrate`" if isinstance(error, NOT_MIGRATED) else ""
                 log.warning("the stored offsets cannot be read yet (%s)%s", type(error).__name__, hint)
                 await asyncio.sleep(RETRY_WAIT_S)
 
