@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from processors.lanes import Batch
 
 # Their information is noise, their warnings are not.
-_CHATTY = ("faust", "mode", "aiokafka", "asyncio", "psycopg.pool", "app.transport")
+_CHATTY = ("faust", "mode", "aiokafka", "asyncio", "psycopg.pool", "app.transport", "app.consumer", "abc")
+"""The last three are mode's: it names a service's logger after the module of its class, made or subclassed by us."""
 CURRENT_BATCH: ContextVar[Batch | None] = ContextVar("current_batch", default=None)
 """The batch that the current task works on; every line of that task tells which one it is."""
 MIN_SECRET_CHARS = 4
