@@ -48,6 +48,13 @@ class Prometheus:
         found: list[dict[str, Any]] = self._get("query", query=expression)["result"]
         return found
 
+    def range(self, expression: str, start: float, end: float, step: str = "2s") -> list[dict[str, Any]]:
+        """Return a range query's series; times in seconds since 1970."""
+        found: list[dict[str, Any]] = self._get(
+            "query_range", query=expression, start=f"{start:.3f}", end=f"{end:.3f}", step=step
+        )["result"]
+        return found
+
     def value(self, expression: str) -> float | None:
         """Return the first series' value, None without one."""
         return next((float(series["value"][1]) for series in self.query(expression)), None)
