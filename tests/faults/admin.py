@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._config import AlterConfigOpType, ConfigEntry, ConfigResource
-from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewPartitions
 
 from tests.real import eventually
@@ -49,14 +47,6 @@ def delete_topic(kafka: Kafka, topic: str) -> None:
 def add_partitions(kafka: Kafka, topic: str, total: int) -> None:
     client = admin(kafka)
     client.create_partitions([NewPartitions(topic, total)])[topic].result(ANSWER_S)
-
-
-def set_topic(kafka: Kafka, topic: str, name: str, value: str) -> None:
-    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    client = admin(kafka)
-    for done in client.incremental_alter_configs([resource]).values():
-        done.result(ANSWER_S)
 
 
 def delete_group(kafka: Kafka, group_id: str) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
 
     from schemas.record import KafkaRecord
-    from tests.acceptance.conftest import System
+    from tests.acceptance.conftest import System, Worker
 
 PRODUCER_SETTINGS: dict[str, str | int | float | bool] = {
     "enable.idempotence": True,
@@ -185,6 +185,18 @@ def reckon(
         + abs(totals["failed"] - system.database.value("SELECT count(*) FROM dead_letters")),
         dead_for_the_environment=frozenset(_key(letter) for letter in letters if letter.value != b"broken"),
     )
+
+
+def settled(system: System) -> int:
+    return system.database.totals()["total"]
+
+
+def warmed_up(system: System, producer: LedgerProducer, count: int = 200) -> Worker:
+    """Start a worker and see it work, so that all its connections are open."""
+    worker = system.start_worker()
+    producer.send(count)
+    system.settled(count)
+    return worker
 
 
 def consumed_to_end(system: System) -> bool:

@@ -9,7 +9,7 @@ import pytest
 from app.embedded.errors import EmbeddedUnavailableError
 from tests.acceptance.conftest import System
 from tests.faults.cluster import start_cluster
-from tests.faults.ledger import LedgerProducer, reckon, wait_s
+from tests.faults.ledger import LedgerProducer, reckon, settled, wait_s
 from tests.real import Postgres
 
 if TYPE_CHECKING:
@@ -32,10 +32,6 @@ def cluster() -> Iterator[Cluster]:
             yield started
     except EmbeddedUnavailableError as missing:
         pytest.skip(str(missing))
-
-
-def settled(system: System) -> int:
-    return system.database.totals()["total"]
 
 
 def test_the_loss_of_leader_and_coordinator_is_survived(

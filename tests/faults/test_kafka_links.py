@@ -6,30 +6,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.ledger import LedgerProducer, reckon, wait_s
+from tests.faults.ledger import LedgerProducer, reckon, settled, wait_s, warmed_up
 from tests.real import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.acceptance.conftest import System, Worker
+    from tests.acceptance.conftest import System
     from tests.faults.report import Row
     from tests.faults.rig import Rig
 
 pytestmark = pytest.mark.real
 
 QUICK = {"KEEPSTREAM_KAFKA__REQUEST_TIMEOUT_S": "8", "KEEPSTREAM_KAFKA__DLQ_TIMEOUT_S": "3"}
-
-
-def settled(system: System) -> int:
-    return system.database.totals()["total"]
-
-
-def warmed_up(system: System, producer: LedgerProducer) -> Worker:
-    worker = system.start_worker()
-    producer.send(200)
-    system.settled(200)
-    return worker
 
 
 @pytest.mark.long

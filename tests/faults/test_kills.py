@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.conftest import MINUTES
-from tests.faults.ledger import LedgerProducer, reckon, wait_s
+from tests.faults.ledger import LedgerProducer, reckon, settled, wait_s
 from tests.real import eventually
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real
 
 FENCED = "keepstream_fenced_batches_total"
-
-
-def settled(system: System) -> int:
-    return system.database.totals()["total"]
 
 
 def fences(worker: Worker) -> float:

@@ -7,27 +7,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import admin
-from tests.faults.ledger import LedgerProducer, reckon
+from tests.faults.ledger import LedgerProducer, reckon, settled, warmed_up
 from tests.real import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.acceptance.conftest import System, Worker
+    from tests.acceptance.conftest import System
     from tests.faults.report import Row
 
 pytestmark = pytest.mark.real
-
-
-def settled(system: System) -> int:
-    return system.database.totals()["total"]
-
-
-def warmed_up(system: System, producer: LedgerProducer, count: int = 200) -> Worker:
-    worker = system.start_worker()
-    producer.send(count)
-    system.settled(count)
-    return worker
 
 
 def test_deleted_group_offsets_change_nothing(

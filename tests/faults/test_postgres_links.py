@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.ledger import LedgerProducer, dead_letter_repeats, reckon, wait_s
+from tests.faults.ledger import LedgerProducer, dead_letter_repeats, reckon, settled, wait_s, warmed_up
 from tests.real import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.acceptance.conftest import System, Worker
+    from tests.acceptance.conftest import System
     from tests.faults.report import Row
     from tests.faults.rig import Rig
 
@@ -23,18 +23,6 @@ QUICK = {
     "KEEPSTREAM_POSTGRES__LOCK_TIMEOUT_S": "1",
     "KEEPSTREAM_POSTGRES__CONNECT_TIMEOUT_S": "2",
 }
-
-
-def settled(system: System) -> int:
-    return system.database.totals()["total"]
-
-
-def warmed_up(system: System, producer: LedgerProducer) -> Worker:
-    """Start a worker and see it work, so that its connections are open."""
-    worker = system.start_worker()
-    producer.send(200)
-    system.settled(200)
-    return worker
 
 
 def test_a_postgres_that_hangs_without_a_word_is_given_up_and_found_again(
