@@ -71,7 +71,9 @@ def _cell(
                      f'height="{bottom - top}" fill="#eee"><title>{escape(what)}</title></rect>')  # fmt: skip
     parts.append(f'<path d="M{left} {bottom}H{right}" stroke="#bbb"/>')
     for (legend, points), colour in zip(series, COLOURS, strict=False):
-        path = " ".join(f"{x_of(at):.1f},{bottom - value / highest * (bottom - top):.1f}" for at, value in points)
+        path = " ".join(
+            f"{x_of(at):.1f},{bottom - max(0.0, value) / highest * (bottom - top):.1f}" for at, value in points
+        )
         parts.append(
             f'<polyline points="{path}" fill="none" stroke="{colour}"><title>{escape(legend)}</title></polyline>'
         )
