@@ -15,7 +15,7 @@ from processors.selection import Selection
 from schemas.buried import Buried
 from schemas.dead_letter import REPLAY_COUNT, dead_letter_headers
 from schemas.record import KafkaRecord
-from schemas.replay import LetterState, ReplayOptions, ReplayRun
+from schemas.replay import LetterState, Outgoing, ReplayOptions, ReplayRun
 from tests.builders import make_dead_letter, make_failure, make_record, make_value
 from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
 
@@ -102,6 +102,27 @@ def test_a_change_that_fits_no_payload_fails_that_letter_only() -> None:
     result = Replay(run, MemoryLedger(), outbox).work(letters)
     assert out_ids(outbox) == ["events-0-2"]
     assert (result.replayed, result.failed, result.adds_up) == (1, 1, True)
+
+
+def test_a_failed_letter_that_a_killed_pass_has_sent_again_is_not_sent_a_third_time() -> None:
+    """Simulation, seed 264 of its first day: only letters that were never tried counted as uncertain."""
+    dying: set[str] = set()
+
+    def die(edge: str) -> None:
+        if edge in dying:
+            raise Killed
+
+    ledger, topics = MemoryLedger(die), dict[str, list[Outgoing]]()
+    refused = Replay(run_of(1), ledger, MemoryOutbox(topics=topics, refuse=lambda _letter: True)).work([make_buried(3)])
+    assert (refused.failed, topics) == (1, {})
+    dying.add("before record")
+    with pytest.raises(Killed):
+        Replay(run_of(2), ledger, MemoryOutbox(topics=topics)).work([make_buried(3)])
+    dying.clear()
+    outbox = MemoryOutbox(topics=topics)
+    result = Replay(run_of(3), ledger, outbox).work([make_buried(3)])
+    assert out_ids(outbox) == ["events-0-3"]
+    assert (result.selected, result.replayed, result.adds_up) == (1, 1, True)
 
 
 @mock.patch.object(replay_module, "CHUNK", 4)
