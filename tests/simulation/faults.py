@@ -63,6 +63,7 @@ EVENTS = (
 DLQ_COPIES = frozenset({
     Fault.CRASH, Fault.FREEZE, Fault.STEAL, Fault.REBALANCE, Fault.REDELIVERY, Fault.DRAIN, Fault.GHOST,
     Fault.STORE_IN_DOUBT, Fault.DLQ_PARTIAL, Fault.DLQ_UNCONFIRMED, Fault.FENCED,
+    Fault.RETENTION,
 })  # fmt: skip
 """Without any of these no dead letter may stand twice in its topic."""
 
