@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import gc
 import getpass
+import math
 from collections import Counter
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from confluent_kafka import KafkaException
+
 from app.clients import librdkafka_settings
+from app.connections import admin_client, connect
+from app.cycles import no_search
 from app.prefetch import prefetched
 from app.stretch import stretch_of
+from app.trouble import REFUSED, UNREACHABLE, USAGE, Trouble
 from processors.redress import ChangeError, changed, difference, target_of, verdict_now
 from processors.replay import Replay, distinct_chunks
-from processors.selection import Selection, selection_from
-from schemas.replay import ReplayRun
+from processors.selection import Selection, SelectorError, condition_of, selection_from
+from schemas.buried import Buried
+from schemas.replay import PARKING_SUFFIX, ReplayOptions, ReplayRun
 from sinks.dead_letter_reader import oldest_first
 from sinks.postgres.originals import OriginalReader
-from sinks.postgres.replays import PostgresReplays
+from sinks.postgres.replays import PostgresReplays, ReplayBusyError
 from sinks.replay_outbox import KafkaOutbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import psycopg
 
-    from app.settings import KafkaSettings
-    from schemas.buried import Buried
-    from schemas.replay import Reconciliation, ReplayOptions
+    from app.settings import KafkaSettings, Settings
+    from schemas.replay import Reconciliation
 
 _SURVEY_CHUNK = 1000
 
@@ -47,6 +52,20 @@ class Survey:
     refused: Counter[str] = field(default_factory=Counter)
     targets: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How to survey. ``edited``: values by letter that would go out instead; ``view``: what of a value may be shown."""
+
+    edited: Mapping[str, bytes] = field(default_factory=dict)
+    differences: int = 3
+    view: Callable[[bytes | None], bytes | None] = lambda value: value
+    progress: Callable[[int], None] = lambda _worked: None
+    stop: Callable[[], bool] = lambda: False
+
+    def shown(self, letter: Buried) -> Buried:
+        return Buried(replace(letter.record, value=self.view(letter.record.value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,17 +89,25 @@ class Replayer:
                 yield letter
 
     def survey(
-        self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], *, differences: int = 3
+        self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], look: Look | None = None
     ) -> Survey:
-        """Look at everything a replay would send, and send nothing."""
-        survey = Survey()
-        with without_cycle_search(), prefetched(self.unresolved(selection, options, ends)) as letters:
+        """Look at everything a replay would send, and send nothing. Told to stop, it returns what it has so far."""
+        survey, look = Survey(), look or Look()
+        with no_search(), prefetched(self.unresolved(selection, options, ends)) as letters:
             for letter in letters:
-                self._judge(survey, letter, options, differences)
+                self._judge(survey, letter, options, look)
+                if survey.selected % _SURVEY_CHUNK == 0:
+                    look.progress(survey.selected)
+                    if look.stop():
+                        break
         return survey
 
-    def begin(self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int]) -> ReplayRun:
-        return self.ledger.begin(selection.as_json(), getpass.getuser(), options, ends)
+    def begin(
+        self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], started_by: str | None = None
+    ) -> ReplayRun:
+        """Remember a new run. ``started_by``: who asked, else the user of this process; replayed records say it."""
+        somebody = started_by or getpass.getuser()
+        return self.ledger.begin(selection.as_json(), somebody, replace(options, requested_by=somebody), ends)
 
     def resume(self, replay_id: int) -> tuple[ReplayRun, Selection]:
         """Return the run's next pass and its selection. Raises UnknownReplayError."""
@@ -94,7 +121,7 @@ class Replayer:
     ) -> Reconciliation:
         """Replay, and close the run with its sums; cancelled when told to stop."""
         replay = Replay(run, self.ledger, self.outbox, progress, stop)
-        with without_cycle_search(), prefetched(self.letters(selection, run.dlq_ends)) as letters:
+        with no_search(), prefetched(self.letters(selection, run.dlq_ends)) as letters:
             result = replay.work(letters)
         self.ledger.finish(run, result, cancelled=stop())
         return result
@@ -120,13 +147,14 @@ class Replayer:
                 left = None if left is None else left - 1
                 yield letter
 
-    def _judge(self, survey: Survey, letter: Buried, options: ReplayOptions, differences: int) -> None:
+    def _judge(self, survey: Survey, letter: Buried, options: ReplayOptions, look: Look) -> None:
         survey.selected += 1
         if letter.replay_count >= options.max_replays:
             survey.would_park += 1
             return
         try:
-            value = changed(letter.record.value, options.changes)
+            edited = look.edited.get(letter.id)
+            value = changed(letter.record.value, options.changes) if edited is None else edited
             survey.targets[target_of(letter, options)] += 1
         except ChangeError as error:
             survey.refused[str(error)] += 1
@@ -136,18 +164,8 @@ class Replayer:
             survey.would_pass += 1
         else:
             survey.refused[f"{rejection.reason}: {rejection.message}"] += 1
-        if value != letter.record.value and len(survey.differences) < differences:
-            survey.differences.append(difference(letter, value))
-
-
-@contextmanager
-def without_cycle_search() -> Iterator[None]:
-    """Letters make no cycles, and looking for some among thousands of headers took a fifth of a replay's time."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
+        if value != letter.record.value and len(survey.differences) < look.differences:
+            survey.differences.append(difference(look.shown(letter), look.view(value)))
 
 
 @contextmanager
@@ -160,3 +178,38 @@ def open_replayer(
     ledger.settle()
     outbox = KafkaOutbox({**librdkafka_settings(kafka), "log_level": 0}, parking_topic)
     yield Replayer(kafka, ledger, outbox, OriginalReader(lambda: connection))
+
+
+@contextmanager
+def replayer_of(settings: Settings, options: ReplayOptions) -> Iterator[Replayer]:
+    """Open a replayer on the services of the settings. `Trouble` when they are away or another replay runs."""
+    admin_client(settings.kafka)
+    with connect(settings) as connection:
+        try:
+            with open_replayer(settings.kafka, connection, options.parking_topic) as replayer:
+                yield replayer
+        except ReplayBusyError as error:
+            raise Trouble("busy", str(error), "wait for it, or end it", REFUSED) from None
+        except KafkaException as error:
+            why = f"Kafka failed: {error.args[0].str()}"
+            raise Trouble("kafka_failed", why, "the replay can be resumed", UNREACHABLE) from None
+
+
+def options_from(
+    dlq_topic: str,
+    to_topic: str | None,
+    changes: Iterable[str],
+    rate: str | None,
+    **more: Any,  # noqa: ANN401
+) -> ReplayOptions:
+    """Read how to replay from what a person wrote. `Trouble` names the option that cannot be understood."""
+    try:
+        pairs = tuple(condition_of(change) for change in changes)
+        per_s = float(rate.removesuffix("/s")) if rate else None
+    except SelectorError as error:
+        raise Trouble("bad_option", f"--set: {error}", exit_code=USAGE) from None
+    except ValueError:
+        raise Trouble("bad_option", f"--rate: {rate!r} is not a rate like 500/s", exit_code=USAGE) from None
+    if per_s is not None and not 0 < per_s < math.inf:
+        raise Trouble("bad_option", "--rate must be more than 0", exit_code=USAGE)
+    return ReplayOptions(to_topic, changes=pairs, rate=per_s, parking_topic=dlq_topic + PARKING_SUFFIX, **more)

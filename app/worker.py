@@ -19,6 +19,7 @@ import yarl
 
 from app.assignment import Assignment
 from app.crash_points import trap_of
+from app.cycles import search_seldom
 from app.endpoint import Endpoint
 from app.fatal import die, end_within, vital_task
 from app.health import Health
@@ -147,6 +148,7 @@ class Worker:
         self._tasks = [vital_task(watch(), name) for name, watch in self._watching.items()]
         await topic_is_there(self._settings.kafka)
         await self._app.start()
+        search_seldom()
 
     async def stop(self) -> None:
         """Settle what is in flight, commit, leave the group. `run` has set a deadline: nothing unsettled is lost."""
