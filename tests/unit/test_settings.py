@@ -46,17 +46,21 @@ OTHER: dict[tuple[str, ...], str] = {
     ("kafka", "group_id"): "g", ("kafka", "group_instance_id"): "i", ("kafka", "auto_offset_reset"): "latest",
     ("kafka", "on_gap"): "stop",
     ("kafka", "session_timeout_s"): "9", ("kafka", "heartbeat_interval_s"): "1", ("postgres", "url"): "postgresql://h/d",
-    ("postgres", "schema_name"): "s", ("http", "host"): "::1", ("http", "enabled"): "false", ("log", "level"): "debug",
-    ("log", "format"): "json", ("traces", "enabled"): "true", ("crash_at",): "after-commit",
+    ("postgres", "schema_name"): "s", ("http", "host"): "::1", ("web", "host"): "::1",
+    ("web", "public_url"): "https://c.example", ("web", "allow_replay"): "true", ("web", "token"): "t" * 16,
+    ("web", "users"): '{"ann": "scrypt$x"}', ("web", "mask_fields"): '["card"]',
+    ("web", "worker_urls"): '["http://w:9108/metrics"]',
+    ("http", "enabled"): "false", ("log", "level"): "debug",
+    ("log", "format"): "json", ("log", "worker"): "1", ("traces", "enabled"): "true", ("crash_at",): "after-commit",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("path", LEAVES, ids="__".join)
 def test_each_setting_is_a_variable_named_by_its_path(path: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     default = dig(Settings(), path)
-    monkeypatch.setenv(
-        "KEEPSTREAM_" + "__".join(path).upper(), OTHER.get(path, "1048577" if "bytes" in path[-1] else "42")
-    )
+    number = "1048577" if "bytes" in path[-1] else "42"
+    other = str(not default).lower() if isinstance(default, bool) else OTHER.get(path, number)
+    monkeypatch.setenv("KEEPSTREAM_" + "__".join(path).upper(), other)
     assert dig(Settings(), path) != default
 
 
