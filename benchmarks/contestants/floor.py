@@ -1,0 +1,81 @@
+"""The floor: the tightest loop we know that does keepstream's own SQL with confluent-kafka, and nothing else.
+
+No validation, no dead letters, no retries, no metrics, no rebalance: one thread reads all partitions and cuts what
+came into batches of one partition each, one thread per connection writes them. What keepstream needs on top of this is
+the price of its guarantees.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from queue import Queue
+from threading import Thread
+from typing import Any
+
+import psycopg
+from confluent_kafka import Consumer, Message, TopicPartition
+from psycopg.types.numeric import Int4, Int8
+
+from benchmarks.contestants.course import BATCH_SIZE, CONSUMER, PARTITIONS, POSTGRES_URL, SCHEMA, TOPIC
+from sinks.postgres.connection import ConnectionPolicy, JsonDocument, _JsonDocumentDumper, session_options
+from sinks.postgres.statements import statement
+
+CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "4"))
+SYNCHRONOUS_COMMIT = os.environ.get("BENCH_SYNCHRONOUS_COMMIT") == "on"
+READ_AT_ONCE = 4000
+BATCHES_AHEAD = 40
+SETTLE, OPEN = statement("settle"), statement("open_partition")
+Batches = Queue[tuple[int, list[Message]]]
+
+
+def write(batches: Batches) -> None:
+    """Settle what comes, in order; a partition always comes to the same connection."""
+    policy = ConnectionPolicy(POSTGRES_URL, schema=SCHEMA, synchronous_commit=SYNCHRONOUS_COMMIT)
+    with psycopg.connect(POSTGRES_URL, autocommit=True, prepare_threshold=0, options=session_options(policy)) as link:
+        link.adapters.register_dumper(JsonDocument, _JsonDocumentDumper)
+        while True:
+            partition, messages = batches.get()
+            row = link.execute(SETTLE, parameters(partition, messages)).fetchone()
+            if row is None or not (row[0] and row[5]):
+                os._exit(1)  # fenced: the run is void
+
+
+def parameters(partition: int, messages: list[Message]) -> dict[str, Any]:
+    documents = [b'%b,"@offset":%d}' % ((m.value() or b"")[:-1], m.offset() or 0) for m in messages]
+    first, last = messages[0].offset() or 0, messages[-1].offset() or 0
+    return {
+        "topic": TOPIC, "partition": Int4(partition), "expected_offset": Int8(first), "next_offset": Int8(last + 1),
+        "records": Int8(len(messages)), "documents": JsonDocument(b"[%b]" % b",".join(documents)),
+        "folded_duplicate": Int8(0), "folded_stale": Int8(0), "dead_lettered": Int8(0),
+    }  # fmt: skip
+
+
+def read(consumer: Consumer, writers: list[Batches]) -> None:
+    """Cut what comes into batches. What is left of a partition waits for more, but never when nothing comes."""
+    waiting: dict[int, list[Message]] = defaultdict(list)
+    while True:
+        messages = consumer.consume(READ_AT_ONCE, 0.02)
+        for message in messages:
+            waiting[message.partition() or 0].append(message)
+        for partition, held in waiting.items():
+            while len(held) >= BATCH_SIZE or (held and not messages):
+                writers[partition % len(writers)].put((partition, held[:BATCH_SIZE]))
+                del held[:BATCH_SIZE]
+
+
+def main() -> None:
+    places = range(PARTITIONS)
+    with psycopg.connect(POSTGRES_URL, autocommit=True, options=f"-c search_path={SCHEMA}") as link:
+        for partition in places:
+            link.execute(OPEN, {"topic": TOPIC, "partition": partition, "next_offset": 0})
+    consumer = Consumer(CONSUMER | {"queued.max.messages.kbytes": 16384, "fetch.message.max.bytes": 1048576})
+    consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in places])
+    writers: list[Batches] = [Queue(BATCHES_AHEAD) for _ in range(CONNECTIONS)]
+    for batches in writers:
+        Thread(target=write, args=[batches], daemon=True).start()
+    read(consumer, writers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""The events every bench sends, and the topic that holds them."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import dataclass
+
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+BROKEN = b'{"event_id": 7, "payload": "not an object"}'
+NOTE = len(', "note": ""')
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What a topic holds. ``flat``: objects as JSON strings, and named as the columns: all that Debezium's sink can store."""
+
+    events: int = 300_000
+    size_bytes: int = 360
+    partitions: int = 8
+    bad_share: float = 0.0
+    flat: bool = False
+
+    @property
+    def bad(self) -> int:
+        """How many records break the contract: exactly, spread evenly."""
+        return round(self.events * self.bad_share)
+
+    @property
+    def good(self) -> int:
+        return self.events - self.bad
+
+    @property
+    def topic(self) -> str:
+        return (
+            f"events-{self.events}-{self.size_bytes}b-{self.partitions}p-{self.bad}bad{'-flat' if self.flat else ''}"
+        )
+
+    def is_bad(self, number: int) -> bool:
+        return (number + 1) * self.bad // self.events > number * self.bad // self.events
+
+
+def event(number: int, size_bytes: int, *, flat: bool = False) -> bytes:
+    """Return one event of about ``size_bytes`` as JSON. Ids spread over the index as random ids do."""
+    document = {
+        "event_id": f"0193b2f4-7e1a-7c3e-{random.getrandbits(16):04x}-{number:012d}",
+        "payload": {"order_id": f"o-{random.randrange(10**6)}", "amount": 129.95, "currency": "EUR",
+                    "items": [{"sku": "A-1", "qty": 2}, {"sku": "B-7", "qty": 1}]},
+        "metadata": {"source": "shop", "region": "eu-central", "version": 3},
+        "timestamp": "2026-11-24T10:11:12.345678Z", "correlation_id": "corr-0193b2f4-7e1a",
+    }  # fmt: skip
+    bare = len(json.dumps(document))
+    document["payload"]["note"] = "x" * max(0, size_bytes - bare - NOTE)  # type: ignore[index]
+    if flat:
+        document |= {name: json.dumps(document[name]) for name in ("payload", "metadata")}
+        document["created_at"] = document.pop("timestamp")
+    return json.dumps(document).encode()
+
+
+def create(bootstrap_servers: str, topic: str, partitions: int) -> None:
+    """Create a topic, and leave it alone where it is there."""
+    admin = AdminClient({"bootstrap.servers": bootstrap_servers})
+    if topic not in admin.list_topics(timeout=30).topics:
+        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(timeout=30)
+
+
+def fill(bootstrap_servers: str, backlog: Backlog) -> str:
+    """Produce a backlog and return its topic."""
+    create(bootstrap_servers, backlog.topic, backlog.partitions)
+    producer = Producer({"bootstrap.servers": bootstrap_servers, "compression.type": "lz4", "linger.ms": 20,
+                         "queue.buffering.max.messages": 1_000_000, "queue.buffering.max.kbytes": 2_000_000})  # fmt: skip
+    for number in range(backlog.events):
+        value = BROKEN if backlog.is_bad(number) else event(number, backlog.size_bytes, flat=backlog.flat)
+        producer.produce(backlog.topic, value, partition=number % backlog.partitions)
+        if number % 5000 == 0:
+            producer.poll(0)
+    left = producer.flush(120)
+    if left:
+        raise SystemExit(f"{left} events did not reach {backlog.topic}")
+    return backlog.topic

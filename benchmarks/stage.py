@@ -1,0 +1,64 @@
+"""The broker and the database that every contestant meets: the same for all, embedded, on loopback."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+
+from app.embedded.kafka import EmbeddedKafka
+from app.embedded.postgres import EmbeddedPostgres
+from benchmarks.events import Backlog, create, fill
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BROKER_JVM = ("-Xmx1g", "-XX:+UseSerialGC")
+DATABASE = {"track_commit_timestamp": "on", "max_wal_size": "4GB"}
+DLQ_TOPIC = "event-dlq"
+
+
+@dataclass
+class Stage:
+    """Running servers, and the topics filled so far."""
+
+    kafka: EmbeddedKafka
+    postgres: EmbeddedPostgres
+    folder: Path
+    synchronous_commit: bool
+    topics: set[str] = field(default_factory=set)
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return self.kafka.bootstrap_servers
+
+    @property
+    def url(self) -> str:
+        return self.postgres.url
+
+    def fill(self, backlog: Backlog) -> str:
+        """Produce a backlog once; return its topic."""
+        if backlog.topic not in self.topics:
+            self.topics.add(fill(self.bootstrap_servers, backlog))
+        return backlog.topic
+
+    def connect(self, schema: str | None = None) -> psycopg.Connection[tuple[object, ...]]:
+        options = f"-c search_path={schema}" if schema else ""
+        return psycopg.connect(self.url, autocommit=True, options=options)
+
+
+@contextmanager
+def open_stage(*, synchronous_commit: bool = False) -> Iterator[Stage]:
+    """Start both servers. ``synchronous_commit`` becomes the database's default: what holds for one, holds for all."""
+    settings = DATABASE | {"synchronous_commit": "on" if synchronous_commit else "off"}
+    with (
+        EmbeddedKafka(jvm_options=BROKER_JVM) as kafka,
+        EmbeddedPostgres(settings=settings) as postgres,
+        tempfile.TemporaryDirectory() as folder,
+    ):
+        create(kafka.bootstrap_servers, DLQ_TOPIC, 1)
+        yield Stage(kafka, postgres, Path(folder), synchronous_commit)
