@@ -41,6 +41,7 @@ def configure(settings: Settings) -> None:
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
         _about_batch,
+        *_named(log.worker),
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -89,6 +90,10 @@ def _renderers(*, console: bool) -> list[structlog.types.Processor]:
     if console:
         return [_printable, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _named(worker: str | None) -> list[structlog.types.Processor]:
+    return [lambda _logger, _method, event: {"worker": worker, **event}] if worker else []
 
 
 def _about_batch(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:

@@ -35,7 +35,8 @@ class KafkaSettings(Section):
     """The consumer group. Workers of one group share the partitions."""
     group_instance_id: str | None = None
     """A name that survives a restart (static membership): no rebalance if the worker is back within the session
-    timeout. Must differ per worker. Default none: a killed worker's partitions move on after the session timeout."""
+    timeout, killed or stopped. Must differ per worker. Default none: a worker that stops leaves at once, a killed one
+    after the session timeout, and all partitions are dealt again."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     """Where to begin a partition that was never consumed. Default ``earliest``: nothing is skipped."""
     on_gap: Literal["continue", "stop"] = "continue"
@@ -112,6 +113,9 @@ class RetrySettings(Section):
 class WorkerSettings(Section):
     """How a worker takes batches and how it ends."""
 
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Workers that one command runs, a process each. One fills a core. Beyond 1, ``http.port`` is the first one's and
+    the others follow, and ``kafka.group_instance_id`` gets each one's number. Default 1: an orchestrator counts itself."""
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Most records per batch and transaction. A partial batch never waits to fill up."""
     batch_max_bytes: Bytes = 4 * 1024 * 1024
@@ -196,3 +200,5 @@ class Settings(BaseSettings):
     crash_at: Annotated[str, Field(pattern=CRASH_AT_PATTERN)] | None = None
     """For tests only: die with exit code 86 at a named point (`app/crash_points.py`), like ``after-commit``, or
     ``after-commit:3`` for its third passing. Default none, which costs nothing."""
+    worker: str | None = None
+    """A name that each line bears. `keepstream worker --workers` gives each of its processes its number."""

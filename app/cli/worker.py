@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
 import click
 
 from app.cli.shared import load_settings
+
+if TYPE_CHECKING:
+    from app.settings import Settings
 
 
 @click.command(epilog="Example: KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 keepstream worker --log-level debug")
@@ -16,17 +22,38 @@ from app.cli.shared import load_settings
               help="Port of /metrics, /livez and /readyz; 0 takes a free one.")  # fmt: skip
 @click.option("--batch-size", type=int, envvar="KEEPSTREAM_WORKER__BATCH_SIZE", show_envvar=True,
               help="Most records per transaction.")  # fmt: skip
-def worker(log_level: str | None, log_format: str | None, http_port: int | None, batch_size: int | None) -> None:
+@click.option("--workers", type=int, envvar="KEEPSTREAM_WORKER__PROCESSES", show_envvar=True,
+              help="Run so many, a process each; ports count up from --http-port.")  # fmt: skip
+def worker(
+    log_level: str | None, log_format: str | None, http_port: int | None, batch_size: int | None, workers: int | None
+) -> None:  # fmt: skip
     """Consume the topic until SIGTERM or Ctrl-C: validate, store, count.
 
     Start as many as there are partitions to share; they find each other through the consumer group. SIGTERM settles
-    what is in flight and exits 0. A fatal error exits 70 with one line that says why; start it again.
+    what is in flight and exits 0. A fatal error exits 70 with one line that says why; start it again. With --workers
+    a parent does that: it restarts who dies, drains all together and exits with the worst of their codes.
     """
     settings = load_settings({
         "log": {"level": log_level, "format": log_format},
         "http": {"port": http_port},
-        "worker": {"batch_size": batch_size},
+        "worker": {"batch_size": batch_size, "processes": workers},
     })  # fmt: skip
+    if settings.worker.processes > 1:
+        run_workers(settings)
+    run_alone(settings)
+
+
+def run_workers(settings: Settings) -> NoReturn:
+    """Be the parent of several workers."""
+    from app import logs
+    from app.fleet import run_fleet
+
+    logs.configure(settings)
+    sys.exit(run_fleet(settings))
+
+
+def run_alone(settings: Settings) -> NoReturn:
+    """Be the worker."""
     import asyncio
 
     from app import logs

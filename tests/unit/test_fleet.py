@@ -1,0 +1,136 @@
+"""Who is restarted, after how long, and how a fleet ends: with children that are told when to die."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app import fleet
+from app.fleet import EXIT_SETTINGS, FIRST_WAIT_S, LONGEST_WAIT_S, STEADY_S, Fleet, Seat, environments
+from app.settings import Settings
+from app.worker import STOP_GRACE_S
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class FakeChild:
+    """Runs until it is given a code, drains with 0 when asked, unless it is deaf."""
+
+    pid = 4711
+
+    def __init__(self, *, deaf: bool = False, drains_with: int = 0) -> None:
+        self.code: int | None = None
+        self._deaf, self._drains_with = deaf, drains_with
+
+    def poll(self) -> int | None:
+        return self.code
+
+    def wait(self, timeout: float | None = None) -> int:
+        if self.code is None:
+            raise subprocess.TimeoutExpired("worker", timeout or 0)
+        return self.code
+
+    def send_signal(self, sig: int) -> None:
+        if not self._deaf:
+            self.code = self._drains_with
+
+    def kill(self) -> None:
+        self.code = -signal.SIGKILL
+
+
+class Nursery:
+    """Starts fake children and remembers them."""
+
+    def __init__(self, **options: Any) -> None:
+        self.children: list[FakeChild] = []
+        self._options = options
+
+    def __call__(self, _environment: Mapping[str, str]) -> FakeChild:
+        self.children.append(FakeChild(**self._options))
+        return self.children[-1]
+
+
+def settings(**worker: Any) -> Settings:
+    return Settings(_env_file=None, worker=worker)  # type: ignore[call-arg]
+
+
+def seat_with(nursery: Nursery) -> Seat:
+    return Seat(1, {}, nursery)
+
+
+def test_the_wait_doubles_up_to_its_limit_while_a_worker_keeps_dying() -> None:
+    nursery = Nursery()
+    seat, now, waits = seat_with(nursery), 0.0, []
+    for _ in range(9):
+        seat.tend(now)
+        nursery.children[-1].code = 70
+        seat.tend(now)
+        died, count = now, len(nursery.children)
+        while len(nursery.children) == count:
+            now += 0.25
+            seat.tend(now)
+        waits.append(now - died)
+        nursery.children[-1].code = 70
+        seat.tend(now)
+        now += 60
+    assert waits[0] == FIRST_WAIT_S
+    assert waits == sorted(waits)
+    assert waits[-1] == LONGEST_WAIT_S
+
+
+def test_after_a_steady_life_the_wait_is_short_again() -> None:
+    nursery = Nursery()
+    seat = seat_with(nursery)
+    seat.tend(0)
+    nursery.children[-1].code = 70
+    seat.tend(0)
+    seat.tend(FIRST_WAIT_S)
+    nursery.children[-1].code = 70
+    seat.tend(FIRST_WAIT_S + STEADY_S)
+    seat.tend(2 * FIRST_WAIT_S + STEADY_S)
+    assert len(nursery.children) == 3
+
+
+def test_a_worker_that_refuses_its_settings_ends_the_fleet_and_is_not_restarted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nursery = Nursery()
+    whole = Fleet(settings(processes=3), nursery)
+    monkeypatch.setattr(fleet.time, "sleep", lambda _s: setattr(nursery.children[1], "code", EXIT_SETTINGS))
+    assert whole.run() == EXIT_SETTINGS
+    assert len(nursery.children) == 3
+    assert [child.code for child in nursery.children] == [0, EXIT_SETTINGS, 0]
+
+
+@pytest.mark.parametrize(("codes", "worst"), [([0, 0], 0), ([0, 70], 70), ([-9, 70], 137), ([-signal.SIGTERM, 0], 0)])
+def test_the_worst_code_is_the_fleets(codes: list[int], worst: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = iter(codes)
+    whole = Fleet(settings(processes=2), lambda _environment: FakeChild(drains_with=next(left)))
+    monkeypatch.setattr(fleet.time, "sleep", lambda _s: whole.ask_to_stop())
+    assert whole.run() == worst
+
+
+def test_who_does_not_drain_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    nursery = Nursery(deaf=True)
+    whole = Fleet(settings(processes=2), nursery)
+    monkeypatch.setattr(fleet.time, "sleep", lambda _s: whole.ask_to_stop())
+    assert whole.run() == 128 + signal.SIGKILL
+
+
+def test_each_worker_has_its_own_name_port_and_membership() -> None:
+    given = Settings(_env_file=None, worker={"processes": 3}, http={"port": 9200}, kafka={"group_instance_id": "a"})  # type: ignore[call-arg]
+    own = environments(given)
+    assert [seat["KEEPSTREAM_HTTP__PORT"] for seat in own] == ["9200", "9201", "9202"]
+    assert [seat["KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID"] for seat in own] == ["a-1", "a-2", "a-3"]
+    assert {seat["KEEPSTREAM_WORKER__PROCESSES"] for seat in own} == {"1"}
+    free = environments(Settings(_env_file=None, worker={"processes": 2}, http={"port": 0}))  # type: ignore[call-arg]
+    assert {seat["KEEPSTREAM_HTTP__PORT"] for seat in free} == {"0"}
+    assert "KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID" not in free[0]
+
+
+def test_a_worker_has_time_for_its_own_way_out_before_it_is_killed() -> None:
+    assert fleet.LEAVE_S > STOP_GRACE_S
