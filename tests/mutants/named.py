@@ -43,7 +43,7 @@ MUTANTS = (
         "T9: what may be committed passes a batch in flight",
         (Edit(
             "processors/lanes.py",
-            "self.settled_to = batch.span.next_offset",
+            "self.settled_to = self.stored_to = batch.span.next_offset",
             "self.settled_to = self.next_expected",
         ),),
         ("tests/unit/test_lanes.py",),
