@@ -31,16 +31,16 @@ test: $(INSTALLED) ## All tests, on a real Kafka and a real PostgreSQL
 	@$(BIN)/pytest -q -n 3 --dist loadfile
 
 test-unit: $(INSTALLED) ## Unit tests: fakes only, seconds
-	@$(BIN)/pytest -q tests/unit
+	@$(BIN)/pytest -q -n 2 tests/unit
 
 test-contract: $(INSTALLED) ## One suite per port, against the fake and the real part
-	@$(BIN)/pytest -q tests/contract
+	@$(BIN)/pytest -q -n 3 --dist loadfile tests/contract
 
 simulate: $(INSTALLED) ## Simulate 100,000 worlds of faults (SEEDS=5000), or tell the story of one (SEED=123)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 test-acceptance: $(INSTALLED) ## The worker as a process, on good and bad days
-	@$(BIN)/pytest -q tests/acceptance
+	@$(BIN)/pytest -q -n 3 --dist loadfile tests/acceptance
 
 faults: $(INSTALLED) ## Every fault on real parts, then the table; random kills last MINUTES=3
 	@FAULT_MINUTES=$(MINUTES) $(BIN)/pytest -q tests/faults -m "long or not long"
