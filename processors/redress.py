@@ -13,7 +13,7 @@ from schemas.dead_letter import PREFIX, REPLAY_COUNT
 from schemas.event import Rejection
 from schemas.record import KafkaRecord
 from schemas.reference import original_sha256
-from schemas.replay import REPLAY_ID, REPLAY_OF, Outgoing
+from schemas.replay import REPLAY_ID, REPLAY_OF, REPLAYED_BY, Outgoing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,8 @@ def outgoing_of(letter: Buried, run: ReplayRun, edited_value: bytes | None = Non
     if original_sha256(letter):
         raise ChangeError(f"{letter.id} is a reference, and its original is not in PostgreSQL any more")
     marks = [(REPLAY_ID, str(run.id).encode()), (REPLAY_OF, letter.id.encode())]
+    if options.requested_by:
+        marks.append((REPLAYED_BY, options.requested_by.encode()))
     if letter.replay_count >= options.max_replays:
         headers = [*record.headers, *marks]
         return Outgoing(letter.id, options.parking_topic, None, record.key, record.value, headers, record.timestamp,

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 REPLAY_ID = "keepstream.dlq.replay-id"
 REPLAY_OF = "keepstream.dlq.replay-of"
+REPLAYED_BY = "keepstream.dlq.replayed-by"
+"""Who asked for the replay."""
 PARKING_SUFFIX = "-parked"
 """Of the topic that takes what was replayed too often; the rest is the dead letter topic's name."""
 
@@ -68,6 +70,7 @@ class ReplayOptions:
     max_replays: int = 3
     parking_topic: str = "event-dlq-parked"
     resolved_too: bool = False
+    requested_by: str | None = None
 
 
 @dataclass(slots=True)

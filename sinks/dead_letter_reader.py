@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from schemas.buried import Buried
@@ -34,6 +34,8 @@ class Stretch:
     since: datetime | None = None
     until: datetime | None = None
     from_offset: int = 0
+    ends: Mapping[int, int] = field(default_factory=dict)
+    """Partition -> where to end, for those that are not wanted to their end: how a reader goes on where it stopped."""
 
 
 EVERYTHING = Stretch()
@@ -47,7 +49,7 @@ def read_all(client: Mapping[str, object], topic: str) -> Iterator[KafkaRecord]:
 
 def newest_first(
     client: Mapping[str, object], topic: str, stretch: Stretch = EVERYTHING, *, copies: bool = False
-) -> Iterator[Buried]:
+) -> Generator[Buried]:
     """Walk back from the end, all partitions merged by time of death; reads little more than is taken.
 
     Without ``copies`` only the newest of letters with the same id is yielded, as far as `COPY_WINDOW` reaches.
@@ -97,6 +99,7 @@ def letter_at(client: Mapping[str, object], topic: str, partition: int, offset: 
 def _ranges(client: Mapping[str, object], topic: str, stretch: Stretch) -> dict[int, Range]:
     with Seeker(client, topic, **_PROBING) as seeker:
         bounds = seeker.bounds(stretch.partitions)
+        bounds = {p: (low, max(low, min(high, stretch.ends.get(p, high)))) for p, (low, high) in bounds.items()}
         bounds = {p: (max(low, min(high, stretch.from_offset)), high) for p, (low, high) in bounds.items()}
         return narrowed(seeker, bounds, stretch.since, stretch.until)
 

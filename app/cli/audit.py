@@ -10,8 +10,9 @@ import click
 
 from app.cli.audit_view import check_row, progress_bar, show_checks, show_difference, show_end
 from app.cli.failure import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, CommandError
-from app.cli.selectors import moment_given
-from app.cli.shared import admin_client, connect, json_option, load_settings, print_rows
+from app.cli.shared import json_option, load_settings, print_rows
+from app.connections import admin_client, connect
+from app.selectors import moment_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from app.cli.failure import FAILED, CommandError
-from app.cli.shared import connect, json_option, load_settings, print_rows, say
+from app.cli.shared import json_option, load_settings, print_rows, say
+from app.connections import connect
 
 
 @click.group()

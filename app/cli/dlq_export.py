@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.failure import FAILED, REFUSED, CommandError
-from app.cli.selectors import Chosen, selectors
+from app.cli.selectors import selectors
 from app.cli.shared import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from app.cli.letters import Queue
+    from app.letters import Queue
+    from app.selectors import Chosen
     from schemas.record import KafkaRecord
 
 

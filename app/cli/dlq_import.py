@@ -16,7 +16,7 @@ from app.cli.shared import json_option, print_rows
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.cli.letters import Queue
+    from app.letters import Queue
 
 
 @click.command("import", epilog="Example: keepstream dlq import dead.jsonl")

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.letter_text import in_one_line, moment_text, row_of
-from app.cli.selectors import Chosen, selectors
+from app.cli.selectors import selectors
 from app.cli.shared import json_option, print_json
+from app.letter_text import in_one_line, moment_text, row_of
 
 if TYPE_CHECKING:
-    from app.cli.letters import Found
+    from app.letters import Found
+    from app.selectors import Chosen
 
 DEFAULT_LIMIT = 50
 _LINE = "{:<20}  {:<10}  {:<8}  {:<24}  {:<28}  {}"

@@ -12,13 +12,13 @@ import click
 
 from app.cli.dlq_export import write_export
 from app.cli.failure import REFUSED, CommandError
-from app.cli.selectors import bad_selector, moment_given
 from app.cli.shared import json_option, print_rows, say
+from app.selectors import bad_selector, moment_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.cli.letters import Queue
+    from app.letters import Queue
     from schemas.buried import Buried
     from schemas.record import KafkaRecord
 

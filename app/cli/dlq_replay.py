@@ -5,20 +5,18 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from app.cli.dlq_replay_view import conclude, progress_of, show_survey
-from app.cli.failure import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, CommandError
-from app.cli.selectors import Chosen, selectors
-from app.cli.shared import connect, json_option, load_settings, on_terminal, say
+from app.cli.failure import NOT_FOUND, REFUSED, CommandError
+from app.cli.selectors import selectors
+from app.cli.shared import json_option, load_settings, on_terminal, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from app.replay import Replayer
+    from app.selectors import Chosen
     from processors.selection import Selection
     from schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 
@@ -65,13 +63,15 @@ def replay(  # noqa: PLR0913 - one parameter per option
     Ctrl-C or kill -9 at any point: --resume ID goes on and sends nothing twice. The last line adds up:
     selected = replayed + skipped + failed; exit 1 when it does not, or when something failed.
     """
-    kafka = load_settings().kafka
-    options = _options(
-        kafka.dlq_topic, to_topic, changes, rate,
+    from app.replay import options_from, replayer_of
+
+    settings = load_settings()
+    options = options_from(
+        settings.kafka.dlq_topic, to_topic, changes, rate,
         same_partition=same_partition, limit=chosen.limit, max_replays=max_replays,
         resolved_too=chosen.resolved_too,
     )  # fmt: skip
-    with _replayer(options) as replayer:
+    with replayer_of(settings, options) as replayer:
         selection = chosen.selection
         if resume_id is not None:
             (run, selection), total = _resume(replayer, resume_id), None
@@ -85,50 +85,6 @@ def replay(  # noqa: PLR0913 - one parameter per option
     conclude(run, result, known=known, as_json=as_json)
 
 
-def _options(
-    dlq_topic: str,
-    to_topic: str | None,
-    changes: tuple[str, ...],
-    rate: str | None,
-    **more: Any,  # noqa: ANN401
-) -> ReplayOptions:
-    from processors.selection import SelectorError, condition_of
-    from schemas.replay import PARKING_SUFFIX, ReplayOptions
-
-    try:
-        pairs = tuple(condition_of(change) for change in changes)
-        per_s = float(rate.removesuffix("/s")) if rate else None
-    except SelectorError as error:
-        raise CommandError("bad_option", f"--set: {error}", exit_code=USAGE) from None
-    except ValueError:
-        raise CommandError("bad_option", f"--rate: {rate!r} is not a rate like 500/s", exit_code=USAGE) from None
-    if per_s is not None and per_s <= 0:
-        raise CommandError("bad_option", "--rate must be more than 0", exit_code=USAGE)
-    return ReplayOptions(to_topic, changes=pairs, rate=per_s, parking_topic=dlq_topic + PARKING_SUFFIX, **more)
-
-
-@contextmanager
-def _replayer(options: ReplayOptions) -> Iterator[Replayer]:
-    from confluent_kafka import KafkaException
-
-    from app.cli.shared import admin_client
-    from app.replay import open_replayer
-    from sinks.postgres.replays import ReplayBusyError
-
-    settings = load_settings()
-    admin_client(settings.kafka)
-    with connect(settings) as connection:
-        try:
-            with open_replayer(settings.kafka, connection, options.parking_topic) as replayer:
-                yield replayer
-        except ReplayBusyError as error:
-            raise CommandError("busy", str(error), "wait for it, or end it", REFUSED) from None
-        except KafkaException as error:
-            raise CommandError(
-                "kafka_failed", f"Kafka failed: {error.args[0].str()}", "the replay can be resumed", UNREACHABLE
-            ) from None
-
-
 def _prepare(  # noqa: PLR0913
     replayer: Replayer,
     selection: Selection,
@@ -140,9 +96,12 @@ def _prepare(  # noqa: PLR0913
     as_json: bool,
 ) -> tuple[ReplayRun, int | None] | None:
     """Survey, show, ask; return the begun run and its size, or None when there is nothing to do."""
+    from app.replay import Look
+
     ends = replayer.ends()
     edited = _edit(replayer, selection, options, ends) if edit else {}
-    survey = replayer.survey(selection, options, ends)
+    look = Look(edited={letter_id: value for letter_id, (_, value) in edited.items()})
+    survey = replayer.survey(selection, options, ends, look)
     show_survey(survey, dry_run=dry_run, as_json=as_json)
     for interrupted in replayer.ledger.interrupted():
         say(f"replay {interrupted} was interrupted and still holds letters; go on with: --resume {interrupted}")

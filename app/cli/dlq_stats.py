@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.failure import FAILED, CommandError
-from app.cli.selectors import Chosen, selectors
+from app.cli.selectors import selectors
 from app.cli.shared import json_option, print_rows, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from app.selectors import Chosen
     from schemas.buried import Buried
 
 

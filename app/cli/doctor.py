@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.failure import FAILED, CommandError
-from app.cli.shared import admin_client, connect, json_option, load_settings, print_rows
+from app.cli.shared import json_option, load_settings, print_rows
+from app.connections import admin_client, connect
+from app.trouble import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +52,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for name, check in checks.items():
         try:
             yield from check(settings)
-        except CommandError as error:
+        except Trouble as error:
             yield Finding(name, "fail", error.message, error.hint)
 
 

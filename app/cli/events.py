@@ -9,23 +9,14 @@ import click
 
 from app.cli.events_list import list_events
 from app.cli.failure import FAILED, NOT_FOUND, CommandError
-from app.cli.shared import admin_client, connect, json_option, load_settings, print_json, print_rows, say
+from app.cli.shared import json_option, load_settings, print_json, print_rows, say
+from app.connections import admin_client, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    import psycopg
 
 FLUSH_TIMEOUT_S = 60
-_MAX_INT_DIGITS = 4300
-
-_EVENT = """
-SELECT event_id, status, payload, metadata, created_at, updated_at, retry_count, correlation_id,
-       source_topic, source_partition, source_offset
-FROM events WHERE event_id = %s"""
-_DEATHS = """
-SELECT topic, partition, "offset", step, verdict, reason, message, sqlstate, attempts, last_failed_at, state
-FROM dead_letters WHERE event_id = %s ORDER BY last_failed_at"""
 
 
 @click.group()
@@ -87,28 +78,23 @@ def validate(*, source: IO[bytes], as_json: bool) -> None:
 @json_option
 def show(*, event_id: str, as_json: bool) -> None:
     """Say where an event is: its row, its dead letters, or nowhere (exit 3)."""
-    from psycopg.types.json import set_json_loads
+    from sinks.postgres.event_search import EventSearch
 
     with connect(load_settings()) as connection:
-        set_json_loads(_any_json, connection)
-        row, deaths = _rows(connection, _EVENT, event_id), _rows(connection, _DEATHS, event_id)
+        search = EventSearch(connection)
+        row, deaths = search.event(event_id), search.deaths(event_id)
     if not row and not deaths:
         raise CommandError(
             "unknown_event", f"no row and no dead letter has event_id {event_id!r}",
             "is it still in the topic? see `keepstream lag`", NOT_FOUND,
         )  # fmt: skip
     if as_json:
-        print_json({"event": row[0] if row else None, "dead_letters": deaths})
+        print_json({"event": row, "dead_letters": deaths})
         return
     if row:
-        print_rows([{"field": name, "value": value} for name, value in row[0].items()], as_json=False)
+        print_rows([{"field": name, "value": value} for name, value in row.items()], as_json=False)
     if deaths:
         print_rows(deaths, as_json=False)
-
-
-def _any_json(data: str | bytes) -> Any:  # noqa: ANN401
-    """Read JSON; a number of more digits than Python turns into an integer stays text."""
-    return json.loads(data, parse_int=lambda digits: int(digits) if len(digits) <= _MAX_INT_DIGITS else digits)
 
 
 def _produce(
@@ -186,10 +172,3 @@ def _verdicts(source: IO[bytes]) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(source, 1):
         verdict = check(KafkaRecord("-", 0, number, now_ms, None, line.rstrip(b"\r\n")))
         yield number, verdict if isinstance(verdict, Rejection) else None
-
-
-def _rows(connection: psycopg.Connection[tuple[Any, ...]], query: Any, event_id: str) -> list[dict[str, Any]]:  # noqa: ANN401
-    from psycopg.rows import dict_row
-
-    with connection.cursor(row_factory=dict_row) as cursor:
-        return cursor.execute(query, [event_id]).fetchall()

@@ -2,28 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
-from app.cli.selectors import moment_given
-from app.cli.shared import connect, json_option, load_settings, print_json, print_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import psycopg
-
-_FETCH = 1000
-_LIST = """
-SELECT event_id, status, created_at, updated_at, retry_count, correlation_id,
-       source_topic, source_partition, source_offset
-FROM events
-WHERE (%(status)s::text IS NULL OR status = %(status)s)
-  AND (%(correlation_id)s::text IS NULL OR correlation_id = %(correlation_id)s)
-  AND (%(since)s::timestamptz IS NULL OR created_at >= %(since)s)
-  AND (%(until)s::timestamptz IS NULL OR created_at < %(until)s)
-ORDER BY created_at DESC, event_id LIMIT %(limit)s"""
+from app.cli.shared import json_option, load_settings, print_json, print_rows
+from app.connections import connect
+from app.selectors import moment_given
 
 
 @click.command("list", epilog="Example: keepstream events list --status failed --since 2h --json | jq -r .event_id")
@@ -42,19 +25,12 @@ def list_events(
         "since": moment_given("--since", since) if since else None,
         "until": moment_given("--until", until) if until else None,
     }  # fmt: skip
+    from sinks.postgres.event_search import EventSearch
+
     with connect(load_settings()) as connection:
-        rows = _rows(connection, given)
+        rows = EventSearch(connection).matching(given)
         if as_json:
             for row in rows:
                 print_json(row)
         else:
             print_rows(list(rows), as_json=False)
-
-
-def _rows(connection: psycopg.Connection[tuple[Any, ...]], given: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Fetch through a cursor on the server: a long list does not have to fit in memory."""
-    from psycopg.rows import dict_row
-
-    with connection.transaction(), connection.cursor("events_list", row_factory=dict_row) as cursor:
-        cursor.itersize = _FETCH
-        yield from cursor.execute(_LIST, given)

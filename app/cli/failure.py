@@ -8,7 +8,9 @@ from typing import IO, Any
 
 import click
 
-FAILED, USAGE, NOT_FOUND, UNREACHABLE, REFUSED = 1, 2, 3, 4, 5
+from app.trouble import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE, Trouble
+
+__all__ = ["FAILED", "NOT_FOUND", "REFUSED", "UNREACHABLE", "USAGE", "CommandError"]
 
 
 class CommandError(click.ClickException):
@@ -19,6 +21,10 @@ class CommandError(click.ClickException):
         self.code = code
         self.hint = hint
         self.exit_code = exit_code
+
+    @classmethod
+    def of(cls, trouble: Trouble) -> CommandError:
+        return cls(trouble.code, trouble.message, trouble.hint, trouble.exit_code)
 
     def show(self, file: IO[Any] | None = None) -> None:
         if "--json" in sys.argv:

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import click
 
-from app.cli.failure import FAILED, NOT_FOUND, CommandError
-from app.cli.shared import admin_client, connect, json_option, load_settings, print_rows
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from confluent_kafka.admin import AdminClient
-
-    from app.settings import KafkaSettings, Settings
+from app.cli.failure import FAILED, CommandError
+from app.cli.shared import json_option, load_settings, print_rows
 
 
 @click.command(epilog="Example: keepstream lag --max-lag 10000 || page-somebody")
@@ -25,63 +16,11 @@ def lag(*, max_lag: int | None, as_json: bool) -> None:
 
     ``settled`` is the truth from stream_offsets; ``committed`` is what Kafka was told and lag tools see.
     """
+    from app.lag import lag_rows
+
     settings = load_settings()
     rows = lag_rows(settings)
     print_rows(rows, as_json=as_json)
     total = sum(row["lag"] for row in rows)
     if max_lag is not None and total > max_lag:
         raise CommandError("lagging", f"{total} records are not settled, more than {max_lag}", exit_code=FAILED)
-
-
-def lag_rows(settings: Settings) -> list[dict[str, Any]]:
-    """Return one row per partition: settled, committed, end, lag, and when it last moved."""
-    kafka = settings.kafka
-    admin = admin_client(kafka)
-    bounds = _bounds(admin, kafka.topic)
-    committed = _committed(kafka, bounds)
-    with connect(settings) as connection:
-        query = "SELECT partition, next_offset, updated_at FROM stream_offsets WHERE topic = %s"
-        settled = {row[0]: row[1:] for row in connection.execute(query, [kafka.topic]).fetchall()}
-    rows = []
-    for partition, (start, end) in sorted(bounds.items()):
-        position, moved_at = settled.get(partition, (None, None))
-        behind = end - (start if position is None else max(start, int(str(position))))
-        rows.append({
-            "partition": partition, "settled": position, "committed": committed.get(partition), "end": end,
-            "lag": max(0, behind), "settled_at": moved_at,
-        })  # fmt: skip
-    return rows
-
-
-def _bounds(admin: AdminClient, topic: str) -> dict[int, tuple[int, int]]:
-    from confluent_kafka import IsolationLevel, TopicPartition
-    from confluent_kafka.admin._listoffsets import OffsetSpec
-
-    found = admin.list_topics(timeout=10).topics.get(topic)
-    if found is None or found.error is not None:
-        raise CommandError("topic_missing", f"there is no topic {topic!r}", "run `keepstream topics ensure`", NOT_FOUND)
-    tps = [TopicPartition(topic, partition) for partition in found.partitions]
-
-    def ask(spec: OffsetSpec) -> dict[int, int]:
-        futures = admin.list_offsets(dict.fromkeys(tps, spec), isolation_level=IsolationLevel.READ_COMMITTED)
-        return {tp.partition: future.result(timeout=10).offset for tp, future in futures.items()}
-
-    starts, ends = ask(OffsetSpec.earliest()), ask(OffsetSpec.latest())  # type: ignore[no-untyped-call]
-    return {partition: (starts[partition], ends[partition]) for partition in starts}
-
-
-def _committed(kafka: KafkaSettings, partitions: Iterable[int]) -> dict[int, int]:
-    """Ask as a consumer: the admin client's call can crash the process on a broker that just started.
-
-    confluent-kafka 2.16.1, librdkafka #5040: seen as a segmentation fault in list_consumer_group_offsets.
-    """
-    from confluent_kafka import Consumer, TopicPartition
-
-    from app.clients import librdkafka_settings
-
-    consumer = Consumer({**librdkafka_settings(kafka), "group.id": kafka.group_id, "log_level": 0})
-    try:
-        found = consumer.committed([TopicPartition(kafka.topic, partition) for partition in partitions], timeout=10)
-        return {tp.partition: tp.offset for tp in found if tp.offset >= 0}
-    finally:
-        consumer.close()

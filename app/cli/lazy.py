@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from app.cli.failure import CommandError
+from app.trouble import Trouble
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,6 +30,13 @@ class LazyGroup(click.Group):
         module, attribute, _ = self._lazy[cmd_name]
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run the command; what the rooms below could not do becomes an exit code."""
+        try:
+            return super().invoke(ctx)
+        except Trouble as trouble:
+            raise CommandError.of(trouble) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):

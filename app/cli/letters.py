@@ -1,134 +1,19 @@
-"""What the commands about dead letters have in common: opening the topic and the ledger, finding letters in them."""
+"""The dead letter topic of the settings, opened for a command."""
 
 from __future__ import annotations
 
-import time
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from app.cli.failure import FAILED, NOT_FOUND, UNREACHABLE, CommandError
-from app.cli.selectors import Chosen, bad_selector
-from app.cli.shared import admin_client, connect, load_settings, say
-from app.clients import librdkafka_settings
-from app.stretch import stretch_of
-from schemas.buried import Buried
-from schemas.reference import original_sha256
-from sinks.dead_letter_reader import follow, newest_first, oldest_first
-from sinks.postgres.letter_states import UNRESOLVED, LetterStates
-from sinks.postgres.originals import OriginalReader
+from app import letters
+from app.cli.shared import load_settings, say
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-    from app.settings import Settings
     from processors.selection import Selection
 
-_BATCH, _PATIENCE_S = 200, 0.2
 
-Found = tuple[Buried, str | None]
-"""A letter and its state; None where none is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class Queue:
-    """A dead letter topic that answers. ``ledger`` is None where PostgreSQL does not."""
-
-    client: dict[str, Any]
-    topic: str
-    partitions: tuple[int, ...]
-    originals: OriginalReader
-    ledger: LetterStates | None = None
-
-    def newest(self, chosen: Chosen) -> Iterator[Found]:
-        return self._select(newest_first(self.client, self.topic, stretch_of(chosen.selection)), chosen)
-
-    def oldest(self, chosen: Chosen) -> Iterator[Found]:
-        return self._select(oldest_first(self.client, self.topic, stretch_of(chosen.selection)), chosen)
-
-    def arriving(self, chosen: Chosen) -> Iterator[Found]:
-        return self._select(follow(self.client, self.topic, stretch_of(chosen.selection)), chosen, batch=1)
-
-    def whole(self, letter: Buried) -> Buried:
-        """Return the letter with its own bytes, also where the topic holds only a reference to them.
-
-        CommandError when PostgreSQL does not answer (4), or does not hold them any more (1).
-        """
-        try:
-            letter = self.originals.whole(letter)
-        except ValueError as error:
-            raise CommandError("original_damaged", str(error), exit_code=FAILED) from None
-        if original_sha256(letter):
-            raise CommandError(
-                "original_missing", f"{letter.id} is too large for {self.topic}, and PostgreSQL does not hold it",
-                "was the database restored from an older backup?", FAILED,
-            )  # fmt: skip
-        return letter
-
-    def _select(self, letters: Iterable[Buried], chosen: Chosen, batch: int = _BATCH) -> Iterator[Found]:
-        """Yield what matches, with states; these are asked for in batches, but what is found is not kept waiting."""
-        waiting: list[Buried] = []
-        due = 0.0
-        for letter in map(self.whole, letters) if chosen.selection.where else letters:
-            if chosen.selection.matches(letter):
-                waiting.append(letter)
-            if waiting and (len(waiting) >= batch or time.monotonic() >= due):
-                yield from self._with_states(waiting, resolved_too=chosen.resolved_too)
-                waiting = []
-                due = time.monotonic() + _PATIENCE_S
-        yield from self._with_states(waiting, resolved_too=chosen.resolved_too)
-
-    def _with_states(self, letters: Sequence[Buried], *, resolved_too: bool) -> Iterator[Found]:
-        states = self.ledger.of([letter.id for letter in letters]) if self.ledger and letters else {}
-        for letter in letters:
-            state = states.get(letter.id)
-            if resolved_too or state is None or state in UNRESOLVED:
-                yield letter, state
-
-
-@contextmanager
-def open_queue(selection: Selection | None = None, *, with_ledger: bool = True) -> Iterator[Queue]:
-    """Open the dead letter topic of the settings.
-
-    CommandError when Kafka does not answer (4), there is no such topic (3) or it lacks a partition selected (2). That
-    PostgreSQL does not answer is said in one line.
-    """
-    from confluent_kafka import KafkaException
-
-    settings = load_settings()
-    topic = settings.kafka.dlq_topic
-    try:
-        partitions = _partitions(settings, selection)
-        client = {**librdkafka_settings(settings.kafka), "log_level": 0}
-        with ExitStack() as stack:
-            ledger = open_ledger(settings, stack) if with_ledger else None
-            originals = OriginalReader(lambda: stack.enter_context(connect(settings)))
-            yield Queue(client, topic, partitions, originals, ledger)
-    except KafkaException as error:
-        why = error.args[0].str()
-        raise CommandError("kafka_failed", f"Kafka failed: {why}", "see `keepstream doctor`", UNREACHABLE) from None
-
-
-def open_ledger(settings: Settings, stack: ExitStack) -> LetterStates | None:
-    """Connect to PostgreSQL until the stack ends; None, and one line on stderr, when it does not answer."""
-    try:
-        ledger = LetterStates(stack.enter_context(connect(settings)))
-    except CommandError as error:
-        say(f"Only what the topic says, without states and rows: {error.message}")
-        return None
-    if ledger.usable():
-        return ledger
-    say("Only what the topic says, without states and rows: the tables do not exist (`keepstream db migrate`)")
-    return None
-
-
-def _partitions(settings: Settings, selection: Selection | None) -> tuple[int, ...]:
-    topic = settings.kafka.dlq_topic
-    found = admin_client(settings.kafka).list_topics(timeout=10).topics.get(topic)
-    if found is None or found.error is not None:
-        raise CommandError("topic_missing", f"there is no topic {topic!r}", "is KEEPSTREAM_KAFKA__DLQ_TOPIC right?",
-                           NOT_FOUND)  # fmt: skip
-    for partition in selection.partitions if selection else ():
-        if partition not in found.partitions:
-            raise bad_selector("--partition", f"{topic} has no partition {partition}")
-    return tuple(sorted(found.partitions))
+def open_queue(
+    selection: Selection | None = None, *, with_ledger: bool = True
+) -> AbstractContextManager[letters.Queue]:
+    return letters.open_queue(load_settings(), selection, with_ledger=with_ledger, tell=say)

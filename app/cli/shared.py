@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import ValidationError
 
-from app.cli.failure import UNREACHABLE, USAGE, CommandError
+from app.cli.failure import USAGE, CommandError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    import psycopg
-    from confluent_kafka.admin import AdminClient
-
-    from app.settings import KafkaSettings, Settings
+    from app.settings import Settings
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output: one JSON object per line.")
 
@@ -45,58 +41,6 @@ def _explain(error: ValidationError) -> str:
         name = "KEEPSTREAM_" + "__".join(str(part).upper() for part in found["loc"])
         lines.append(f"{name}: {found['msg'].removeprefix('Value error, ')}")
     return "\n       ".join(lines)
-
-
-@contextmanager
-def connect(settings: Settings) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-    """Open one connection in autocommit; CommandError with exit code 4 when PostgreSQL does not answer."""
-    import psycopg
-
-    postgres = settings.postgres
-    options = f"-c timezone=UTC{f' -c search_path={postgres.schema_name}' if postgres.schema_name else ''}"
-    try:
-        connection = psycopg.connect(
-            postgres.url.get_secret_value(), autocommit=True, options=options,
-            connect_timeout=postgres.connect_timeout_s, application_name="keepstream cli",
-        )  # fmt: skip
-    except psycopg.OperationalError as error:
-        raise unreachable_postgres(error) from None
-    with connection:
-        try:
-            yield connection
-        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
-            raise CommandError(
-                "not_migrated", "tables or columns do not exist", "run `keepstream db migrate`"
-            ) from None
-        except psycopg.OperationalError as error:
-            raise unreachable_postgres(error) from None
-
-
-def unreachable_postgres(error: Exception) -> CommandError:
-    """Say why without quoting the driver, whose text may hold the URL."""
-    state = getattr(error, "sqlstate", None)
-    why = {"28P01": "the password was refused", "28000": "the user was refused", "3D000": "there is no such database"}
-    message = f"PostgreSQL cannot be reached: {why.get(state or '', 'no server answers')}"
-    return CommandError("postgres_unreachable", message, "check KEEPSTREAM_POSTGRES__URL", UNREACHABLE)
-
-
-def admin_client(kafka: KafkaSettings, timeout_s: float = 10.0) -> AdminClient:
-    """Return an admin client of a cluster that answers; CommandError with exit code 4 when none does."""
-    from confluent_kafka import KafkaException
-    from confluent_kafka.admin import AdminClient
-
-    from app.clients import librdkafka_settings
-
-    quiet = {"log_level": 0}
-    admin = AdminClient({**librdkafka_settings(kafka), **quiet})
-    try:
-        admin.list_topics(timeout=timeout_s)
-    except KafkaException:
-        raise CommandError(
-            "kafka_unreachable", f"Kafka cannot be reached at {kafka.bootstrap_servers}",
-            "check KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS", UNREACHABLE,
-        ) from None  # fmt: skip
-    return admin
 
 
 def print_json(row: Mapping[str, object]) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.cli.failure import FAILED, CommandError
-from app.cli.shared import admin_client, json_option, load_settings, print_rows
+from app.cli.shared import json_option, load_settings, print_rows
+from app.connections import admin_client
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient

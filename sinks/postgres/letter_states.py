@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, LiteralString
 from psycopg.rows import dict_row
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     import psycopg
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 UNRESOLVED = frozenset({"open", "planned"})
 """``planned``: a replay took it on and was ended before it was sent; its resume will send it."""
+
+_ALTERNATIVES = ("event_ids", "steps", "reasons", "verdicts", "sqlstates")
 
 _STATES = """
 WITH held AS (SELECT DISTINCT unnest(planned) AS id FROM replays WHERE planned <> '{}')
@@ -42,6 +44,22 @@ SELECT last_failed_at FROM dead_letters WHERE (topic, partition, "offset") = (%(
 UNION ALL
 SELECT last_failed_at FROM dead_letters WHERE event_id = %(id)s
 ORDER BY last_failed_at DESC LIMIT 1"""
+_LAST_DEATH = """
+SELECT last_failed_at FROM dead_letters
+WHERE last_failed_at < %(before)s AND (%(resolved_too)s OR state = ANY (%(unresolved)s))
+  AND (cardinality(%(event_ids)s::text[]) = 0 OR event_id = ANY (%(event_ids)s))
+  AND (cardinality(%(steps)s::text[]) = 0 OR step = ANY (%(steps)s))
+  AND (cardinality(%(reasons)s::text[]) = 0 OR reason = ANY (%(reasons)s))
+  AND (cardinality(%(verdicts)s::text[]) = 0 OR verdict = ANY (%(verdicts)s))
+  AND (cardinality(%(sqlstates)s::text[]) = 0 OR sqlstate = ANY (%(sqlstates)s))
+ORDER BY last_failed_at DESC LIMIT 1"""
+_COUNTS = """
+SELECT step, reason, verdict, state, count(*) AS letters FROM dead_letters
+WHERE (%(since)s::timestamptz IS NULL OR last_failed_at >= %(since)s)
+  AND (%(until)s::timestamptz IS NULL OR last_failed_at < %(until)s)
+GROUP BY step, reason, verdict, state ORDER BY letters DESC LIMIT %(limit)s"""
+MAX_COUNTS = 5000
+"""Reasons are words of ours; a table that holds more of them than this is not what facets are for."""
 _EVENT = """
 SELECT event_id, status, created_at, updated_at, retry_count, correlation_id, source_topic, source_partition,
        source_offset
@@ -81,6 +99,21 @@ class LetterStates:
         given = {"id": _clean(name), "topic": topic, "partition": partition, "offset": offset}
         found = self._connection.execute(_DEATH_TIMES, given).fetchall()
         return found[0][0] if found else None
+
+    def last_death(
+        self, before: datetime, given: Mapping[str, Sequence[str]], *, resolved_too: bool
+    ) -> datetime | None:
+        """Return the last death before a moment; ``given``: `Selection`'s alternatives by field name."""
+        wanted = {name: [*map(_clean, given.get(name, ()))] for name in _ALTERNATIVES}
+        parameters = {**wanted, "before": before, "resolved_too": resolved_too, "unresolved": [*UNRESOLVED]}
+        found = self._connection.execute(_LAST_DEATH, parameters).fetchall()
+        return found[0][0] if found else None
+
+    def counts(self, since: datetime | None = None, until: datetime | None = None) -> list[dict[str, Any]]:
+        """Count all letters that died in ``[since, until)`` by ``step, reason, verdict, state``, as ``letters``."""
+        given = {"since": since, "until": until, "limit": MAX_COUNTS}
+        with self._connection.cursor(row_factory=dict_row) as cursor:
+            return cursor.execute(_COUNTS, given).fetchall()
 
     def event(self, event_id: str) -> dict[str, Any] | None:
         """Return the event's row, without its payload."""

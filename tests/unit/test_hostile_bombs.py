@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app.cli.letter_text import pretty
+from app.letter_text import pretty
 from processors.redress import ChangeError, changed, difference, verdict_now
 from processors.selection import json_path
 from processors.validate import MAX_DEPTH, validate

@@ -1,0 +1,61 @@
+"""One dead letter: finding it by any of its names, and all that is known of it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from app.letter_text import row_of
+from sinks.dead_letter_reader import Stretch, letter_at, newest_first
+from sinks.postgres.letter_states import death_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from app.letters import Queue, Tell
+    from schemas.buried import Buried
+
+_PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*): ")
+
+
+def locate(queue: Queue, name: str, tell: Tell) -> Buried | None:
+    """Find a letter: at its place, around the time PostgreSQL remembers, else by walking back through the topic."""
+    topic, partition, offset = death_key(name)
+    if topic == queue.topic and partition is not None and offset is not None:
+        return letter_at(queue.client, topic, partition, offset)
+    if letter := remembered(queue, name):
+        return letter
+    if queue.ledger:
+        tell("PostgreSQL does not know it; walking back through the whole topic")
+    return _first_named(name, newest_first(queue.client, queue.topic))
+
+
+def remembered(queue: Queue, name: str) -> Buried | None:
+    """Find a letter by id or event id where PostgreSQL remembers when it died."""
+    died_at = queue.ledger.died_at(name) if queue.ledger else None
+    if died_at is None:
+        return None
+    around = Stretch(since=died_at, until=died_at + timedelta(seconds=1))
+    return _first_named(name, newest_first(queue.client, queue.topic, around))
+
+
+def known_of(queue: Queue, letter: Buried) -> dict[str, Any]:
+    """Collect what the topic and PostgreSQL say: ``letter``, ``event`` (None without a row), ``replays``."""
+    ledger = queue.ledger
+    state = ledger.of([letter.id]).get(letter.id) if ledger else None
+    return {
+        "letter": row_of(letter, state) | {"path": path_of(letter)},
+        "event": ledger.event(letter.event_id) if ledger and letter.event_id else None,
+        "replays": ledger.replays(letter.id) if ledger else [],
+    }
+
+
+def path_of(letter: Buried) -> str | None:
+    """Return the field that the message is about: the contract's messages begin with it."""
+    found = _PATH.match(letter.message or "") if letter.step == "validate" else None
+    return found and found[1]
+
+
+def _first_named(name: str, letters: Iterable[Buried]) -> Buried | None:
+    return next((one for one in letters if name in (one.id, one.event_id)), None)
