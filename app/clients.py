@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from app.kafka_security import librdkafka_security
 
 if TYPE_CHECKING:
     from app.settings import KafkaSettings
 
 
-def librdkafka_settings(settings: KafkaSettings) -> dict[str, str | int | float | bool]:
+def librdkafka_settings(settings: KafkaSettings) -> dict[str, Any]:
     """Return what any confluent-kafka client of this project needs to connect."""
     return {
         "bootstrap.servers": settings.bootstrap_servers,
@@ -17,4 +19,5 @@ def librdkafka_settings(settings: KafkaSettings) -> dict[str, str | int | float 
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 2000,
         "allow.auto.create.topics": False,
+        **librdkafka_security(settings.security),
     }

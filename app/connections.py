@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from app.clients import librdkafka_settings
-from app.trouble import UNREACHABLE, Trouble
+from app.postgres_security import conninfo
+from app.refusals import Complaints, postgres_refusal
+from app.trouble import UNREACHABLE, USAGE, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     import psycopg
     from confluent_kafka.admin import AdminClient
 
+    from app.postgres_settings import PostgresSettings
     from app.settings import KafkaSettings, Settings
 
 
@@ -28,27 +31,23 @@ def connect(
     options = f"-c timezone=UTC{f' -c search_path={postgres.schema_name}' if postgres.schema_name else ''}"
     try:
         connection = psycopg.connect(
-            postgres.url.get_secret_value(), autocommit=True, options=options,
+            conninfo(postgres), autocommit=True, options=options,
             connect_timeout=postgres.connect_timeout_s, application_name=application_name,
         )  # fmt: skip
     except psycopg.OperationalError as error:
-        raise unreachable_postgres(error) from None
+        raise unreachable_postgres(error, postgres) from None
     with connection:
         try:
             yield connection
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
-            raise Trouble(
-                "not_migrated", "tables or columns do not exist", "run `keepstream db migrate`"
-            ) from None
+            raise Trouble("not_migrated", "tables or columns do not exist", "run `keepstream db migrate`") from None
         except psycopg.OperationalError as error:
-            raise unreachable_postgres(error) from None
+            raise unreachable_postgres(error, postgres) from None
 
 
-def unreachable_postgres(error: Exception) -> Trouble:
+def unreachable_postgres(error: Exception, settings: PostgresSettings) -> Trouble:
     """Say why without quoting the driver, whose text may hold the URL."""
-    state = getattr(error, "sqlstate", None)
-    why = {"28P01": "the password was refused", "28000": "the user was refused", "3D000": "there is no such database"}
-    message = f"PostgreSQL cannot be reached: {why.get(state or '', 'no server answers')}"
+    message = f"PostgreSQL cannot be reached: {postgres_refusal(str(error), settings)}"
     return Trouble("postgres_unreachable", message, "check KEEPSTREAM_POSTGRES__URL", UNREACHABLE)
 
 
@@ -57,13 +56,18 @@ def admin_client(kafka: KafkaSettings, timeout_s: float = 10.0) -> AdminClient:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
-    quiet = {"log_level": 0}
-    admin = AdminClient({**librdkafka_settings(kafka), **quiet})
+    complaints = Complaints(kafka)
+    try:
+        admin = AdminClient(librdkafka_settings(kafka) | {"log_level": 0, "error_cb": complaints})
+    except KafkaException as error:  # a certificate or a key that cannot be loaded
+        raise Trouble("kafka_settings", f"the Kafka client refuses its settings: {error.args[0].str()}",
+                      "check KEEPSTREAM_KAFKA__SECURITY__...", USAGE) from None  # fmt: skip
     try:
         admin.list_topics(timeout=timeout_s)
     except KafkaException:
+        admin.poll(0)  # for what it complained of
         raise Trouble(
-            "kafka_unreachable", f"Kafka cannot be reached at {kafka.bootstrap_servers}",
-            "check KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS", UNREACHABLE,
+            "kafka_unreachable", f"Kafka cannot be reached at {kafka.bootstrap_servers}: {complaints.why()}",
+            "check KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS and KEEPSTREAM_KAFKA__SECURITY__...", UNREACHABLE,
         ) from None  # fmt: skip
     return admin

@@ -12,6 +12,7 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from app.header_names import read_any_header_name
+from app.kafka_security import aiokafka_security
 from app.topic_ids import topic_ids
 from processors.lanes import size_of
 
@@ -55,6 +56,7 @@ def new_consumer(settings: KafkaSettings, isolation_level: str = "read_committed
         heartbeat_interval_ms=_ms(settings.heartbeat_interval_s),
         fetch_max_wait_ms=500,
         metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        **aiokafka_security(settings.security),
     )
 
 

@@ -12,10 +12,13 @@ import sys
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
 from pydantic import BaseModel, SecretStr
+
+from app.secret_file import secret as secret_of
+from app.section import HOLDS_A_SECRET
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +78,7 @@ def count(counter: Counter) -> None:
 
 
 def secrets_of(settings: BaseModel) -> Iterator[str]:
-    """Yield every secret of the tree, and the password inside each that is a URL."""
+    """Yield every secret of the tree, its files, and the passwords inside each that is a URL."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
@@ -84,6 +87,9 @@ def secrets_of(settings: BaseModel) -> Iterator[str]:
             secret = value.get_secret_value()
             password = urlsplit(secret).password or ""
             yield from (secret, password, unquote(password))
+            yield from (text for key, text in parse_qsl(urlsplit(secret).query) if key.endswith("password"))
+        elif value is not None and HOLDS_A_SECRET in type(settings).model_fields[name].metadata:
+            yield secret_of(None, value) or ""
 
 
 def _renderers(*, console: bool) -> list[structlog.types.Processor]:

@@ -7,19 +7,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.crash_points import CRASH_AT_PATTERN
-
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-Bytes = Annotated[int, Field(ge=1024)]
-
-
-class Section(BaseModel):
-    """A branch of the tree: unknown names are errors, and a field's docstring is its description."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+from app.postgres_settings import PostgresSettings
+from app.section import Bytes, Seconds, Section
+from app.security_settings import KafkaSecuritySettings
 
 
 class KafkaSettings(Section):
@@ -60,6 +54,8 @@ class KafkaSettings(Section):
     """Most bytes of one partition per fetch. Larger records still arrive, one at a time."""
     dlq_timeout_s: Seconds = 10.0
     """How long the broker may take to confirm a dead letter before the partition is held and it is tried again."""
+    security: KafkaSecuritySettings = KafkaSecuritySettings()
+    """TLS and SASL."""
 
     @model_validator(mode="after")
     def _timeouts_fit(self) -> Self:
@@ -69,29 +65,8 @@ class KafkaSettings(Section):
             raise ValueError("heartbeat_interval_s must be at most a third of session_timeout_s")
         if self.topic == self.dlq_topic:
             raise ValueError("dlq_topic must differ from topic, or dead letters would be consumed for ever")
+        self.security.refuse_plaintext_to(self.bootstrap_servers)
         return self
-
-
-class PostgresSettings(Section):
-    """Where events, counters and offsets live."""
-
-    url: SecretStr = SecretStr("postgresql://127.0.0.1:5432/keepstream")
-    """libpq URL. What it leaves out comes from libpq's own ``PG*`` variables and password file. Never logged."""
-    schema_name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = None
-    """The schema of keepstream's tables. Default none: the connection's search path decides."""
-    pool_size: Annotated[int, Field(ge=1, le=200)] = 8
-    """Connections per worker. More than partitions per worker are never used; 8 saturates two cores."""
-    connect_timeout_s: Annotated[int, Field(ge=1, le=60)] = 5
-    """How long getting a connection may take before PostgreSQL counts as unreachable. Whole seconds (libpq)."""
-    statement_timeout_s: Seconds = 8.0
-    """The server cancels a statement after this. Below the retry policy's attempt timeout, so that the server lets go
-    first."""
-    lock_timeout_s: Seconds = 4.0
-    """The server gives up waiting for a lock after this."""
-    synchronous_commit: bool = False
-    """Whether each batch waits for PostgreSQL's disk. Default off, a quarter faster: a crash of PostgreSQL takes back
-    at most the last 0.6 s, rows, counters and offset together, and the worker reads those records again from Kafka.
-    Turn it on where others act on rows at once and must never see one vanish for the seconds of such a crash."""
 
 
 class RetrySettings(Section):
@@ -170,6 +145,8 @@ class LogSettings(Section):
     """The least severe line that is written."""
     format: Literal["auto", "json", "console"] = "auto"
     """``auto`` writes JSON unless stderr is a terminal."""
+    worker: str | None = None
+    """A name that each line bears. `keepstream worker --workers` gives each of its processes its number."""
 
 
 class Settings(BaseSettings):
@@ -187,7 +164,7 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings = KafkaSettings()
     """Kafka."""
-    postgres: PostgresSettings = PostgresSettings()
+    postgres: PostgresSettings = Field(default_factory=PostgresSettings)  # not at import: it heeds PG* variables
     """PostgreSQL."""
     worker: WorkerSettings = WorkerSettings()
     """The worker."""
@@ -200,5 +177,3 @@ class Settings(BaseSettings):
     crash_at: Annotated[str, Field(pattern=CRASH_AT_PATTERN)] | None = None
     """For tests only: die with exit code 86 at a named point (`app/crash_points.py`), like ``after-commit``, or
     ``after-commit:3`` for its third passing. Default none, which costs nothing."""
-    worker: str | None = None
-    """A name that each line bears. `keepstream worker --workers` gives each of its processes its number."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from app.clients import librdkafka_settings
 from app.crash_points import trap_of
 from app.journal import Journal
 from app.observed import ObservedBatches, TimedDeadLetters
+from app.postgres_security import conninfo
 from app.traces import traces_of
 from app.version import VERSION
 from processors.flood import FloodGuard
@@ -29,7 +31,8 @@ from sinks.postgres.store import PostgresStore
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from app.settings import PostgresSettings, RetrySettings, Settings
+    from app.postgres_settings import PostgresSettings
+    from app.settings import RetrySettings, Settings
     from processors.ports import DeadLetterQueue
 
 
@@ -80,7 +83,7 @@ async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
 
 def connection_policy(settings: PostgresSettings) -> ConnectionPolicy:
     return ConnectionPolicy(
-        url=settings.url.get_secret_value(),
+        url=partial(conninfo, settings) if settings.password_file else settings.url.get_secret_value(),
         pool_size=settings.pool_size,
         connect_timeout_s=settings.connect_timeout_s,
         statement_timeout_s=settings.statement_timeout_s,

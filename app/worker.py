@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import faust
 import faust.streams
 import yarl
+from faust.app import BootStrategy
 
 from app.assignment import Assignment
 from app.crash_points import trap_of
@@ -43,7 +44,14 @@ STOP_GRACE_S = 5.0
 EXIT_STOPPED = 0
 
 
+class _ConsumerOnly(BootStrategy):
+    enable_kafka_producer = False
+    """Nobody produces through Faust, and its producer would connect without our TLS and SASL."""
+
+
 class _App(faust.App):
+    BootStrategy = _ConsumerOnly
+
     def _create_directories(self) -> None:
         """Make no data folder: there are no tables, and the working directory is not ours."""
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -14,6 +14,8 @@ from psycopg.adapt import Dumper
 from psycopg_pool import AsyncConnectionPool
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from psycopg.abc import Buffer, PQGen
 
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
@@ -27,7 +29,8 @@ ANSWER_GRACE_S = 2.0
 class ConnectionPolicy:
     """Where PostgreSQL is and how long anything with it may take."""
 
-    url: str
+    url: str | Callable[[], str] = field(repr=False)
+    """libpq's connection string, or who knows it and is asked at each connection: passwords are rotated."""
     pool_size: int = 8
     connect_timeout_s: int = 5
     statement_timeout_s: float = 8.0

@@ -16,7 +16,8 @@ from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
 
 from app import logs
-from app.settings import LogSettings, PostgresSettings, Settings
+from app.postgres_settings import PostgresSettings
+from app.settings import LogSettings, Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     Lines = Callable[[], list[dict[str, Any]]]
 
 PASSWORD = 'c4n"ary%2F'  # noqa: S105
-URL = f"postgresql://u:{PASSWORD}@h/d"
+URL = f"postgresql://u:{PASSWORD}@localhost/d"
 
 
 @pytest.fixture(autouse=True)
