@@ -7,7 +7,7 @@ import time
 import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import psycopg
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
@@ -20,6 +20,7 @@ from sinks.postgres.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from app.embedded.kafka import EmbeddedKafka
     from app.embedded.postgres import EmbeddedPostgres
@@ -37,22 +38,48 @@ class Servers:
 
 @contextmanager
 def start_servers() -> Iterator[Servers | str]:
-    """Yield servers, or the reason why there are none."""
-    from app.embedded.errors import EmbeddedUnavailableError
-    from app.embedded.services import embedded_services
+    """Yield servers, or the reason why there are none.
 
-    given_kafka = os.environ.get("KEEPSTREAM_TEST_BOOTSTRAP_SERVERS")
-    given_postgres = os.environ.get("KEEPSTREAM_TEST_POSTGRES_URL")
+    Addresses in the environment win. The rest is started: as containers where KEEPSTREAM_TEST_SERVERS=docker asks for
+    them, else embedded.
+    """
+    from app.embedded.errors import EmbeddedUnavailableError
+    from tests.containers import DockerUnavailableError
+
+    given = os.environ.get("KEEPSTREAM_TEST_BOOTSTRAP_SERVERS"), os.environ.get("KEEPSTREAM_TEST_POSTGRES_URL")
+    context = way_to_start(os.environ)(*given)
     try:
-        context = embedded_services(bootstrap_servers=given_kafka, postgres_url=given_postgres)
-        services = context.__enter__()
-    except EmbeddedUnavailableError as missing:
+        servers = context.__enter__()
+    except (EmbeddedUnavailableError, DockerUnavailableError) as missing:
         yield str(missing)
         return
     try:
-        yield Servers(services.bootstrap_servers, services.postgres_url, services.kafka, services.postgres)
+        yield servers
     finally:
         context.__exit__(None, None, None)
+
+
+WayToStart: TypeAlias = "Callable[[str | None, str | None], AbstractContextManager[Servers]]"
+"""Takes addresses of Kafka and of PostgreSQL, starts what has none."""
+
+
+def way_to_start(environment: Mapping[str, str]) -> WayToStart:
+    """Return how servers are started. Raises ValueError for a word that nobody knows."""
+    from tests.containers import container_servers
+
+    ways: dict[str, WayToStart] = {"embedded": _embedded_servers, "docker": container_servers}
+    wanted = environment.get("KEEPSTREAM_TEST_SERVERS", "embedded")
+    if wanted not in ways:
+        raise ValueError(f"KEEPSTREAM_TEST_SERVERS: {wanted!r} is none of {', '.join(ways)}")
+    return ways[wanted]
+
+
+@contextmanager
+def _embedded_servers(bootstrap_servers: str | None, postgres_url: str | None) -> Iterator[Servers]:
+    from app.embedded.services import embedded_services
+
+    with embedded_services(bootstrap_servers=bootstrap_servers, postgres_url=postgres_url) as services:
+        yield Servers(services.bootstrap_servers, services.postgres_url, services.kafka, services.postgres)
 
 
 class Kafka:
