@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app.embedded.process import ChildProcess, Program
-from benchmarks.events import Backlog
 from sinks.postgres.migrate import migrate
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     import psycopg
+
+    from benchmarks.events import Backlog
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

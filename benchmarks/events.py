@@ -10,19 +10,24 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+_WORDS = ("order", "item", "price", "note", "gift", "blue", "large", "return", "parcel", "paid", "held", "sent")
+TEXT = " ".join(random.Random(7).choices(_WORDS, k=20_000))
+"""What fills an event up to its size: compresses about as prose does, so neither lz4 nor TOAST makes it vanish."""
 BROKEN = b'{"event_id": 7, "payload": "not an object"}'
 NOTE = len(', "note": ""')
 
 
 @dataclass(frozen=True)
 class Backlog:
-    """What a topic holds. ``flat``: objects as JSON strings, and named as the columns: all that Debezium's sink can store."""
+    """What a topic holds. ``flat``: objects as JSON strings, named as the columns: all that Debezium's sink takes."""
 
     events: int = 300_000
     size_bytes: int = 360
     partitions: int = 8
     bad_share: float = 0.0
     flat: bool = False
+    name: str = ""
+    """Of a topic that is filled while it is read; else the contents name it."""
 
     @property
     def bad(self) -> int:
@@ -35,9 +40,8 @@ class Backlog:
 
     @property
     def topic(self) -> str:
-        return (
-            f"events-{self.events}-{self.size_bytes}b-{self.partitions}p-{self.bad}bad{'-flat' if self.flat else ''}"
-        )
+        form = "-flat" if self.flat else ""
+        return self.name or f"events-{self.events}-{self.size_bytes}b-{self.partitions}p-{self.bad}bad{form}"
 
     def is_bad(self, number: int) -> bool:
         return (number + 1) * self.bad // self.events > number * self.bad // self.events
@@ -53,7 +57,8 @@ def event(number: int, size_bytes: int, *, flat: bool = False) -> bytes:
         "timestamp": "2026-11-24T10:11:12.345678Z", "correlation_id": "corr-0193b2f4-7e1a",
     }  # fmt: skip
     bare = len(json.dumps(document))
-    document["payload"]["note"] = "x" * max(0, size_bytes - bare - NOTE)  # type: ignore[index]
+    length, start = max(0, size_bytes - bare - NOTE), random.randrange(50_000)
+    document["payload"]["note"] = TEXT[start : start + length]  # type: ignore[index]
     if flat:
         document |= {name: json.dumps(document[name]) for name in ("payload", "metadata")}
         document["created_at"] = document.pop("timestamp")

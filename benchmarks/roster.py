@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.contestant import Contestant, keepstream, module
-from benchmarks.contestants import connect
+from benchmarks.contestants import connect, flink
 
 KEEPSTREAM_100 = Contestant("keepstream-100", "keepstream, batch 100", keepstream(100), counts_exactly=True)
 KEEPSTREAM_500 = Contestant("keepstream-500", "keepstream, batch 500", keepstream(500), counts_exactly=True)
@@ -15,8 +15,9 @@ FAST_STREAM = Contestant("faststream", "FastStream (confluent)", module("fast_st
 QUIX = Contestant("quix", "Quix Streams, PostgreSQLSink", module("quix", "quix"))
 BYTEWAX = Contestant("bytewax", "Bytewax", module("wax", "bytewax"))
 CONNECT = Contestant("connect", "Kafka Connect + Debezium JDBC sink, 4 tasks", connect.command, flat=True)
+FLINK = Contestant("flink", "Flink SQL, parallelism 2", flink.command)
 
-ALL = (KEEPSTREAM_100, KEEPSTREAM_500, FLOOR, RAW_JSON, HAND, PLAIN_FAUST, FAST_STREAM, QUIX, BYTEWAX, CONNECT)
+ALL = (KEEPSTREAM_100, KEEPSTREAM_500, FLOOR, RAW_JSON, HAND, PLAIN_FAUST, FAST_STREAM, QUIX, BYTEWAX, CONNECT, FLINK)
 
 
 def named(names: str) -> tuple[Contestant, ...]:

@@ -11,6 +11,7 @@ from confluent_kafka import Consumer
 
 from benchmarks.contestants.course import BATCH_SIZE, CONSUMER, POSTGRES_URL, SEARCH_PATH, TOPIC
 from benchmarks.contestants.event_model import Event
+from benchmarks.contestants.hand import PATIENCE_S
 
 STATEMENT = """
 INSERT INTO events (event_id, payload, metadata, status, created_at, correlation_id)
@@ -27,7 +28,7 @@ def main() -> None:
     consumer.subscribe([TOPIC])
     with psycopg.connect(POSTGRES_URL, options=SEARCH_PATH, autocommit=True, prepare_threshold=0) as connection:
         while True:
-            values = [m.value() or b"" for m in consumer.consume(BATCH_SIZE, 1) if not m.error()]
+            values = [m.value() or b"" for m in consumer.consume(BATCH_SIZE, PATIENCE_S) if not m.error()]
             if not values:
                 continue
             for value in values:

@@ -1,0 +1,103 @@
+"""From produce to commit at 10, 25, 50 and 75 % of the measured maximum, in an open loop: ``make bench-latency``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import uuid
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Producer
+
+from benchmarks.contestant import HERE, ROOT, Contestant, Course, MissingError
+from benchmarks.drain import VoidError, new_schema
+from benchmarks.events import Backlog, create, event
+from benchmarks.report import write
+from benchmarks.roster import named
+from benchmarks.sitting import FULL_EVENTS, Sitting, options, sitting
+
+if TYPE_CHECKING:
+    import psycopg
+
+CONTESTANTS = "keepstream-100,hand,faststream"
+SHARES = (0.1, 0.25, 0.5, 0.75)
+DURATION_S, SHORT_DURATION_S, RAMP_S = 30.0, 8.0, 3.0
+START_TIMEOUT_S, OVERTIME_S = 120.0, 60.0
+WARM_EVENTS, WARM_FROM = 2000, 10**11
+LATENCY = (HERE / "latency.sql").read_text(encoding="utf-8")
+
+
+def measure(now: Sitting, contestant: Contestant, rate: float, duration_s: float) -> dict[str, Any]:
+    """Run one contestant at one rate. Raises VoidError when events are missing long after the last was due."""
+    stage, count = now.stage, int(rate * duration_s)
+    backlog = Backlog(count, flat=contestant.flat, name=f"live-{uuid.uuid4().hex[:8]}")
+    create(stage.bootstrap_servers, backlog.topic, backlog.partitions)
+    warm_up(stage.bootstrap_servers, backlog)
+    with new_schema(stage, contestant) as (connection, schema):
+        course = Course(stage.bootstrap_servers, stage.url, schema, backlog, stage.synchronous_commit, stage.folder)
+        worker = contestant.start(course)
+        try:
+            wait(connection, WARM_EVENTS, START_TIMEOUT_S)
+            began = produce(now, backlog, rate, count)
+            wait(connection, WARM_EVENTS + count, OVERTIME_S)
+        finally:
+            worker.stop(timeout_s=15)
+        place = {"began": began, "rate": rate, "count": count, "ramp_s": RAMP_S}
+        percentiles, worst, events = connection.execute(LATENCY, place).fetchall()[0]
+    figures = dict(zip(("p50_ms", "p99_ms", "p999_ms", "worst_ms"), [*percentiles, worst], strict=True))
+    return {"contestant": contestant.name, "rate_per_s": round(rate), "events": events} | {
+        name: round(ms, 1) for name, ms in figures.items()
+    }
+
+
+def warm_up(bootstrap_servers: str, backlog: Backlog) -> None:
+    producer = Producer({"bootstrap.servers": bootstrap_servers})
+    for number in range(WARM_EVENTS):
+        value = event(WARM_FROM + number, backlog.size_bytes, flat=backlog.flat)
+        producer.produce(backlog.topic, value, partition=number % backlog.partitions)
+    assert producer.flush(30) == 0
+
+
+def produce(now: Sitting, backlog: Backlog, rate: float, count: int) -> float:
+    """Run the producer to its end; return when event 0 was due."""
+    argv = [sys.executable, "-m", "benchmarks.open_loop", now.stage.bootstrap_servers, backlog.topic,
+            str(backlog.partitions), str(rate), str(count), "flat" if backlog.flat else "nested"]  # fmt: skip
+    done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    return float(done.stdout)
+
+
+def wait(connection: psycopg.Connection[Any], rows: int, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while (there := connection.execute("SELECT count(*) FROM events").fetchall()[0][0]) < rows:
+        if time.monotonic() > deadline:
+            raise VoidError(f"{rows - there} of {rows} events were missing after {timeout_s:g} s more")
+        time.sleep(0.5)
+
+
+def maximum(now: Sitting, contestant: Contestant) -> float:
+    """Return the median rate of draining a backlog, 0 where the contestant is missing."""
+    runs = [now.measure(contestant, Backlog(now.events), maximum=True) for _ in range(now.runs)]
+    rates = sorted(run.events_per_s for run in runs if run)
+    return rates[len(rates) // 2] if rates else 0.0
+
+
+def main() -> None:
+    given = options("latency").parse_args()
+    duration_s = DURATION_S if given.events >= FULL_EVENTS else SHORT_DURATION_S
+    with sitting("latency", given) as now:
+        for contestant in named(given.only or CONTESTANTS):
+            highest = maximum(now, contestant)
+            for share, number in product(SHARES if highest else (), range(given.runs)):
+                try:
+                    figure = measure(now, contestant, share * highest, duration_s)
+                except (MissingError, VoidError) as error:
+                    now.miss(f"{contestant.name} at {share:.0%}", str(error))
+                else:
+                    now.add(figure | {"share": share, "round": number})
+    write(now.results)
+
+
+if __name__ == "__main__":
+    main()
