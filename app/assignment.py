@@ -135,20 +135,21 @@ class Assignment:
                 await asyncio.sleep(RETRY_WAIT_S)
 
     async def _decide(self, places: Sequence[Place]) -> dict[Place, Start]:
-        bounds = await self._consumer_thread().log_bounds([_tp(place) for place in places])
+        # What is stored comes first: the former owner may still be at work, and an end of the log that was read before
+        # it settled more would make the topic look re-created.
         stored: dict[Place, int] = {}
         known_ids: dict[Place, str] = {}
         for topic in {topic for topic, _ in places}:
             partitions = [partition for t, partition in places if t == topic]
             stored |= _placed(topic, await self._offsets.load(topic, partitions))
-            if topic in bounds.topic_ids:
-                known_ids |= _placed(topic, await self._offsets.load_topic_ids(topic, partitions))
+            known_ids |= _placed(topic, await self._offsets.load_topic_ids(topic, partitions))
+        bounds = await self._consumer_thread().log_bounds([_tp(place) for place in places])
         starts = {}
         for place in places:
             tp, topic_id, known_id = _tp(place), bounds.topic_ids.get(place[0]), known_ids.get(place)
             start = decide_start(
                 stored.get(place), bounds.committed.get(tp), bounds.starts[tp], bounds.ends[tp],
-                is_other_topic=known_id is not None and known_id != topic_id,
+                is_other_topic=topic_id is not None and known_id is not None and known_id != topic_id,
                 reset_to_end=self._settings.auto_offset_reset == "latest",
             )  # fmt: skip
             await self._record(place, start, stored.get(place))

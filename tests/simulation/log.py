@@ -117,6 +117,7 @@ class Consumer:
             {tp: log.start for tp, log in logs.items()},
             {tp: log.end for tp, log in logs.items()},
             {tp: self.log.committed[tp.partition] for tp in places if tp.partition in self.log.committed},
+            {TOPIC: "the only one"},
         )
         await self._travel()
         return bounds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
@@ -101,6 +101,7 @@ class Database:
     """Told of every settlement that was committed."""
     is_away: bool = False
     said_healthy: int = 0
+    topic_ids: dict[int, str] = field(default_factory=dict)
 
     async def settle(self, settlement: Settlement) -> Tally:
         self.network.loop.tell(f"settle {settlement.span}, {len(settlement.dead)} dead")
@@ -132,6 +133,13 @@ class Database:
 
     async def open(self, topic: str, partition: int, next_offset: int) -> None:
         await self._ask_offsets(lambda: self.memory.next_offsets.setdefault((topic, partition), next_offset))
+
+    async def load_topic_ids(self, topic: str, partitions: Iterable[int]) -> dict[int, str]:
+        known = self.topic_ids
+        return await self._ask_offsets(lambda: {p: known[p] for p in partitions if p in known})
+
+    async def identify(self, topic: str, partition: int, topic_id: str) -> None:
+        await self._ask_offsets(lambda: self.topic_ids.update({partition: topic_id}))
 
     async def rewind(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> None:
         raise NotImplementedError("no log of the simulation is truncated")

@@ -1,0 +1,80 @@
+"""Where lanes begin, while other workers go on working."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, cast
+
+from aiokafka.structs import TopicPartition
+
+from app.assignment import Assignment
+from app.settings import KafkaSettings
+from processors.dispatch import Lanes
+from tests.simulation.log import Bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from processors.lanes import Batch
+    from schemas.outcome import Tally
+
+TP = TopicPartition("events", 0)
+
+
+class Elsewhere:
+    """Another worker settles five new records whenever anybody waits for an answer about the partition."""
+
+    def __init__(self) -> None:
+        self.end = self.stored = 10
+        self.sought: dict[TopicPartition, int] = {}
+        self.rewound_to: int | None = None
+
+    async def log_bounds(self, _places: Sequence[TopicPartition]) -> Bounds:
+        bounds = Bounds({TP: 0}, {TP: self.end}, {})
+        self.end = self.stored = self.end + 5
+        return bounds
+
+    async def load(self, _topic: str, _partitions: Iterable[int]) -> dict[int, int]:
+        stored = self.stored
+        self.end = self.stored = self.end + 5
+        return {0: stored}
+
+    async def load_topic_ids(self, _topic: str, _partitions: Iterable[int]) -> dict[int, str]:
+        return {}
+
+    async def rewind(self, *_place: object, expected_offset: int, next_offset: int) -> None:
+        self.rewound_to = next_offset
+
+    async def seek_all(self, offsets: Mapping[TopicPartition, int], _epoch: int) -> None:
+        self.sought = dict(offsets)
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TP}
+
+
+async def test_what_another_worker_settles_meanwhile_is_no_recreated_topic() -> None:
+    """Simulation, seed 24451: the end of the log was older than the stored offset it was held against."""
+
+    async def process(_batch: Batch) -> Tally:
+        raise NotImplementedError
+
+    async def fenced(_place: tuple[str, int]) -> None: ...
+
+    world = Elsewhere()
+    lanes = Lanes(process, buffer_bytes=0, on_fenced=fenced, on_fatal=print)
+    assignment = Assignment(lanes, cast("Any", world), cast("Any", Silent()), KafkaSettings())
+    assignment.thread = cast("Any", world)
+    assignment.begin([TP])
+    while not assignment.ready:  # noqa: ASYNC110 - it has no event to wait for
+        await asyncio.sleep(0)
+    assert (world.rewound_to, world.sought) == (None, {TP: 10})
+    assignment.close()
+
+
+class Silent:
+    """Metrics that nobody reads."""
+
+    def __getattr__(self, _name: str) -> Silent:
+        return self
+
+    def __call__(self, *_args: object) -> None: ...
