@@ -65,7 +65,8 @@ class _Walk:
 
     def run(self) -> None:
         """Walk; where matches are far between, jump to the next one that PostgreSQL knows of, and walk on there."""
-        stretch: Stretch | None = replace(stretch_of(self.chosen.selection), ends=self.ends)
+        asked = stretch_of(self.chosen.selection)
+        stretch: Stretch | None = replace(asked, partitions=asked.partitions or self.queue.partitions, ends=self.ends)
         while stretch is not None:
             stretch = self._stretch_after(stretch)
 

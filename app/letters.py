@@ -24,6 +24,8 @@ from sinks.postgres.originals import OriginalReader
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from confluent_kafka.admin import AdminClient
+
     from app.settings import Settings
     from processors.selection import Selection
 
@@ -93,16 +95,21 @@ class Queue:
 
 @contextmanager
 def open_queue(
-    settings: Settings, selection: Selection | None = None, *, with_ledger: bool = True, tell: Tell
+    settings: Settings,
+    selection: Selection | None = None,
+    *,
+    with_ledger: bool = True,
+    tell: Tell,
+    admin: AdminClient | None = None,
 ) -> Iterator[Queue]:
-    """Open the dead letter topic of the settings.
+    """Open the dead letter topic of the settings; whoever does it often brings a connected ``admin``.
 
     Trouble when Kafka does not answer (4), there is no such topic (3) or it lacks a partition selected (2). That
     PostgreSQL does not answer is told in one line.
     """
     topic = settings.kafka.dlq_topic
     try:
-        partitions = _partitions(settings, selection)
+        partitions = _partitions(settings, selection, admin_client(settings.kafka) if admin is None else admin)
         client = {**librdkafka_settings(settings.kafka), "log_level": 0}
         with ExitStack() as stack:
             ledger = open_ledger(settings, stack, tell) if with_ledger else None
@@ -126,9 +133,9 @@ def open_ledger(settings: Settings, stack: ExitStack, tell: Tell) -> LetterState
     return None
 
 
-def _partitions(settings: Settings, selection: Selection | None) -> tuple[int, ...]:
+def _partitions(settings: Settings, selection: Selection | None, admin: AdminClient) -> tuple[int, ...]:
     topic = settings.kafka.dlq_topic
-    found = admin_client(settings.kafka).list_topics(timeout=10).topics.get(topic)
+    found = admin.list_topics(topic, timeout=10).topics.get(topic)
     if found is None or found.error is not None:
         raise Trouble("topic_missing", f"there is no topic {topic!r}", "is KEEPSTREAM_KAFKA__DLQ_TOPIC right?",
                            NOT_FOUND)  # fmt: skip

@@ -14,6 +14,7 @@ from app.crash_points import CRASH_AT_PATTERN
 from app.postgres_settings import PostgresSettings
 from app.section import Bytes, Seconds, Section
 from app.security_settings import KafkaSecuritySettings
+from app.web_settings import WebSettings
 
 
 class KafkaSettings(Section):
@@ -170,6 +171,8 @@ class Settings(BaseSettings):
     """The worker."""
     http: HttpSettings = HttpSettings()
     """The metrics endpoint."""
+    web: WebSettings = WebSettings()
+    """The console."""
     log: LogSettings = LogSettings()
     """Logging."""
     traces: TracesSettings = TracesSettings()

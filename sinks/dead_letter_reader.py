@@ -54,9 +54,11 @@ def newest_first(
 
     Without ``copies`` only the newest of letters with the same id is yielded, as far as `COPY_WINDOW` reaches.
     """
-    ranges = _ranges(client, topic, stretch)
-    with Seeker(client, topic, **_JUMPING) as seeker, closing(newest_letters(seeker, ranges)) as letters:
-        yield from letters if copies else _distinct(letters)
+    timed = _ranges(client, topic, stretch) if stretch.since or stretch.until else None
+    with Seeker(client, topic, **_JUMPING) as seeker:
+        ranges = _bounds(seeker, stretch) if timed is None else timed
+        with closing(newest_letters(seeker, ranges)) as letters:
+            yield from letters if copies else _distinct(letters)
 
 
 def oldest_first(
@@ -98,10 +100,13 @@ def letter_at(client: Mapping[str, object], topic: str, partition: int, offset: 
 
 def _ranges(client: Mapping[str, object], topic: str, stretch: Stretch) -> dict[int, Range]:
     with Seeker(client, topic, **_PROBING) as seeker:
-        bounds = seeker.bounds(stretch.partitions)
-        bounds = {p: (low, max(low, min(high, stretch.ends.get(p, high)))) for p, (low, high) in bounds.items()}
-        bounds = {p: (max(low, min(high, stretch.from_offset)), high) for p, (low, high) in bounds.items()}
-        return narrowed(seeker, bounds, stretch.since, stretch.until)
+        return narrowed(seeker, _bounds(seeker, stretch), stretch.since, stretch.until)
+
+
+def _bounds(seeker: Seeker, stretch: Stretch) -> dict[int, Range]:
+    bounds = seeker.bounds(stretch.partitions)
+    bounds = {p: (low, max(low, min(high, stretch.ends.get(p, high)))) for p, (low, high) in bounds.items()}
+    return {p: (max(low, min(high, stretch.from_offset)), high) for p, (low, high) in bounds.items()}
 
 
 def _one_by_one(seeker: Seeker, ranges: Mapping[int, Range]) -> Generator[KafkaRecord]:

@@ -17,6 +17,7 @@ COMMANDS = {
     "demo": ("app.cli.demo", "demo", "Watch real events flow, then see the proof. Needs nothing installed."),
     "events": ("app.cli.events", "events", "Produce, validate, list and look up events."),
     "dlq": ("app.cli.dlq", "dlq", "Find, understand, replay and remove dead letters."),
+    "web": ("app.cli.web", "web", "Serve the console: see the stream, mend dead letters."),
     "db": ("app.cli.db", "db", "Create and check the tables."),
     "topics": ("app.cli.topics", "topics", "Create and check the topics."),
     "audit": ("app.cli.audit", "audit", "Check that nothing was lost and nothing counted twice."),

@@ -1,0 +1,63 @@
+"""Where is my event? Its row, its dead letters, its offsets."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+from aiohttp import web
+
+from app.connections import connect
+from app.letter_text import visible
+from app.trouble import FAILED, Trouble
+from app.web.console import console_of
+from sinks.postgres.event_search import NO_FILTER, EventSearch
+
+if TYPE_CHECKING:
+    from app.settings import Settings
+    from app.web.masking import Mask
+
+routes = web.RouteTableDef()
+MAX_ROWS = 100
+_MAX_NAME_CHARS = 1024
+
+
+@routes.get("/events")
+async def search(request: web.Request) -> web.StreamResponse:
+    console = console_of(request)
+    given = {name: _name(request.query.get(name, "")) for name in ("event-id", "correlation-id")}
+    found = await console.blocking(_search, console.settings, console.mask, given) if any(given.values()) else None
+    return console.page(request, "events.html", given=given, found=found, most=MAX_ROWS)
+
+
+def _name(text: str) -> str:
+    """Cut to what PostgreSQL's text can hold."""
+    return text.strip()[:_MAX_NAME_CHARS].encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def _search(settings: Settings, mask: Mask, given: dict[str, str]) -> dict[str, Any]:
+    """Return ``event``, ``deaths``, ``events``. The correlation id has no index: it is given one statement timeout."""
+    with connect(settings, "keepstream web") as connection:
+        timeout_ms = f"{settings.postgres.statement_timeout_s * 1000:.0f}"
+        connection.execute("SELECT set_config('statement_timeout', %s, false)", [timeout_ms])
+        found = EventSearch(connection)
+        try:
+            if given["event-id"]:
+                return {"event": _shown(found.event(given["event-id"]), mask), "events": [],
+                        "deaths": found.deaths(given["event-id"])}  # fmt: skip
+            correlated = given["correlation-id"]
+            events = list(found.matching({**NO_FILTER, "correlation_id": correlated, "limit": MAX_ROWS}))
+            return {"event": None, "events": events, "deaths": found.deaths_of_correlation(correlated, MAX_ROWS)}
+        except psycopg.errors.QueryCanceled:
+            raise Trouble("too_slow", "PostgreSQL did not find it in time", "search by event id: it has an index",
+                          FAILED) from None  # fmt: skip
+
+
+def _shown(event: dict[str, Any] | None, mask: Mask) -> dict[str, Any] | None:
+    """Write payload and metadata as text, masked."""
+    if event is None:
+        return None
+    texts = {name: visible(json.dumps(mask.document(event[name]), indent=2, ensure_ascii=False))
+             for name in ("payload", "metadata")}  # fmt: skip
+    return {**event, **texts}

@@ -1,0 +1,57 @@
+"""Fields whose values nobody may see."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from app.trouble import REFUSED, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+HIDDEN = "\N{BULLET}" * 6
+NOT_JSON = f"{HIDDEN} (not JSON, so its fields cannot be told apart)".encode()
+
+
+class Mask:
+    """Replaces what stands under these names, at any depth and whatever their case, by bullets."""
+
+    def __init__(self, names: Collection[str] = ()) -> None:
+        self._names = frozenset(name.casefold() for name in names)
+
+    def __bool__(self) -> bool:
+        return bool(self._names)
+
+    def value(self, value: bytes | None) -> bytes | None:
+        """Return a value as it may be shown: the same bytes where nothing is masked, else JSON or nothing of it."""
+        if not self._names or not value:
+            return value
+        try:
+            document = json.loads(value)
+            shown = self.document(document)
+            return value if shown == document else json.dumps(shown, ensure_ascii=True).encode()
+        except (ValueError, RecursionError):
+            return NOT_JSON
+
+    def document(self, document: Any) -> Any:  # noqa: ANN401
+        """Return parsed JSON as it may be shown."""
+        if isinstance(document, dict):
+            return {name: HIDDEN if self.hides(name) else self.document(found) for name, found in document.items()}
+        return [self.document(item) for item in document] if isinstance(document, list) else document
+
+    def header(self, name: str, value: bytes | None) -> bytes | None:
+        return HIDDEN.encode() if self.hides(name) else value
+
+    def touches(self, value: bytes | None) -> bool:
+        """Whether something of a value may not be shown."""
+        return self.value(value) != value or (bool(self) and self.value(value) == NOT_JSON)
+
+    def hides(self, name: str) -> bool:
+        return name.casefold() in self._names
+
+    def check(self, path: str, text: str) -> None:
+        """Refuse to search for what may not be shown: guessing would show it. Raises `Trouble`."""
+        whole = bool(self) and text[:1] in ("{", "[")
+        if whole or any(self.hides(part) for part in path.split(".")):
+            raise Trouble("masked", f"--where: {path} is masked", "search for another field", REFUSED)

@@ -1,0 +1,108 @@
+"""The selectors in a URL: the names, the meaning and the mistakes are those of the command line."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from app.selectors import ALTERNATIVES, Chosen, bad_selector, chosen_from
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from app.web.masking import Mask
+
+Pair = tuple[str, str]
+REPEATABLE = {"id": "ids", **{option[2:]: name for name, (option, *_) in ALTERNATIVES.items()}, "where": "where"}
+"""Parameter -> what `chosen_from` calls it."""
+SINGLE = ("since", "until", "from-offset", "limit", "all")
+NAMES = (*REPEATABLE, "partition", *SINGLE)
+MAX_PAIRS, MAX_VALUE_CHARS = 200, 1024
+_MAX_NUMBER = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """The selectors that a URL holds, in its order; everything else in it is left out."""
+
+    pairs: tuple[Pair, ...] = ()
+    chosen: Chosen = field(default_factory=lambda: chosen_from({}))
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.pairs if key == name]
+
+    def first(self, name: str) -> str:
+        return next(iter(self.values(name)), "")
+
+    def has(self, name: str, value: str) -> bool:
+        return (name, value) in self.pairs
+
+    def toggled(self, name: str, value: str) -> str:
+        """Return the query with one value added, or taken out where it is there."""
+        pair = (name, value)
+        return urlencode([p for p in self.pairs if p != pair] if pair in self.pairs else [*self.pairs, pair])
+
+    def link(self, **more: str) -> str:
+        """Return the query, with more parameters behind it."""
+        return urlencode([*self.pairs, *more.items()])
+
+    def command(self, words: str) -> str:
+        """Return the command line that selects the same, quoted for a shell."""
+        options: list[str] = []
+        for name, value in self.pairs:
+            if name != "id":
+                options += [f"--{name}"] if name == "all" else [f"--{name}={value}"]
+        ids = self.values("id")
+        return shlex.join(["keepstream", *words.split(), *options, *(["--", *ids] if ids else [])])
+
+
+def query_of(given: Iterable[Pair], mask: Mask) -> Query:
+    """Read the selectors. `Trouble` names the parameter that cannot be understood, or may not be searched for."""
+    pairs = tuple((name, value) for name, value in given if name in NAMES and value)
+    if len(pairs) > MAX_PAIRS or any(len(value) > MAX_VALUE_CHARS for _, value in pairs):
+        raise bad_selector("query", f"more than {MAX_PAIRS} values, or one of more than {MAX_VALUE_CHARS} characters")
+    if any("\0" in value for _, value in pairs):
+        raise bad_selector("query", "a NUL character selects nothing")
+    query = Query(pairs, chosen_from(_options(pairs)))
+    for path, text in query.chosen.selection.where:
+        mask.check(path, text)
+    return query
+
+
+def _options(pairs: Sequence[Pair]) -> Mapping[str, Any]:
+    given: dict[str, Any] = {option: _all(pairs, name) for name, option in REPEATABLE.items()}
+    given["partitions"] = tuple(_number("partition", value) for value in _all(pairs, "partition"))
+    for name in ("from-offset", "limit"):
+        value = next(iter(_all(pairs, name)), None)
+        given[name.replace("-", "_")] = None if value is None else _number(name, value)
+    for name in ("since", "until"):
+        given[name] = next(iter(_all(pairs, name)), None)
+    if given["limit"] == 0:
+        raise bad_selector("--limit", "is 0")
+    given["resolved_too"] = bool(_all(pairs, "all"))
+    return given
+
+
+def _all(pairs: Sequence[Pair], name: str) -> tuple[str, ...]:
+    return tuple(value for key, value in pairs if key == name)
+
+
+def _number(name: str, text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) < _MAX_NUMBER):  # noqa: PLR2004
+        raise bad_selector(f"--{name}", f"{text!r} is not a number")
+    return int(text)
+
+
+def cursor_text(ends: Mapping[int, int]) -> str:
+    """Write down where a page ended: ``partition.offset`` for each."""
+    return "_".join(f"{partition}.{offset}" for partition, offset in sorted(ends.items()))
+
+
+def cursor_of(text: str) -> dict[int, int] | None:
+    """Read it back; None where there is none. `Trouble` when it is no such thing."""
+    if not text:
+        return None
+    places = [place.partition(".") for place in text.split("_")]
+    return {_number("before", partition): _number("before", offset) for partition, _, offset in places}

@@ -1,0 +1,134 @@
+"""The pages of a replay: ask, look at what would happen, confirm, watch, and see the sum."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from app.replay import options_from
+from app.trouble import REFUSED, USAGE, Trouble
+from app.web.console import console_of, form_of, form_pairs, session_of, tell_audit
+from app.web.editing import draft_of, edited_value
+from app.web.jobs import Job
+from app.web.letters import letter_named
+from app.web.query import Query, query_of
+
+if TYPE_CHECKING:
+    from app.web.console import Console
+    from schemas.replay import ReplayOptions
+
+routes = web.RouteTableDef()
+_MAX_REPLAYS = 1_000_000
+_TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
+
+
+@routes.get("/replay")
+async def ask(request: web.Request) -> web.StreamResponse:
+    """Show the form: what is selected, and how to replay it."""
+    console, query = console_of(request), console_of(request).query(request)
+    return console.page(request, "replay.html", query=query, command=query.command("dlq replay --dry-run"))
+
+
+@routes.get("/replay/edit")
+async def edit(request: web.Request) -> web.StreamResponse:
+    """Show the form for one letter's value."""
+    console = console_of(request)
+    found = await console.blocking(letter_named, console, request.query.get("id", ""))
+    _refuse_masked(console, found.letter.record.value)
+    draft = draft_of(found.letter, console.settings.web.show_bytes)
+    return console.page(request, "replay_edit.html", letter=found.letter, draft=draft)
+
+
+@routes.post("/replay/edit")
+async def edited(request: web.Request) -> web.StreamResponse:
+    """Make a dry run of one letter with another value."""
+    console, form = console_of(request), form_of(request)
+    found = await console.blocking(letter_named, console, form.get("id", ""))
+    _refuse_masked(console, found.letter.record.value)
+    value = edited_value(draft_of(found.letter, console.settings.web.show_bytes), form.get("value", ""))
+    if value is None:
+        raise Trouble("not_edited", "the value is what it was", "replay it without editing", USAGE)
+    query = query_of([("id", found.letter.id)], console.mask)
+    return _survey(request, Job(query, _options(console, query, form), _user(request), [(found.letter, value)]))
+
+
+@routes.post("/replay/dry-run")
+async def dry_run(request: web.Request) -> web.StreamResponse:
+    console, form = console_of(request), form_of(request)
+    query = query_of(form_pairs(request), console.mask)
+    return _survey(request, Job(query, _options(console, query, form), _user(request)))
+
+
+@routes.post("/replay/begin")
+async def begin(request: web.Request) -> web.StreamResponse:
+    """Replay what a dry run found, once its count was typed."""
+    console, form = console_of(request), form_of(request)
+    job = console.jobs.find(form.get("job", ""))
+    try:
+        console.jobs.replay(job, form.get("count", ""), _user(request))
+    except Trouble as trouble:
+        if trouble.code != "not_confirmed":
+            raise
+        return console.page(request, "replay_job.html", 409, job=job, wrong=trouble.message)
+    tell_audit(request, "replay", letters=job.total, selectors=job.query.link(), edited=len(job.edited))
+    return web.HTTPSeeOther(f"/replay/job?id={job.id}")
+
+
+@routes.post("/replay/cancel")
+async def cancel(request: web.Request) -> web.StreamResponse:
+    job = console_of(request).jobs.find(form_of(request).get("job", ""))
+    job.stop.set()
+    tell_audit(request, "cancel", phase=job.phase, replay=job.run.id if job.run else None)
+    return web.HTTPSeeOther(f"/replay/job?id={job.id}")
+
+
+@routes.get("/replay/job")
+async def watch(request: web.Request) -> web.StreamResponse:
+    console = console_of(request)
+    return console.page(request, "replay_job.html", job=console.jobs.find(request.query.get("id", "")), wrong="")
+
+
+@routes.get("/replay/job.json")
+async def watch_json(request: web.Request) -> web.StreamResponse:
+    """Answer what a page asks for while it waits."""
+    job = console_of(request).jobs.find(request.query.get("id", ""))
+    return web.json_response({"phase": job.phase, "worked": job.worked, "total": job.total})
+
+
+def _survey(request: web.Request, job: Job) -> web.StreamResponse:
+    console_of(request).jobs.survey(job)
+    tell_audit(request, "dry_run", selectors=job.query.link(), edited=len(job.edited))
+    return web.HTTPSeeOther(f"/replay/job?id={job.id}")
+
+
+def _options(console: Console, query: Query, form: Any) -> ReplayOptions:  # noqa: ANN401
+    changes = [line.strip() for line in form.get("set", "").splitlines() if line.strip()]
+    max_replays = form.get("max-replays", "") or "3"
+    if not (max_replays.isascii() and max_replays.isdigit() and int(max_replays[:9]) <= _MAX_REPLAYS):
+        raise Trouble("bad_option", "--max-replays: not a number", exit_code=USAGE)
+    return options_from(
+        console.settings.kafka.dlq_topic, _topic(form.get("to-topic", "")), changes, form.get("rate", "").strip(),
+        same_partition=bool(form.get("same-partition")), limit=query.chosen.limit, max_replays=int(max_replays),
+        resolved_too=query.chosen.resolved_too,
+    )  # fmt: skip
+
+
+def _topic(text: str) -> str | None:
+    text = text.strip()
+    if text and not _TOPIC.fullmatch(text):
+        raise Trouble("bad_option", "--to-topic: no topic can have this name", exit_code=USAGE)
+    return text or None
+
+
+def _refuse_masked(console: Console, value: bytes | None) -> None:
+    if console.mask.touches(value):
+        raise Trouble("masked", "some of its fields are masked, so its value cannot be edited as a whole",
+                      "replay it with path=value changes", REFUSED)  # fmt: skip
+
+
+def _user(request: web.Request) -> str:
+    session = session_of(request)
+    assert session is not None  # noqa: S101 - the guard let nobody else through
+    return session.user

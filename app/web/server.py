@@ -1,0 +1,77 @@
+"""The console as a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from app.trouble import REFUSED, Trouble
+from app.web import entrance, events, letters, overview, replays
+from app.web.console import CONSOLE, Console
+from app.web.guard import careful, is_loopback, only_our_forms, only_our_host, only_who_may
+from app.web.overview import PULSE
+from app.web.pulse import Pulse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from app.settings import Settings
+    from app.web_settings import WebSettings
+
+log = logging.getLogger(__name__)
+STATIC = Path(__file__).with_name("static")
+
+
+def check_safety(settings: WebSettings) -> None:
+    """Refuse what nobody should serve. Raises `Trouble`."""
+    auth = bool(settings.users or settings.token)
+    how = "set KEEPSTREAM_WEB__USERS or KEEPSTREAM_WEB__TOKEN"
+    if not auth and not is_loopback(settings.host):
+        why = f"without a login the console is served on loopback only, not on {settings.host}"
+        raise Trouble("no_login", why, how, REFUSED)
+    if not auth and settings.allow_replay:
+        raise Trouble("no_login", "without a login the console only reads: nobody could say who replayed", how, REFUSED)
+
+
+def application(settings: Settings) -> web.Application:
+    """Build the application. Raises `Trouble` when the settings are not safe."""
+    check_safety(settings.web)
+    app = web.Application(
+        middlewares=[careful, only_our_host, only_who_may, only_our_forms],
+        client_max_size=settings.web.request_max_bytes,
+    )
+    app[CONSOLE] = Console(settings)
+    app[PULSE] = Pulse(settings)
+    for module in (overview, letters, replays, events, entrance):
+        app.add_routes(module.routes)
+    app.router.add_static("/static/", STATIC, follow_symlinks=False, show_index=False)
+    app.cleanup_ctx.append(_pulse)
+    return app
+
+
+async def serve(settings: Settings, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Serve until told to stop; ``ready`` hears the address."""
+    runner = web.AppRunner(application(settings), access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.web.host, settings.web.port, shutdown_timeout=3)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        ready(f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/")
+        await stop.wait()
+    finally:
+        await runner.cleanup()
+
+
+async def _pulse(app: web.Application) -> AsyncIterator[None]:
+    beating = asyncio.create_task(app[PULSE].run())
+    yield
+    beating.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await beating
+    await asyncio.to_thread(app[CONSOLE].close)
