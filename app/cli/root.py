@@ -21,6 +21,7 @@ COMMANDS = {
     "db": ("app.cli.db", "db", "Create and check the tables."),
     "topics": ("app.cli.topics", "topics", "Create and check the topics."),
     "audit": ("app.cli.audit", "audit", "Check that nothing was lost and nothing counted twice."),
+    "status": ("app.cli.status", "status", "One screen: rates, lag, dead letters, what is missing."),
     "lag": ("app.cli.lag", "lag", "Show how far each partition is behind."),
     "doctor": ("app.cli.doctor", "doctor", "Check everything a worker needs, and say how to fix it."),
     "config": ("app.cli.config", "config", "Show the settings."),

@@ -1,0 +1,164 @@
+"""The arithmetic of two looks, and of what workers expose."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from rich.console import Console
+
+from app.cli.status_view import screen
+from app.look import Look, drain_s, duration_text, earlier, partition_rate, rate
+from app.status import Ledger, Seen, by_reason
+from app.status_report import report
+from app.trouble import UNREACHABLE, Trouble
+from app.worker_figures import Workers, workers_of
+from sinks.postgres.last_errors import LastError
+from sinks.postgres.overview import Settled
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+AWAY = Trouble("away", "it does not answer", "start it", UNREACHABLE)
+
+
+def settled(partition: int = 0, offset: int = 0, delivered: int = 0, failed: int = 0) -> Settled:
+    return Settled(partition, offset, NOW, delivered, 0, 0, failed)
+
+
+def look(at: float, ends: Mapping[int, tuple[int, int]] | None = None, *rows: Settled, **more: Any) -> Look:
+    return Look(at, {row.partition: row for row in rows}, ends or {}, **more)
+
+
+def reported(now: Look, before: Look | None, **missing: Trouble) -> dict[str, Any]:
+    return report("events", Seen(now, Ledger(now.settled), missing, None), before)
+
+
+def test_lag_begins_where_the_log_begins_and_is_never_negative() -> None:
+    seen = look(0, {0: (100, 150), 1: (0, 10), 2: (0, 5)}, settled(0, 20), settled(2, 9))
+    assert [seen.lag(partition) for partition in (0, 1, 2)] == [50, 10, 0]
+    assert seen.lag_sum == 60
+
+
+def test_rates_are_over_ten_seconds_where_there_are_looks_enough() -> None:
+    looks = [look(at) for at in (0.0, 4.0, 8.0, 12.0, 16.0)]
+    assert earlier(looks) is looks[1]
+    assert earlier(looks[:2]) is looks[0]
+    assert earlier(looks[:1]) is None
+
+
+def test_in_is_what_the_log_grew_and_out_is_what_was_counted() -> None:
+    before = look(10, {0: (0, 1_000_000)})
+    now = look(14, {0: (0, 1_000_400)}, settled(0, 1_000_100, delivered=90, failed=10))
+    assert rate(now, before, "end_sum") == 100
+    assert rate(now, before, "settled_sum") == 25  # not a million: offsets begin anywhere
+
+
+def test_a_topic_that_was_re_created_does_not_run_backwards() -> None:
+    assert rate(look(2, {0: (0, 5)}), look(1, {0: (0, 900)}), "end_sum") == 0
+    back = partition_rate(look(2, None, settled(0, 5)), look(1, None, settled(0, 900)), 0)
+    assert back == 0
+
+
+@pytest.mark.parametrize(("name", "blind"), [("end_sum", "ends"), ("settled_sum", "settled")])
+def test_a_blind_look_gives_no_rate(name: str, blind: str) -> None:
+    half = look(1, blind=frozenset({blind}))
+    whole = look(2, {0: (0, 50)}, settled(0, 50, delivered=50))
+    assert rate(whole, half, name) is None
+    assert rate(whole, None, name) is None
+    assert rate(whole, look(1), name) == 50
+
+
+@pytest.mark.parametrize(
+    ("lag", "per_s", "seconds", "said"),
+    [(0, None, 0.0, "now"), (9, None, None, "\N{EN DASH}"), (9, 0.0, math.inf, "stands still"), (9, 2.0, 4.5, "5 s"),
+     (6000, 10.0, 600.0, "10 min"), (90_000, 5.0, 18_000.0, "5.0 h")],
+)  # fmt: skip
+def test_time_to_drain(lag: int, per_s: float | None, seconds: float | None, said: str) -> None:
+    assert drain_s(lag, per_s) == seconds
+    assert duration_text(seconds) == said
+
+
+EXPOSED = """# TYPE keepstream_events_received_total counter
+keepstream_events_received_total{topic="events"} 10
+# TYPE keepstream_events_received_created gauge
+keepstream_events_received_created{topic="events"} 1.7e9
+keepstream_events_received_total{topic="other"} 99
+# TYPE keepstream_step_retries_total counter
+keepstream_step_retries_total{step="store"} 3
+# TYPE keepstream_step_failures_total counter
+keepstream_step_failures_total{step="store",verdict="transient",reason="timeout"} 3
+keepstream_step_failures_total{step="store",verdict="systemic",reason="database_unreachable"} 0
+# TYPE keepstream_paused_partitions gauge
+keepstream_paused_partitions 1
+# TYPE keepstream_consumer_lag_events gauge
+keepstream_consumer_lag_events{topic="events",partition="0"} 7
+# TYPE keepstream_oldest_unsettled_timestamp_seconds gauge
+keepstream_oldest_unsettled_timestamp_seconds{topic="events",partition="0"} 1000.5
+"""
+
+
+def test_workers_are_added_up_for_our_topic_only() -> None:
+    further = EXPOSED.replace("} 7", "} 4").replace("1000.5", "999.5")
+    found = workers_of([EXPOSED, further], 3, "events")
+    assert (found.answered, found.asked, found.received, found.retries, found.paused) == (2, 3, 20, 6, 2)
+    assert found.failures == {("store", "transient", "timeout"): 6}
+    assert found.lag == {0: 4}
+    assert found.oldest_unsettled_s == 999.5
+
+
+def test_without_postgresql_the_workers_tell_of_rates_and_lag() -> None:
+    blind = frozenset({"settled"})
+    before = look(0, {0: (0, 10)}, workers=Workers(1, 1, processed=100, lag={0: 80}), blind=blind)
+    now = look(4, {0: (0, 20)}, workers=Workers(1, 1, processed=180, lag={0: 40}), blind=blind)
+    said = reported(now, before, PostgreSQL=AWAY)
+    assert (said["rates"]["out_per_s"], said["rates"]["out_from"]) == (20, "workers")
+    assert (said["rates"]["in_per_s"], said["rates"]["in_from"]) == (2.5, "Kafka")
+    assert (said["lag"]["total"], said["lag"]["drain_s"], said["lag"]["from"]) == (40, 2.0, "workers")
+    assert said["outcomes"] is said["dead_letters"] is said["last_errors"] is None
+
+
+def test_a_worker_that_began_anew_gives_no_rate() -> None:
+    blind = frozenset({"settled", "ends"})
+    now = look(4, workers=Workers(1, 1, processed=3), blind=blind)
+    assert reported(now, look(0, workers=Workers(1, 1, processed=9), blind=blind))["rates"]["out_per_s"] is None
+    assert reported(now, look(0, workers=Workers(0, 1), blind=blind))["rates"]["out_per_s"] is None
+
+
+def test_nothing_at_all_is_known_and_nothing_is_made_up() -> None:
+    blind = look(4, blind=frozenset({"settled", "ends"}), workers=Workers(0, 1))
+    said = reported(blind, blind, Kafka=AWAY, PostgreSQL=AWAY)
+    assert said["lag"] is said["outcomes"] is said["rates"]["in_per_s"] is said["workers"]["retries"] is None
+    assert [part["part"] for part in said["missing"]] == ["Kafka", "PostgreSQL"]
+
+
+def test_a_backlog_that_nobody_works_on_stands_still() -> None:
+    before, now = look(0, {0: (0, 9)}), look(2, {0: (0, 9)})
+    lag = reported(now, before)["lag"]
+    assert (lag["total"], lag["drain_s"], lag["standstill"]) == (9, None, True)
+
+
+def test_dead_letters_are_counted_by_reason_while_they_are_open() -> None:
+    rows = [
+        {"reason": reason, "state": state, "letters": letters}
+        for reason, state, letters in (("a", "open", 1), ("b", "open", 2), ("b", "planned", 3), ("b", "settled", 9))
+    ]
+    assert [*by_reason(rows).items()] == [("b", 5), ("a", 1)]
+
+
+def test_the_screen_shows_control_characters_and_brackets_as_they_are() -> None:
+    error = LastError(NOW, "validate", "record", "invalid_json", "events-0-1", None, "[red]\x1b[31mboo\n")
+    ledger = Ledger({}, (), (error,), {"invalid_json": 1})
+    seen = Seen(look(1, {0: (0, 3)}), ledger, {"workers": AWAY}, (NOW - timedelta(hours=3)).timestamp())
+    said = report("events", seen, None) | {"at": NOW}
+    console = Console(width=160, markup=False, highlight=False, emoji=False)
+    with console.capture() as captured:
+        console.print(screen(said))
+    text = captured.get()
+    assert "\x1b[31m" not in text
+    assert r"[red]\x1b[31mboo" in text
+    assert "3.0 h ago" in text
+    assert "workers missing: it does not answer. Start it." in text
