@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+BENCH_INSTALLED := $(patsubst benchmarks/requirements-%.txt,.venv-%/.installed,$(wildcard benchmarks/requirements-bench*.txt))
 EVENTS ?= 10000
 MINUTES ?= 3
 SEEDS ?= 100000
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants simulate faults faults-short bench-backlog bench-audit docs observe lock clean
+.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-peers bench-backlog bench-audit docs observe lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +53,36 @@ mutants: $(INSTALLED) ## Make known and unknown mistakes in a copy of the tree: 
 	@$(BIN)/python -m tests.mutants
 	@$(BIN)/python -m tests.mutants.mutmut
 
+bench: $(INSTALLED) bench-peers ## Everything side by side with every peer, the goals met or not (EVENTS, RUNS, SIZES, ONLY, SYNC=on)
+	@$(BIN)/python -m benchmarks.throughput > /dev/null
+	@$(BIN)/python -m benchmarks.latency > /dev/null
+	@$(BIN)/python -m benchmarks.curves > /dev/null
+	@$(BIN)/python -m benchmarks.start
+
+bench-throughput: $(INSTALLED) bench-peers ## Backlogs of three event sizes, all contestants in turn
+	@$(BIN)/python -m benchmarks.throughput
+
+bench-latency: $(INSTALLED) bench-peers ## From produce to commit at 10 to 75 % load, in an open loop
+	@$(BIN)/python -m benchmarks.latency
+
+bench-curves: $(INSTALLED) bench-peers ## Rate, CPU and memory against batch, partitions, size, table, bad records, workers
+	@$(BIN)/python -m benchmarks.curves
+
+bench-start: $(INSTALLED) ## Start of the worker and of the command line
+	@$(BIN)/python -m benchmarks.start
+
+bench-guard: $(INSTALLED) ## Ratios to the hand-written loop and the floor, in under two minutes
+	@$(BIN)/python -m benchmarks.guard
+
+# Each peer in an environment of its own: their pins disagree, and none of them belongs to the product's lock. One that
+# does not install on this Python is left out, and the tables say so.
+bench-peers: $(BENCH_INSTALLED)
+
+.venv-%/.installed: benchmarks/requirements-%.txt
+	@echo "Installing into .venv-$*" >&2
+	@$(PYTHON) -m venv .venv-$* && .venv-$*/bin/python -m pip install --quiet --disable-pip-version-check \
+		--require-hashes -r $< && touch $@ || { echo ".venv-$* does not install and is left out" >&2; rm -rf .venv-$*; }
+
 bench-backlog: $(INSTALLED) ## Drain a backlog of 300,000 events three times and print the rate
 	@$(BIN)/python benchmarks/backlog.py
 
@@ -84,4 +115,4 @@ lock: $(INSTALLED) ## Write deploy/requirements.lock anew (needs uv)
 		--no-emit-index-url --no-annotate --no-header --quiet --upgrade -o deploy/requirements.lock
 
 clean: ## Remove .venv and caches
-	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
+	@rm -rf .venv .venv-bench* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -13,6 +13,10 @@ from confluent_kafka.cimpl import NewTopic
 _WORDS = ("order", "item", "price", "note", "gift", "blue", "large", "return", "parcel", "paid", "held", "sent")
 TEXT = " ".join(random.Random(7).choices(_WORDS, k=20_000))
 """What fills an event up to its size: compresses about as prose does, so neither lz4 nor TOAST makes it vanish."""
+PRODUCER: dict[str, str | int | float | bool] = {
+    "compression.type": "lz4", "linger.ms": 20, "queue.buffering.max.messages": 1_000_000,
+    "queue.buffering.max.kbytes": 2_000_000,
+}  # fmt: skip
 BROKEN = b'{"event_id": 7, "payload": "not an object"}'
 NOTE = len(', "note": ""')
 
@@ -75,8 +79,7 @@ def create(bootstrap_servers: str, topic: str, partitions: int) -> None:
 def fill(bootstrap_servers: str, backlog: Backlog) -> str:
     """Produce a backlog and return its topic."""
     create(bootstrap_servers, backlog.topic, backlog.partitions)
-    producer = Producer({"bootstrap.servers": bootstrap_servers, "compression.type": "lz4", "linger.ms": 20,
-                         "queue.buffering.max.messages": 1_000_000, "queue.buffering.max.kbytes": 2_000_000})  # fmt: skip
+    producer = Producer(PRODUCER | {"bootstrap.servers": bootstrap_servers})
     for number in range(backlog.events):
         value = BROKEN if backlog.is_bad(number) else event(number, backlog.size_bytes, flat=backlog.flat)
         producer.produce(backlog.topic, value, partition=number % backlog.partitions)

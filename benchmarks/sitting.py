@@ -54,7 +54,7 @@ class Sitting:
 
     def add(self, figure: dict[str, Any]) -> None:
         self.figures.append(figure)
-        print(json.dumps(figure), flush=True)
+        print(json.dumps(figure), file=sys.stderr, flush=True)
         self.save()
 
     def miss(self, name: str, reason: str) -> None:
