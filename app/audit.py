@@ -64,6 +64,7 @@ class DeepAudit:
     records: int = 0
     letters: int = 0
     windows: list[Window] = field(default_factory=list)
+    pruned_before: datetime | None = None
 
     def run(self) -> Iterator[Difference]:
         """Yield every difference, as it is found."""
@@ -72,6 +73,7 @@ class DeepAudit:
             tables.add_letters(self._letters())
             yield from tables.letter_faults(but=[window.partition for window in self.windows if window.rewound])
             yield from self._records(tables)
+            self.pruned_before = tables.pruned_before()
 
     def _windows(self) -> list[Window]:
         settled = positions(self.connection, self.topic)  # first: what is read later can only be more

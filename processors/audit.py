@@ -31,12 +31,18 @@ class Archive(Protocol):
         """Return the timestamp of each event that is stored and delivered."""
         ...
 
+    def pruned_before(self) -> datetime | None:
+        """Return the age up to which rows may have been pruned, if any were."""
+        ...
+
 
 def checks(books: Sequence[Book]) -> Iterator[Check]:
     """Compare what was written apart: offsets, counters, rows and the ledger of dead letters."""
     for book in books:
         yield from _of_partition(book)
-    yield Check("delivered = rows in events", sum(b.delivered for b in books), sum(b.rows for b in books))
+    pruned = sum(book.pruned for book in books)
+    claim = f"delivered = rows in events{' + pruned' if pruned else ''}"
+    yield Check(claim, sum(b.delivered for b in books), sum(b.rows for b in books) + pruned)
 
 
 def _of_partition(book: Book) -> Iterator[Check]:
@@ -84,18 +90,26 @@ _BEYOND: Stretch = (2**31, 0, -1)
 def faults(records: Sequence[Record], archive: Archive) -> Iterator[Difference]:
     """Judge records that stand nowhere under their own offset: repeats of a stored event, or lost.
 
-    The same event stored with the same timestamp, or a newer one, is as good as the record itself.
+    The same event stored with the same timestamp, or a newer one, is as good as the record itself. Of an event that is
+    old enough to have been pruned nobody can tell any more: it is let pass.
     """
     verdicts = [check_contract(record) for record in records]
     # PostgreSQL's text cannot hold NUL: no such event is stored, and none may be asked for.
     ids = {v.event_id for v in verdicts if isinstance(v, ValidEvent) and "\0" not in v.event_id}
     versions = archive.versions([*ids])
+    bound = archive.pruned_before()  # after the versions: a row goes in one transaction with its note
     for record, verdict in zip(records, verdicts, strict=True):
         stored = versions.get(verdict.event_id) if isinstance(verdict, ValidEvent) else None
+        if stored is None and isinstance(verdict, ValidEvent) and _older(verdict, bound):
+            continue
         if stored is None:
             yield _difference(Fault.MISSING, record, verdict.event_id)
         elif isinstance(verdict, ValidEvent) and moment(verdict.timestamp) > stored:
             yield _difference(Fault.OUTDATED, record, verdict.event_id)
+
+
+def _older(event: ValidEvent, bound: datetime | None) -> bool:
+    return bound is not None and moment(event.timestamp) < bound
 
 
 def _difference(fault: Fault, record: Record, event_id: str | None) -> Difference:

@@ -59,6 +59,8 @@ def show_end(deep: DeepAudit, found: int, duration_s: float, *, complete: bool, 
         if window.rewound:
             say(f"{deep.topic}-{window.partition} was re-created or truncated once: older rows and dead letters have "
                 "the same offsets, so this partition is checked in part only")  # fmt: skip
+    if deep.pruned_before:
+        say(f"rows were pruned: events older than {deep.pruned_before:%Y-%m-%dT%H:%M:%SZ} are not looked for")
     if as_json:
         print_json({"records_read": deep.records, "letters_read": deep.letters, "differences": found,
                     "complete": complete, "duration_s": round(duration_s, 3)})  # fmt: skip

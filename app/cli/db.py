@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from app.cli.db_prune import prune
 from app.cli.failure import FAILED, CommandError
 from app.cli.shared import json_option, load_settings, print_rows, say
 from app.connections import connect
@@ -11,7 +12,10 @@ from app.connections import connect
 
 @click.group()
 def db() -> None:
-    """Create and check the tables in PostgreSQL."""
+    """Create, check and prune the tables in PostgreSQL."""
+
+
+db.add_command(prune)
 
 
 @db.command(epilog="Example: keepstream db migrate --dry-run")

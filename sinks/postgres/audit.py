@@ -38,6 +38,9 @@ WHERE topic = %s ORDER BY partition"""
 _FETCH_ROWS = 10_000
 
 
+_PRUNED = "SELECT max(before) FROM pruned_events"
+
+
 @dataclass(frozen=True, slots=True)
 class Position:
     """The offsets ``[start, end)`` of a partition are settled."""
@@ -95,6 +98,11 @@ class AuditTables:
 
     def versions(self, event_ids: Sequence[str]) -> dict[str, datetime]:
         return dict(self.connection.execute(VERSIONS, {"event_ids": event_ids}).fetchall()) if event_ids else {}
+
+    def pruned_before(self) -> datetime | None:
+        """Return the latest bound of all partitions: an event may have moved between them."""
+        found = self.connection.execute(_PRUNED).fetchone()
+        return found[0] if found else None
 
 
 @contextmanager

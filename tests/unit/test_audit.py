@@ -98,6 +98,10 @@ class Stored:
 
     timestamps: dict[str, str] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    pruned: str | None = None
+
+    def pruned_before(self) -> datetime | None:
+        return moment(self.pruned) if self.pruned else None
 
     def versions(self, event_ids: Sequence[str]) -> dict[str, datetime]:
         self.asked += event_ids
@@ -131,3 +135,20 @@ def test_an_event_in_the_headers_is_known_by_them() -> None:
     assert [*faults([record], Stored({"a": "2026-11-24T10:00:00Z"}))] == []
     (found,) = faults([record], Stored())
     assert (found.fault, found.event_id) == (Fault.MISSING, "a")
+
+
+@pytest.mark.parametrize(("timestamp", "missing"), [("2026-11-24T09:59:59Z", False), ("2026-11-24T10:00:00Z", True)])
+def test_an_event_that_is_old_enough_to_have_been_pruned_is_not_missing(timestamp: str, *, missing: bool) -> None:
+    record = make_record(make_value(event_id="b", timestamp=timestamp))
+    assert bool([*faults([record], Stored(pruned="2026-11-24T10:00:00Z"))]) is missing
+
+
+def test_what_was_pruned_is_no_proof_that_what_is_broken_or_outdated_was_stored() -> None:
+    archive = Stored({"a": "2026-11-24T09:00:00Z"}, pruned="2026-11-24T10:00:00Z")
+    records = [make_record(b"broken"), make_record(make_value(event_id="a", timestamp="2026-11-24T09:30:00Z"))]
+    assert [found.fault for found in faults(records, archive)] == [Fault.MISSING, Fault.OUTDATED]
+
+
+def test_rows_that_were_pruned_count_as_rows() -> None:
+    assert broken(replace(BOOK, rows=60, pruned=30)) == []
+    assert broken(replace(BOOK, rows=60, pruned=29)) == ["delivered = rows in events + pruned"]

@@ -19,14 +19,17 @@ WITH stored AS (
     UNION SELECT topic, partition FROM event_counters
     UNION SELECT topic, partition FROM stored
     UNION SELECT topic, partition FROM buried
+    UNION SELECT topic, partition FROM pruned_events
 )
 SELECT topic, partition, coalesce(s.first_offset, 0), coalesce(s.next_offset, 0), coalesce(s.consumed, 0),
        coalesce(s.skipped, 0), s.rewound_at IS NOT NULL, coalesce(c.total, 0), coalesce(c.delivered, 0),
        coalesce(c.duplicate, 0), coalesce(c.stale, 0), coalesce(c.failed, 0), coalesce(b.letters, 0),
-       coalesce(r.rows, 0), coalesce(r.behind, 0), coalesce(r.ahead, 0) + coalesce(b.ahead, 0)
+       coalesce(r.rows, 0), coalesce(r.behind, 0), coalesce(r.ahead, 0) + coalesce(b.ahead, 0),
+       coalesce(p.rows, 0)
 FROM places
 LEFT JOIN stream_offsets s USING (topic, partition)
 LEFT JOIN event_counters c USING (topic, partition)
 LEFT JOIN stored r USING (topic, partition)
 LEFT JOIN buried b USING (topic, partition)
+LEFT JOIN pruned_events p USING (topic, partition)
 ORDER BY topic, partition
