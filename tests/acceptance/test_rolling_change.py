@@ -1,0 +1,76 @@
+"""Workers are replaced one after another while events flow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.acceptance.traffic import Traffic
+from tests.real import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.acceptance.conftest import System, Worker
+
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+
+WORKERS, PARTITIONS = 3, 6
+SHARE = PARTITIONS // WORKERS
+STALL_LIMIT_S = 5.0
+
+
+def reads(worker: Worker, partitions: int) -> bool:
+    return bool(told := assignments_told(worker)) and told[-1] == f"reading {partitions} partitions"
+
+
+def assignments_told(worker: Worker) -> list[str]:
+    return [line["event"] for line in worker.log() if line["event"].startswith("reading ")]
+
+
+def assignments(worker: Worker) -> int:
+    return len(assignments_told(worker))
+
+
+def start_three(system: System, *, static: bool) -> list[tuple[Worker, dict[str, str]]]:
+    """Start workers; return each with what it was told beyond the system's settings."""
+    own = [{"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": f"{system.group_id}-{n}"} if static else {} for n in range(WORKERS)]
+    seats = [(system.start_worker(**told), told) for told in own]
+    eventually(lambda: all(reads(worker, SHARE) for worker, _ in seats), 90, "partitions are shared")
+    return seats
+
+
+def roll(system: System, seats: list[tuple[Worker, dict[str, str]]]) -> Traffic:
+    """Replace one worker after another under load, and check that every event was settled once."""
+    traffic = Traffic(system, per_second=600)
+    with traffic.flowing():
+        eventually(lambda: system.database.totals()["total"] > 1000, 60, "events flow")
+        for worker, told in seats:
+            assert worker.process.stop(timeout_s=20) == 0
+            successor = system.start_worker(**told)
+            eventually(lambda new=successor: reads(new, SHARE), 60, "it reads its share")  # type: ignore[misc]
+            settled = system.database.totals()["total"]
+            eventually(lambda n=settled: system.database.totals()["total"] > n + 600, 60, "events flow again")  # type: ignore[misc]
+    system.settled(traffic.produced, 60)
+    system.assert_consistent()
+    assert system.database.totals()["duplicate"] == 0
+    assert len(traffic.stall_s) == PARTITIONS
+    print("longest stall per partition, s:", {p: round(stall, 2) for p, stall in traffic.stall_s.items()})
+    return traffic
+
+
+def test_a_rolling_restart_under_load_loses_and_doubles_nothing_and_stalls_for_seconds(
+    new_system: Callable[..., System],
+) -> None:
+    system = new_system(partitions=PARTITIONS)
+    traffic = roll(system, start_three(system, static=False))
+    assert traffic.longest_s < STALL_LIMIT_S
+
+
+def test_with_static_membership_nobody_else_is_disturbed(new_system: Callable[..., System]) -> None:
+    system = new_system(partitions=PARTITIONS, KEEPSTREAM_KAFKA__SESSION_TIMEOUT_S="29")
+    seats = start_three(system, static=True)
+    before = sum(map(assignments, system.workers))
+    roll(system, seats)
+    assert sum(map(assignments, system.workers)) == before + WORKERS
