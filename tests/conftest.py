@@ -9,11 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.real import Database, Kafka, Postgres, Servers, start_servers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# How long an example takes says something about the machine, not about the code.
+settings.register_profile("keepstream", deadline=None)
+settings.load_profile("keepstream")
 
 DEBIAN_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
