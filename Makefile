@@ -10,6 +10,7 @@ KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-peers bench-backlog bench-audit docs observe lock clean
+.PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint release-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -113,6 +114,47 @@ observe: $(INSTALLED) ## A bad day of a worker, watched by a real Prometheus: ev
 lock: $(INSTALLED) ## Write deploy/requirements.lock anew (needs uv)
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --extra embedded --extra dev \
 		--no-emit-index-url --no-annotate --no-header --quiet --upgrade -o deploy/requirements.lock
+	@uv pip compile deploy/tools.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
+		--no-header --quiet --upgrade -o deploy/tools.lock
+
+TOOLS := .venv/tools/bin
+RUNTIME := .venv/runtime
+
+tools: .venv/tools/.installed ## Create .venv/tools: the tools of the targets below, hashed
+
+.venv/tools/.installed: deploy/tools.lock | $(INSTALLED)
+	@test -x $(TOOLS)/python || $(BIN)/python -m venv .venv/tools
+	@$(TOOLS)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/tools.lock
+	@touch $@
+
+wheel: $(INSTALLED) ## Build dist/keepstream-VERSION.whl
+	@rm -rf dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+
+runtime: wheel ## Install the wheel and what a worker needs, and nothing else, into .venv/runtime
+	@$(BIN)/python -m venv --clear $(RUNTIME)
+	@sed -e '/--hash=/d' -e 's/ *\\$$//' deploy/requirements.lock > $(RUNTIME)/constraints.txt
+	@$(RUNTIME)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(RUNTIME)/constraints.txt \
+		"$$(ls dist/keepstream-*.whl)[otel]"
+
+audit-deps: .venv/tools/.installed ## Known vulnerabilities of everything in the lock (asks PyPI, and fails where it cannot)
+	@$(TOOLS)/pip-audit --strict --disable-pip --require-hashes -r deploy/requirements.lock
+
+sbom: runtime .venv/tools/.installed ## Write dist/sbom.cdx.json (CycloneDX): what an installed worker consists of
+	@$(TOOLS)/cyclonedx-py environment --of JSON -o dist/sbom.cdx.json --pyproject pyproject.toml $(RUNTIME)/bin/python
+
+licences: runtime .venv/tools/.installed ## Write dist/licences.md: the licence of each package of an installed worker
+	@$(TOOLS)/pip-licenses --python $(RUNTIME)/bin/python --format markdown --order license --output-file dist/licences.md
+
+manifests: .venv/tools/.installed ## Check deploy/kubernetes against Kubernetes' schemas (needs kubectl) and against the tree
+	@mkdir -p dist && kubectl kustomize deploy/kubernetes > dist/kubernetes.yaml
+	@$(TOOLS)/kubernetes-validate --strict --quiet dist/kubernetes.yaml
+	@$(BIN)/pytest -q tests/unit/test_kubernetes.py
+
+image-lint: .venv/tools/.installed ## Check deploy/Dockerfile with hadolint
+	@$(TOOLS)/hadolint deploy/Dockerfile
+
+release-check: image-lint sbom licences manifests audit-deps ## All of these, and the wheel in a clean environment with its demo
+	@$(BIN)/pytest -q tests/acceptance/test_wheel.py -m "long or not long"
 
 clean: ## Remove .venv and caches
 	@rm -rf .venv .venv-bench* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -40,10 +40,11 @@ def worker(
     })  # fmt: skip
     if settings.worker.processes > 1:
         run_workers(settings)
-    run_alone(settings)
+    else:
+        run_alone(settings)
 
 
-def run_workers(settings: Settings) -> NoReturn:
+def run_workers(settings: Settings) -> None:
     """Be the parent of several workers."""
     from app import logs
     from app.fleet import run_fleet
@@ -52,7 +53,7 @@ def run_workers(settings: Settings) -> NoReturn:
     sys.exit(run_fleet(settings))
 
 
-def run_alone(settings: Settings) -> NoReturn:
+def run_alone(settings: Settings) -> None:
     """Be the worker."""
     import asyncio
 

@@ -55,7 +55,7 @@ class Nursery:
 
 
 def settings(**worker: Any) -> Settings:
-    return Settings(_env_file=None, worker=worker)  # type: ignore[call-arg]
+    return Settings(_env_file=None, worker=worker)
 
 
 def seat_with(nursery: Nursery) -> Seat:
@@ -100,7 +100,7 @@ def test_a_worker_that_refuses_its_settings_ends_the_fleet_and_is_not_restarted(
 ) -> None:
     nursery = Nursery()
     whole = Fleet(settings(processes=3), nursery)
-    monkeypatch.setattr(fleet.time, "sleep", lambda _s: setattr(nursery.children[1], "code", EXIT_SETTINGS))
+    monkeypatch.setattr("app.fleet.time.sleep", lambda _s: setattr(nursery.children[1], "code", EXIT_SETTINGS))
     assert whole.run() == EXIT_SETTINGS
     assert len(nursery.children) == 3
     assert [child.code for child in nursery.children] == [0, EXIT_SETTINGS, 0]
@@ -110,24 +110,24 @@ def test_a_worker_that_refuses_its_settings_ends_the_fleet_and_is_not_restarted(
 def test_the_worst_code_is_the_fleets(codes: list[int], worst: int, monkeypatch: pytest.MonkeyPatch) -> None:
     left = iter(codes)
     whole = Fleet(settings(processes=2), lambda _environment: FakeChild(drains_with=next(left)))
-    monkeypatch.setattr(fleet.time, "sleep", lambda _s: whole.ask_to_stop())
+    monkeypatch.setattr("app.fleet.time.sleep", lambda _s: whole.ask_to_stop())
     assert whole.run() == worst
 
 
 def test_who_does_not_drain_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     nursery = Nursery(deaf=True)
     whole = Fleet(settings(processes=2), nursery)
-    monkeypatch.setattr(fleet.time, "sleep", lambda _s: whole.ask_to_stop())
+    monkeypatch.setattr("app.fleet.time.sleep", lambda _s: whole.ask_to_stop())
     assert whole.run() == 128 + signal.SIGKILL
 
 
 def test_each_worker_has_its_own_name_port_and_membership() -> None:
-    given = Settings(_env_file=None, worker={"processes": 3}, http={"port": 9200}, kafka={"group_instance_id": "a"})  # type: ignore[call-arg]
+    given = Settings(_env_file=None, worker={"processes": 3}, http={"port": 9200}, kafka={"group_instance_id": "a"})
     own = environments(given)
     assert [seat["KEEPSTREAM_HTTP__PORT"] for seat in own] == ["9200", "9201", "9202"]
     assert [seat["KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID"] for seat in own] == ["a-1", "a-2", "a-3"]
     assert {seat["KEEPSTREAM_WORKER__PROCESSES"] for seat in own} == {"1"}
-    free = environments(Settings(_env_file=None, worker={"processes": 2}, http={"port": 0}))  # type: ignore[call-arg]
+    free = environments(Settings(_env_file=None, worker={"processes": 2}, http={"port": 0}))
     assert {seat["KEEPSTREAM_HTTP__PORT"] for seat in free} == {"0"}
     assert "KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID" not in free[0]
 

@@ -25,7 +25,7 @@ MANIFESTS: dict[str, dict[str, Any]] = {
 BY_KIND = {manifest["kind"]: manifest for manifest in MANIFESTS.values()}
 CONFIG: dict[str, str] = BY_KIND["ConfigMap"]["data"]
 WORKLOADS = {kind: BY_KIND[kind]["spec"]["template"]["spec"] for kind in ("Deployment", "Job")}
-VARIABLES = {row["variable"] for row in settings_rows(Settings(_env_file=None), "KEEPSTREAM_")}  # type: ignore[call-arg]
+VARIABLES = {row["variable"] for row in settings_rows(Settings(_env_file=None), "KEEPSTREAM_")}
 each_workload = pytest.mark.parametrize("kind", WORKLOADS)
 
 
@@ -46,7 +46,7 @@ def test_every_setting_exists_and_is_accepted(kind: str, monkeypatch: pytest.Mon
     for variable, value in CONFIG.items():
         assert isinstance(value, str)  # a ConfigMap takes nothing else
         monkeypatch.setenv(variable, value)
-    assert Settings(_env_file=None).kafka.topic == CONFIG["KEEPSTREAM_KAFKA__TOPIC"]  # type: ignore[call-arg]
+    assert Settings(_env_file=None).kafka.topic == CONFIG["KEEPSTREAM_KAFKA__TOPIC"]
 
 
 @each_workload
