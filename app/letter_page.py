@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 BUDGET_S = 1.0
 """How long a page may look for what matches, before it shows what it has and where to go on."""
-_JUMP_AFTER = 2000
+_JUMP_AFTER = 700
 """So many letters are passed before PostgreSQL is asked whether the next match is far."""
+_SLACK_LETTERS = 5000
+"""So many are passed after a jump, whatever the budget: a jump ends `SLACK` behind what it leads to."""
 _MAX_CHUNK = 2000
 
 
@@ -67,6 +69,8 @@ class _Walk:
         """Walk; where matches are far between, jump to the next one that PostgreSQL knows of, and walk on there."""
         asked = stretch_of(self.chosen.selection)
         stretch: Stretch | None = replace(asked, partitions=asked.partitions or self.queue.partitions, ends=self.ends)
+        if stretch and not self.ends and (died_at := self._named_death()):
+            stretch = _before(stretch, died_at)
         while stretch is not None:
             stretch = self._stretch_after(stretch)
 
@@ -77,7 +81,8 @@ class _Walk:
             while chunk := list(islice(letters, size)):
                 passed += self._look_at(chunk)
                 size = min(size * 2, _MAX_CHUNK)
-                if len(self.found) == self.size or time.monotonic() > self.deadline:
+                late = time.monotonic() > self.deadline and (not stretch.until or passed > _SLACK_LETTERS or self.found)
+                if len(self.found) == self.size or late:
                     return None
                 if passed >= _JUMP_AFTER and (jump := self._jump(stretch)):
                     return jump
@@ -112,4 +117,15 @@ class _Walk:
         died_at = ledger.last_death(self.back_to, given, resolved_too=self.chosen.resolved_too)
         if died_at is None or self.back_to - died_at < 2 * SLACK:
             return None
-        return replace(stretch, until=died_at + timedelta(seconds=1), ends=self.ends)
+        return _before(replace(stretch, ends=self.ends), died_at)
+
+    def _named_death(self) -> datetime | None:
+        """Return when the last of those died that are asked for by name, as far as PostgreSQL knows."""
+        ledger, names = self.queue.ledger, (*self.chosen.selection.ids, *self.chosen.selection.event_ids)
+        deaths = [died_at for name in names if ledger and (died_at := ledger.died_at(name))]
+        return max(deaths) if deaths and len(deaths) == len(names) else None
+
+
+def _before(stretch: Stretch, moment: datetime) -> Stretch:
+    until = moment + timedelta(seconds=1)
+    return replace(stretch, until=min(until, stretch.until) if stretch.until else until)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import shlex
 from concurrent.futures import ThreadPoolExecutor
@@ -108,6 +109,11 @@ def form_of(request: web.Request) -> Mapping[str, str]:
 
 def form_pairs(request: web.Request) -> list[tuple[str, str]]:
     return [(name, value) for name, value in request[FORM].items() if isinstance(value, str)]
+
+
+def json_answer(data: Any) -> web.Response:  # noqa: ANN401
+    """Answer with JSON in which nothing looks like a tag, should something ever read it as HTML."""
+    return web.Response(text=json.dumps(data).replace("<", "\\u003c"), content_type="application/json")
 
 
 def tell_audit(request: web.Request, action: str, **about: object) -> None:

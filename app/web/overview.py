@@ -9,7 +9,7 @@ from aiohttp import web
 
 from app.look import OUTCOMES, drain_s, duration_text, earlier, partition_rate, rate
 from app.web.charts import Chart, chart_of
-from app.web.console import console_of
+from app.web.console import console_of, json_answer
 from app.web.facets import matching
 from app.web.pulse import Pulse
 from app.web.query import Query
@@ -36,7 +36,7 @@ async def overview_json(request: web.Request) -> web.StreamResponse:
     lines = {f"{name}.{line.name}": line.points for name, chart in seen["charts"].items() for line in chart.lines}
     shape = [len(seen["partitions"]), [reason for reason, _ in seen["reasons"] or ()], bool(seen["trouble"]),
              [(run["id"], run["state"]) for run in seen["replays"]], seen["not_ready"]]  # fmt: skip
-    return web.json_response({"figures": seen["figures"], "lines": lines, "shape": repr(shape)})
+    return json_answer({"figures": seen["figures"], "lines": lines, "shape": repr(shape)})
 
 
 async def _seen(request: web.Request) -> dict[str, Any]:

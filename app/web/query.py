@@ -90,7 +90,7 @@ def _all(pairs: Sequence[Pair], name: str) -> tuple[str, ...]:
 
 
 def _number(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) < _MAX_NUMBER):  # noqa: PLR2004
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < _MAX_NUMBER):  # noqa: PLR2004
         raise bad_selector(f"--{name}", f"{text!r} is not a number")
     return int(text)
 

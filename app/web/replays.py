@@ -9,7 +9,7 @@ from aiohttp import web
 
 from app.replay import options_from
 from app.trouble import REFUSED, USAGE, Trouble
-from app.web.console import console_of, form_of, form_pairs, session_of, tell_audit
+from app.web.console import console_of, form_of, form_pairs, json_answer, session_of, tell_audit
 from app.web.editing import draft_of, edited_value
 from app.web.jobs import Job
 from app.web.letters import letter_named
@@ -94,7 +94,7 @@ async def watch(request: web.Request) -> web.StreamResponse:
 async def watch_json(request: web.Request) -> web.StreamResponse:
     """Answer what a page asks for while it waits."""
     job = console_of(request).jobs.find(request.query.get("id", ""))
-    return web.json_response({"phase": job.phase, "worked": job.worked, "total": job.total})
+    return json_answer({"phase": job.phase, "worked": job.worked, "total": job.total})
 
 
 def _survey(request: web.Request, job: Job) -> web.StreamResponse:

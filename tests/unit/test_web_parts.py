@@ -1,0 +1,220 @@
+"""The console's parts: masks, passwords, the brake, editing, pointing at what is wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.trouble import Trouble
+from app.web import logins
+from app.web.charts import HEIGHT, chart_of
+from app.web.editing import draft_of, edited_value
+from app.web.entrance import safe_path
+from app.web.guard import is_loopback
+from app.web.logins import Brake, Logins, is_password, password_hash
+from app.web.masking import HIDDEN, Mask
+from app.web.payload import line_at, payload_of
+from app.web_settings import WebSettings
+from schemas.buried import Buried
+from schemas.dead_letter import dead_letter_headers
+from tests.builders import make_dead_letter, make_failure, make_record
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text() | st.just("card"), inner), max_leaves=12,
+)  # fmt: skip
+
+
+def letter(value: bytes | None, **failure: Any) -> Buried:
+    record = make_record(value)
+    return Buried(
+        make_record(value, headers=dead_letter_headers(make_dead_letter(record, failure=make_failure(**failure)), "1"))
+    )
+
+
+@given(JSON)
+def test_nothing_is_left_under_a_masked_name(document: Any) -> None:
+    def put(found: Any) -> Any:
+        if isinstance(found, dict):
+            return {name: "S3CRET" if name.casefold() == "card" else put(inner) for name, inner in found.items()}
+        return [*map(put, found)] if isinstance(found, list) else None
+
+    shown = Mask(["CARD"]).value(json.dumps(put(document)).encode())
+    assert b"S3CRET" not in (shown or b"")
+
+
+@pytest.mark.parametrize("value", [b"not json S3CRET", b'{"card": "S3CRET"', b"[" * 100_000, b"\xff S3CRET"])
+def test_what_is_not_json_is_hidden_as_a_whole(value: bytes) -> None:
+    mask = Mask(["card"])
+    assert b"S3CRET" not in (mask.value(value) or b"")
+    assert mask.touches(value)
+
+
+def test_of_a_name_that_stands_twice_neither_value_is_shown() -> None:
+    assert b"S3CRET" not in (Mask(["card"]).value(b'{"card": "S3CRET", "card": "x"}') or b"")
+    assert b"S3CRET" not in (Mask(["card"]).value(b'{"a": {"card": "S3CRET"}, "a": {"card": 1}}') or b"")
+
+
+def test_without_a_mask_bytes_stay_bytes() -> None:
+    assert Mask().value(b"\xff{") == b"\xff{"
+    assert not Mask().touches(b"x")
+
+
+@pytest.mark.parametrize(
+    ("path", "text"), [("payload.card", "4"), ("a.CARD.b", ""), ("payload", '{"card": 1}'), ("a", "[1]")]
+)
+def test_a_masked_field_cannot_be_guessed(path: str, text: str) -> None:
+    with pytest.raises(Trouble):
+        Mask(["card"]).check(path, text)
+
+
+def test_a_password_fits_its_hash_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "_LOG_N", 4)
+    stored = password_hash("s3cret")
+    assert "s3cret" not in stored
+    assert stored != password_hash("s3cret")
+    assert is_password("s3cret", stored)
+    assert not is_password("s3cret ", stored)
+    for broken in ("", "scrypt$", "scrypt$x$y$z", "scrypt$4$AA==$AA==", "a$b$c$d$e"):
+        assert not is_password("s3cret", broken)
+
+
+def test_a_name_that_nobody_has_costs_a_hash_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "_LOG_N", 4)
+    asked: list[str] = []
+    found = Logins(WebSettings(users={"ann": password_hash("s3cret")}))
+
+    def is_never(_given: str, stored: str) -> bool:
+        asked.append(stored)
+        return False
+
+    monkeypatch.setattr(logins, "is_password", is_never)
+    for name in ("ann", "bob"):
+        found.user_of(name, "x")
+    assert len(asked) == 2
+    assert all(stored.startswith("scrypt$") for stored in asked)
+
+
+def test_a_token_is_a_login_without_a_name() -> None:
+    found = Logins(WebSettings(token="t" * 16))
+    assert found.user_of("", "t" * 16) == "token"
+    for name, secret in (("", "t" * 15), ("", ""), ("token", "t" * 16), ("", "t" * 5000)):
+        assert found.user_of(name, secret) is None
+
+
+def test_without_a_token_an_empty_secret_is_no_login() -> None:
+    assert Logins(WebSettings()).user_of("", "") is None
+
+
+def test_the_brake_counts_attempts_that_are_under_way() -> None:
+    brake = Brake(3)
+    assert [brake.attempt("a", "n") for _ in range(3)] == [0, 0, 0]
+    assert brake.attempt("a", "other") > 50
+    assert brake.attempt("other", "n") > 50
+    brake.forgive("a", "n")
+    assert brake.attempt("a", "n") == 0
+
+
+def test_the_brake_forgets_the_oldest_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "MAX_BRAKES", 10)
+    brake = Brake(1)
+    for number in range(50):
+        brake.attempt(f"address {number}")
+    assert len(brake._attempts) == 10
+
+
+def test_the_oldest_session_ends_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(logins, "MAX_SESSIONS", 3)
+    found = Logins(WebSettings(token="t" * 16))
+    cookies = [found.begin("ann") for _ in range(4)]
+    assert [found.session(cookie) is not None for cookie in cookies] == [False, True, True, True]
+
+
+@given(JSON, st.sampled_from([(", ", ": "), (",", ":")]), st.booleans())
+def test_what_was_not_edited_stays_as_it_was(document: Any, form: tuple[str, str], ascii_only: bool) -> None:
+    value = json.dumps(document, separators=form, ensure_ascii=ascii_only).encode(errors="replace")
+    try:
+        draft = draft_of(letter(value), 10**6)
+    except Trouble:
+        return
+    assert edited_value(draft, draft.text.replace("\n", "\r\n")) is None
+
+
+def test_an_edited_value_is_written_as_the_old_one_was() -> None:
+    draft = draft_of(letter(b'{"a":1,"b":"\\u00e9"}'), 1000)
+    assert "\n" in draft.text
+    assert edited_value(draft, draft.text.replace("1", "2")) == b'{"a":2,"b":"\\u00e9"}'
+
+
+def test_a_number_that_python_would_write_otherwise_is_left_alone() -> None:
+    value = b'{"a":1.10,"b":1E5}'
+    draft = draft_of(letter(value), 1000)
+    assert draft.text.encode() == value
+    assert edited_value(draft, draft.text.replace("1E5", "2E5")) == b'{"a":1.10,"b":2E5}'
+
+
+def test_what_is_no_json_any_more_goes_out_as_it_was_typed() -> None:
+    draft = draft_of(letter(b'{"a":1}'), 1000)
+    assert edited_value(draft, "broken") == b"broken"
+
+
+@pytest.mark.parametrize("value", [b"\xff", b"a\rb", b"a\x00b", b"x" * 1001])
+def test_what_a_field_would_change_by_itself_is_not_edited(value: bytes) -> None:
+    with pytest.raises(Trouble):
+        draft_of(letter(value), 1000)
+
+
+@pytest.mark.parametrize(
+    ("path", "line"),
+    [("payload.amount", '    "amount": "x",'), ("payload.lines.1.sku", '        "sku": 7'),
+     ("payload.gone", '  "payload": {'), ("gone", "{"), ("payload", '  "payload": {')],
+)  # fmt: skip
+def test_the_error_points_at_its_line(path: str, line: str) -> None:
+    value = json.dumps({"event_id": "e", "payload": {"amount": "x", "lines": [{"sku": 1}, {"sku": 7}]}}).encode()
+    lines = json.dumps(json.loads(value), indent=2).split("\n")
+    found = line_at(value, path, lines)
+    assert found is not None
+    assert lines[found] == line
+
+
+def test_a_payload_is_cut_and_cannot_move_a_cursor() -> None:
+    shown = payload_of(letter(b"\x1b[2J" + b"x" * 5000), Mask(), 1024)
+    assert shown.cut
+    assert len(shown.raw) < 1100
+    assert "\x1b" not in shown.raw + "".join(shown.lines)
+    hidden = payload_of(letter(b'{"card": "4111"}'), Mask(["card"]), 1024)
+    assert HIDDEN in "".join(hidden.lines)
+    assert hidden.masked
+
+
+@pytest.mark.parametrize("text", ["/", "/dead-letters?reason=a%20b", "/replay/job?id=x"])
+def test_a_login_leads_back_to_our_pages(text: str) -> None:
+    assert safe_path(text) == text
+
+
+OURS = {
+    "127.0.0.1": True,
+    "::1": True,
+    "localhost": True,
+    "127.9.9.9": True,
+    "192.0.2.1": False,
+    "::": False,
+    "": False,
+}
+
+
+@pytest.mark.parametrize(("host", "ours"), OURS.items())
+def test_only_loopback_is_loopback(host: str, ours: bool) -> None:
+    assert is_loopback(host) is ours
+
+
+@given(st.lists(st.floats(0, 1e9), max_size=400))
+def test_a_chart_stays_in_its_frame(values: list[float]) -> None:
+    chart = chart_of({"in": values}, "events per second")
+    points = [point.split(",") for point in chart.lines[0].points.split()]
+    assert len(points) == min(len(values), 300)
+    assert all(0 <= float(y) <= HEIGHT and -0.1 <= float(x) <= 600.1 for x, y in points)
