@@ -9,7 +9,7 @@ SEEDS ?= 100000
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-peers bench-backlog bench-audit docs observe lock clean
+.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-peers bench-backlog bench-audit docs observe lock clean
 .PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint release-check
 
 help: ## Show this list
@@ -89,6 +89,12 @@ bench-backlog: $(INSTALLED) ## Drain a backlog of 300,000 events three times and
 
 bench-audit: $(INSTALLED) ## Audit 1,000,000 settled records: speed and memory
 	@$(BIN)/python benchmarks/audit.py
+
+bench-console: $(INSTALLED) ## How long the console's list takes with 1,000,000 dead letters
+	@$(BIN)/python -m benchmarks.web_list
+
+screenshots: $(INSTALLED) ## The story in Chromium again, saving the pictures of docs/images
+	@KEEPSTREAM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/acceptance/web/test_web_story.py
 
 check: lint types imports test-unit ## Format, lint, types, imports, unit tests: under a minute
 

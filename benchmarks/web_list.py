@@ -1,6 +1,6 @@
 """How long the console's list of dead letters takes to answer with 1,000,000 of them.
 
-    .venv/bin/python benchmarks/web_list.py [LETTERS] [PARTITIONS]
+    .venv/bin/python -m benchmarks.web_list [LETTERS] [PARTITIONS]
 
 Uses KEEPSTREAM_TEST_BOOTSTRAP_SERVERS and KEEPSTREAM_TEST_POSTGRES_URL where they are given, else embedded services.
 The goal is 200 ms for any page of the list, whatever the topic holds.
