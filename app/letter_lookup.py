@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +22,11 @@ if TYPE_CHECKING:
 _PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*): ")
 
 
-def locate(queue: Queue, name: str, tell: Tell) -> Buried | None:
-    """Find a letter: at its place, around the time PostgreSQL remembers, else by walking back through the topic."""
+def locate(queue: Queue, name: str, tell: Tell, patience_s: float = math.inf) -> Buried | None:
+    """Find a letter: at its place, around the time PostgreSQL remembers, else by walking back through the topic.
+
+    The walk ends after ``patience_s``, and finds nothing then.
+    """
     topic, partition, offset = death_key(name)
     if topic == queue.topic and partition is not None and offset is not None:
         return letter_at(queue.client, topic, partition, offset)
@@ -28,7 +34,9 @@ def locate(queue: Queue, name: str, tell: Tell) -> Buried | None:
         return letter
     if queue.ledger:
         tell("PostgreSQL does not know it; walking back through the whole topic")
-    return _first_named(name, newest_first(queue.client, queue.topic))
+    deadline = time.monotonic() + patience_s
+    walk = itertools.takewhile(lambda _: time.monotonic() < deadline, newest_first(queue.client, queue.topic))
+    return _first_named(name, walk)
 
 
 def remembered(queue: Queue, name: str) -> Buried | None:

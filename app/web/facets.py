@@ -45,6 +45,7 @@ class Facets:
 
     settings: Settings
     _counts: OrderedDict[tuple[str, str], tuple[float, Any]] = field(default_factory=OrderedDict)
+    _few: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     _under_way: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict)
 
     async def of(self, query: Query) -> dict[str, list[Facet]] | None:
@@ -68,7 +69,8 @@ class Facets:
     async def _count(self, key: tuple[str, str], query: Query) -> None:
         selection = query.chosen.selection
         try:
-            rows = await asyncio.to_thread(self._ask, selection.since, selection.until)
+            async with self._few:
+                rows = await asyncio.to_thread(self._ask, selection.since, selection.until)
             self._counts[key] = time.monotonic(), rows
             self._counts.move_to_end(key)
             if len(self._counts) > _MAX_KEPT:

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from schemas.buried import Buried
 
 routes = web.RouteTableDef()
-PAGE_LETTERS = 50
+PAGE_LETTERS, MAX_PAGE_LETTERS = 50, 500
+WALK_PATIENCE_S = 3.0
+"""A name that PostgreSQL does not know is looked for so long; `dlq show` walks the whole topic."""
 
 
 @routes.get("/dead-letters")
@@ -81,10 +83,11 @@ def letter_named(console: Console, name: str) -> Known:
     """Find a letter by any of its names. Raises `Trouble`. Blocks."""
     said: list[str] = []
     with open_queue(console.settings, tell=said.append, admin=console.kafka_admin) as queue:
-        letter = locate(queue, name, lambda _text: None) if name and "\0" not in name else None
+        named = bool(name) and "\0" not in name
+        letter = locate(queue, name, lambda _text: None, WALK_PATIENCE_S) if named else None
         if letter is None:
-            raise Trouble("unknown_letter", "no dead letter has this id, place or event id",
-                          "it may have left the topic by retention, or by a purge", NOT_FOUND)  # fmt: skip
+            hint = "it may have left the topic; `keepstream dlq show` looks through all of it"
+            raise Trouble("unknown_letter", "no dead letter has this id, place or event id", hint, NOT_FOUND)
         letter = queue.originals.whole(letter) if queue.ledger else letter
         return Known(letter, known_of(queue, letter), said)
 
@@ -93,7 +96,7 @@ def _page(console: Console, query: Query, ends: dict[int, int] | None) -> tuple[
     said: list[str] = []
     selection = query.chosen.selection
     with open_queue(console.settings, selection, tell=said.append, admin=console.kafka_admin) as queue:
-        return page_of(queue, query.chosen, query.chosen.limit or PAGE_LETTERS, ends), said
+        return page_of(queue, query.chosen, min(query.chosen.limit or PAGE_LETTERS, MAX_PAGE_LETTERS), ends), said
 
 
 def _counted(query: Query, rows: Any) -> int | None:  # noqa: ANN401

@@ -35,7 +35,8 @@ async def overview_json(request: web.Request) -> web.StreamResponse:
     seen = await _seen(request)
     lines = {f"{name}.{line.name}": line.points for name, chart in seen["charts"].items() for line in chart.lines}
     shape = [len(seen["partitions"]), [reason for reason, _ in seen["reasons"] or ()], bool(seen["trouble"]),
-             [(run["id"], run["state"]) for run in seen["replays"]], seen["not_ready"]]  # fmt: skip
+             [(run["id"], run["state"]) for run in seen["replays"]], seen["not_ready"],
+             bool(seen["shares"])]  # fmt: skip
     return json_answer({"figures": seen["figures"], "lines": lines, "shape": repr(shape)})
 
 
