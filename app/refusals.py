@@ -60,7 +60,8 @@ class Complaints:
             return "its host name is unknown"
         if self._last and "security.protocol" in self._last.str():
             return f"the broker hangs up: its listener does not speak {security.protocol}, or wants our certificate"
-        return NO_BROKER
+        # librdkafka does not complain of every certificate, for example of one for another host.
+        return (self._certificate_trouble() if security.tls else None) or NO_BROKER
 
     def _certificate_trouble(self) -> str | None:
         from app.tls_trouble import kafka_tls_trouble  # noqa: PLC0415

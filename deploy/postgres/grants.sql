@@ -1,0 +1,16 @@
+-- Who may do what with the tables. After each `keepstream db migrate`, as keepstream_owner, with the schema chosen:
+--     PGOPTIONS='-c search_path=keepstream' psql "$OWNER_URL" -f deploy/postgres/grants.sql
+-- Nobody but the owner may DELETE, TRUNCATE, ALTER, DROP or CREATE.
+DO $$
+BEGIN
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO keepstream_worker, keepstream_operator, keepstream_reader', current_schema());
+    EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO keepstream_worker, keepstream_operator, keepstream_reader',
+                   current_schema());
+END
+$$;
+-- The worker: rows, offsets, counters, and the ledger of dead letters.
+GRANT INSERT, UPDATE ON events, stream_offsets, event_counters TO keepstream_worker;
+GRANT INSERT ON dead_letters, dead_letter_originals TO keepstream_worker;
+-- The operator: `keepstream dlq replay`, `dlq purge` and the console. What became of letters, never events or counters.
+GRANT INSERT, UPDATE ON replays, replay_letters TO keepstream_operator;
+GRANT UPDATE (state) ON dead_letters TO keepstream_operator;
