@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from confluent_kafka.admin import AdminClient, ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._acl import AclBinding, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
+from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from psycopg import sql
 
 from app.embedded.account import unprivileged_account
@@ -49,7 +50,7 @@ class Secure:
     """PostgreSQL's certificate."""
     certificates: dict[str, Identity] = field(default_factory=dict)
 
-    def kafka_as(self, role: str, mechanism: str = "SCRAM-SHA-512", **changes: str) -> dict[str, str]:
+    def kafka_as(self, role: str, mechanism: str = "SCRAM-SHA-512", **changes: str) -> dict[str, Any]:
         """Return the settings of a client that logs in with SASL over TLS."""
         return {
             "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": self.tls,
@@ -57,7 +58,7 @@ class Secure:
                         **({"username": role, "password": self.passwords[role]} | changes)),
         }  # fmt: skip
 
-    def kafka_by_certificate(self, role: str) -> dict[str, str]:
+    def kafka_by_certificate(self, role: str) -> dict[str, Any]:
         own = self.certificates[role]
         return {
             "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": self.mutual,
@@ -65,11 +66,11 @@ class Secure:
                         certificate_file=str(own.certificate), key_file=str(own.key)),
         }  # fmt: skip
 
-    def postgres_as(self, role: str) -> dict[str, str]:
+    def postgres_as(self, role: str) -> dict[str, Any]:
         """Return the settings of a role that verifies the server. The operator comes with a certificate."""
         return {"KEEPSTREAM_POSTGRES__URL": self.url(role)}
 
-    def settings_of(self, role: str) -> dict[str, str]:
+    def settings_of(self, role: str) -> dict[str, Any]:
         return {**self.kafka_as(role), **self.postgres_as(role)}
 
     def present(self, own: Identity) -> None:
@@ -158,7 +159,9 @@ def _scram_users(kafka: EmbeddedKafka, passwords: dict[str, str]) -> None:
     admin = AdminClient({"bootstrap.servers": kafka.bootstrap_servers})
     for kind in (ScramMechanism.SCRAM_SHA_256, ScramMechanism.SCRAM_SHA_512):  # one of a user per request
         terms = ScramCredentialInfo(kind, 4096)
-        changes = [UserScramCredentialUpsertion(role, terms, password.encode()) for role, password in passwords.items()]
+        changes: list[Any] = [
+            UserScramCredentialUpsertion(role, terms, password.encode()) for role, password in passwords.items()
+        ]
         for done in admin.alter_user_scram_credentials(changes).values():
             done.result(30)
 
