@@ -35,8 +35,12 @@ class Backlog:
 
     @property
     def bad(self) -> int:
-        """How many records break the contract: exactly, spread evenly."""
-        return round(self.events * self.bad_share)
+        """How many records break the contract: exactly, spread evenly over each partition."""
+        return self.partitions * self._bad_of_partition
+
+    @property
+    def _bad_of_partition(self) -> int:
+        return round(self.events // self.partitions * self.bad_share)
 
     @property
     def good(self) -> int:
@@ -48,7 +52,9 @@ class Backlog:
         return self.name or f"events-{self.events}-{self.size_bytes}b-{self.partitions}p-{self.bad}bad{form}"
 
     def is_bad(self, number: int) -> bool:
-        return (number + 1) * self.bad // self.events > number * self.bad // self.events
+        """Say whether record ``number`` is one; it is the ``number // partitions``-th of its partition."""
+        nth, size = number // self.partitions, self.events // self.partitions
+        return nth < size and (nth + 1) * self._bad_of_partition // size > nth * self._bad_of_partition // size
 
 
 def event(number: int, size_bytes: int, *, flat: bool = False) -> bytes:

@@ -25,6 +25,7 @@ CONTESTANTS = "keepstream-100,hand,faststream"
 SHARES = (0.1, 0.25, 0.5, 0.75)
 DURATION_S, SHORT_DURATION_S, RAMP_S = 30.0, 8.0, 3.0
 START_TIMEOUT_S, OVERTIME_S = 120.0, 60.0
+FIGURES = ("p50_ms", "p99_ms", "p999_ms", "worst_ms", "producer_late_ms")
 WARM_EVENTS, WARM_FROM = 2000, 10**11
 LATENCY = (HERE / "latency.sql").read_text(encoding="utf-8")
 
@@ -40,13 +41,13 @@ def measure(now: Sitting, contestant: Contestant, rate: float, duration_s: float
         worker = contestant.start(course)
         try:
             wait(connection, WARM_EVENTS, START_TIMEOUT_S)
-            began = produce(now, backlog, rate, count)
+            began, late_s = produce(now, backlog, rate, count)
             wait(connection, WARM_EVENTS + count, OVERTIME_S)
         finally:
             worker.stop(timeout_s=15)
         place = {"began": began, "rate": rate, "count": count, "ramp_s": RAMP_S}
         percentiles, worst, events = connection.execute(LATENCY, place).fetchall()[0]
-    figures = dict(zip(("p50_ms", "p99_ms", "p999_ms", "worst_ms"), [*percentiles, worst], strict=True))
+    figures = dict(zip(FIGURES, [*percentiles, worst, late_s * 1000], strict=True))
     return {"contestant": contestant.name, "rate_per_s": round(rate), "events": events} | {
         name: round(ms, 1) for name, ms in figures.items()
     }
@@ -60,12 +61,13 @@ def warm_up(bootstrap_servers: str, backlog: Backlog) -> None:
     assert producer.flush(30) == 0
 
 
-def produce(now: Sitting, backlog: Backlog, rate: float, count: int) -> float:
-    """Run the producer to its end; return when event 0 was due."""
+def produce(now: Sitting, backlog: Backlog, rate: float, count: int) -> tuple[float, float]:
+    """Run the producer to its end; return when event 0 was due, and how late the producer was at worst."""
     argv = [sys.executable, "-m", "benchmarks.open_loop", now.stage.bootstrap_servers, backlog.topic,
             str(backlog.partitions), str(rate), str(count), "flat" if backlog.flat else "nested"]  # fmt: skip
     done = subprocess.run(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
-    return float(done.stdout)
+    began, late_s = map(float, done.stdout.split())
+    return began, late_s
 
 
 def wait(connection: psycopg.Connection[Any], rows: int, timeout_s: float) -> None:

@@ -1,0 +1,51 @@
+"""A flame graph of the worker while it drains a backlog: ``make bench-flame``; py-spy comes from ``.venv-bench``.
+
+Python's side only: py-spy's view into C (``--native``) slows the worker twentyfold. No rate of a profiled run is a
+result. A contestant without Python can be measured, not profiled.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from benchmarks.contestant import ROOT
+from benchmarks.events import Backlog
+from benchmarks.roster import ALL
+from benchmarks.sitting import options, sitting
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from benchmarks.contestant import Contestant, Course
+
+PY_SPY = ROOT / ".venv-bench" / "bin" / "py-spy"
+
+
+def profiled(contestant: Contestant, picture: str) -> Contestant:
+    """Return the contestant started by py-spy, which writes the picture when the contestant is stopped."""
+
+    def command(course: Course) -> tuple[tuple[str, ...], Mapping[str, str]]:
+        argv, environment = contestant.command(course)
+        return (str(PY_SPY), "record", "--nonblocking", "--rate", "100", "-o", picture, "--", *argv), environment
+
+    return replace(contestant, command=command)
+
+
+def main() -> None:
+    given = options("flame").parse_args()
+    wanted = given.only or "keepstream-100"
+    with sitting("flame", given) as now:
+        now.results.mkdir(parents=True, exist_ok=True)
+        for contestant in ALL:
+            if contestant.name in wanted.split(","):
+                picture = str(now.results / f"flame-{contestant.name}.svg")
+                now.measure(profiled(contestant, picture), Backlog(given.events))
+                print(picture)
+
+
+if __name__ == "__main__":
+    if not PY_SPY.is_file():
+        sys.exit(f"no {PY_SPY.relative_to(ROOT)}: `make bench-flame` installs it")
+    main()
