@@ -71,13 +71,11 @@ def test_a_link_cannot_do_what_a_form_does(path: str, guarded: ConsoleProcess, g
     assert graves.database.value("SELECT count(*) FROM replays") == 0
 
 
-@pytest.mark.parametrize("path", POSTS)
-def test_a_console_that_only_reads_refuses_every_form(path: str, graves: Graveyard) -> None:
-    if path == "/logout":
-        pytest.skip("logging out is no change")
+def test_a_console_that_only_reads_refuses_every_form(graves: Graveyard) -> None:
     with console({**graves.settings(), **WITH_LOGIN}) as running:
         running.log_in()
-        assert running.submit(path, id="events-0-0").status == 403
+        for path in POSTS:
+            assert path == "/logout" or running.submit(path, id="events-0-0").status == 403
         assert "Dry run</button>" not in running.get("/replay?id=events-0-0").text
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
+import threading
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +18,7 @@ from tests.builders import make_value
 from tests.real import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from playwright.sync_api import Browser, Page
@@ -41,13 +44,13 @@ def test_from_the_fault_to_delivered_in_the_browser(  # noqa: PLR0915 - it is on
     system.settled(200)
     worker_url = f"http://127.0.0.1:{worker._port()}/metrics"
     settings = {**system.settings(), **MAY_REPLAY, "KEEPSTREAM_WEB__WORKER_URLS": f'["{worker_url}"]'}
-    with console(settings) as running, visitor(browser, running) as page:
+    with ExitStack() as stack, console(settings) as running, visitor(browser, running) as page:
         log_in(page)
         screen = functools.partial(screenshot, page, folder=tmp_path)
         expect(page.locator("[data-figure=open]")).to_have_text("13", timeout=15_000)
         expect(page.locator("[data-figure=delivered]")).to_have_text("180")
         expect(page.locator("[data-figure=workers]")).to_have_text("1 of 1 answer")
-        screen("overview")
+        busy = stack.enter_context(traffic(system))
 
         page.get_by_role("link", name="Dead letters", exact=True).click()
         expect(page.locator("tbody tr")).to_have_count(13)
@@ -77,7 +80,6 @@ def test_from_the_fault_to_delivered_in_the_browser(  # noqa: PLR0915 - it is on
         screen("replay-done")
 
         mend_the_odd_one(page, screen)
-        eventually(lambda: system.database.totals()["delivered"] == 193)
 
         page.get_by_role("link", name="Events", exact=True).click()
         page.get_by_label("Correlation id").fill("order-7")
@@ -89,7 +91,31 @@ def test_from_the_fault_to_delivered_in_the_browser(  # noqa: PLR0915 - it is on
         page.get_by_role("link", name="Overview").click()
         expect(page.locator("[data-figure=open]")).to_have_text("0", timeout=15_000)
         expect(page.locator("main")).to_contain_text("finished")
+        screen("overview")
+        stack.close()
+        eventually(lambda: system.database.totals()["delivered"] == 193 + len(busy))
     system.assert_consistent()
+
+
+@contextmanager
+def traffic(system: System) -> Iterator[list[str]]:
+    """Produce events beside the story, so that there is something to see; yield their ids."""
+    produced: list[str] = []
+    over = threading.Event()
+
+    def produce() -> None:
+        while not over.wait(0.5):
+            ids = [f"busy-{len(produced) + n}" for n in range(int(60 + 40 * math.sin(len(produced) / 300)))]
+            system.produce(make_value(event_id=event_id) for event_id in ids)
+            produced.extend(ids)
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    try:
+        yield produced
+    finally:
+        over.set()
+        thread.join(60)
 
 
 def mend_the_odd_one(page: Page, screen: Callable[[str], None]) -> None:

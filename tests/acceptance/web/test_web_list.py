@@ -1,0 +1,91 @@
+"""Paging through dead letters: each once, in bounded time, and past what does not match."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from app.letter_page import Page, page_of
+from app.letters import open_queue
+from app.postgres_settings import PostgresSettings
+from app.selectors import chosen_from
+from app.settings import KafkaSettings, Settings
+from benchmarks.web_list import fill, remember
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tests.acceptance.dead_letters import Graveyard
+
+pytestmark = pytest.mark.real
+
+LETTERS = 6000
+"""One a second: the rare one, number 7, died an hour and a half before the last."""
+
+
+def page(
+    yard: Graveyard, size: int, ends: Mapping[int, int] | None = None, budget_s: float = 5.0, **given: Any
+) -> Page:
+    settings = Settings(
+        kafka=KafkaSettings(bootstrap_servers=yard.kafka.bootstrap_servers, dlq_topic=yard.topic),
+        postgres=PostgresSettings(url=yard.database.url, schema_name=yard.database.schema),
+    )
+    with open_queue(settings, tell=print) as queue:
+        return page_of(queue, chosen_from(given), size, ends, budget_s)
+
+
+def ids(found: Page) -> list[str]:
+    return [letter.id for letter, _ in found.found]
+
+
+def test_pages_show_each_letter_once_and_new_ones_shift_nothing(new_yard: Callable[..., Graveyard]) -> None:
+    yard = new_yard(3)
+    for number in range(65):
+        yard.bury(number, partition=number % 3)
+    seen, ends = [], None
+    for number in range(100, 110):
+        found = page(yard, 20, ends)
+        seen += ids(found)
+        if found.exhausted:
+            break
+        ends = found.ends
+        yard.bury(number, partition=number % 3)
+    assert [int(one.rpartition("-")[2]) for one in seen] == [*range(64, -1, -1)]
+    assert ids(page(yard, 1)) != seen[:1]
+
+
+def test_resolved_ones_are_left_out_and_fill_no_page(yard: Graveyard) -> None:
+    for number in range(40):
+        yard.bury(number, state="open" if number % 4 == 0 else "settled")
+    assert ids(page(yard, 10)) == [f"events-0-{number}" for number in range(36, -1, -4)]
+    assert len(page(yard, 10, resolved_too=True).found) == 10
+
+
+@pytest.fixture
+def many(new_yard: Callable[..., Graveyard]) -> Graveyard:
+    yard = new_yard(2)
+    fill(yard.kafka.bootstrap_servers, yard.topic, LETTERS, 2)
+    remember(yard.database, LETTERS)
+    return yard
+
+
+def test_what_is_rare_is_found_without_reading_everything(many: Graveyard) -> None:
+    rare = page(many, 1, reasons=("schema_invalid",))
+    assert ids(rare) == ["events-7-0"]
+    assert rare.looked_at < LETTERS / 2
+    named = page(many, 1, event_ids=("e-20",))
+    assert ids(named) == ["events-4-2"]
+    assert named.looked_at < LETTERS / 2
+
+
+def test_without_a_ledger_the_budget_ends_the_search_and_the_next_page_goes_on(many: Graveyard) -> None:
+    many.database.execute("TRUNCATE dead_letters")
+    found = page(many, 1, budget_s=0, reasons=("schema_invalid",))
+    assert not found.exhausted
+    searched = [found.looked_at]
+    while not found.found:
+        found = page(many, 1, found.ends, budget_s=0.02, reasons=("schema_invalid",))
+        searched.append(found.looked_at)
+    assert ids(found) == ["events-7-0"]
+    assert sum(searched) <= LETTERS
