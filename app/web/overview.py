@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,8 @@ _REASONS_SHOWN = 8
 
 @routes.get("/")
 async def overview(request: web.Request) -> web.StreamResponse:
-    return console_of(request).page(request, "overview.html", **await _seen(request))
+    seen = await _seen(request)
+    return console_of(request).page(request, "overview.html", **seen, shape=_shape(seen))
 
 
 @routes.get("/overview.json")
@@ -34,10 +36,22 @@ async def overview_json(request: web.Request) -> web.StreamResponse:
     """Texts by ``data-figure``, lines by ``data-line``, and what makes the page load itself anew."""
     seen = await _seen(request)
     lines = {f"{name}.{line.name}": line.points for name, chart in seen["charts"].items() for line in chart.lines}
-    shape = [len(seen["partitions"]), [reason for reason, _ in seen["reasons"] or ()], bool(seen["trouble"]),
-             [(run["id"], run["state"]) for run in seen["replays"]], seen["not_ready"],
-             bool(seen["shares"])]  # fmt: skip
-    return json_answer({"figures": seen["figures"], "lines": lines, "shape": repr(shape)})
+    return json_answer({"figures": seen["figures"], "lines": lines, "shape": _shape(seen)})
+
+
+def _shape(seen: dict[str, Any]) -> str:
+    """Return what a page cannot change by itself: it loads anew when this changes."""
+    reasons = None if seen["reasons"] is None else [reason for reason, _ in seen["reasons"]]
+    runs = [(run["id"], run["state"], run["held"]) for run in seen["replays"]]
+    parts = (
+        len(seen["partitions"]),
+        reasons,
+        bool(seen["trouble"]),
+        runs,
+        sorted(seen["not_ready"]),
+        bool(seen["shares"]),
+    )
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 async def _seen(request: web.Request) -> dict[str, Any]:
@@ -51,12 +65,14 @@ async def _seen(request: web.Request) -> dict[str, Any]:
     for row in partitions:
         figures |= {f"partition.{row['partition']}.{name}": row[name] for name in ("settled", "lag", "drain", "moved")}
     figures |= {f"reason.{reason}": f"{letters:,}" for reason, letters in reasons or ()}
+    not_ready = dict(look.workers.not_ready) if look else {}
+    figures |= {f"worker.{worker}": why for worker, why in not_ready.items()}
     figures["open"] = "\N{HORIZONTAL ELLIPSIS}" if counts is None else f"{counts.total():,}"
     return {
         "figures": figures, "partitions": partitions, "reasons": reasons, "trouble": pulse.trouble,
         "replays": list(look.replays) if look else [], "charts": _charts(list(pulse.looks)), "look": look,
         "outcomes": OUTCOMES, "shares": _shares(look), "most": reasons[0][1] if reasons else 0,
-        "not_ready": dict(look.workers.not_ready) if look else {},
+        "not_ready": not_ready,
     }  # fmt: skip
 
 

@@ -33,11 +33,9 @@ function repeat(look) {
 
 const live = document.querySelector("[data-live]");
 if (live) {
-  let shape = null;
   repeat(async () => {
     const now = await asked(live.dataset.live);
-    if (shape !== null && shape !== now.shape) location.reload();
-    shape = now.shape;
+    if (live.dataset.shape !== now.shape) location.reload();
     for (const place of document.querySelectorAll("[data-figure]")) {
       const text = now.figures[place.dataset.figure];
       if (text !== undefined && place.textContent !== text) place.textContent = text;
