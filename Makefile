@@ -9,7 +9,7 @@ SEEDS ?= 100000
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-peers bench-backlog bench-audit docs observe lock clean
+.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs observe lock clean
 .PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint release-check
 
 help: ## Show this list
@@ -74,6 +74,9 @@ bench-start: $(INSTALLED) ## Start of the worker and of the command line
 
 bench-guard: $(INSTALLED) ## Ratios to the hand-written loop and the floor, in under two minutes
 	@$(BIN)/python -m benchmarks.guard
+
+bench-flame: $(INSTALLED) bench-peers ## A flame graph of the worker while it drains a backlog
+	@$(BIN)/python -m benchmarks.flame
 
 # Each peer in an environment of its own: their pins disagree, and none of them belongs to the product's lock. One that
 # does not install on this Python is left out, and the tables say so.
