@@ -30,6 +30,7 @@ OPEN_PATHS = ("/login", "/static/")
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "object-src 'none'",
+    "Server": "keepstream",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     # Not no-referrer: then browsers send "Origin: null" with our own forms.

@@ -12,6 +12,9 @@ from app.postgres_settings import PostgresSettings
 from app.selectors import chosen_from
 from app.settings import KafkaSettings, Settings
 from benchmarks.web_list import fill, remember
+from tests.acceptance.console import console
+from tests.acceptance.dead_letters import nowhere, without_postgres
+from tests.real import eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -89,3 +92,31 @@ def test_without_a_ledger_the_budget_ends_the_search_and_the_next_page_goes_on(m
         searched.append(found.looked_at)
     assert ids(found) == ["events-7-0"]
     assert sum(searched) <= LETTERS
+
+
+def test_without_postgres_the_topic_is_still_shown(yard: Graveyard) -> None:
+    for number in range(3):
+        yard.bury(number)
+    with console({**yard.settings(), **without_postgres()}) as running:
+        page = running.get("/dead-letters")
+        assert page.status == 200
+        assert page.text.count('class="pick"') == 3
+        assert "PostgreSQL cannot be reached" in page.text
+        assert "Counting" not in page.text
+        assert running.get(f"/dead-letter?id={yard.topic}-0-1").status == 200
+        assert running.get("/events?event-id=e-1").status == 503
+        eventually(lambda: 'role="alert"' in running.get("/").text, 20)
+
+
+def test_without_kafka_a_page_says_so(yard: Graveyard) -> None:
+    with console({**yard.settings(), "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": nowhere()}) as running:
+        page = running.get("/dead-letters")
+        assert page.status == 503
+        assert "Kafka" in page.text
+        assert running.get("/events?event-id=e-1").status == 200
+
+
+def test_a_console_ends_with_its_signal(yard: Graveyard) -> None:
+    with console(yard.settings()) as running:
+        running.process.terminate()
+        assert running.process.wait(15) == 0
