@@ -28,7 +28,7 @@ _JUMP_AFTER = 700
 """So many letters are passed before PostgreSQL is asked whether the next match is far."""
 _SLACK_LETTERS = 5000
 """So many are passed after a jump, whatever the budget: a jump ends `SLACK` behind what it leads to."""
-_MAX_CHUNK = 2000
+_FIRST_CHUNK, _MAX_CHUNK = 50, 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class _Walk:
 
     def _stretch_after(self, stretch: Stretch) -> Stretch | None:
         """Walk one stretch; return where to walk on after a jump, None when this was the last."""
-        passed, size = 0, self.size
+        passed, size = 0, max(self.size, _FIRST_CHUNK)
         with closing(newest_first(self.queue.client, self.queue.topic, stretch)) as letters:
             while chunk := list(islice(letters, size)):
                 passed += self._look_at(chunk)

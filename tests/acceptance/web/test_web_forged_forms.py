@@ -95,7 +95,7 @@ def test_a_replay_needs_the_count_and_happens_once(guarded: ConsoleProcess, grav
     assert graves.database.value("SELECT count(*) FROM replays") == 0
     assert guarded.submit("/replay/begin", job=name, count="1").status == 303
     assert guarded.submit("/replay/begin", job=name, count="1").status == 409
-    eventually(lambda: graves.database.value("SELECT state FROM replays") == "finished", 30)
+    eventually(lambda: graves.database.rows("SELECT state FROM replays") == [("finished",)], 30)
     assert graves.database.value("SELECT started_by FROM replays") == NAME
     guarded.submit("/replay/cancel", job=name)  # nobody consumes: do not wait for what becomes of it
     eventually(lambda: "The sum" in guarded.get(job).text, 20)
