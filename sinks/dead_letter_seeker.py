@@ -108,7 +108,8 @@ class Seeker:
     def _poll(self, timeout_s: float) -> list[Message]:
         """Return what is there, as soon as something is: consume() alone waits until its batch is full."""
         first = self._consumer.poll(timeout_s)
-        return [] if first is None else [first, *self._consumer.consume(_BATCH, timeout=0)]
+        found = [] if first is None else [first, *self._consumer.consume(_BATCH, timeout=0)]
+        return [message for message in found if not _is_about_the_group(message)]
 
 
 def record_of(message: Message) -> KafkaRecord:
@@ -117,6 +118,12 @@ def record_of(message: Message) -> KafkaRecord:
         message.topic() or "", message.partition() or 0, message.offset() or 0, message.timestamp()[1],
         message.key(), message.value(), message.headers() or [],  # type: ignore[arg-type]
     )  # fmt: skip
+
+
+def _is_about_the_group(message: Message) -> bool:
+    """The client looks for the coordinator of a group that we never join; a reader needs no right on it."""
+    error = message.error()
+    return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 
 
 def _ended(message: Message) -> bool:
