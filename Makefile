@@ -9,7 +9,7 @@ SEEDS ?= 100000
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs observe lock clean
+.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-security mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs observe lock clean
 .PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint release-check
 
 help: ## Show this list
@@ -40,6 +40,9 @@ test-contract: $(INSTALLED) ## One suite per port, against the fake and the real
 
 simulate: $(INSTALLED) ## Simulate 100,000 worlds of faults (SEEDS=5000), or tell the story of one (SEED=123)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
+
+test-security: $(INSTALLED) ## Worker and commands on a broker and a database with TLS, logins and rights
+	@$(BIN)/pytest -q -m long tests/acceptance/security
 
 test-acceptance: $(INSTALLED) ## The worker as a process, on good and bad days
 	@$(BIN)/pytest -q -n 3 --dist loadfile tests/acceptance

@@ -27,8 +27,11 @@ from tests.conftest import DEBIAN_BINARIES
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.acceptance.conftest import System
+
 BY_CERTIFICATE = "operator"
 ROLES = ("owner", "worker", "operator", "reader")
+CANARY = "c4nary"
 SCHEMA = "keepstream"
 DEPLOY = Path(__file__).parents[2] / "deploy/postgres"
 _LOGIN = "org.apache.kafka.common.security"
@@ -126,7 +129,7 @@ def broker(authority: Authority, own: Identity, passwords: dict[str, str]) -> tu
 def start_secure(folder: Path) -> Iterator[Secure]:
     """Start both servers, with users, roles and rights on nothing yet."""
     authority = Authority(folder)
-    passwords = {role: f"c4nary-{role}-{secrets.token_hex(8)}" for role in ROLES}
+    passwords = {role: f"{CANARY}-{role}-{secrets.token_hex(8)}" for role in ROLES}
     kafka, tls, mutual = broker(authority, authority.issue("broker"), passwords)
     postgres = EmbeddedPostgres(bin_dir=DEBIAN_BINARIES[-1])
     certificates = {role: authority.issue(f"keepstream_{role}") for role in ROLES}
@@ -199,3 +202,8 @@ def _place(postgres: EmbeddedPostgres, own: Identity, authority: Authority) -> N
         (data / name).chmod(0o600)
         if account := unprivileged_account():
             os.chown(data / name, account.uid, account.gid)
+
+
+def table_names(system: System) -> list[str]:
+    found = system.database.rows("SELECT tablename FROM pg_tables WHERE schemaname = %s", SCHEMA)
+    return [str(name) for (name,) in found]
