@@ -9,7 +9,7 @@ SEEDS ?= 100000
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-security mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs observe lock clean
+.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs observe lock clean
 .PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint release-check
 
 help: ## Show this list
@@ -41,8 +41,8 @@ test-contract: $(INSTALLED) ## One suite per port, against the fake and the real
 simulate: $(INSTALLED) ## Simulate 100,000 worlds of faults (SEEDS=5000), or tell the story of one (SEED=123)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-test-security: $(INSTALLED) ## Worker and commands on a broker and a database with TLS, logins and rights
-	@$(BIN)/pytest -q -m long tests/acceptance/security
+test-long: $(INSTALLED) ## TLS, logins and rights; rolling restart; migration under load; the wheel: many minutes
+	@$(BIN)/pytest -q -m long tests/acceptance/security tests/acceptance/test_rolling_change.py tests/acceptance/test_migration_under_load.py tests/acceptance/test_wheel.py
 
 test-acceptance: $(INSTALLED) ## The worker as a process, on good and bad days
 	@$(BIN)/pytest -q -n 3 --dist loadfile tests/acceptance
@@ -121,7 +121,7 @@ docs: $(INSTALLED) ## Write docs/metrics.md and the dashboards anew from their s
 	@$(BIN)/python deploy/grafana/build.py
 
 observe: $(INSTALLED) ## A bad day of a worker, watched by a real Prometheus: every panel and alert with its value
-	@OBSERVE_PICTURE=docs/overview.svg $(BIN)/pytest -q -s tests/acceptance/test_observe.py
+	@OBSERVE_PICTURE=docs/overview.svg $(BIN)/pytest -q -s -m long tests/acceptance/test_observe.py
 
 lock: $(INSTALLED) ## Write deploy/requirements.lock anew (needs uv)
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --extra embedded --extra dev \

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import Worker
     from tests.real import Kafka, Servers
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300), pytest.mark.long]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 OLD_VERSION = "e1dde3cde3586f93705a32f8167e78df0143d7ce"

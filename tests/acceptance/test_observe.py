@@ -21,7 +21,7 @@ from tests.real import Kafka, Postgres, Servers, eventually
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(420), pytest.mark.long]
 FIRES_AND_CLEARS = (
     "KeepstreamBudgetBurnsFast", "KeepstreamDeadLettersGrowing", "KeepstreamDeadLettersNotPublished", "KeepstreamDown",
     "KeepstreamLoopLate", "KeepstreamNoInput", "KeepstreamPartitionStalled", "KeepstreamPartitionsHeld",

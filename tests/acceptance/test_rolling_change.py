@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import System, Worker
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(300), pytest.mark.long]
 
 WORKERS, PARTITIONS = 3, 6
 SHARE = PARTITIONS // WORKERS
