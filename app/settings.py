@@ -91,7 +91,8 @@ class WorkerSettings(Section):
 
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Workers that one command runs, a process each. One fills a core. Beyond 1, ``http.port`` is the first one's and
-    the others follow, and ``kafka.group_instance_id`` gets each one's number. Default 1: an orchestrator counts itself."""
+    the others follow, and ``kafka.group_instance_id`` gets each one's number. Default 1:
+    an orchestrator counts itself."""
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Most records per batch and transaction. A partial batch never waits to fill up."""
     batch_max_bytes: Bytes = 4 * 1024 * 1024

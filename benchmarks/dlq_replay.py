@@ -16,7 +16,6 @@ import time
 from benchmarks.dlq_list import FAILURE, fill
 from tests.real import Database, Kafka, Postgres, start_servers
 
-
 PARTITIONS = 8
 INDEX = """
 INSERT INTO dead_letters (topic, partition, "offset", event_id, step, verdict, reason, message, sqlstate, attempts,

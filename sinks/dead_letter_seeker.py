@@ -121,7 +121,7 @@ def record_of(message: Message) -> KafkaRecord:
 
 
 def _is_about_the_group(message: Message) -> bool:
-    """The client looks for the coordinator of a group that we never join; a reader needs no right on it."""
+    """Whether an error tells of our group: the client looks for it, we never join it, no right on it is needed."""
     error = message.error()
     return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 

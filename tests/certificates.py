@@ -33,7 +33,8 @@ class Authority:
     def __init__(self, folder: Path, name: str = "test authority") -> None:
         self.folder = folder
         self.certificate, self._key = folder / "ca.pem", folder / "ca.key"
-        _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", f"/CN={name}",
+        _openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
+                 "-subj", f"/CN={name}",
                  "-keyout", self._key, "-out", self.certificate)  # fmt: skip
 
     def issue(self, name: str, *, sans: str = "IP:127.0.0.1,DNS:localhost", key_password: str | None = None,

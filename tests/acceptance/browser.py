@@ -13,7 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, BrowserContext, Page
+    from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
     from tests.acceptance.console import ConsoleProcess
 
@@ -50,7 +50,12 @@ def visitor(browser: Browser, running: ConsoleProcess, **options: Any) -> Iterat
         )
     met: list[str] = []
     page = context.new_page()
-    page.on("dialog", lambda dialog: (met.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+
+    def dismissed(dialog: Dialog) -> None:
+        met.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    page.on("dialog", dismissed)
     page.on("pageerror", lambda error: met.append(f"error: {error}"))
     page.on("console", lambda said: met.append(said.text) if "Security Policy" in said.text else None)
     try:
