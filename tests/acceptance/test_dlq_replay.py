@@ -158,7 +158,7 @@ def test_ctrl_c_ends_between_chunks_and_says_how_to_go_on(system: System) -> Non
 
 def test_two_replays_of_one_topic_do_not_run_at_once(system: System) -> None:
     bury(system, 200)
-    argv = system.cli_argv("dlq", "replay", "--rate", "50/s")
+    argv = system.cli_argv("dlq", "replay", "--rate", "10/s")
     process = subprocess.Popen(argv, env={**os.environ, **system.settings()}, stderr=subprocess.DEVNULL)
     eventually(lambda: system.database.value("SELECT count(*) FROM replay_letters WHERE state = 'produced'") > 0)
     refused = system.cli("dlq", "replay", "--json", exit_code=5)
