@@ -30,13 +30,13 @@ demo: $(INSTALLED) ## Real Kafka, real PostgreSQL, real events, and the proof (E
 	@$(BIN)/keepstream demo --events $(EVENTS) --kills $(KILLS)
 
 test: $(INSTALLED) ## All tests, on a real Kafka and a real PostgreSQL
-	@$(BIN)/pytest -q -n 3 --dist loadfile
+	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(INSTALLED) ## Unit tests: fakes only, seconds
 	@$(BIN)/pytest -q -n 2 tests/unit
 
 test-contract: $(INSTALLED) ## One suite per port, against the fake and the real part
-	@$(BIN)/pytest -q -n 3 --dist loadfile tests/contract
+	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/contract
 
 simulate: $(INSTALLED) ## Simulate 100,000 worlds of faults (SEEDS=5000), or tell the story of one (SEED=123)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
@@ -45,7 +45,7 @@ test-long: $(INSTALLED) ## TLS, logins and rights; rolling restart; migration un
 	@$(BIN)/pytest -q -m long tests/acceptance/security tests/acceptance/test_rolling_change.py tests/acceptance/test_migration_under_load.py tests/acceptance/test_wheel.py
 
 test-acceptance: $(INSTALLED) ## The worker as a process, on good and bad days
-	@$(BIN)/pytest -q -n 3 --dist loadfile tests/acceptance
+	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/acceptance
 
 faults: $(INSTALLED) ## Every fault on real parts, then the table; random kills last MINUTES=3
 	@FAULT_MINUTES=$(MINUTES) $(BIN)/pytest -q tests/faults -m "long or not long"
