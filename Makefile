@@ -42,7 +42,8 @@ simulate: $(INSTALLED) ## Simulate 100,000 worlds of faults (SEEDS=5000), or tel
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
 test-long: $(INSTALLED) ## TLS, logins and rights; rolling restart; migration under load; the wheel: many minutes
-	@$(BIN)/pytest -q -m long tests/acceptance/security tests/acceptance/test_rolling_change.py tests/acceptance/test_migration_under_load.py tests/acceptance/test_wheel.py
+	@$(BIN)/pytest -q -m long tests/acceptance/security tests/acceptance/test_rolling_change.py tests/acceptance/test_migration_under_load.py tests/acceptance/test_wheel.py \
+		tests/acceptance/web/test_web_pages.py
 
 test-acceptance: $(INSTALLED) ## The worker as a process, on good and bad days
 	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/acceptance
@@ -140,7 +141,7 @@ tools: .venv/tools/.installed ## Create .venv/tools: the tools of the targets be
 	@touch $@
 
 wheel: $(INSTALLED) ## Build dist/keepstream-VERSION.whl
-	@rm -rf dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation -w dist .
+	@rm -rf dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
 
 runtime: wheel ## Install the wheel and what a worker needs, and nothing else, into .venv/runtime
 	@$(BIN)/python -m venv --clear $(RUNTIME)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tests.acceptance.console import ConsoleProcess
     from tests.real import Servers
 
-pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(240), pytest.mark.long]
 
 NAMES = [
     "overview",
