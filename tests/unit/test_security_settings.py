@@ -13,14 +13,11 @@ from app.clients import librdkafka_settings
 from app.kafka_security import aiokafka_security, librdkafka_security
 from app.logs import secrets_of
 from app.oauth import AiokafkaTokens, TokenError, TokenFile, expiry_of
-from app.postgres_security import conninfo
 from app.security_settings import KafkaSecuritySettings
 from app.settings import Settings
-from app.wiring import connection_policy
 from tests.certificates import Authority, unsigned_jwt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 CANARY = "c4nary-secret"
@@ -218,62 +215,6 @@ def test_an_encrypted_key_without_its_password_is_an_error_and_no_question(files
         aiokafka_security(KafkaSecuritySettings(**given))
 
 
-REMOTE = f"postgresql://u:{CANARY}@db.example.org/x"
-POSTGRES: list[tuple[dict[str, str], bool]] = [
-    ({"KEEPSTREAM_POSTGRES__URL": REMOTE}, False),
-    ({"KEEPSTREAM_POSTGRES__URL": f"{REMOTE}?sslmode=require"}, False),
-    ({"KEEPSTREAM_POSTGRES__URL": f"{REMOTE}?sslmode=verify-ca"}, False),
-    ({"KEEPSTREAM_POSTGRES__URL": f"{REMOTE}?sslmode=verify-full"}, True),
-    ({"KEEPSTREAM_POSTGRES__URL": REMOTE, "PGSSLMODE": "verify-full"}, True),
-    ({"KEEPSTREAM_POSTGRES__URL": REMOTE, "KEEPSTREAM_POSTGRES__ALLOW_INSECURE_CREDENTIALS": "true"}, True),
-    ({"KEEPSTREAM_POSTGRES__URL": "postgresql://u@db.example.org/x"}, True),
-    ({"KEEPSTREAM_POSTGRES__URL": "postgresql://u@db.example.org/x", "PGPASSWORD": CANARY}, False),
-    ({"KEEPSTREAM_POSTGRES__URL": "postgresql://u@db.example.org/x", "PGPASSFILE": "<secret>"}, False),
-    ({"KEEPSTREAM_POSTGRES__URL": "postgresql://u@db.example.org/x", "KEEPSTREAM_POSTGRES__PASSWORD_FILE": "<secret>"},
-     False),
-    ({"KEEPSTREAM_POSTGRES__URL": f"host=db.example.org password={CANARY}"}, False),
-    ({"KEEPSTREAM_POSTGRES__URL": f"postgresql://u:{CANARY}@127.0.0.1,db.example.org/x"}, False),
-    ({"KEEPSTREAM_POSTGRES__URL": f"postgresql://u:{CANARY}@localhost/x?hostaddr=10.0.0.1"}, False),
-    ({"KEEPSTREAM_POSTGRES__URL": f"postgresql://u:{CANARY}@127.0.0.1,localhost,[::1]/x"}, True),
-    ({"KEEPSTREAM_POSTGRES__URL": f"postgresql://u:{CANARY}@%2Frun%2Fpostgresql/x"}, True),
-    ({"KEEPSTREAM_POSTGRES__URL": f"postgresql:///x?password={CANARY}", "PGHOST": "db.example.org"}, False),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("variables", "goes"), POSTGRES)
-def test_a_password_leaves_this_machine_for_a_verified_server_only(
-    variables: dict[str, str], goes: bool, files: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name, value in filled(variables, files).items():
-        monkeypatch.setenv(name, value)
-    if goes:
-        Settings()
-        return
-    with pytest.raises(ValidationError, match="sslmode=verify-full and sslrootcert=FILE") as caught:
-        Settings()
-    assert CANARY not in str(caught.value)
-
-
-def test_what_is_no_url_is_refused_without_being_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEEPSTREAM_POSTGRES__URL", f"postgres//{CANARY}")
-    with pytest.raises(ValidationError, match="no libpq URL") as caught:
-        Settings()
-    assert CANARY not in str(caught.value)
-
-
-def test_a_rotated_password_is_read_at_the_next_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "password"
-    file.write_text("first\n")
-    monkeypatch.setenv("KEEPSTREAM_POSTGRES__PASSWORD_FILE", str(file))
-    settings = Settings().postgres
-    url = connection_policy(settings).url
-    assert callable(url)
-    assert "password=first" in url()
-    file.write_text("it's second\n")
-    assert "password='it\\'s second'" in url() == conninfo(settings)
-    assert "first" not in repr(connection_policy(settings))
-
-
 def test_a_token_file_is_read_again_and_says_when_it_expires(tmp_path: Path) -> None:
     file = tmp_path / "token"
     for lifetime_s in (60, 600):
@@ -285,28 +226,6 @@ def test_a_token_file_is_read_again_and_says_when_it_expires(tmp_path: Path) -> 
     file.unlink()
     with pytest.raises(TokenError, match="cannot be read"):
         TokenFile(file).token()
-
-
-def test_secrets_of_the_command_line_do_not_exist() -> None:
-    """No option of any command takes a secret: argv is readable by everybody on the machine."""
-    import click
-
-    from app.cli.root import root
-
-    def options(command: click.Command, context: click.Context) -> Iterator[str]:
-        for parameter in command.params:
-            yield parameter.name or ""
-        if isinstance(command, click.Group):
-            for name in command.list_commands(context):
-                inner = command.get_command(context, name)
-                assert inner
-                yield from options(inner, click.Context(inner, parent=context))
-
-    names = set(options(root, click.Context(root)))
-    assert len(names) > 20
-    assert [
-        n for n in names if any(word in n for word in ("password", "secret", "token", "url")) and n != "hash_password"
-    ] == []
 
 
 def test_a_secret_is_never_part_of_a_policys_or_settings_repr() -> None:
