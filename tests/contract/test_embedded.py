@@ -22,7 +22,7 @@ from tests.contract.embedded_probes import ask, consume_one, family, make_topic,
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 REPO = Path(__file__).resolve().parents[2]
 DEBIAN_BIN_DIRS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))

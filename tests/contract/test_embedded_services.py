@@ -23,7 +23,7 @@ from app.embedded.postgres import EmbeddedPostgres
 from app.embedded.services import embedded_services
 from tests.contract.embedded_probes import ask, family
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 REPO = Path(__file__).resolve().parents[2]
 DEBIAN_BIN_DIRS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
