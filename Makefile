@@ -43,7 +43,8 @@ simulate: $(INSTALLED) ## Simulate 100,000 worlds of faults (SEEDS=5000), or tel
 
 test-long: $(INSTALLED) ## TLS, logins and rights; rolling restart; migration under load; the wheel; every page; embedded servers: many minutes
 	@$(BIN)/pytest -q -m long tests/acceptance/security tests/acceptance/test_rolling_change.py tests/acceptance/test_migration_under_load.py tests/acceptance/test_wheel.py \
-		tests/acceptance/web/test_web_pages.py tests/contract/test_embedded.py tests/contract/test_embedded_services.py
+		tests/acceptance/web/test_web_pages.py tests/contract/test_embedded.py tests/contract/test_embedded_services.py \
+		tests/acceptance/test_crash_points.py tests/acceptance/test_memory.py tests/acceptance/test_fleet.py
 
 test-acceptance: $(INSTALLED) ## The worker as a process, on good and bad days
 	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/acceptance

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import System
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 RECORDS = 250
 BROKEN = {i: b'{"event_id": "broken-%d"' % i for i in range(7, RECORDS, 50)}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import System, Worker
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 
 def pids(fleet: Worker) -> dict[int, int]:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from tests.acceptance.conftest import System
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 LIMIT_MB = 300
 PARTITIONS = 8
