@@ -29,7 +29,7 @@ $(INSTALLED): pyproject.toml deploy/requirements.lock
 demo: $(INSTALLED) ## Real Kafka, real PostgreSQL, real events, and the proof (EVENTS=100000, CHAOS=1)
 	@$(BIN)/keepstream demo --events $(EVENTS) --kills $(KILLS)
 
-test: $(INSTALLED) ## All tests, on a real Kafka and a real PostgreSQL
+test: $(INSTALLED) ## The tests, on a real Kafka and a real PostgreSQL (the rest: test-long, faults)
 	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder
 
 test-unit: $(INSTALLED) ## Unit tests: fakes only, seconds
@@ -93,10 +93,10 @@ bench-peers: $(BENCH_INSTALLED)
 		--require-hashes -r $< && touch $@ || { echo ".venv-$* does not install and is left out" >&2; rm -rf .venv-$*; }
 
 bench-backlog: $(INSTALLED) ## Drain a backlog of 300,000 events three times and print the rate
-	@$(BIN)/python benchmarks/backlog.py
+	@$(BIN)/python -m benchmarks.backlog
 
 bench-audit: $(INSTALLED) ## Audit 1,000,000 settled records: speed and memory
-	@$(BIN)/python benchmarks/audit.py
+	@$(BIN)/python -m benchmarks.audit
 
 bench-console: $(INSTALLED) ## How long the console's list takes with 1,000,000 dead letters
 	@$(BIN)/python -m benchmarks.web_list

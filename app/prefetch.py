@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import islice
 from queue import Empty, Queue
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 T = TypeVar("T")
 PIECE = 250
@@ -18,7 +18,7 @@ PIECES_AHEAD = 8
 
 
 @contextmanager
-def prefetched(items: Iterator[T]) -> Iterator[Iterator[T]]:
+def prefetched(items: Generator[T]) -> Iterator[Iterator[T]]:
     """Yield the items, read in a thread that is gone when the context ends. What reading raises is raised here."""
     pieces: Queue[list[T] | BaseException | None] = Queue(PIECES_AHEAD)
     ended = threading.Event()
@@ -33,10 +33,11 @@ def prefetched(items: Iterator[T]) -> Iterator[Iterator[T]]:
             reader.join(0.02)
 
 
-def _read(items: Iterator[T], pieces: Queue[list[T] | BaseException | None], ended: threading.Event) -> None:
+def _read(items: Generator[T], pieces: Queue[list[T] | BaseException | None], ended: threading.Event) -> None:
     try:
-        while not ended.is_set() and (piece := list(islice(items, PIECE))):
-            pieces.put(piece)
+        with closing(items):
+            while not ended.is_set() and (piece := list(islice(items, PIECE))):
+                pieces.put(piece)
         pieces.put(None)
     except BaseException as error:  # noqa: BLE001 - it belongs to whoever consumes
         pieces.put(error)

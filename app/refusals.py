@@ -61,13 +61,24 @@ class Complaints:
         if self._last and "security.protocol" in self._last.str():
             return f"the broker hangs up: its listener does not speak {security.protocol}, or wants our certificate"
         # librdkafka does not complain of every certificate, for example of one for another host.
-        return (self._certificate_trouble() if security.tls else None) or NO_BROKER
+        return (self._certificate_trouble() if security.tls else None) or self._silence()
 
     def _certificate_trouble(self) -> str | None:
         from app.tls_trouble import kafka_tls_trouble  # noqa: PLC0415
 
+        return kafka_tls_trouble(self._settings.security, *self._first_server())
+
+    def _silence(self) -> str:
+        from app.tls_trouble import listens  # noqa: PLC0415
+
+        if not listens(*self._first_server()):
+            return NO_BROKER
+        protocol = self._settings.security.protocol
+        return f"who listens there gives no answer; perhaps it does not speak {protocol}, or wants our certificate"
+
+    def _first_server(self) -> tuple[str, int]:
         server = self._settings.bootstrap_servers.split(",")[0].strip()
-        return kafka_tls_trouble(self._settings.security, host_of(server), int(server.rpartition(":")[2] or 9092))
+        return host_of(server), int(server.rpartition(":")[2] or 9092)
 
 
 def postgres_refusal(text: str, settings: PostgresSettings) -> str:

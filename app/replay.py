@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import math
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from sinks.postgres.replays import PostgresReplays, ReplayBusyError
 from sinks.replay_outbox import KafkaOutbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 
     import psycopg
 
@@ -81,7 +81,7 @@ class Replayer:
         """Return where the dead letter topic ends now: later deaths belong to the next replay."""
         return self.outbox.ends([self.kafka.dlq_topic])[self.kafka.dlq_topic]
 
-    def letters(self, selection: Selection, ends: Mapping[int, int]) -> Iterator[Buried]:
+    def letters(self, selection: Selection, ends: Mapping[int, int]) -> Generator[Buried]:
         """Yield the matching letters, oldest first within each partition."""
         for found in oldest_first(self._client, self.kafka.dlq_topic, stretch_of(selection)):
             letter, place = self.originals.whole(found), found.record
@@ -137,7 +137,7 @@ class Replayer:
     def _client(self) -> dict[str, Any]:
         return {**librdkafka_settings(self.kafka), "log_level": 0}
 
-    def unresolved(self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int]) -> Iterator[Buried]:
+    def unresolved(self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int]) -> Generator[Buried]:
         nobody = ReplayRun(0, 0, {}, options)
         left = options.limit
         for chunk in distinct_chunks(self.letters(selection, ends), _SURVEY_CHUNK):
@@ -173,11 +173,11 @@ def open_replayer(
     kafka: KafkaSettings, connection: psycopg.Connection[tuple[Any, ...]], parking_topic: str
 ) -> Iterator[Replayer]:
     """Take the right to replay. Raises ReplayBusyError when somebody else has it, KafkaException without a broker."""
-    ledger = PostgresReplays(connection, kafka.dlq_topic)
-    ledger.lock()
-    ledger.settle()
-    outbox = KafkaOutbox({**librdkafka_settings(kafka), "log_level": 0}, parking_topic)
-    yield Replayer(kafka, ledger, outbox, OriginalReader(lambda: connection))
+    with closing(PostgresReplays(connection, kafka.dlq_topic)) as ledger:
+        ledger.lock()
+        ledger.settle()
+        outbox = KafkaOutbox({**librdkafka_settings(kafka), "log_level": 0}, parking_topic)
+        yield Replayer(kafka, ledger, outbox, OriginalReader(lambda: connection))
 
 
 @contextmanager

@@ -55,6 +55,15 @@ def handshake_trouble(
         return None
 
 
+def listens(host: str, port: int) -> bool:
+    """Whether a connection can be made at all."""
+    try:
+        with socket.create_connection((host, port), TIMEOUT_S):
+            return True
+    except OSError:
+        return False
+
+
 def _ask_for_tls(plain: socket.socket) -> None:
     plain.sendall(_SSL_REQUEST)
     if plain.recv(1) != b"S":

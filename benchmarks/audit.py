@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-from backlog import BROKER_JVM, PARTITIONS, TOPIC, event
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
@@ -26,6 +25,7 @@ from confluent_kafka.cimpl import NewTopic
 from app.embedded.kafka import EmbeddedKafka
 from app.embedded.postgres import EmbeddedPostgres
 from app.supervised import WorkerProcess
+from benchmarks.backlog import BROKER_JVM, PARTITIONS, TOPIC, event
 from sinks.postgres.migrate import migrate
 
 TIMEOUT_S = 600

@@ -1,6 +1,6 @@
 """How long `keepstream dlq list --limit 50` takes on a topic of 1,000,000 dead letters, as a process.
 
-    .venv/bin/python benchmarks/dlq_list.py [LETTERS] [PARTITIONS]
+    .venv/bin/python -m benchmarks.dlq_list [LETTERS] [PARTITIONS]
 
 Uses KEEPSTREAM_TEST_BOOTSTRAP_SERVERS and KEEPSTREAM_TEST_POSTGRES_URL where they are given, else embedded services.
 The goal is 2 s for the last 50, whatever the topic holds.
@@ -24,7 +24,9 @@ from schemas.record import KafkaRecord
 from tests.real import Kafka, Postgres, start_servers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Headers = list[tuple[str, str | bytes | None]]
 
 RUNS = 5
 START = datetime(2026, 11, 1, tzinfo=UTC)
@@ -52,13 +54,17 @@ def main(letters: int = 1_000_000, partitions: int = 1) -> None:
             measure(environment, "show", f"{topic}-0-{letters // partitions // 2}", "--json")
 
 
-def fill(bootstrap_servers: str, topic: str, count: int, partitions: int) -> None:
+def fill(
+    bootstrap_servers: str, topic: str, count: int, partitions: int, why: Callable[[int], Failure] = lambda _: FAILURE
+) -> None:
+    """Write ``count`` dead letters, spread over the partitions; ``why`` tells of what each one died."""
     producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 20, "compression.type": "lz4"})
-    for number, (record, headers) in enumerate(dead(count)):
+    for number, (record, headers) in enumerate(dead(count, why)):
         while True:
             try:
                 producer.produce(
-                    topic, record.value, record.key, partition=number % partitions, headers=headers,
+                    topic, record.value, record.key, partition=number % partitions,
+                    headers=headers,
                     timestamp=record.timestamp,
                 )  # fmt: skip
             except BufferError:
@@ -69,14 +75,14 @@ def fill(bootstrap_servers: str, topic: str, count: int, partitions: int) -> Non
     assert producer.flush(120) == 0
 
 
-def dead(count: int) -> Iterator[tuple[KafkaRecord, list[tuple[str, bytes | None]]]]:
+def dead(count: int, why: Callable[[int], Failure]) -> Iterator[tuple[KafkaRecord, Headers]]:
     """One death per second; the records' own timestamps run backwards, so that Kafka's index is of no use."""
     for number in range(count):
         value = b'{"event_id":"e-%d","payload":{"amount":%d,"text":"%s"}}' % (number, number, b"x" * 200)
         timestamp = 1_795_514_400_000 - number
         record = KafkaRecord("events", number % 8, number // 8, timestamp, b"k%d" % number, value)
         at = START + timedelta(seconds=number)
-        yield record, dead_letter_headers(DeadLetter(record, FAILURE, at, at, f"e-{number}"), "bench")
+        yield record, [*dead_letter_headers(DeadLetter(record, why(number), at, at, f"e-{number}"), "bench")]
 
 
 def measure(environment: dict[str, str], *arguments: str) -> None:

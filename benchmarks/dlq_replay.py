@@ -1,6 +1,6 @@
 """How fast `keepstream dlq replay --yes` is without a rate, as a process, and how much memory it takes.
 
-    .venv/bin/python benchmarks/dlq_replay.py [LETTERS ...]
+    .venv/bin/python -m benchmarks.dlq_replay [LETTERS ...]
 
 Prints for each size: letters/s of the run itself, seconds of the whole command with its survey, peak memory. The goals
 are 20,000 letters/s, and the same memory at every size.

@@ -11,15 +11,10 @@ from __future__ import annotations
 import statistics
 import sys
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Producer
-
-from benchmarks.dlq_list import START
-from schemas.dead_letter import DeadLetter, dead_letter_headers
+from benchmarks.dlq_list import FAILURE, START, fill
 from schemas.failure import Failure, Step, Verdict
-from schemas.record import KafkaRecord
 from tests.acceptance.console import ConsoleProcess, console
 from tests.real import Kafka, Postgres, start_servers
 
@@ -27,7 +22,6 @@ if TYPE_CHECKING:
     from tests.real import Database
 
 RUNS = 15
-COMMON = Failure(Step.STORE, Verdict.RECORD, "check_violation", 'no: constraint "affordable"', "23514")
 RARE = Failure(Step.VALIDATE, Verdict.RECORD, "schema_invalid", "payload: no object")
 RARE_EVERY = 100_000
 _LEDGER = """
@@ -44,7 +38,7 @@ def main(letters: int = 1_000_000, partitions: int = 1) -> None:
         kafka = Kafka(servers.bootstrap_servers)
         topic = kafka.new_topic(partitions, "event-dlq", {"retention.ms": "-1"})
         print(f"filling {topic} with {letters:,} dead letters", flush=True)
-        fill(kafka.bootstrap_servers, topic, letters, partitions)
+        fill(kafka.bootstrap_servers, topic, letters, partitions, why)
         with Postgres(servers.postgres_url).new_schema() as database:
             remember(database, letters)
             environment = {
@@ -67,27 +61,8 @@ def main(letters: int = 1_000_000, partitions: int = 1) -> None:
                 measure(running, "one letter", f"/dead-letter?id={topic}-0-{letters // partitions // 2}")
 
 
-def fill(bootstrap_servers: str, topic: str, count: int, partitions: int) -> None:
-    producer = Producer({
-        "bootstrap.servers": bootstrap_servers, "linger.ms": 20, "compression.type": "lz4",
-        "queue.buffering.max.messages": 50_000,
-    })  # fmt: skip
-    for number in range(count):
-        value = b'{"event_id":"e-%d","payload":{"amount":%d,"text":"%s"}}' % (number, number, b"x" * 200)
-        record = KafkaRecord("events", number % 8, number // 8, 1_795_514_400_000 - number, b"k%d" % number, value)
-        at = START + timedelta(seconds=number)
-        why = RARE if number % RARE_EVERY == 7 else COMMON
-        headers = dead_letter_headers(DeadLetter(record, why, at, at, f"e-{number}"), "bench")
-        while True:
-            try:
-                producer.produce(topic, value, record.key, partition=number % partitions, headers=headers)
-            except BufferError:
-                producer.poll(0.1)
-            else:
-                break
-        if number % 100 == 0:
-            producer.poll(0)
-    assert producer.flush(120) == 0
+def why(number: int) -> Failure:
+    return RARE if number % RARE_EVERY == 7 else FAILURE
 
 
 def remember(database: Database, letters: int) -> None:

@@ -27,8 +27,7 @@ class Book:
 
     ``consumed`` and ``skipped`` were written with the offset, ``total`` and the fates with the counters; ``rows`` and
     ``letters`` are counted where they lie. ``behind`` are pending rows before ``next_offset``, ``ahead`` delivered rows
-    and dead letters at or beyond it. ``pruned``: rows that `keepstream db prune` deleted.
-    ``rewound``: the topic was
+    and dead letters at or beyond it. ``pruned``: rows that `keepstream db prune` deleted. ``rewound``: the topic was
     re-created, so offsets of the old one mean nothing now.
     """
 

@@ -127,6 +127,20 @@ class Kafka:
         assert producer.flush(60) == 0
         assert not failures, failures
 
+    def produce_in_transactions(self, topic: str, batches: Iterable[Iterable[bytes]]) -> None:
+        """Produce each batch in a transaction of its own and abort every second one."""
+        producer = Producer({"bootstrap.servers": self.bootstrap_servers, "transactional.id": topic, "linger.ms": 5})
+        producer.init_transactions(30)
+        for number, batch in enumerate(batches):
+            producer.begin_transaction()
+            for value in batch:
+                producer.produce(topic, value)
+            producer.flush()
+            if number % 2:
+                producer.abort_transaction()
+            else:
+                producer.commit_transaction()
+
     def committed_lag(self, group_id: str, topic: str) -> int:
         """Return the records between the group's committed offsets and the end of the topic."""
         consumer = Consumer({"bootstrap.servers": self.bootstrap_servers, "group.id": group_id})

@@ -69,6 +69,10 @@ class PostgresReplays:
     _recording: Future[object] | None = None
     _recorder: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "replay-ledger"))
 
+    def close(self) -> None:
+        """End the thread that records, once it has recorded. The connection is the caller's."""
+        self._recorder.shutdown()
+
     def lock(self) -> None:
         """Hold the right to replay this topic for as long as the connection lives. Raises ReplayBusyError."""
         # The ledger is only ever asked by key, and a guess of few rows must not become a scan per chunk.
@@ -121,6 +125,7 @@ class PostgresReplays:
     def remember_edit(self, run: ReplayRun, letter: Buried, value: bytes) -> None:
         """Remember an edited value, so that a resume sends the same."""
         self.connection.execute(_REMEMBER_EDIT, [run.id, letter.id, value])
+        self._edits = None
 
     def edited(self, run: ReplayRun) -> dict[str, bytes]:
         if self._edits is None:

@@ -8,7 +8,6 @@ import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
-from confluent_kafka import Producer
 
 from app.demo.traffic import BROKEN
 from schemas.record import header
@@ -123,19 +122,8 @@ def test_every_compression_codec_is_read(system: System, codec: str) -> None:
 
 
 def test_only_committed_transactions_are_read_and_the_lag_ends_at_zero(system: System) -> None:
-    producer = Producer(
-        {"bootstrap.servers": system.kafka.bootstrap_servers, "transactional.id": system.group_id, "linger.ms": 5}
-    )
-    producer.init_transactions(30)
-    for number in range(6):
-        producer.begin_transaction()
-        for i in range(50):
-            producer.produce(system.topic, make_value(event_id=f"{number}-{i}"))
-        producer.flush()
-        if number % 2:
-            producer.abort_transaction()
-        else:
-            producer.commit_transaction()
+    batches = [[make_value(event_id=f"{number}-{i}") for i in range(50)] for number in range(6)]
+    system.kafka.produce_in_transactions(system.topic, batches)
     system.start_worker()
     system.settled(150)
     system.assert_consistent()

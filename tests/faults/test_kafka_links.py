@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.ledger import LedgerProducer, reckon, settled, wait_s, warmed_up
+from tests.faults.ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
 from tests.real import eventually
 
 if TYPE_CHECKING:
@@ -36,10 +36,7 @@ def test_a_kafka_that_hangs_without_a_word_is_found_again(
         assert worker.process.exit_code is None
         rig.kafka_link.heal()
     hole.recovers(lambda: settled(system) > 200, 60)
-    found = reckon(system, producer)
-    system.assert_consistent()
-    assert worker.process.exit_code is None
-    hole.closes(found)
+    close(hole, system, producer, worker)
 
 
 @pytest.mark.long
@@ -54,10 +51,7 @@ def test_half_open_connections_to_kafka_are_given_up(
         rig.kafka_link.half_open()
     producer.send(1000)
     half.recovers(lambda: settled(system) > 200, 60)
-    found = reckon(system, producer)
-    system.assert_consistent()
-    assert worker.process.exit_code is None
-    half.closes(found)
+    close(half, system, producer, worker)
 
 
 @pytest.mark.long
@@ -76,10 +70,7 @@ def test_cut_connections_to_kafka_are_replaced(
         cut.struck()
         cut.recovers(lambda: settled(system) > before, 30)  # noqa: B023
     producer.stop()
-    found = reckon(system, producer)
-    system.assert_consistent()
-    assert worker.process.exit_code is None
-    cut.closes(found)
+    close(cut, system, producer, worker)
 
 
 @pytest.mark.long

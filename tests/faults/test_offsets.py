@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults import admin
-from tests.faults.ledger import LedgerProducer, reckon, settled, warmed_up
+from tests.faults.ledger import LedgerProducer, close, reckon, settled, warmed_up
 from tests.real import eventually
 
 if TYPE_CHECKING:
@@ -76,10 +76,7 @@ def test_an_added_partition_is_read_from_its_first_record(
     added.recovers(lambda: settled(system) == 1200, 120, "the new partitions are read")
     assert worker.metric("keepstream_assigned_partitions") == 4
     producer.send(100)
-    found = reckon(system, producer)
-    system.assert_consistent()
-    assert worker.process.exit_code is None
-    added.closes(found)
+    close(added, system, producer, worker)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.ledger import LedgerProducer, dead_letter_repeats, reckon, settled, wait_s, warmed_up
+from tests.faults.ledger import LedgerProducer, close, dead_letter_repeats, reckon, settled, wait_s, warmed_up
 from tests.real import eventually
 
 if TYPE_CHECKING:
@@ -40,10 +40,7 @@ def test_a_postgres_that_hangs_without_a_word_is_given_up_and_found_again(
         wait_s(3)
         rig.postgres_link.heal()
     hole.recovers(lambda: settled(system) > 200, 30)
-    found = reckon(system, producer)
-    system.assert_consistent()
-    assert worker.process.exit_code is None
-    hole.closes(found)
+    close(hole, system, producer, worker)
 
 
 @pytest.mark.long
@@ -58,10 +55,7 @@ def test_half_open_connections_to_postgres_are_given_up_while_new_ones_work(
         rig.postgres_link.half_open()
     producer.send(1000)
     half.recovers(lambda: settled(system) > 200, 30)
-    found = reckon(system, producer)
-    system.assert_consistent()
-    assert worker.process.exit_code is None
-    half.closes(found)
+    close(half, system, producer, worker)
 
 
 @pytest.mark.long
@@ -80,10 +74,7 @@ def test_cut_connections_to_postgres_are_replaced(
         cut.struck()
         cut.recovers(lambda: settled(system) > before, 30)  # noqa: B023
     producer.stop()
-    found = reckon(system, producer)
-    system.assert_consistent()
-    assert worker.process.exit_code is None
-    cut.closes(found)
+    close(cut, system, producer, worker)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +144,4 @@ def test_a_slow_link_to_postgres_slows_down_and_breaks_nothing(
         assert worker.process.exit_code is None
         rig.postgres_link.heal()
     slow.recovers(lambda: settled(system) >= 3200, 60)
-    found = reckon(system, producer)
-    system.assert_consistent()
-    assert worker.process.exit_code is None
-    slow.closes(found)
+    close(slow, system, producer, worker)

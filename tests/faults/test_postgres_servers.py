@@ -15,7 +15,7 @@ import pytest
 from app.embedded.errors import EmbeddedUnavailableError
 from app.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.conftest import System
-from tests.faults.ledger import LedgerProducer, reckon, settled, wait_s, warmed_up
+from tests.faults.ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
 from tests.real import Kafka, Postgres, eventually
 
 if TYPE_CHECKING:
@@ -101,10 +101,7 @@ def test_a_read_only_standby_is_waited_out_until_it_is_promoted(
         assert settled(system) == 200
         assert system.database.value("SELECT pg_promote()")
     standby.recovers(lambda: settled(system) > 200, 30)
-    found = reckon(system, producer)
-    system.assert_consistent()
-    assert worker.process.exit_code is None
-    standby.closes(found)
+    close(standby, system, producer, worker)
 
 
 def test_a_failover_to_a_lagging_standby_rewinds_rows_counters_and_offset_together(
@@ -187,10 +184,7 @@ def test_a_full_disk_is_waited_for(
                 filler.unlink()
                 server.start()  # does nothing unless the full disk has ended it
             full.recovers(lambda: settled(system) == 20_200, 60)
-            found = reckon(system, producer)
-            system.assert_consistent()
-            assert worker.process.exit_code is None
-            full.closes(found)
+            close(full, system, producer, worker)
 
 
 def fill(path: Path) -> None:

@@ -10,7 +10,7 @@ from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperatio
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from tests.faults import admin
-from tests.faults.ledger import LedgerProducer, reckon, settled, wait_s, warmed_up
+from tests.faults.ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
 from tests.real import eventually
 
 if TYPE_CHECKING:
@@ -52,10 +52,7 @@ def test_a_dead_letter_topic_that_refuses_holds_the_partition(
         wait_s(2)
         assert settled(system) < 300
     refuses.recovers(lambda: settled(system) == 300, 60)
-    found = reckon(system, producer)
-    system.assert_consistent()
-    assert worker.process.exit_code is None
-    refuses.closes(found)
+    close(refuses, system, producer, worker)
 
 
 @pytest.mark.long

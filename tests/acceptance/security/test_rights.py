@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 
-OPEN = pytest.mark.xfail(reason="open: fails on the real servers, cause not looked at yet", strict=False)
 DENIED = {"42501", "25006"}
 """Insufficient privilege; read-only transaction."""
 OWNERS_ONLY = (
@@ -28,7 +27,6 @@ OWNERS_ONLY = (
 )  # fmt: skip
 
 
-@OPEN
 def test_worker_command_line_and_replay_need_no_more_than_their_rights_and_show_no_secret(
     secure: Secure, system: System
 ) -> None:
@@ -120,7 +118,6 @@ def test_the_worker_touches_no_replay_and_the_operator_no_event(secure: Secure, 
             assert caught.value.sqlstate in DENIED, statement
 
 
-@OPEN
 def test_the_reader_sees_events_and_dead_letters(secure: Secure, system: System) -> None:
     worker = system.start_worker(**secure.settings_of("worker"))
     system.produce([make_value(), b"broken"])

@@ -11,7 +11,8 @@ from app.letters import open_queue
 from app.postgres_settings import PostgresSettings
 from app.selectors import chosen_from
 from app.settings import KafkaSettings, Settings
-from benchmarks.web_list import fill, remember
+from benchmarks.dlq_list import fill
+from benchmarks.web_list import remember, why
 from tests.acceptance.console import console
 from tests.acceptance.dead_letters import nowhere, without_postgres
 from tests.real import eventually
@@ -68,7 +69,7 @@ def test_resolved_ones_are_left_out_and_fill_no_page(yard: Graveyard) -> None:
 @pytest.fixture
 def many(new_yard: Callable[..., Graveyard]) -> Graveyard:
     yard = new_yard(2)
-    fill(yard.kafka.bootstrap_servers, yard.topic, LETTERS, 2)
+    fill(yard.kafka.bootstrap_servers, yard.topic, LETTERS, 2, why)
     remember(yard.database, LETTERS)
     return yard
 
