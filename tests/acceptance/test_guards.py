@@ -150,7 +150,7 @@ def test_whatever_hangs_sigterm_ends_the_worker_in_time(new_system: Callable[...
     worker = begun(system, code, KEEPSTREAM_WORKER__DRAIN_TIMEOUT_S="1")
     system.produce(make_value() for _ in range(10))
     if code != CLOSE_HANGS:
-        eventually(lambda: system.database.totals()["total"] == 20 or code == LANE_HANGS, 20)
+        eventually(lambda: system.database.totals()["total"] > 10 or code == LANE_HANGS, 20)
         time.sleep(1)
     asked_at = time.monotonic()
     os.kill(worker.process.pid, signal.SIGTERM)

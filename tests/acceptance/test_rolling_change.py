@@ -41,13 +41,23 @@ def start_three(system: System, *, static: bool) -> list[tuple[Worker, dict[str,
     return seats
 
 
-def roll(system: System, seats: list[tuple[Worker, dict[str, str]]]) -> Traffic:
+def stop(worker: Worker) -> None:
+    assert worker.process.stop(timeout_s=20) == 0
+
+
+def kill(worker: Worker) -> None:
+    worker.process.kill()
+
+
+def roll(
+    system: System, seats: list[tuple[Worker, dict[str, str]]], end: Callable[[Worker], None] = stop
+) -> Traffic:
     """Replace one worker after another under load, and check that every event was settled once."""
     traffic = Traffic(system, per_second=600)
     with traffic.flowing():
         eventually(lambda: system.database.totals()["total"] > 1000, 60, "events flow")
         for worker, told in seats:
-            assert worker.process.stop(timeout_s=20) == 0
+            end(worker)
             successor = system.start_worker(**told)
             eventually(lambda new=successor: reads(new, SHARE), 60, "it reads its share")  # type: ignore[misc]
             settled = system.database.totals()["total"]
@@ -60,17 +70,24 @@ def roll(system: System, seats: list[tuple[Worker, dict[str, str]]]) -> Traffic:
     return traffic
 
 
+@pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
 def test_a_rolling_restart_under_load_loses_and_doubles_nothing_and_stalls_for_seconds(
-    new_system: Callable[..., System],
+    new_system: Callable[..., System], *, static: bool
 ) -> None:
     system = new_system(partitions=PARTITIONS)
-    traffic = roll(system, start_three(system, static=False))
+    traffic = roll(system, start_three(system, static=static))
     assert traffic.longest_s < STALL_LIMIT_S
 
 
-def test_with_static_membership_nobody_else_is_disturbed(new_system: Callable[..., System]) -> None:
-    system = new_system(partitions=PARTITIONS, KEEPSTREAM_KAFKA__SESSION_TIMEOUT_S="29")
+@pytest.mark.parametrize("end", [stop, kill])
+def test_with_static_membership_nobody_else_is_disturbed(
+    new_system: Callable[..., System], end: Callable[[Worker], None]
+) -> None:
+    """A killed worker, or one that is not to leave, comes back to what it had."""
+    system = new_system(
+        partitions=PARTITIONS, KEEPSTREAM_KAFKA__SESSION_TIMEOUT_S="29", KEEPSTREAM_KAFKA__LEAVE_ON_STOP="false"
+    )
     seats = start_three(system, static=True)
     before = sum(map(assignments, system.workers))
-    roll(system, seats)
+    roll(system, seats, end)
     assert sum(map(assignments, system.workers)) == before + WORKERS

@@ -50,7 +50,7 @@ Assignment.lags = broken
 """
 
 
-def sabotaged(system: System, code: str) -> Worker:
+def sabotaged(system: System, code: str, **environment: str) -> Worker:
     """Start a worker that runs this code before anything else."""
     (system.folder / "sitecustomize.py").write_text(code)
-    return system.start_worker(PYTHONPATH=str(system.folder))
+    return system.start_worker(PYTHONPATH=str(system.folder), **environment)
