@@ -14,6 +14,7 @@ from psycopg_pool import PoolTimeout
 from app.fatal import die, vital_task
 from app.journal import Journal
 from processors.start import StartReason, decide_start
+from schemas.failure import Failure, Step, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -82,6 +83,13 @@ class Assignment:
     def read_to(self, tp: Any, epoch: int, position: int) -> None:  # noqa: ANN401
         if lane := self.lanes.of_epoch((tp.topic, tp.partition), epoch):
             lane.read_to(position)
+
+    def cannot_read(self, tp: Any, epoch: int, trouble: Exception) -> None:  # noqa: ANN401
+        """Show a partition as held whose next batch does not unpack; said again when a lane's own hold has ended."""
+        place = (tp.topic, tp.partition)
+        if self.lanes.of_epoch(place, epoch) and place not in self._metrics.pauses:
+            why = f"the next batch does not unpack within {self._settings.unpack_max_bytes} bytes ({trouble})"
+            self._journal.paused(*place, Failure(Step.VALIDATE, Verdict.SYSTEMIC, "unreadable_batch", why))
 
     def uncommitted(self) -> dict[Place, int]:
         """Return what Kafka does not know yet."""

@@ -14,6 +14,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from app.header_names import read_any_header_name
 from app.kafka_security import aiokafka_security
 from app.topic_ids import topic_ids
+from app.unpacking import UnreadableBatchError, bound_unpacking, unreadable
 from processors.lanes import size_of
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ UNKNOWN_RECORD_BYTES = 1024 * 1024
 def new_consumer(settings: KafkaSettings, isolation_level: str = "read_committed") -> aiokafka.AIOKafkaConsumer:
     """Build the consumer. Faust's own would read aborted transactions, and reset lost offsets without a word (T16)."""
     read_any_header_name()
+    bound_unpacking(settings.unpack_max_bytes)
     return aiokafka.AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
         client_id="keepstream",
@@ -67,6 +69,8 @@ class Fetched:
     epoch: int
     position: int
     records: Sequence[Any]
+    trouble: UnreadableBatchError | None = None
+    """Why nothing comes after these records."""
 
 
 class ConsumerThread(AIOKafkaConsumerThread):
@@ -86,6 +90,13 @@ class ConsumerThread(AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ANN401, ARG002
         return new_consumer(self.settings)
 
+    async def on_thread_stop(self) -> None:
+        """Stop the consumer; one that was asked to stop gives its partitions to the others at once."""
+        if self._consumer is not None and self.settings.leave_on_stop:
+            # aiokafka takes leave of a group for members without a name only. The broker takes it from any.
+            self._consumer._coordinator._group_instance_id = None
+        await super().on_thread_stop()
+
     async def fetch(self, places: set[TopicPartition], timeout_s: float) -> dict[TopicPartition, Fetched]:
         """Fetch from these partitions (at least one); every assigned partition is in the answer."""
         return await self.call_thread(self._fetch_in_thread, places, timeout_s)  # type: ignore[no-any-return]
@@ -102,8 +113,10 @@ class ConsumerThread(AIOKafkaConsumerThread):
             records = await self._take(consumer, places, timeout_s)
         # No await from here on: records, epochs and positions belong together.
         positions = self._positions()
+        consumer.pause(*(tp for tp in positions if tp in unreadable))
         return {
-            tp: Fetched(self._epochs.get(tp, 0), position, records.get(tp, ())) for tp, position in positions.items()
+            tp: Fetched(self._epochs.get(tp, 0), position, records.get(tp, ()), unreadable.get(tp))
+            for tp, position in positions.items()
         }
 
     async def _take(
@@ -144,6 +157,8 @@ class ConsumerThread(AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         for tp, offset in offsets.items():
             if tp in consumer.assignment():
+                unreadable.pop(tp, None)
+                consumer.resume(tp)
                 consumer.seek(tp, offset)
                 self._epochs[tp] = epoch
 

@@ -25,7 +25,7 @@ _StrictPartition: Any = fetcher.PartitionRecords
 def read_any_header_name() -> None:
     """Make aiokafka's fetcher lenient, for the whole process."""
     fetcher.MemoryRecords = _KeptRecords
-    fetcher.PartitionRecords = _PartitionRecords
+    fetcher.PartitionRecords = PartitionRecords
 
 
 class _Text(bytearray):
@@ -65,7 +65,10 @@ class _KeptRecords(_StrictRecords):  # type: ignore[misc]
         self.data = data
 
 
-class _PartitionRecords(_StrictPartition):  # type: ignore[misc]
+class PartitionRecords(_StrictPartition):  # type: ignore[misc]
+    """aiokafka's records of one partition's fetch, whatever their header names."""
+
+    _tp: Any
     _records: Any
     _aborted_producers: set[int]
 

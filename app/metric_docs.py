@@ -23,7 +23,7 @@ _OUTCOMES = (
 )
 _REASONS = (
     "the contract's: {reasons}; otherwise PostgreSQL's condition name, like `check_violation`, or one of keepstream's "
-    "own: `database_unreachable`, `connection_lost`, `dlq_unavailable`, `timeout`, `raced`"
+    "own: `database_unreachable`, `connection_lost`, `dlq_unavailable`, `unreadable_batch`, `timeout`, `raced`"
 )
 _LABELS = {
     "`topic`, `partition`": "the consumed topic, and the partitions this worker owns",

@@ -29,9 +29,12 @@ class KafkaSettings(Section):
     group_id: Annotated[str, Field(min_length=1)] = "keepstream"
     """The consumer group. Workers of one group share the partitions."""
     group_instance_id: str | None = None
-    """A name that survives a restart (static membership): no rebalance if the worker is back within the session
-    timeout, killed or stopped. Must differ per worker. Default none: a worker that stops leaves at once, a killed one
-    after the session timeout, and all partitions are dealt again."""
+    """A name that survives a restart (static membership): no rebalance if the worker is killed and back within the
+    session timeout. Must differ per worker. Default none: a killed worker leaves after the session timeout, and all
+    partitions are dealt again."""
+    leave_on_stop: bool = True
+    """Whether a worker that is asked to stop (SIGTERM) leaves the group, so that the others take its partitions at
+    once. ``false``, with a ``group_instance_id``: they wait for its successor, and nobody else is disturbed."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     """Where to begin a partition that was never consumed. Default ``earliest``: nothing is skipped."""
     on_gap: Literal["continue", "stop"] = "continue"
@@ -53,6 +56,10 @@ class KafkaSettings(Section):
     is waited for inside the group (Faust trap T36)."""
     fetch_max_bytes: Bytes = 1024 * 1024
     """Most bytes of one partition per fetch. Larger records still arrive, one at a time."""
+    unpack_max_bytes: Bytes = 32 * 1024 * 1024
+    """Most bytes that one compressed batch may unpack to. A partition whose next batch is larger is held, and the
+    others go on. 32 MiB: clients send batches of up to 1 MiB before compression, and a megabyte of zstd that means
+    harm holds gigabytes."""
     dlq_timeout_s: Seconds = 10.0
     """How long the broker may take to confirm a dead letter before the partition is held and it is tried again."""
     security: KafkaSecuritySettings = KafkaSecuritySettings()
@@ -178,6 +185,11 @@ class Settings(BaseSettings):
     """Logging."""
     traces: TracesSettings = TracesSettings()
     """Tracing."""
+    contract: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    """Another event shape, as ``module:Class`` (docs/own-events.md). Default none: the README's."""
+    steps: tuple[str, ...] = ()
+    """Steps of one's own between validate and store: names of entry points of the group ``keepstream.steps``, as a
+    JSON list, in their order. None runs because it is installed."""
     crash_at: Annotated[str, Field(pattern=CRASH_AT_PATTERN)] | None = None
     """For tests only: die with exit code 86 at a named point (`app/crash_points.py`), like ``after-commit``, or
     ``after-commit:3`` for its third passing. Default none, which costs nothing."""

@@ -74,6 +74,8 @@ class BatchConsumer(driver.Consumer):
                 if batch := self.assigned.deliver(tp, found.epoch, chunk):
                     yield tp, self._message(tp, batch)
             self.assigned.read_to(tp, found.epoch, found.position)
+            if found.trouble:
+                self.assigned.cannot_read(tp, found.epoch, found.trouble)
 
     async def _places_with_room(self) -> set[TP]:
         lanes = self.assigned.lanes

@@ -11,6 +11,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tests.acceptance.test_memory import peak_mb
 from tests.builders import make_value
 from tests.raw_headers import RawName
 from tests.real import eventually
@@ -46,6 +47,30 @@ def test_a_flood_of_dead_letters_holds_the_partition_until_somebody_has_looked(
     system.settled(300)
     system.assert_consistent()
     assert system.database.totals()["failed"] == 220
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd"])
+def test_a_batch_that_unpacks_beyond_the_limit_holds_its_partition_only(
+    new_system: Callable[..., System], codec: str
+) -> None:
+    system = new_system(partitions=2, **STATIC)
+    system.produce((make_value() for _ in range(5)), partition=0)
+    bomb = {"compression.type": codec, "message.max.bytes": 200_000_000, "batch.size": 200_000_000}
+    system.produce([b"0" * 60_000_000], partition=0, settings=bomb)
+    system.produce((make_value() for _ in range(5)), partition=1)
+    worker = system.start_worker()
+    eventually(lambda: "does not unpack" in worker.get("/readyz")[1], 30, "the partition is held")
+    system.settled(10)
+    system.produce((make_value() for _ in range(5)), partition=1)
+    system.settled(15)
+    assert worker.get("/livez")[0] == 200
+    assert peak_mb(worker.process.pid) < 200
+    assert [line["reason"] for line in worker.log() if line["event"] == "partition held"] == ["unreadable_batch"]
+    assert worker.process.stop() == 0
+    system.start_worker(KEEPSTREAM_KAFKA__UNPACK_MAX_BYTES="64000000")
+    system.settled(16)
+    system.assert_consistent()
+    assert system.database.totals()["failed"] == 1
 
 
 def test_a_header_name_that_is_no_text_neither_stops_the_worker_nor_costs_a_record(system: System) -> None:

@@ -17,7 +17,7 @@ CODECS = {"none": 0, "gzip": 1, "lz4": 3, "zstd": 4}
 def read(data: bytes, *, begin: int = 0, aborted: Any = None, lenient: bool = True) -> list[Any]:
     """Read a fetch response as aiokafka's fetcher does, with its checks."""
     records: Any = header_names._KeptRecords if lenient else header_names._StrictRecords
-    partition: Any = header_names._PartitionRecords if lenient else header_names._StrictPartition
+    partition: Any = header_names.PartitionRecords if lenient else header_names._StrictPartition
     found = partition(TopicPartition("t", 0), records(data), aborted, begin, None, None, True, fetcher.READ_COMMITTED)
     got = [*found]
     assert found.next_fetch_offset == (got[-1].offset + 1 if got else begin)

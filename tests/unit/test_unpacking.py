@@ -1,0 +1,85 @@
+"""Compressed batches that are larger than they look, against aiokafka's own fetch."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING, Any
+
+import cramjam
+import pytest
+from aiokafka import codec
+from aiokafka.consumer import fetcher
+from aiokafka.structs import TopicPartition
+
+from app import unpacking
+from app.header_names import read_any_header_name
+from tests.raw_headers import raw_batch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
+LIMIT_BYTES = 100_000
+PLACE = TopicPartition("t", 0)
+BOMB = (b"0" * LIMIT_BYTES, False)
+
+every_codec = pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS)
+
+
+@pytest.fixture(autouse=True)
+def bounded() -> Iterator[None]:
+    read_any_header_name()
+    unpacking.bound_unpacking(LIMIT_BYTES)
+    unpacking.unreadable.clear()
+    yield
+    unpacking.unreadable.clear()
+    unpacking.bound_unpacking(1 << 25)
+
+
+def fetch(data: bytes, begin: int = 0) -> Any:
+    records = fetcher.MemoryRecords(data)
+    return fetcher.PartitionRecords(PLACE, records, None, begin, None, None, True, fetcher.READ_COMMITTED)
+
+
+@every_codec
+def test_a_batch_within_the_limit_is_read(compression: int) -> None:
+    values = [(b"%d" % i, False) for i in range(1000)]
+    assert [record.value for record in fetch(raw_batch(values, 0, compression))] == [value for value, _ in values]
+    assert not unpacking.unreadable
+
+
+@every_codec
+def test_reading_ends_before_a_batch_beyond_the_limit(compression: int) -> None:
+    data = raw_batch([(b"small", False)] * 3, 10, compression) + raw_batch([BOMB], 13, compression)
+    found = fetch(data, begin=10)
+    assert [record.offset for record in found] == [10, 11, 12]
+    assert found.next_fetch_offset == 13
+    assert [*unpacking.unreadable] == [PLACE]
+    again = fetch(raw_batch([BOMB], 13, compression), begin=13)
+    assert [*again] == []
+    assert again.next_fetch_offset == 13
+
+
+@pytest.mark.parametrize("name", ["gzip", "snappy", "lz4", "zstd"])
+@pytest.mark.parametrize("cut", [0, 1, 20, -1])
+def test_what_is_no_such_stream_is_unreadable(name: str, cut: int) -> None:
+    unpack = getattr(unpacking.Unpacker(LIMIT_BYTES), name)
+    packed = getattr(codec, f"{name}_encode")(b"a stream of its own" * 100)
+    assert unpack(packed) == b"a stream of its own" * 100
+    with pytest.raises(unpacking.UnreadableBatchError):
+        unpack(packed[:cut] + b"\xff\xff" if cut >= 0 else packed[:cut])
+
+
+def test_snappy_blocks_count_together_and_a_negative_one_is_refused() -> None:
+    unpacker = unpacking.Unpacker(LIMIT_BYTES)
+    packed = codec.snappy_encode(b"0" * (LIMIT_BYTES + 1), xerial_blocksize=10_000)
+    with pytest.raises(unpacking.UnreadableBatchError, match="more than 100000 bytes"):
+        unpacker.snappy(packed)
+    with pytest.raises(unpacking.UnreadableBatchError, match="negative"):
+        unpacker.snappy(packed[:16] + (-4).to_bytes(4, "big", signed=True))
+    raw = bytes(cramjam.snappy.compress_raw(b"plain"))
+    assert unpacker.snappy(raw) == b"plain"
+
+
+def test_several_members_of_gzip_are_one_stream() -> None:
+    assert unpacking.Unpacker(LIMIT_BYTES).gzip(gzip.compress(b"a") + gzip.compress(b"b")) == b"ab"
