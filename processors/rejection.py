@@ -20,6 +20,7 @@ _SENTENCES = {
     ("payload", "dict_type"): "must be a JSON object",
     ("metadata", "dict_type"): "must be a JSON object or null",
 }
+_OF_A_WHOLE_MODEL = ("value_error", "assertion_error")  # validators of a contract of one's own
 
 
 def rejection_of(error: ValidationError, value: bytes) -> Rejection:
@@ -28,9 +29,9 @@ def rejection_of(error: ValidationError, value: bytes) -> Rejection:
     if first["type"] == "json_invalid":
         return _not_json(first, value)
     event_id = usable_event_id(value)
-    if not first["loc"]:
+    if not first["loc"] and first["type"] not in _OF_A_WHOLE_MODEL:
         return Rejection("not_an_object", "the value is valid JSON but not an object", event_id)
-    field = ".".join(map(str, first["loc"]))
+    field = ".".join(map(str, first["loc"])) or "event"
     if first["type"] == "missing":
         return Rejection("missing_field", f"{field}: is required and absent", event_id)
     reason = "invalid_timestamp" if field == "timestamp" else "invalid_field"

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from processors.cloud_event import cloud_event_document, is_cloud_event
 from processors.json_content import depth, unholdable
+from processors.own_contract import chosen
 from processors.rejection import rejection_of
 from schemas.event import Envelope, Rejection, ValidEvent
 from schemas.record import header
@@ -53,6 +54,11 @@ def check_contract(record: Record) -> ValidEvent | Rejection:
         return Rejection("too_deep", f"the value nests deeper than {MAX_DEPTH} levels")
     if record.headers and is_cloud_event(record):
         value = cloud_event_document(record, value)
+    if chosen.contract is not None:
+        rewritten = chosen.contract.document(record, value)
+        if isinstance(rewritten, Rejection):
+            return rewritten
+        value = rewritten
     try:
         event = _parse(value)
     except ValidationError as error:

@@ -168,6 +168,7 @@ def _verdicts(source: IO[bytes]) -> Iterator[tuple[int, Any]]:
     from schemas.event import Rejection
     from schemas.record import KafkaRecord
 
+    load_settings()  # for the contract that they name
     now_ms = int(time.time() * 1000)
     for number, line in enumerate(source, 1):
         verdict = check(KafkaRecord("-", 0, number, now_ms, None, line.rstrip(b"\r\n")))

@@ -21,7 +21,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Machine-read
 
 
 def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -> Settings:
-    """Read the settings; options given on the command line (``{section: {field: value}}``) win."""
+    """Read the settings and use the contract that they name; the command line's (``{section: {field: value}}``) win."""
+    from app.own_contract import use_own_contract
     from app.settings import Settings
 
     given = {
@@ -30,9 +31,11 @@ def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -
         if (chosen := {name: value for name, value in fields.items() if value is not None})
     }
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise CommandError("bad_settings", _explain(error), "`keepstream config show` explains each", USAGE) from None
+    use_own_contract(settings)
+    return settings
 
 
 def _explain(error: ValidationError) -> str:

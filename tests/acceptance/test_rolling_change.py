@@ -49,9 +49,7 @@ def kill(worker: Worker) -> None:
     worker.process.kill()
 
 
-def roll(
-    system: System, seats: list[tuple[Worker, dict[str, str]]], end: Callable[[Worker], None] = stop
-) -> Traffic:
+def roll(system: System, seats: list[tuple[Worker, dict[str, str]]], end: Callable[[Worker], None] = stop) -> Traffic:
     """Replace one worker after another under load, and check that every event was settled once."""
     traffic = Traffic(system, per_second=600)
     with traffic.flowing():

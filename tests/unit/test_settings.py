@@ -56,6 +56,7 @@ OTHER: dict[tuple[str, ...], str] = {
     ("web", "worker_urls"): '["http://w:9108/metrics"]',
     ("postgres", "synchronous_commit"): "true", ("http", "enabled"): "false", ("log", "level"): "debug",
     ("log", "format"): "json", ("log", "worker"): "1", ("traces", "enabled"): "true", ("crash_at",): "after-commit",
+    ("contract",): "m:C", ("steps",): '["s"]',
 }  # fmt: skip
 
 

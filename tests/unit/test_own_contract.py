@@ -1,0 +1,173 @@
+"""Another event shape and steps of one's own: what they may return, and what becomes of their mistakes."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from app.cli.failure import CommandError
+from app.own_contract import find_contract, use_own_contract
+from app.settings import Settings
+from app.trouble import Trouble
+from processors.own_contract import OwnContract, chosen
+from processors.validate import check_contract, validate
+from schemas.contract import Contract
+from schemas.event import Event, Rejection, ValidEvent
+from tests.builders import AT, make_record, make_value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from schemas.record import Record
+
+
+class Order(Contract):
+    """A flat shape."""
+
+    no: int
+    note: Any = None
+
+    @model_validator(mode="after")
+    def _known(self) -> Order:
+        if self.no == 13:
+            raise ValueError("13 is no order")
+        return self
+
+    def event(self, record: Record) -> Event | Rejection:
+        if self.no == 0:
+            return Rejection("no_order", "no: 0 is no order")
+        if self.no == -1:
+            raise KeyError(self.note)
+        return Event(event_id=f"order-{self.no}" if self.no < 10**9 else "", payload=self.model_dump(), timestamp=AT)
+
+
+class Narrow(Event):
+    """Our shape, with a payload of one's own."""
+
+    class Amount(BaseModel):
+        model_config = ConfigDict(strict=True)
+        amount: int
+
+    payload: Amount  # type: ignore[assignment]
+
+
+@pytest.fixture(autouse=True)
+def ours_again() -> Iterator[None]:
+    yield
+    chosen.contract = None
+
+
+def use(model: type[Contract | Event] = Event, **steps: Any) -> None:
+    chosen.contract = OwnContract(model, steps)
+
+
+def document(value: bytes) -> dict[str, Any]:
+    verdict = validate(make_record(value, 7))
+    assert isinstance(verdict, ValidEvent), verdict
+    return dict(json.loads(verdict.document))
+
+
+def refusal(value: bytes) -> tuple[str, str]:
+    verdict = validate(make_record(value))
+    assert isinstance(verdict, Rejection), verdict
+    return verdict.reason, verdict.message
+
+
+def test_another_shape_becomes_an_event_of_ours() -> None:
+    use(Order)
+    assert document(b'{"no": 5, "note": null}') == {
+        "event_id": "order-5", "payload": {"no": 5, "note": None}, "timestamp": AT, "retry_attempt": 0,
+        "correlation_id": "order-5", "@offset": 7,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("value", "reason", "words"),
+    [
+        (b'{"no": "x"}', "invalid_field", "no: "),
+        (b"{}", "missing_field", "no: is required and absent"),
+        (b"[]", "not_an_object", "not an object"),
+        (b"{", "invalid_json", "not JSON"),
+        (b'{"no": 13}', "invalid_field", "13 is no order"),
+        (b'{"no": 0}', "no_order", "0 is no order"),
+        (b'{"no": 1000000000}', "invalid_field", "event_id: must not be empty"),
+        (b'{"no": -1, "note": "s3cret"}', "contract_failed", "Order raised KeyError"),
+        (b'{"no": 1, "note": NaN}', "not_finite_number", "NaN"),
+        (b'{"no": 1, "note": "\\u0000"}', "nul_character", "u0000"),
+    ],
+)
+def test_what_it_refuses_or_fails_at_is_a_rejection(value: bytes, reason: str, words: str) -> None:
+    use(Order)
+    found, message = refusal(value)
+    assert found == reason
+    assert words in message
+    assert "s3cret" not in message
+
+
+def test_a_narrower_shape_keeps_the_producers_bytes() -> None:
+    use(Narrow)
+    value = b'{"event_id":"a", "payload":{"amount":1, "more":1.10000000000000000001}, "timestamp":"%b"}' % AT.encode()
+    verdict = check_contract(make_record(value))
+    assert isinstance(verdict, ValidEvent)
+    assert b"1.10000000000000000001" in verdict.document
+    assert refusal(make_value(payload={"amount": "1"}))[0] == "invalid_field"
+
+
+def doubled(event: Event, record: Record) -> Event:
+    return event.model_copy(update={"payload": {"amount": event.payload["amount"] * 2}})
+
+
+def tagged(event: Event, record: Record) -> Event:
+    return event.model_copy(update={"metadata": {"amount": event.payload["amount"], "offset": record.offset}})
+
+
+def test_steps_run_in_their_order() -> None:
+    use(doubled=doubled, tagged=tagged)
+    assert document(make_value(payload={"amount": 2}))["metadata"] == {"amount": 4, "offset": 7}
+    use(tagged=tagged, doubled=doubled)
+    assert document(make_value(payload={"amount": 2}))["metadata"] == {"amount": 2, "offset": 7}
+
+
+@pytest.mark.parametrize(
+    ("step", "reason"),
+    [
+        (lambda event, record: Rejection("unwanted", "not today"), "unwanted"),
+        (lambda event, record: None, "contract_failed"),
+        (lambda event, record: event.payload["s3cret"], "contract_failed"),
+        (lambda event, record: event.model_copy(update={"event_id": ""}), "invalid_field"),
+        (lambda event, record: event.model_copy(update={"payload": []}), "invalid_field"),
+        (lambda event, record: event.model_copy(update={"payload": {"x": object()}}), "contract_failed"),
+    ],
+)
+def test_whatever_a_step_returns_our_own_contract_holds(step: Callable[[Event, Record], Any], reason: str) -> None:
+    use(step=step)
+    found, message = refusal(make_value())
+    assert found == reason
+    assert "s3cret" not in message
+
+
+def test_cloud_events_reach_the_steps_as_events() -> None:
+    use(doubled=doubled)
+    headers = [("ce_specversion", b"1.0"), ("ce_id", b"c")]
+    verdict = validate(make_record(b'{"amount": 2}', headers=headers))
+    assert isinstance(verdict, ValidEvent)
+    assert json.loads(verdict.document)["payload"] == {"amount": 4}
+
+
+def test_without_the_settings_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEEPSTREAM_CONTRACT", "tests.unit.test_own_contract:Order")
+    use_own_contract(Settings(_env_file=None))
+    assert chosen.contract == OwnContract(Order, {})
+    monkeypatch.delenv("KEEPSTREAM_CONTRACT")
+    use_own_contract(Settings(_env_file=None))
+    assert chosen.contract is None
+
+
+@pytest.mark.parametrize("place", ["tests.unit.test_own_contract:doubled", "json:JSONDecoder", "nowhere:X"])
+def test_what_is_no_contract_is_said(place: str) -> None:
+    with pytest.raises(Trouble, match="KEEPSTREAM_CONTRACT") as caught:
+        find_contract(place)
+    assert CommandError.of(caught.value).exit_code == 2
