@@ -56,10 +56,14 @@ def admin_client(kafka: KafkaSettings, timeout_s: float = 10.0) -> AdminClient:
     from confluent_kafka import KafkaException
     from confluent_kafka.admin import AdminClient
 
+    from app.oauth import token_trouble
+
     complaints = Complaints(kafka)
     try:
         admin = AdminClient(librdkafka_settings(kafka) | {"log_level": 0, "error_cb": complaints})
-    except KafkaException as error:  # a certificate or a key that cannot be loaded
+    except KafkaException as error:  # a certificate or a key that cannot be loaded, a token that is not to be had
+        if trouble := token_trouble(kafka.security):
+            raise Trouble("kafka_unreachable", trouble, "check KEEPSTREAM_KAFKA__SECURITY__...", UNREACHABLE) from None
         raise Trouble("kafka_settings", f"the Kafka client refuses its settings: {error.args[0].str()}",
                       "check KEEPSTREAM_KAFKA__SECURITY__...", USAGE) from None  # fmt: skip
     try:

@@ -26,10 +26,14 @@ ANSWER_TIMEOUT_S = 10.0
 UNKNOWN_LIFETIME_S = 300.0
 """How long a token counts as good that does not say when it expires."""
 TOKEN_MAX_BYTES = 1024 * 1024
+_REFUSED = (400, 401, 403)
 
 
-class TokenError(RuntimeError):
-    """No token is to be had. The message names the place and the reason, never a secret."""
+class TokenError(ConnectionError):
+    """No token is to be had. The message names the place and the reason, never a secret.
+
+    To aiokafka it is a connection that failed, which it tries again; anything else it would not survive.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +74,17 @@ def token_source(given: KafkaSecuritySettings) -> TokenSource:
     return TokenFile(given.oauth_token_file) if given.oauth_token_file else TokenEndpoint(given)
 
 
+def token_trouble(given: KafkaSecuritySettings) -> str | None:
+    """Ask for a token where one is needed, and return why there is none."""
+    if given.mechanism != "OAUTHBEARER":
+        return None
+    try:
+        token_source(given).token()
+    except TokenError as error:
+        return str(error)
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class TokenFile(TokenSource):
     """A file that somebody else keeps fresh, as Kubernetes does with a projected service account token."""
@@ -97,7 +112,8 @@ class TokenEndpoint(TokenSource):
                 said = json.loads(answer.read(TOKEN_MAX_BYTES))
             return Token(str(said["access_token"]), time.time() + float(said.get("expires_in", UNKNOWN_LIFETIME_S)))
         except urllib.error.HTTPError as error:
-            raise TokenError(f"{place} answered {error.code}: is the client secret right?") from None
+            hint = ": is the client secret right?" if error.code in _REFUSED else ""
+            raise TokenError(f"{place} answered {error.code}{hint}") from None
         except OSError as error:
             raise TokenError(f"{place} does not answer: {error}") from None
         except (ValueError, KeyError, TypeError):

@@ -38,11 +38,12 @@ class Probes:
     kafka: KafkaSettings
 
     async def run(self) -> None:
-        admin = AdminClient({**librdkafka_settings(self.kafka), "log_level": 0})
         await asyncio.sleep(FIRST_PROBE_S)
+        admin: AdminClient | None = None
         while True:
             self._note(POSTGRES, await self._postgres())
-            self._note(KAFKA, await asyncio.to_thread(self._kafka, admin))
+            admin = admin or await asyncio.to_thread(self._admin)
+            self._note(KAFKA, await asyncio.to_thread(self._kafka, admin) if admin else "no client can log in")
             await asyncio.sleep(PROBE_S)
 
     def _note(self, part: str, trouble: str | None) -> None:
@@ -66,6 +67,12 @@ class Probes:
         except (PoolTimeout, PoolClosed, TimeoutError):
             return "it does not answer"
         return None
+
+    def _admin(self) -> AdminClient | None:
+        try:
+            return AdminClient({**librdkafka_settings(self.kafka), "log_level": 0})
+        except KafkaException:  # no token for OAUTHBEARER
+            return None
 
     def _kafka(self, admin: AdminClient) -> str | None:
         try:

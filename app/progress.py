@@ -126,10 +126,10 @@ class KafkaEnds:
         return await asyncio.to_thread(self._ask, list(places))
 
     def _ask(self, places: list[Place]) -> Mapping[Place, int] | None:
-        if self._admin is None:
-            self._admin = AdminClient({**librdkafka_settings(self.settings), "log_level": 0})
         wanted = {TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
         try:
+            if self._admin is None:
+                self._admin = AdminClient({**librdkafka_settings(self.settings), "log_level": 0})
             asked = self._admin.list_offsets(
                 wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ASK_TIMEOUT_S
             )

@@ -50,8 +50,12 @@ class Complaints:
         """Say what is wrong; may ask a broker for its certificate."""
         from confluent_kafka import KafkaError  # noqa: PLC0415
 
+        from app.oauth import token_trouble  # noqa: PLC0415
+
         security = self._settings.security
         code = self._last.code() if self._last else None
+        if trouble := token_trouble(security):
+            return trouble
         if code == KafkaError._AUTHENTICATION:  # noqa: SLF001
             return f"the brokers refuse the login ({security.mechanism}): is the user right, is the password?"
         if code == KafkaError._SSL:  # noqa: SLF001

@@ -103,7 +103,10 @@ class KafkaDeadLetters:
 
     def _send_in_turn(self, records: Sequence[KafkaRecord]) -> list[KafkaRecord]:
         with self._turn:
-            errors = self._send_all(records)
+            try:
+                errors = self._send_all(records)
+            except KafkaException as error:  # no producer without a token for OAUTHBEARER
+                raise SystemicError(_failure(self._topic, error.args[0])) from None
             self._drop_fatal([error for error in errors if error])
         for error in errors:
             if error and error.code() != KafkaError.MSG_SIZE_TOO_LARGE:

@@ -119,6 +119,8 @@ def broker(authority: Authority, own: Identity, passwords: dict[str, str]) -> tu
         "listener.name.sasltls.plain.sasl.jaas.config": f"{_LOGIN}.plain.PlainLoginModule required {users};",
         "listener.name.sasltls.oauthbearer.sasl.jaas.config":
             f'{_LOGIN}.oauthbearer.OAuthBearerLoginModule required unsecuredLoginStringClaim_sub="broker";',
+        # A session ends with its token: a client that does not come with a new one is cut off.
+        "listener.name.sasltls.oauthbearer.connections.max.reauth.ms": "3600000",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",  # the rig, the broker and its controller, on loopback
     }  # fmt: skip
@@ -156,6 +158,11 @@ def allow(kafka: EmbeddedKafka, role: str, rights: list[tuple[ResourceType, str,
     ]
     for done in admin.create_acls(rules).values():
         done.result(30)
+
+
+def set_scram_password(kafka: EmbeddedKafka, role: str, password: str) -> None:
+    """Give one user another password."""
+    _scram_users(kafka, {role: password})
 
 
 def _scram_users(kafka: EmbeddedKafka, passwords: dict[str, str]) -> None:
