@@ -6,11 +6,12 @@ import itertools
 import math
 import re
 import time
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from app.letter_leap import NEWEST
+from app.letter_places import DisorderError, places_of
 from app.letter_text import row_of
-from sinks.dead_letter_reader import Stretch, letter_at, newest_first
+from sinks.dead_letter_reader import letter_at, newest_first
 from sinks.postgres.letter_states import death_key
 
 if TYPE_CHECKING:
@@ -41,11 +42,16 @@ def locate(queue: Queue, name: str, tell: Tell, patience_s: float = math.inf) ->
 
 def remembered(queue: Queue, name: str) -> Buried | None:
     """Find a letter by id or event id where PostgreSQL remembers when it died."""
-    died_at = queue.ledger.died_at(name) if queue.ledger else None
-    if died_at is None:
+    named = ({"ids": (name,)}, {"event_ids": (name,)})
+    deaths = (queue.ledger.deaths(given, NEWEST, 1, resolved_too=True) for given in named) if queue.ledger else ()
+    death = next((found[0] for found in deaths if found), None)
+    if death is None:
         return None
-    around = Stretch(since=died_at, until=died_at + timedelta(seconds=1))
-    return _first_named(name, newest_first(queue.client, queue.topic, around))
+    try:
+        with places_of(queue) as places:
+            return places.find(death)
+    except DisorderError:
+        return None
 
 
 def known_of(queue: Queue, letter: Buried) -> dict[str, Any]:

@@ -1,17 +1,22 @@
-"""One page of dead letters, newest first, in bounded time: whoever waits for a page does not wait for a topic."""
+"""One page of dead letters, newest first, in bounded time: whoever waits for a page does not wait for a topic.
+
+The newest letters are read from the topic. Where few of them match, PostgreSQL is asked which ones do, and those are
+looked up in the topic, one by one: `app.letter_leap`. A topic that PostgreSQL does not know is walked.
+"""
 
 from __future__ import annotations
 
 import time
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING
 
+from app.letter_leap import Leap
+from app.letter_places import DisorderError
 from app.stretch import stretch_of
 from sinks.dead_letter_reader import newest_first
-from sinks.dead_letter_times import SLACK
+from sinks.postgres.letter_states import death_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,111 +26,146 @@ if TYPE_CHECKING:
     from app.selectors import Chosen
     from schemas.buried import Buried
     from sinks.dead_letter_reader import Stretch
+    from sinks.postgres.letter_states import Death
 
 BUDGET_S = 1.0
 """How long a page may look for what matches, before it shows what it has and where to go on."""
-_JUMP_AFTER = 700
-"""So many letters are passed before PostgreSQL is asked whether the next match is far."""
-_SLACK_LETTERS = 5000
-"""So many are passed after a jump, whatever the budget: a jump ends `SLACK` behind what it leads to."""
+LEAP_AFTER = 50
+"""So many letters are passed before PostgreSQL is asked where the next match is."""
+RARE = 100
+"""Fewer than one letter in so many is looked up sooner than walked to."""
 _FIRST_CHUNK, _MAX_CHUNK = 50, 2000
 
 
 @dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page begins. ``ends``: partition -> offset before which the walk goes on.
+
+    ``before``: what the topic holds behind ``ends`` was shown as far as PostgreSQL knows it, down to this death.
+    ``walk``: PostgreSQL is not asked.
+    """
+
+    ends: Mapping[int, int] = field(default_factory=dict)
+    before: Death | None = None
+    walk: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Page:
-    """``ends``: partition -> offset before which the next page begins. ``exhausted``: there is no next page."""
+    """``exhausted``: there is no next page. ``known_end``: PostgreSQL knows none, and ``following`` would walk."""
 
     found: Sequence[Found]
-    ends: Mapping[int, int]
+    following: Cursor
     exhausted: bool
+    known_end: bool
     looked_at: int
+    missing: int
+    """So many PostgreSQL knows of that are not in the topic any more."""
     back_to: datetime | None
     """When the last letter that was looked at died."""
 
 
-def page_of(
-    queue: Queue, chosen: Chosen, size: int, ends: Mapping[int, int] | None = None, budget_s: float = BUDGET_S
-) -> Page:
-    """Return the next ``size`` letters before ``ends``, or fewer when the budget was used up."""
-    walk = _Walk(queue, chosen, size, dict(ends or {}), time.monotonic() + budget_s)
-    walk.run()
-    return Page(walk.found, walk.ends, walk.exhausted, walk.looked_at, walk.back_to)
+def page_of(queue: Queue, chosen: Chosen, size: int, start: Cursor | None = None, budget_s: float = BUDGET_S) -> Page:
+    """Return the next ``size`` letters from ``start`` on, or fewer when the budget was used up."""
+    start = start or Cursor()
+    may_leap = not start.walk and _is_known(queue, chosen)
+    walk = _Walk(queue, chosen, size, dict(start.ends), time.monotonic() + budget_s, may_leap=may_leap)
+    if not start.before:
+        walk.run()
+    leap = Leap(queue, chosen, size, walk.found, walk.ends, walk.deadline, walk.last)
+    if start.before or walk.wants_to_leap:
+        walked = len(walk.found)
+        try:
+            leap.run(start.before)
+        except DisorderError:
+            del walk.found[walked:]
+            leap.before, walk.may_leap = None, False
+            walk.run()
+    ended = leap.known_end
+    following = Cursor(walk.ends, None if ended else leap.before, walk=start.walk or ended or not walk.may_leap)
+    looked_at, back_to = walk.looked_at + leap.looked_at, leap.back_to or (walk.last.failed_at if walk.last else None)
+    return Page(walk.found, following, walk.exhausted, ended, looked_at, leap.missing, back_to)
+
+
+def _is_known(queue: Queue, chosen: Chosen) -> bool:
+    """Whether PostgreSQL can tell, nearly, what is selected: payloads and keys it does not know."""
+    asked = chosen.selection
+    if queue.ledger is None or any(death_key(name)[0] in (None, queue.topic) for name in asked.ids):
+        return False
+    named = asked.ids or asked.event_ids or asked.steps or asked.reasons or asked.verdicts or asked.sqlstates
+    return bool(named) or not (asked.keys or asked.where or asked.partitions or asked.from_offset)
 
 
 @dataclass(slots=True)
 class _Walk:
+    """Reads the topic backwards. ``wants_to_leap`` is why it ended early."""
+
     queue: Queue
     chosen: Chosen
     size: int
     ends: dict[int, int]
     deadline: float
+    may_leap: bool
     found: list[Found] = field(default_factory=list)
     exhausted: bool = False
+    wants_to_leap: bool = False
     looked_at: int = 0
-    back_to: datetime | None = None
-    _all_ours: bool = True
+    last: Buried | None = None
+    """The last letter that was looked at."""
 
     def run(self) -> None:
-        """Walk; where matches are far between, jump to the next one that PostgreSQL knows of, and walk on there."""
-        asked = stretch_of(self.chosen.selection)
-        stretch: Stretch | None = replace(asked, partitions=asked.partitions or self.queue.partitions, ends=self.ends)
-        if stretch and not self.ends and (died_at := self._named_death()):
-            stretch = _before(stretch, died_at)
-        while stretch is not None:
-            stretch = self._stretch_after(stretch)
-
-    def _stretch_after(self, stretch: Stretch) -> Stretch | None:
-        """Walk one stretch; return where to walk on after a jump, None when this was the last."""
-        passed, size = 0, max(self.size, _FIRST_CHUNK)
+        """Walk to a full page, to the end, or to where PostgreSQL knows better: it knows times without a search."""
+        begin, stretch = dict(self.ends), self._stretch()
+        self.wants_to_leap, size = False, max(self.size, _FIRST_CHUNK)
         with closing(newest_first(self.queue.client, self.queue.topic, stretch)) as letters:
             while chunk := list(islice(letters, size)):
-                passed += self._look_at(chunk)
+                self._look_at(chunk)
+                self.wants_to_leap = self._should_leap(chunk)
+                if len(self.found) == self.size or time.monotonic() > self.deadline or self.wants_to_leap:
+                    return
+                if stretch != self._stretch(begin):
+                    break
                 size = min(size * 2, _MAX_CHUNK)
-                late = time.monotonic() > self.deadline and (not stretch.until or passed > _SLACK_LETTERS or self.found)
-                if len(self.found) == self.size or late:
-                    return None
-                if passed >= _JUMP_AFTER and (jump := self._jump(stretch)):
-                    return jump
-        self.exhausted = True
-        return None
+            else:
+                self.exhausted = True
+                return
+        self.found.clear()
+        self.ends.clear()
+        self.ends.update(begin)
+        self.run()
 
-    def _look_at(self, chunk: Sequence[Buried]) -> int:
+    def _stretch(self, ends: Mapping[int, int] | None = None) -> Stretch:
+        """Return what to walk. Where the walk may leap, times are left to PostgreSQL: finding them takes long."""
+        asked = stretch_of(self.chosen.selection)
+        ends = dict(self.ends if ends is None else ends)
+        stretch = replace(asked, partitions=asked.partitions or self.queue.partitions, ends=ends)
+        return replace(stretch, since=None, until=None) if self.may_leap else stretch
+
+    def _should_leap(self, chunk: Sequence[Buried]) -> bool:
+        """Whether matches are rare, and PostgreSQL knows each of the letters here: those of others have no row."""
+        since = self.chosen.selection.since
+        over = since is not None and self.last is not None and self.last.failed_at < since
+        rare = over or len(self.found) * RARE <= self.looked_at
+        if not self.may_leap or not rare or len(self.found) == self.size or self.looked_at < LEAP_AFTER:
+            return False
+        here = [letter.id for letter in chunk[-_FIRST_CHUNK:]]
+        self.may_leap = self.queue.ledger is not None and len(self.queue.ledger.of(here)) == len({*here})
+        return self.may_leap
+
+    def _look_at(self, chunk: Sequence[Buried]) -> None:
         visible = {letter.place: state for letter, state in self._visible(chunk)}
         for letter in chunk:
             self.ends[letter.record.partition] = letter.record.offset
             self.looked_at += 1
-            self.back_to = letter.failed_at
-            self._all_ours &= letter.last_failed_at is not None
+            self.last = letter
+            self.may_leap &= letter.last_failed_at is not None
             if letter.place in visible:
                 self.found.append((letter, visible[letter.place]))
                 if len(self.found) == self.size:
                     break
-        return len(chunk)
 
     def _visible(self, chunk: Iterable[Buried]) -> Iterator[Found]:
         selection = self.chosen.selection
         letters = map(self.queue.whole, chunk) if selection.where else chunk
         matching = [letter for letter in letters if selection.matches(letter)]
         return self.queue.with_states(matching, resolved_too=self.chosen.resolved_too)
-
-    def _jump(self, stretch: Stretch) -> Stretch | None:
-        """Return a stretch that begins at the next match, where that is far away; letters of others have no row."""
-        ledger, selection = self.queue.ledger, self.chosen.selection
-        if ledger is None or self.back_to is None or not self._all_ours:
-            return None
-        given = {name: getattr(selection, name) for name in ("event_ids", "steps", "reasons", "verdicts", "sqlstates")}
-        died_at = ledger.last_death(self.back_to, given, resolved_too=self.chosen.resolved_too)
-        if died_at is None or self.back_to - died_at < 2 * SLACK:
-            return None
-        return _before(replace(stretch, ends=self.ends), died_at)
-
-    def _named_death(self) -> datetime | None:
-        """Return when the last of those died that are asked for by name, as far as PostgreSQL knows."""
-        ledger, names = self.queue.ledger, (*self.chosen.selection.ids, *self.chosen.selection.event_ids)
-        deaths = [died_at for name in names if ledger and (died_at := ledger.died_at(name))]
-        return max(deaths) if deaths and len(deaths) == len(names) else None
-
-
-def _before(stretch: Stretch, moment: datetime) -> Stretch:
-    until = moment + timedelta(seconds=1)
-    return replace(stretch, until=min(until, stretch.until) if stretch.until else until)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from app.web.query import Query
 
 FRESH_S = 5.0
-PATIENCE_S = 0.05
+PATIENCE_S = 0.15
 _MAX_KEPT = 20
 GROUPS = {"step": "steps", "reason": "reasons", "verdict": "verdicts"}
 """Facet, which is the selector's and the column's name -> field of `Selection`."""
@@ -48,23 +48,16 @@ class Facets:
     _few: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     _under_way: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict)
 
-    async def of(self, query: Query) -> dict[str, list[Facet]] | None:
-        """Return the facets of a selection, or None while they are counted for the first time."""
-        rows = await self.rows(query)
-        return None if rows is None else {name: _facet(query, name, rows) for name in GROUPS}
-
     async def rows(self, query: Query, patience_s: float = PATIENCE_S) -> Any:  # noqa: ANN401
-        """Return counts no older than a few seconds, or older ones while new ones are made."""
+        """Return counts no older than a few seconds; older ones, or None, where counting takes longer than patience."""
         key = query.first("since"), query.first("until")
         counted_at, rows = self._counts.get(key, (0.0, None))
         if rows is not None and time.monotonic() - counted_at < FRESH_S:
             return rows
         if key not in self._under_way:
             self._under_way[key] = asyncio.create_task(self._count(key, query))
-        if rows is None:
-            await asyncio.wait([self._under_way[key]], timeout=patience_s)
-            rows = self._counts.get(key, (0.0, None))[1]
-        return rows
+        await asyncio.wait([self._under_way[key]], timeout=patience_s)
+        return self._counts.get(key, (0.0, rows))[1]
 
     async def _count(self, key: tuple[str, str], query: Query) -> None:
         selection = query.chosen.selection
@@ -83,6 +76,11 @@ class Facets:
     def _ask(self, since: Any, until: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         with connect(self.settings, "keepstream web") as connection:
             return LetterStates(connection).counts(since, until)
+
+
+def facets_of(query: Query, rows: Sequence[Mapping[str, Any]] | None) -> dict[str, list[Facet]] | None:
+    """Return the facets of a selection, or None while they are counted for the first time."""
+    return None if rows is None else {name: _facet(query, name, rows) for name in GROUPS}
 
 
 def matching(rows: Sequence[Mapping[str, Any]], query: Query, but: str = "") -> Counter[tuple[str, str, str]]:

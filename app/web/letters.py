@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,12 @@ from app.letter_page import page_of
 from app.letters import open_queue
 from app.trouble import NOT_FOUND, REFUSED, Trouble
 from app.web.console import console_of, tell_audit
-from app.web.facets import GROUPS, matching
+from app.web.facets import GROUPS, facets_of, matching
 from app.web.payload import payload_of, timeline_of
 from app.web.query import cursor_of, cursor_text
 
 if TYPE_CHECKING:
-    from app.letter_page import Page
+    from app.letter_page import Cursor, Page
     from app.web.console import Console
     from app.web.query import Query
     from schemas.buried import Buried
@@ -30,16 +31,16 @@ WALK_PATIENCE_S = 3.0
 
 @routes.get("/dead-letters")
 async def listing(request: web.Request) -> web.StreamResponse:
-    """Show the table, with the selectors of the command line in the URL."""
+    """Show the table, with the selectors of the command line in the URL. Letters are counted while they are read."""
     console, query = console_of(request), console_of(request).query(request)
-    ends = cursor_of(request.query.get("before", ""))
-    facets = await console.facets.of(query)
-    page, said = await console.blocking(_page, console, query, ends)
-    rows = await console.facets.rows(query) if facets else None
+    start = cursor_of(request.query.get("before", ""))
+    rows, (page, said) = await asyncio.gather(
+        console.facets.rows(query), console.blocking(_page, console, query, start)
+    )
     return console.page(
-        request, "dead_letters.html", query=query, page=page, said=said, facets=facets, groups=[*GROUPS],
-        counted=_counted(query, rows), older=cursor_text(page.ends), is_first=ends is None,
-        command=query.command("dlq list"),
+        request, "dead_letters.html", query=query, page=page, said=said, facets=facets_of(query, rows),
+        groups=[*GROUPS], counted=_counted(query, rows), following=cursor_text(page.following),
+        start=start, command=query.command("dlq list"),
     )  # fmt: skip
 
 
@@ -92,11 +93,11 @@ def letter_named(console: Console, name: str) -> Known:
         return Known(letter, known_of(queue, letter), said)
 
 
-def _page(console: Console, query: Query, ends: dict[int, int] | None) -> tuple[Page, list[str]]:
+def _page(console: Console, query: Query, start: Cursor) -> tuple[Page, list[str]]:
     said: list[str] = []
     selection = query.chosen.selection
     with open_queue(console.settings, selection, tell=said.append, admin=console.kafka_admin) as queue:
-        return page_of(queue, query.chosen, min(query.chosen.limit or PAGE_LETTERS, MAX_PAGE_LETTERS), ends), said
+        return page_of(queue, query.chosen, min(query.chosen.limit or PAGE_LETTERS, MAX_PAGE_LETTERS), start), said
 
 
 def _counted(query: Query, rows: Any) -> int | None:  # noqa: ANN401

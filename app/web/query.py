@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from app.letter_page import Cursor
 from app.selectors import ALTERNATIVES, Chosen, bad_selector, chosen_from
+from sinks.postgres.letter_states import Death, death_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -21,6 +24,8 @@ SINGLE = ("since", "until", "from-offset", "limit", "all")
 NAMES = (*REPEATABLE, "partition", *SINGLE)
 MAX_PAIRS, MAX_VALUE_CHARS = 200, 1024
 _MAX_NUMBER = 2**62
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WALK = "~walk"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +100,30 @@ def _number(name: str, text: str) -> int:
     return int(text)
 
 
-def cursor_text(ends: Mapping[int, int]) -> str:
-    """Write down where a page ended: ``partition.offset`` for each."""
-    return "_".join(f"{partition}.{offset}" for partition, offset in sorted(ends.items()))
+def cursor_text(cursor: Cursor) -> str:
+    """Write down where a page ended: ``partition.offset`` for each, and how it goes on."""
+    places = "_".join(f"{partition}.{offset}" for partition, offset in sorted(cursor.ends.items()))
+    if cursor.before:
+        microseconds = (cursor.before.died_at - _EPOCH) // timedelta(microseconds=1)
+        return f"{places}~{microseconds}~{cursor.before.id}"
+    return places + (_WALK if cursor.walk else "")
 
 
-def cursor_of(text: str) -> dict[int, int] | None:
-    """Read it back; None where there is none. `Trouble` when it is no such thing."""
-    if not text:
-        return None
-    places = [place.partition(".") for place in text.split("_")]
-    return {_number("before", partition): _number("before", offset) for partition, _, offset in places}
+def cursor_of(text: str) -> Cursor:
+    """Read it back. `Trouble` when it is no such thing."""
+    walk = text.endswith(_WALK)
+    if walk and text.count("~") > 1:
+        raise bad_selector("--before", "goes on in two ways")
+    written, *death = text.removesuffix(_WALK).split("~", 2)
+    places = [place.partition(".") for place in written.split("_")] if written else []
+    ends = {_number("before", partition): _number("before", offset) for partition, _, offset in places}
+    return Cursor(ends, _death(*death) if death else None, walk)
+
+
+def _death(microseconds: str, letter_id: str = "") -> Death:
+    if None in death_key(letter_id):
+        raise bad_selector("--before", "names no letter")
+    try:
+        return Death(_EPOCH + timedelta(microseconds=_number("before", microseconds)), letter_id)
+    except OverflowError:
+        raise bad_selector("--before", "is no time") from None

@@ -16,6 +16,7 @@ from app.web.console import CONSOLE, Console
 from app.web.guard import careful, is_loopback, only_our_forms, only_our_host, only_who_may
 from app.web.overview import PULSE
 from app.web.pulse import Pulse
+from app.web.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -70,6 +71,7 @@ async def serve(settings: Settings, ready: Callable[[str], None], stop: asyncio.
 
 async def _pulse(app: web.Application) -> AsyncIterator[None]:
     beating = asyncio.create_task(app[PULSE].run())
+    await app[CONSOLE].facets.rows(Query(), 0)  # begins to count, so that the first page need not wait for it
     yield
     beating.cancel()
     with contextlib.suppress(asyncio.CancelledError):

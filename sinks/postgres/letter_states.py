@@ -6,9 +6,11 @@ wrote have no row there: what is known of them is what replays left in ``replay_
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
 
 from psycopg.rows import dict_row
+
+from sinks.postgres.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +24,7 @@ UNRESOLVED = frozenset({"open", "planned"})
 """``planned``: a replay took it on and was ended before it was sent; its resume will send it."""
 
 _ALTERNATIVES = ("event_ids", "steps", "reasons", "verdicts", "sqlstates")
+_BY_KIND, _BY_EVENT, _BY_ID = map(statement, ("letters_by_kind", "letters_by_event", "letters_by_id"))
 
 _STATES = """
 WITH held AS (SELECT DISTINCT unnest(planned) AS id FROM replays WHERE planned <> '{}')
@@ -39,20 +42,6 @@ UPDATE dead_letters d SET state = %(to)s
 FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[]) AS l(topic, partition, "offset")
 WHERE (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset") AND d.state = %(from)s
   AND NOT EXISTS (SELECT FROM replays WHERE d.topic || '-' || d.partition || '-' || d."offset" = ANY (planned))"""
-_DEATH_TIMES = """
-SELECT last_failed_at FROM dead_letters WHERE (topic, partition, "offset") = (%(topic)s, %(partition)s, %(offset)s)
-UNION ALL
-SELECT last_failed_at FROM dead_letters WHERE event_id = %(id)s
-ORDER BY last_failed_at DESC LIMIT 1"""
-_LAST_DEATH = """
-SELECT last_failed_at FROM dead_letters
-WHERE last_failed_at < %(before)s AND (%(resolved_too)s OR state = ANY (%(unresolved)s))
-  AND (cardinality(%(event_ids)s::text[]) = 0 OR event_id = ANY (%(event_ids)s))
-  AND (cardinality(%(steps)s::text[]) = 0 OR step = ANY (%(steps)s))
-  AND (cardinality(%(reasons)s::text[]) = 0 OR reason = ANY (%(reasons)s))
-  AND (cardinality(%(verdicts)s::text[]) = 0 OR verdict = ANY (%(verdicts)s))
-  AND (cardinality(%(sqlstates)s::text[]) = 0 OR sqlstate = ANY (%(sqlstates)s))
-ORDER BY last_failed_at DESC LIMIT 1"""
 _COUNTS = """
 SELECT step, reason, verdict, state, count(*) AS letters FROM dead_letters
 WHERE (%(since)s::timestamptz IS NULL OR last_failed_at >= %(since)s)
@@ -67,6 +56,13 @@ FROM events WHERE event_id = %s"""
 _REPLAYS = """
 SELECT replay_id, state, target_topic, target_partition, target_offset, updated_at
 FROM replay_letters WHERE letter_id = %s ORDER BY replay_id"""
+
+
+class Death(NamedTuple):
+    """When a letter died, and its id: the order of a list, newest first."""
+
+    died_at: datetime
+    id: str
 
 
 class LetterStates:
@@ -93,21 +89,22 @@ class LetterStates:
         """Mark discarded letters as open: they are back in the topic. Return how many were."""
         return self._change(letter_ids, "discarded", "open")
 
-    def died_at(self, name: str) -> datetime | None:
-        """Return when the letter of this id, or the last one of this event, died."""
-        topic, partition, offset = death_key(name)
-        given = {"id": _clean(name), "topic": topic, "partition": partition, "offset": offset}
-        found = self._connection.execute(_DEATH_TIMES, given).fetchall()
-        return found[0][0] if found else None
+    def deaths(self, given: Mapping[str, Any], before: Death, limit: int, *, resolved_too: bool) -> list[Death]:
+        """Return which letters died before one, newest first.
 
-    def last_death(
-        self, before: datetime, given: Mapping[str, Sequence[str]], *, resolved_too: bool
-    ) -> datetime | None:
-        """Return the last death before a moment; ``given``: `Selection`'s alternatives by field name."""
-        wanted = {name: [*map(_clean, given.get(name, ()))] for name in _ALTERNATIVES}
-        parameters = {**wanted, "before": before, "resolved_too": resolved_too, "unresolved": [*UNRESOLVED]}
-        found = self._connection.execute(_LAST_DEATH, parameters).fetchall()
-        return found[0][0] if found else None
+        Of a selection what is in ``dead_letters`` counts here; where it has ids or event ids, only those.
+        """
+        topic, partition, offset = death_key(before.id)
+        ids = list(given.get("ids", ()))
+        parameters = {
+            **{name: [*map(_clean, given.get(name, ()))] for name in _ALTERNATIVES}, **_keys(ids),
+            "since": given.get("since"), "until": given.get("until"), "died": before.died_at, "topic": topic or "",
+            "partition": partition or 0, "offset": offset or 0, "limit": limit, "resolved_too": resolved_too,
+            "unresolved": [*UNRESOLVED],
+        }  # fmt: skip
+        query = _BY_ID if ids else _BY_EVENT if given.get("event_ids") else _BY_KIND
+        rows = self._connection.execute(query, parameters).fetchall()
+        return [Death(died_at, f"{topic}-{partition}-{offset}") for topic, partition, offset, died_at in rows]
 
     def counts(self, since: datetime | None = None, until: datetime | None = None) -> list[dict[str, Any]]:
         """Count all letters that died in ``[since, until)`` by ``step, reason, verdict, state``, as ``letters``."""

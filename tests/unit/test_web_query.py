@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.cli.selectors import selectors
+from app.letter_page import Cursor
 from app.trouble import Trouble
 from app.web.facets import matching
 from app.web.masking import Mask
 from app.web.query import NAMES, cursor_of, cursor_text, query_of
+from sinks.postgres.letter_states import Death
 
 if TYPE_CHECKING:
     from app.selectors import Chosen
@@ -91,12 +93,21 @@ def test_other_parameters_are_nobodys_business() -> None:
     assert len(NAMES) == len(set(NAMES))
 
 
-@given(st.dictionaries(st.integers(0, 1000), st.integers(0, 2**60), min_size=1))
-def test_a_cursor_is_read_back(ends: dict[int, int]) -> None:
-    assert cursor_of(cursor_text(ends)) == ends
+ENDS = st.dictionaries(st.integers(0, 1000), st.integers(0, 2**60))
+MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - it adds one
+DEATHS = st.builds(Death, MOMENTS, st.sampled_from(["events-0-1", "a~b-12-3", "a_1.2-0-9223372036854775"]))
 
 
-@pytest.mark.parametrize("text", ["x", "1", "1.", ".1", "1.2.3", "1.-2", "1.2_", "1.2__3.4"])
+@given(st.builds(Cursor, ENDS, st.none(), st.booleans()) | st.builds(Cursor, ENDS, DEATHS))
+def test_a_cursor_is_read_back(cursor: Cursor) -> None:
+    assert cursor_of(cursor_text(cursor)) == cursor
+
+
+BROKEN = ["x", "1", "1.", ".1", "1.2.3", "1.-2", "1.2_", "1.2__3.4", "1.2~", "1.2~5", "1.2~5~x", "1.2~x~events-0-1",
+          "1.2~4000000000000000000~events-0-1", "1.2~5~events-0-1~walk", "~~", "1.2~wal"]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_cursor_is_refused(text: str) -> None:
     with pytest.raises(Trouble):
         cursor_of(text)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.letter_page import Page, page_of
+from app.letter_page import Cursor, Page, page_of
 from app.letters import open_queue
 from app.postgres_settings import PostgresSettings
 from app.selectors import chosen_from
@@ -18,8 +19,9 @@ from tests.acceptance.dead_letters import nowhere, without_postgres
 from tests.real import eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator
 
+    from app.letters import Queue
     from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real
@@ -28,15 +30,19 @@ LETTERS = 6000
 """One a second: the rare one, number 7, died an hour and a half before the last."""
 
 
-def page(
-    yard: Graveyard, size: int, ends: Mapping[int, int] | None = None, budget_s: float = 5.0, **given: Any
-) -> Page:
+@contextmanager
+def queue_of(yard: Graveyard) -> Iterator[Queue]:
     settings = Settings(
         kafka=KafkaSettings(bootstrap_servers=yard.kafka.bootstrap_servers, dlq_topic=yard.topic),
         postgres=PostgresSettings(url=yard.database.url, schema_name=yard.database.schema),
     )
     with open_queue(settings, tell=print) as queue:
-        return page_of(queue, chosen_from(given), size, ends, budget_s)
+        yield queue
+
+
+def page(yard: Graveyard, size: int, start: Cursor | None = None, budget_s: float = 5.0, **given: Any) -> Page:
+    with queue_of(yard) as queue:
+        return page_of(queue, chosen_from(given), size, start, budget_s)
 
 
 def ids(found: Page) -> list[str]:
@@ -47,13 +53,14 @@ def test_pages_show_each_letter_once_and_new_ones_shift_nothing(new_yard: Callab
     yard = new_yard(3)
     for number in range(65):
         yard.bury(number, partition=number % 3)
-    seen, ends = [], None
+    seen: list[str] = []
+    start: Cursor | None = None
     for number in range(100, 110):
-        found = page(yard, 20, ends)
+        found = page(yard, 20, start)
         seen += ids(found)
         if found.exhausted:
             break
-        ends = found.ends
+        start = found.following
         yard.bury(number, partition=number % 3)
     assert [int(one.rpartition("-")[2]) for one in seen] == [*range(64, -1, -1)]
     assert ids(page(yard, 1)) != seen[:1]
@@ -89,7 +96,7 @@ def test_without_a_ledger_the_budget_ends_the_search_and_the_next_page_goes_on(m
     assert not found.exhausted
     searched = [found.looked_at]
     while not found.found:
-        found = page(many, 1, found.ends, budget_s=0.3, reasons=("schema_invalid",))
+        found = page(many, 1, found.following, budget_s=0.3, reasons=("schema_invalid",))
         searched.append(found.looked_at)
     assert ids(found) == ["events-7-0"]
     assert sum(searched) <= LETTERS
