@@ -42,8 +42,9 @@ class Probes:
         admin: AdminClient | None = None
         while True:
             self._note(POSTGRES, await self._postgres())
-            admin = admin or await asyncio.to_thread(self._admin)
-            self._note(KAFKA, await asyncio.to_thread(self._kafka, admin) if admin else "no client can log in")
+            if admin is None:
+                admin = await asyncio.to_thread(self._admin)
+            self._note(KAFKA, "no client can log in" if admin is None else await asyncio.to_thread(self._kafka, admin))
             await asyncio.sleep(PROBE_S)
 
     def _note(self, part: str, trouble: str | None) -> None:

@@ -115,3 +115,19 @@ def test_a_missing_part_is_told_once_and_its_return_once(caplog: pytest.LogCaptu
         probes._note(POSTGRES, None)
         assert probes.health.missing == ({KAFKA: trouble} if trouble else {})
     assert [record.message for record in caplog.records] == ["Kafka is missing: gone", "Kafka is back"]
+
+
+@pytest.mark.parametrize(("clients", "missing"), [([None], True), ([None, FakeAdmin(FakeTopic())], False)])
+async def test_without_a_client_kafka_is_missing_until_one_can_be_made(
+    clients: list[Any], missing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """librdkafka makes no client without a token. A client that has nothing in hand is as long as an empty list."""
+    monkeypatch.setattr("app.probes.FIRST_PROBE_S", 0)
+    monkeypatch.setattr("app.probes.PROBE_S", 0.01)
+    monkeypatch.setattr(FakeAdmin, "__len__", lambda _: 0, raising=False)
+    monkeypatch.setattr(Probes, "_admin", lambda _: clients.pop(0) if len(clients) > 1 else clients[0])
+    probes = probes_of(FakeStanding())
+    running = asyncio.create_task(probes.run())
+    await asyncio.sleep(0.2)
+    running.cancel()
+    assert (KAFKA in probes.health.missing) == missing
