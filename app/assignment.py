@@ -13,6 +13,7 @@ from psycopg_pool import PoolTimeout
 
 from app.fatal import die, vital_task
 from app.journal import Journal
+from app.namesake import Namesake
 from processors.start import StartReason, decide_start
 from schemas.failure import Failure, Step, Verdict
 
@@ -46,6 +47,7 @@ class Assignment:
         self._metrics = metrics
         self._journal = Journal(metrics)
         self._settings = settings
+        self._namesake = Namesake(settings.group_instance_id)
         self._known_to_kafka: dict[Place, int] = {}
         self._beginning: asyncio.Task[None] | None = None
         self._waiting: set[Place] = set()
@@ -62,6 +64,8 @@ class Assignment:
 
     def revoke(self, tps: Iterable[Any]) -> None:
         """Give partitions up; what is not settled there is abandoned."""
+        if trouble := self._namesake.trouble(self._consumer_thread().member_id):
+            die(trouble)
         for tp in tps:
             place = (tp.topic, tp.partition)
             self.lanes.close([place])
@@ -121,8 +125,8 @@ class Assignment:
         return self._assigned_once and not self._waiting
 
     async def _begin(self) -> None:
-        starts = await self._starts(sorted(self._waiting))
         thread = self._consumer_thread()
+        starts = await self._starts(sorted(self._waiting))
         owned = {(tp.topic, tp.partition) for tp in thread.assignment()}
         starts = {place: start for place, start in starts.items() if place in owned}
         epoch = self.lanes.open({place: start.fence for place, start in starts.items()})

@@ -178,6 +178,11 @@ class ConsumerThread(AIOKafkaConsumerThread):
         """Return the end of the partition's committed log as of the last fetch; None before the first."""
         return self._ensure_consumer().last_stable_offset(tp)  # type: ignore[no-any-return]
 
+    @property
+    def member_id(self) -> str:
+        """What the group's coordinator calls us; empty before we joined."""
+        return str(self._ensure_consumer()._coordinator.member_id)
+
     async def commit_settled(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit offsets to Kafka; raises KafkaError. Faust's own way would stop the worker (trap T35)."""
         await self.call_thread(self._commit_in_thread, offsets)

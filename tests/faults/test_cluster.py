@@ -1,4 +1,4 @@
-"""One of three brokers dies: the one that leads the topic, and the one that coordinates the group."""
+"""One of three brokers dies: the topic's leader, the group's coordinator, a replica that dead letters wait for."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from app.embedded.errors import EmbeddedUnavailableError
 from tests.acceptance.conftest import System
 from tests.faults.cluster import start_cluster
-from tests.faults.ledger import LedgerProducer, reckon, settled, wait_s
-from tests.real import Postgres
+from tests.faults.ledger import LedgerProducer, close, reckon, settled, wait_s
+from tests.real import Postgres, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,6 +57,31 @@ def test_the_loss_of_leader_and_coordinator_is_survived(
             assert system.database.totals()["duplicate"] == 0
             leader_row.closes(found)
             coordinator_row.closes(found)
+        finally:
+            system.stop()
+
+
+def test_a_dead_letter_topic_short_of_replicas_holds_and_resumes(
+    cluster: Cluster, rig: Rig, tmp_path: Path, new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
+) -> None:
+    short = row("dead letter topic short of in-sync replicas")
+    with Postgres(rig.postgres.url).new_schema() as database:
+        system = System(cluster, database, tmp_path)
+        system.dlq_topic = cluster.new_topic(1, "event-dlq", {"min.insync.replicas": "3"})
+        try:
+            producer = new_producer(system)
+            worker = system.start_worker()
+            producer.send(200)
+            system.settled(200)
+            node = next(node for node in cluster.nodes if node is not cluster.leader_of(system.dlq_topic))
+            node.kill()
+            with short.active():
+                producer.send(200)
+                eventually(lambda: system.dlq_topic in worker.get("/readyz")[1], 60, "the partition is held")
+                assert settled(system) < 400
+            node.start()
+            short.recovers(lambda: settled(system) == 400, 90)
+            close(short, system, producer, worker)
         finally:
             system.stop()
 

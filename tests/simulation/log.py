@@ -98,6 +98,7 @@ class Consumer:
     commit_check: Callable[[int, int], None]
     wake: Callable[[], object]
     assigned: set[TopicPartition] = field(default_factory=set)
+    member_id: str = "simulated"
     _positions: dict[TopicPartition, int] = field(default_factory=dict)
     _epochs: dict[TopicPartition, int] = field(default_factory=dict)
 
