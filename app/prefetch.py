@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PIECE = 250
-PIECES_AHEAD = 8
-"""Read ahead at most 2,000 items: two chunks of a replay. More would only take memory."""
+PIECES_AHEAD = 4
+"""Read ahead at most 1,000 items: more than are read while a chunk is planned. More would only take memory."""
 
 
 @contextmanager

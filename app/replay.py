@@ -81,9 +81,9 @@ class Replayer:
         """Return where the dead letter topic ends now: later deaths belong to the next replay."""
         return self.outbox.ends([self.kafka.dlq_topic])[self.kafka.dlq_topic]
 
-    def letters(self, selection: Selection, ends: Mapping[int, int]) -> Generator[Buried]:
+    def letters(self, selection: Selection, ends: Mapping[int, int], *, copies: bool = False) -> Generator[Buried]:
         """Yield the matching letters, oldest first within each partition."""
-        for found in oldest_first(self._client, self.kafka.dlq_topic, stretch_of(selection)):
+        for found in oldest_first(self._client, self.kafka.dlq_topic, stretch_of(selection), copies=copies):
             letter, place = self.originals.whole(found), found.record
             if place.offset < ends.get(place.partition, 0) and selection.matches(letter):
                 yield letter
@@ -120,8 +120,9 @@ class Replayer:
         self, run: ReplayRun, selection: Selection, progress: Callable[[int], None], stop: Callable[[], bool]
     ) -> Reconciliation:
         """Replay, and close the run with its sums; cancelled when told to stop."""
-        replay = Replay(run, self.ledger, self.outbox, progress, stop)
-        with no_search(), prefetched(self.letters(selection, run.dlq_ends)) as letters:
+        replay = Replay(run, self.ledger, self.outbox, progress, stop, ahead=prefetched)
+        # Copies need no memory here: the ledger knows what this pass has seen.
+        with no_search(), closing(self.letters(selection, run.dlq_ends, copies=True)) as letters:
             result = replay.work(letters)
         self.ledger.finish(run, result, cancelled=stop())
         return result
@@ -140,12 +141,12 @@ class Replayer:
     def unresolved(self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int]) -> Generator[Buried]:
         nobody = ReplayRun(0, 0, {}, options)
         left = options.limit
-        for chunk in distinct_chunks(self.letters(selection, ends), _SURVEY_CHUNK):
-            for letter in self.ledger.open_ones(nobody, chunk):
+        for chunk in distinct_chunks(self.letters(selection, ends), _SURVEY_CHUNK, lambda letter: letter.id):
+            for letter_id in self.ledger.open_ones(nobody, [*chunk]):
                 if left == 0:
                     return
                 left = None if left is None else left - 1
-                yield letter
+                yield chunk[letter_id]
 
     def _judge(self, survey: Survey, letter: Buried, options: ReplayOptions, look: Look) -> None:
         survey.selected += 1

@@ -35,24 +35,38 @@ def outgoing_of(letter: Buried, run: ReplayRun, edited_value: bytes | None = Non
     record, options = letter.record, run.options
     if original_sha256(letter):
         raise ChangeError(f"{letter.id} is a reference, and its original is not in PostgreSQL any more")
-    marks = [(REPLAY_ID, str(run.id).encode()), (REPLAY_OF, letter.id.encode())]
-    if options.requested_by:
-        marks.append((REPLAYED_BY, options.requested_by.encode()))
-    if letter.replay_count >= options.max_replays:
+    marks = [*_run_marks(run.id, options.requested_by), (REPLAY_OF, letter.id.encode())]
+    replays = letter.replay_count
+    if replays >= options.max_replays:
         headers = [*record.headers, *marks]
         return Outgoing(letter.id, options.parking_topic, None, record.key, record.value, headers, record.timestamp,
                         parks=True)  # fmt: skip
-    kept = [pair for pair in record.headers if not _is_shed(pair[0])]
-    headers = [*kept, (REPLAY_COUNT, str(letter.replay_count + 1).encode()), *marks]
+    kept = [pair for pair in record.headers if not _SHED[pair[0]]]
+    headers = [*kept, (REPLAY_COUNT, b"%d" % (replays + 1)), *marks]
     value = changed(record.value, options.changes) if edited_value is None else edited_value
     partition = letter.origin_partition if options.same_partition else None
     return Outgoing(letter.id, target_of(letter, options), partition, record.key, value, headers, record.timestamp)
 
 
-@lru_cache(maxsize=1024)
-def _is_shed(header_name: str) -> bool:
-    """Whether a header says why the record died. Cached: the letters of a topic share a few names."""
-    return header_name in ERROR_HEADERS or header_name.startswith(PREFIX)
+class _Shed(dict[str, bool]):
+    """Whether a header says why the record died. Remembered: the letters of a topic share a few names."""
+
+    def __missing__(self, header_name: str) -> bool:
+        shed = header_name in ERROR_HEADERS or header_name.startswith(PREFIX)
+        if len(self) < _MAX_NAMES:
+            self[header_name] = shed
+        return shed
+
+
+_MAX_NAMES = 1024
+_SHED = _Shed()
+
+
+@lru_cache(maxsize=1)
+def _run_marks(run_id: int, requested_by: str | None) -> list[tuple[str, bytes | None]]:
+    """Say which run sent a letter, and who asked for it."""
+    by = [(REPLAYED_BY, requested_by.encode())] if requested_by else []
+    return [(REPLAY_ID, str(run_id).encode()), *by]
 
 
 def target_of(letter: Buried, options: ReplayOptions) -> str:

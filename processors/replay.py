@@ -1,42 +1,47 @@
 """Replaying dead letters: each goes out once, however often the run is killed and resumed.
 
 Letters are worked in chunks. A chunk is planned in the ledger, posted, and recorded as produced once the broker has
-confirmed it; meanwhile the next one is read and planned. A run that was killed in between leaves planned letters of
-which nobody knows whether they went out: the resume looks for them in the target topics, from where those ended when
-the letters were planned.
+confirmed it; meanwhile the next one is read, dressed and planned. A run that was killed in between leaves planned
+letters of which nobody knows whether they went out: the resume looks for them in the target topics, from where those
+ended when the letters were planned.
 """
 
 from __future__ import annotations
 
 import itertools
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
 from processors.redress import ChangeError, outgoing_of
 from schemas.replay import LetterState, Outgoing, Sent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from schemas.buried import Buried
     from schemas.replay import Reconciliation, ReplayRun
 
-CHUNK = 1000
+CHUNK = 2000
 TopicEnds = dict[str, dict[int, int]]
+Dressed: TypeAlias = Outgoing | Sent
+"""A letter as it goes out; Sent where it has failed before it could."""
+T = TypeVar("T")
 
 
 class ReplayLedger(Protocol):
     """What is remembered about a replay. Raises when it cannot remember: then nothing is produced."""
 
-    def open_ones(self, run: ReplayRun, letters: Sequence[Buried]) -> list[Buried]:
+    def open_ones(self, run: ReplayRun, letter_ids: Sequence[str]) -> list[str]:
         """Leave out letters that this pass has worked, and those that are resolved or held by another run.
 
         What an earlier pass of this very run did with a letter does not make it resolved.
         """
         ...
 
-    def plan(self, run: ReplayRun, letters: Sequence[Buried], ends: TopicEnds) -> dict[str, LetterState]:
+    def plan(self, run: ReplayRun, letter_ids: Sequence[str], ends: TopicEnds) -> dict[str, LetterState]:
         """Remember, beside what is planned already, that these will be produced and where their topics end now.
 
         Return the state in which earlier passes left each, else ``planned``.
@@ -82,7 +87,8 @@ class Outbox(Protocol):
 class Replay:
     """One run, or the resumption of one. ``letters`` are the matching ones, oldest first, bounded by the run's ends.
 
-    ``progress`` is told how many letters were worked; ``stop`` is asked between chunks.
+    ``progress`` is told how many letters were worked; ``stop`` is asked between chunks; ``ahead`` may dress letters
+    before they are asked for.
     """
 
     run: ReplayRun
@@ -92,47 +98,52 @@ class Replay:
     stop: Callable[[], bool] = lambda: False
     sleep: Callable[[float], None] = time.sleep
     clock: Callable[[], float] = time.monotonic
+    ahead: Callable[[Generator[Dressed]], AbstractContextManager[Iterator[Dressed]]] = nullcontext
     selected: int = 0
     _paced_from: float | None = field(default=None)
     _sent: int = 0
+    _ends: TopicEnds = field(default_factory=dict)
+    """Asked once: letters wait at any time, and of the topics of what waits the earliest ends count."""
     _under_way: frozenset[str] = frozenset()
     _refused: list[Sent] = field(default_factory=list)
 
     def work(self, letters: Iterable[Buried]) -> Reconciliation:
         """Replay them all, or until told to stop. The sums are right either way, for what was worked."""
         self._settle_uncertain()
-        for chunk in self._chunks(letters):
-            self._work_chunk(chunk)
-            self.progress(self.selected)
-            if self.stop():
-                break
+        with self.ahead(self._dressed(letters, self.ledger.edited(self.run))) as dressed:
+            for chunk in self._chunks(dressed):
+                self._work_chunk(chunk)
+                self.progress(self.selected)
+                if self.stop():
+                    break
         self._finish_chunk()
         result = self.ledger.reconcile(self.run)
         result.selected = self.selected
         return result
 
-    def _chunks(self, letters: Iterable[Buried]) -> Iterator[list[Buried]]:
+    def _chunks(self, dressed: Iterable[Dressed]) -> Iterator[dict[str, Dressed]]:
         """Cut into chunks of unresolved letters, up to the limit."""
         rate, limit = self.run.options.rate, self.run.options.limit
         size = CHUNK if rate is None else max(1, min(CHUNK, int(rate / 5)))
-        for distinct in distinct_chunks(letters, size):
+        for distinct in distinct_chunks(dressed, size, lambda one: one.letter_id):
             # The ledger does not know yet about the chunk whose answers are waited for.
-            chunk = self.ledger.open_ones(self.run, [one for one in distinct if one.id not in self._under_way])
+            open_ones = self.ledger.open_ones(self.run, [i for i in distinct if i not in self._under_way])
             if limit is not None:
-                chunk = chunk[: max(0, limit - self.selected)]
-            if chunk:
-                yield chunk
+                open_ones = open_ones[: max(0, limit - self.selected)]
+            if open_ones:
+                yield {letter_id: distinct[letter_id] for letter_id in open_ones}
             if limit is not None and self.selected >= limit:
                 return
 
-    def _work_chunk(self, chunk: Sequence[Buried]) -> None:
+    def _work_chunk(self, chunk: Mapping[str, Dressed]) -> None:
         """Plan a chunk while the broker works on the one before, then let it follow."""
-        out = self._dressed(chunk)
-        topics = {letter.topic for letter in out.values() if isinstance(letter, Outgoing)}
-        states = self.ledger.plan(self.run, chunk, self.outbox.ends(topics))
+        topics = {letter.topic for letter in chunk.values() if isinstance(letter, Outgoing)}
+        if new := topics - self._ends.keys():
+            self._ends |= self.outbox.ends(new)
+        states = self.ledger.plan(self.run, [*chunk], {topic: self._ends[topic] for topic in topics})
         self._finish_chunk()
         self.selected += len(states)
-        due = [out[i] for i, state in states.items() if state in (LetterState.PLANNED, LetterState.FAILED)]
+        due = [chunk[i] for i, state in states.items() if state in (LetterState.PLANNED, LetterState.FAILED)]
         self._refused = [letter for letter in due if isinstance(letter, Sent)]
         going = [letter for letter in due if isinstance(letter, Outgoing)]
         self._under_way = frozenset(states)
@@ -145,16 +156,13 @@ class Replay:
             self.ledger.record(self.run, [*self._refused, *self.outbox.answers()])
             self._under_way, self._refused = frozenset(), []
 
-    def _dressed(self, chunk: Sequence[Buried]) -> dict[str, Outgoing | Sent]:
+    def _dressed(self, letters: Iterable[Buried], edited: Mapping[str, bytes]) -> Generator[Dressed]:
         """Build what goes out; a letter that cannot be changed as asked has failed before it was sent."""
-        edited = self.ledger.edited(self.run)
-        out: dict[str, Outgoing | Sent] = {}
-        for letter in chunk:
+        for letter in letters:
             try:
-                out[letter.id] = outgoing_of(letter, self.run, edited.get(letter.id))
+                yield outgoing_of(letter, self.run, edited.get(letter.id))
             except ChangeError as error:
-                out[letter.id] = Sent(letter.id, letter.record.topic, None, None, str(error))
-        return out
+                yield Sent(letter.id, letter.record.topic, None, None, str(error))
 
     def _settle_uncertain(self) -> None:
         uncertain, since = self.ledger.uncertain(self.run)
@@ -174,11 +182,11 @@ class Replay:
             self.sleep(early_s)
 
 
-def distinct_chunks(letters: Iterable[Buried], size: int) -> Iterator[list[Buried]]:
-    """Cut letters into lists in which no death stands twice."""
+def distinct_chunks(letters: Iterable[T], size: int, name_of: Callable[[T], str]) -> Iterator[dict[str, T]]:
+    """Cut letters into chunks, by name, in which no death stands twice: the first counts."""
     source = iter(letters)
     while batch := list(itertools.islice(source, size)):
-        first: dict[str, Buried] = {}
+        chunk: dict[str, T] = {}
         for letter in batch:
-            first.setdefault(letter.id, letter)
-        yield [*first.values()]
+            chunk.setdefault(name_of(letter), letter)
+        yield chunk

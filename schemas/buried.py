@@ -138,7 +138,12 @@ class Buried:
     @cached_property
     def _values(self) -> dict[str, bytes]:
         """The last value of each name, empty ones left out: a letter is asked for a dozen of its many headers."""
-        return {name: value for name, value in self.record.headers if value}
+        last = dict(self.record.headers)
+        return last if all(last.values()) else {name: value for name, value in self.record.headers if value}  # type: ignore[return-value]
+
+    def raw(self, name: str) -> bytes | None:
+        """Return the last value of that name; None when absent or empty."""
+        return self._values.get(name)
 
     def _header(self, name: str) -> str | None:
         value = self._values.get(name)
@@ -148,10 +153,16 @@ class Buried:
             return None
 
     def _text(self, names: tuple[str, ...]) -> str | None:
-        return next((text for name in names if (text := self._header(name))), None)
+        for name in names:
+            if text := self._header(name):
+                return text
+        return None
 
     def _number(self, names: tuple[str, ...]) -> int | None:
-        return next((number for name in names if (number := _integer(self._values.get(name))) is not None), None)
+        for name in names:
+            if (number := _integer(self._values.get(name))) is not None:
+                return number
+        return None
 
 
 _MAX_MS = 253_402_300_799_999

@@ -57,7 +57,7 @@ def _small(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, b
 
 def original_sha256(letter: Buried) -> str | None:
     """Return what names the original of a reference; None for a letter that is whole."""
-    found = next((value for name, value in letter.record.headers if name == ORIGINAL), None)
+    found = letter.raw(ORIGINAL)
     return found.decode(errors="replace") if found else None
 
 

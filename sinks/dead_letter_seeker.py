@@ -69,14 +69,15 @@ class Seeker:
             elif time.monotonic() - heard_at > ANSWER_TIMEOUT_S:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its only name
             for message in messages:
-                end = todo.get(message.partition() or 0)
+                partition = message.partition() or 0
+                end = todo.get(partition)
                 if end is None:
                     continue
                 record = None if _ended(message) else record_of(message)
                 if record and record.offset < end:
                     yield record
                 if record is None or only_first or record.offset + 1 >= end:
-                    self._leave(todo, message.partition() or 0)
+                    self._leave(todo, partition)
 
     def tail(self, starts: Mapping[int, int]) -> Iterator[KafkaRecord]:
         """Yield records from these offsets on, and then whatever arrives, for ever."""
@@ -109,7 +110,7 @@ class Seeker:
         """Return what is there, as soon as something is: consume() alone waits until its batch is full."""
         first = self._consumer.poll(timeout_s)
         found = [] if first is None else [first, *self._consumer.consume(_BATCH, timeout=0)]
-        return [message for message in found if not _is_about_the_group(message)]
+        return [message for message in found if message.error() is None or not _is_about_the_group(message)]
 
 
 def record_of(message: Message) -> KafkaRecord:

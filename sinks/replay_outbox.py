@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 TopicEnds = dict[str, dict[int, int]]
 _ASK_TIMEOUT_S = 10.0
+_ANY = -1
+"""librdkafka's name for the partition that the partitioner chooses."""
 _SILENT = "the broker did not answer in time"
 _SETTINGS: dict[str, str | int | float | bool] = {
     "enable.idempotence": True,
@@ -41,6 +44,7 @@ class KafkaOutbox:
         self._producer = Producer({**_SETTINGS, **client, "message.timeout.ms": int(timeout_s * 1000)})
         self._admin = AdminClient(self._client)
         self._partitions: dict[str, list[TopicPartition]] = {}
+        self._posted: list[Outgoing] = []
         self._answers: dict[str, Sent] = {}
 
     def ends(self, topics: Iterable[str]) -> TopicEnds:
@@ -53,15 +57,15 @@ class KafkaOutbox:
         return ends
 
     def post(self, letters: Sequence[Outgoing]) -> None:
+        self._posted.extend(letters)
         for letter in letters:
-            self._answers[letter.letter_id] = Sent(letter.letter_id, letter.topic, None, None, _SILENT)
             self._produce(letter)
 
     def answers(self) -> list[Sent]:
         # Longer than a message may take: each one has been answered by then, if only with a time-out.
         self._producer.flush(self._timeout_s + 5)
-        answers, self._answers = self._answers, {}
-        return [*answers.values()]
+        posted, answers, self._posted, self._answers = self._posted, self._answers, [], {}
+        return [answers.get(one.letter_id) or Sent(one.letter_id, one.topic, None, None, _SILENT) for one in posted]
 
     def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[Sent]:
         found: dict[str, Sent] = {}
@@ -85,24 +89,25 @@ class KafkaOutbox:
         return self._partitions[topic]
 
     def _produce(self, letter: Outgoing) -> None:
-        answers = self._answers
-
-        def answered(error: KafkaError | None, message: Message) -> None:
-            place = (letter.topic, message.partition(), message.offset())
-            answers[letter.letter_id] = Sent(letter.letter_id, *place, error.str() if error else None, letter.parks)
-
-        extra: dict[str, Any] = {} if letter.partition is None else {"partition": letter.partition}
+        answered = partial(_answer, self._answers, letter)
+        partition = _ANY if letter.partition is None else letter.partition
         while True:
             try:
                 self._producer.produce(
-                    letter.topic, value=letter.value, key=letter.key, headers=[*letter.headers],
-                    timestamp=max(letter.timestamp, 0), on_delivery=answered, **extra,
+                    letter.topic, letter.value, letter.key, partition, on_delivery=answered,
+                    timestamp=max(letter.timestamp, 0), headers=letter.headers,  # type: ignore[arg-type]
                 )  # fmt: skip
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                answers[letter.letter_id] = Sent(letter.letter_id, letter.topic, None, None, error.args[0].str())
+                sent = Sent(letter.letter_id, letter.topic, None, None, error.args[0].str())
+                self._answers[letter.letter_id] = sent
                 return
             else:
-                self._producer.poll(0)
                 return
+
+
+def _answer(answers: dict[str, Sent], letter: Outgoing, error: KafkaError | None, message: Message) -> None:
+    why = error.str() if error else None
+    place = letter.topic, message.partition(), message.offset()
+    answers[letter.letter_id] = Sent(letter.letter_id, *place, why, letter.parks)

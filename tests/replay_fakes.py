@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from processors.replay import TopicEnds
-    from schemas.buried import Buried
 
 
 class Killed(BaseException):
@@ -34,24 +33,24 @@ class MemoryLedger:
     resolved: set[str] = field(default_factory=set)
     ends: TopicEnds = field(default_factory=dict)
 
-    def open_ones(self, run: ReplayRun, letters: Sequence[Buried]) -> list[Buried]:
-        return [one for one in letters if self._is_open(run, one.id)]
+    def open_ones(self, run: ReplayRun, letter_ids: Sequence[str]) -> list[str]:
+        return [letter_id for letter_id in letter_ids if self._is_open(run, letter_id)]
 
     def _is_open(self, run: ReplayRun, letter_id: str) -> bool:
         mine = self.entries.get(letter_id)
         return letter_id not in self.resolved if mine is None else mine.seen_in_pass != run.pass_number
 
-    def plan(self, run: ReplayRun, letters: Sequence[Buried], ends: TopicEnds) -> dict[str, LetterState]:
+    def plan(self, run: ReplayRun, letter_ids: Sequence[str], ends: TopicEnds) -> dict[str, LetterState]:
         self.die("before plan")
         self.ends = {**ends, **self.ends} if self.planned else ends
         states = {}
-        for letter in letters:
-            entry = self.entries.get(letter.id)
-            states[letter.id] = entry.state if entry else LetterState.PLANNED
+        for letter_id in letter_ids:
+            entry = self.entries.get(letter_id)
+            states[letter_id] = entry.state if entry else LetterState.PLANNED
             if entry:
                 entry.seen_in_pass = run.pass_number
-            if states[letter.id] in {LetterState.PLANNED, LetterState.FAILED}:
-                self.planned.add(letter.id)
+            if states[letter_id] in {LetterState.PLANNED, LetterState.FAILED}:
+                self.planned.add(letter_id)
         self.die("after plan")
         return states
 

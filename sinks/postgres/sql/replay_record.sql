@@ -1,8 +1,11 @@
 -- What the broker answered about each letter: these are no longer uncertain.
 WITH sent AS (
-    SELECT * FROM json_to_recordset(%(sent)s::json)
-        AS x(id text, state text, target_topic text, target_partition integer, target_offset bigint, error text,
-             topic text, partition integer, "offset" bigint)
+    SELECT * FROM ROWS FROM (
+        json_array_elements_text(%(ids)s::json), json_array_elements_text(%(states)s::json),
+        json_array_elements_text(%(target_topics)s::json), unnest(%(target_partitions)s::integer[]),
+        unnest(%(target_offsets)s::bigint[]), json_array_elements_text(%(errors)s::json),
+        json_array_elements_text(%(topics)s::json), unnest(%(partitions)s::integer[]), unnest(%(offsets)s::bigint[])
+    ) AS x(id, state, target_topic, target_partition, target_offset, error, topic, partition, "offset")
 ), recorded AS (
     INSERT INTO replay_letters AS r (replay_id, letter_id, state, seen_in_pass, target_topic, target_partition,
                                      target_offset, error)
@@ -11,7 +14,7 @@ WITH sent AS (
     SET state = excluded.state, target_topic = excluded.target_topic, target_partition = excluded.target_partition,
         target_offset = excluded.target_offset, error = excluded.error, updated_at = now()
 ), known AS (
-    UPDATE replays SET planned = ARRAY(SELECT unnest(planned) EXCEPT SELECT id FROM sent) WHERE id = %(replay_id)s
+    UPDATE replays SET planned = ARRAY(SELECT json_array_elements_text(%(planned)s::json)) WHERE id = %(replay_id)s
 )
 UPDATE dead_letters d
 SET state = CASE s.state WHEN 'produced' THEN 'produced' WHEN 'parked' THEN 'discarded' ELSE 'open' END
