@@ -121,7 +121,7 @@ def test_a_missing_part_is_told_once_and_its_return_once(caplog: pytest.LogCaptu
 async def test_without_a_client_kafka_is_missing_until_one_can_be_made(
     clients: list[Any], missing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """librdkafka makes no client without a token. A client that has nothing in hand is as long as an empty list."""
+    """Librdkafka makes no client without a token. A client that has nothing in hand is as long as an empty list."""
     monkeypatch.setattr("app.probes.FIRST_PROBE_S", 0)
     monkeypatch.setattr("app.probes.PROBE_S", 0.01)
     monkeypatch.setattr(FakeAdmin, "__len__", lambda _: 0, raising=False)
