@@ -1,0 +1,1 @@
+"""Real parts falling ill on purpose: links, servers, disks, clocks. `make faults`."""

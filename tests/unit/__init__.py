@@ -1,0 +1,1 @@
+"""Pure logic with fakes, in seconds. No server, no network."""
