@@ -12,7 +12,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from processors.cloud_event import cloud_event_document, is_cloud_event
 from processors.json_content import depth, unholdable
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 
-_parse = Envelope.__pydantic_validator__.validate_json
+_parse = TypeAdapter(Envelope).validator.validate_json
 _CLOSING_BRACE = ord("}")
 _MAX_TIMESTAMP_MS = 253_402_300_799_999  # the last millisecond of year 9999
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -82,26 +82,26 @@ def _nothing(value: bytes | None) -> Rejection:
 
 def _complete(record: Record, value: bytes, event: Envelope) -> ValidEvent | Rejection:
     """Append what the producer left out; a later key wins in jsonb, so nothing has to be cut out first."""
-    timestamp, correlation_id = event.timestamp, event.correlation_id
+    event_id, timestamp, correlation_id = event["event_id"], event.get("timestamp"), event.get("correlation_id")
     added = b""
     if timestamp is None:
         if not 0 <= record.timestamp <= _MAX_TIMESTAMP_MS:
-            return _bad_timestamp(event, "absent, and the record's own Kafka timestamp is out of range")
+            return _bad_timestamp(event_id, "absent, and the record's own Kafka timestamp is out of range")
         timestamp = (_EPOCH + timedelta(milliseconds=record.timestamp)).isoformat(timespec="milliseconds")
         added += b',"timestamp":"%b"' % timestamp.encode()
     elif not _in_calendar(timestamp):
-        return _bad_timestamp(event, "not a moment of the calendar between years 1 and 9999 in UTC")
+        return _bad_timestamp(event_id, "not a moment of the calendar between years 1 and 9999 in UTC")
     if not correlation_id:
-        correlation_id = _fallback_correlation_id(record) or event.event_id
+        correlation_id = _fallback_correlation_id(record) or event_id
         added += b',"correlation_id":%b' % _json_string(correlation_id)
     if value[-1] != _CLOSING_BRACE:
         value = value.rstrip(b" \t\r\n")
     document = b'%b%b,"@offset":%d}' % (value[:-1], added, record.offset)
-    return ValidEvent(record, event.event_id, timestamp, correlation_id, document)
+    return ValidEvent(record, event_id, timestamp, correlation_id, document)
 
 
-def _bad_timestamp(event: Envelope, why: str) -> Rejection:
-    return Rejection("invalid_timestamp", f"timestamp: {why}", event.event_id)
+def _bad_timestamp(event_id: str, why: str) -> Rejection:
+    return Rejection("invalid_timestamp", f"timestamp: {why}", event_id)
 
 
 def moment(timestamp: str) -> datetime:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # typing.TypedDict is not enough for pydantic before Python 3.12
 
 if TYPE_CHECKING:
@@ -19,24 +19,30 @@ RFC3339 = (
     r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?"
     r"([Zz]|[+-](0[0-9]|1[0-5]):[0-5][0-9])$"
 )
+_STRICT = ConfigDict(extra="ignore", strict=True, frozen=True, hide_input_in_errors=True)
+
+EventId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=r"\S")]
+Timestamp = Annotated[str, Field(pattern=RFC3339)]
+CorrelationId = Annotated[str, Field(max_length=MAX_ID_CHARS)]
+RetryAttempt = Annotated[int, Field(ge=0, le=MAX_RETRY_ATTEMPT)]
 
 
 class Event(BaseModel):
     """One event as a producer writes it, as JSON in the value of a record. Unknown fields are ignored."""
 
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, hide_input_in_errors=True)
+    model_config = _STRICT
 
-    event_id: Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=r"\S")]
+    event_id: EventId
     """The event's own name, unique for ever: the same id again is the same event."""
     payload: dict[str, Any]
     """What happened: any JSON object."""
     metadata: dict[str, Any] | None = None
     """Anything about the event that is not the event."""
-    timestamp: Annotated[str, Field(pattern=RFC3339)] | None = None
+    timestamp: Timestamp | None = None
     """When it happened, RFC 3339 with a zone. The newest wins. Absent: the record's Kafka timestamp."""
-    correlation_id: Annotated[str, Field(max_length=MAX_ID_CHARS)] | None = None
+    correlation_id: CorrelationId | None = None
     """What ties events together. Absent: header ``correlation_id``, the trace id of ``traceparent``, the event_id."""
-    retry_attempt: Annotated[int, Field(ge=0, le=MAX_RETRY_ATTEMPT)] = 0
+    retry_attempt: RetryAttempt = 0
     """How often the producer has tried before."""
 
 
@@ -44,14 +50,20 @@ class JsonObject(TypedDict):
     """Any JSON object, looked at no closer."""
 
 
-class Envelope(Event):
-    """`Event` for the hot path: payload and metadata are known to be objects, and never become Python objects.
+@with_config(_STRICT)
+class Envelope(TypedDict):
+    """`Event` for the hot path: a plain dict, in which payload and metadata are known to be objects and left empty.
 
-    2.2 us instead of 3.7 us for an event of 370 bytes. The whole document is parsed either way.
+    A model of its own made an event of 370 bytes 1.5 us dearer, and payload and metadata as Python objects another
+    1.5 us. The whole document is parsed either way.
     """
 
-    payload: JsonObject  # type: ignore[assignment]
-    metadata: JsonObject | None = None  # type: ignore[assignment]
+    event_id: EventId
+    payload: JsonObject
+    metadata: NotRequired[JsonObject | None]
+    timestamp: NotRequired[Timestamp | None]
+    correlation_id: NotRequired[CorrelationId | None]
+    retry_attempt: NotRequired[RetryAttempt]
 
 
 @dataclass(frozen=True, slots=True)
