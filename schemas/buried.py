@@ -9,13 +9,16 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from schemas.dead_letter import CONNECT, PREFIX, REPLAY_COUNT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from schemas.record import KafkaRecord
+
+T = TypeVar("T")
 
 TOPIC = (
     CONNECT + "topic", "__streams.errors.topic", "__dlq.errors.topic", "kafka_dlt-original-topic", "x-original-topic",
@@ -51,6 +54,21 @@ ERROR_HEADERS = frozenset(
 """What says why a record died: a replay leaves these behind, and keeps where the record came from."""
 
 
+class _Once(Generic[T]):
+    """`functools.cached_property` without the lock that it takes before Python 3.12: 1 us for each of a letter's."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, letter: Buried, _owner: type) -> T:
+        value = letter.__dict__[self._name] = self._compute(letter)
+        return value
+
+
 @dataclass(frozen=True)
 class Buried:
     """A record of a dead letter topic and what its headers say. What nobody wrote is None."""
@@ -62,9 +80,9 @@ class Buried:
         """Where it stands in the dead letter topic: ``topic-partition-offset``."""
         return f"{self.record.topic}-{self.record.partition}-{self.record.offset}"
 
-    @cached_property
+    @_Once
     def id(self) -> str:
-        """The death's name: the same for every copy. Falls back to the place for what others wrote."""
+        """Name the death: the same for every copy. Falls back to the place for what others wrote."""
         ours = self._header(PREFIX + "id")
         if ours:
             return ours
@@ -72,72 +90,72 @@ class Buried:
             return f"{self.origin_topic}-{self.origin_partition}-{self.origin_offset}"
         return self.place
 
-    @cached_property
+    @_Once
     def origin_topic(self) -> str | None:
         return self._text(TOPIC)
 
-    @cached_property
+    @_Once
     def origin_partition(self) -> int | None:
         return self._number(PARTITION)
 
-    @cached_property
+    @_Once
     def origin_offset(self) -> int | None:
         return self._number(OFFSET)
 
-    @cached_property
+    @_Once
     def step(self) -> str | None:
         return self._text(STEP)
 
-    @cached_property
+    @_Once
     def verdict(self) -> str | None:
         return self._header(PREFIX + "verdict")
 
-    @cached_property
+    @_Once
     def reason(self) -> str | None:
         return self._text(REASON)
 
-    @cached_property
+    @_Once
     def message(self) -> str | None:
         return self._text(MESSAGE)
 
-    @cached_property
+    @_Once
     def sqlstate(self) -> str | None:
         return self._header(PREFIX + "sqlstate")
 
-    @cached_property
+    @_Once
     def attempts(self) -> int | None:
         return self._number(ATTEMPTS)
 
-    @cached_property
+    @_Once
     def event_id(self) -> str | None:
         return self._header(PREFIX + "event-id") or self._header("ce_id")
 
-    @cached_property
+    @_Once
     def correlation_id(self) -> str | None:
         return self._header(PREFIX + "correlation-id") or self._header("correlation_id")
 
-    @cached_property
+    @_Once
     def replay_count(self) -> int:
         text = self._header(REPLAY_COUNT) or ""
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004 - 32 bits
 
-    @cached_property
+    @_Once
     def first_failed_at(self) -> datetime | None:
         return _moment(self._header(PREFIX + "first-failure"))
 
-    @cached_property
+    @_Once
     def last_failed_at(self) -> datetime | None:
         """When it died, if it says so."""
         return _moment(self._header(PREFIX + "last-failure"))
 
-    @cached_property
+    @_Once
     def failed_at(self) -> datetime:
         """When it died, as far as is known: our header, else the record's own timestamp. In UTC."""
         return self.last_failed_at or datetime.fromtimestamp(min(max(self.record.timestamp, 0), _MAX_MS) / 1000, UTC)
 
-    @cached_property
+    @_Once
     def _values(self) -> dict[str, bytes]:
-        """The last value of each name, empty ones left out: a letter is asked for a dozen of its many headers."""
+        """Keep the last value of each name, empty ones left out: a letter is asked for a dozen of its many headers."""
         last = dict(self.record.headers)
         return last if all(last.values()) else {name: value for name, value in self.record.headers if value}  # type: ignore[return-value]
 
