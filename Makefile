@@ -41,10 +41,11 @@ test-contract: $(INSTALLED) ## One suite per port, against the fake and the real
 simulate: $(INSTALLED) ## Simulate 100,000 worlds of faults (SEEDS=5000), or tell the story of one (SEED=123)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-test-long: $(INSTALLED) ## TLS, logins and rights; rolling restart; migration under load; the wheel; every page; embedded servers: many minutes
+test-long: $(INSTALLED) ## TLS, logins and rights; rolling restart; migration under load; the wheel; embedded servers: many minutes
 	@$(BIN)/pytest -q -m long tests/acceptance/security tests/acceptance/test_rolling_change.py tests/acceptance/test_migration_under_load.py tests/acceptance/test_wheel.py \
-		tests/acceptance/web/test_web_pages.py tests/contract/test_embedded.py tests/contract/test_embedded_services.py \
-		tests/acceptance/test_crash_points.py tests/acceptance/test_memory.py tests/acceptance/test_fleet.py
+		tests/contract/test_embedded.py tests/contract/test_embedded_services.py \
+		tests/acceptance/test_crash_points.py tests/acceptance/test_memory.py tests/acceptance/test_fleet.py \
+		tests/acceptance/test_documented_commands.py
 
 test-acceptance: $(INSTALLED) ## The worker as a process, on good and bad days
 	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/acceptance
@@ -167,8 +168,8 @@ manifests: .venv/tools/.installed ## Check deploy/kubernetes against Kubernetes'
 image-lint: .venv/tools/.installed ## Check deploy/Dockerfile with hadolint
 	@$(TOOLS)/hadolint deploy/Dockerfile
 
-release-check: image-lint sbom licences manifests audit-deps ## All of these, and the wheel in a clean environment with its demo
-	@$(BIN)/pytest -q tests/acceptance/test_wheel.py -m "long or not long"
+release-check: image-lint sbom licences manifests audit-deps ## All of these, the wheel in a clean environment with its demo, every command of the docs
+	@$(BIN)/pytest -q tests/acceptance/test_wheel.py tests/acceptance/test_documented_commands.py -m "long or not long"
 
 clean: ## Remove .venv and caches
 	@rm -rf .venv .venv-bench* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.web_list [LETTERS] [PARTITIONS]
 
 Uses KEEPSTREAM_TEST_BOOTSTRAP_SERVERS and KEEPSTREAM_TEST_POSTGRES_URL where they are given, else embedded services.
-The goal is 200 ms for any page of the list, whatever the topic holds.
+The goal is 200 ms for any page of the list that PostgreSQL can name, whatever the topic holds.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from datetime import timedelta
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from benchmarks.dlq_list import FAILURE, START, fill
 from schemas.failure import Failure, Step, Verdict
@@ -21,7 +23,7 @@ from tests.real import Kafka, Postgres, start_servers
 if TYPE_CHECKING:
     from tests.real import Database
 
-RUNS = 15
+RUNS, GOAL_MS = 15, 200
 RARE = Failure(Step.VALIDATE, Verdict.RECORD, "schema_invalid", "payload: no object")
 RARE_EVERY = 100_000
 _LEDGER = """
@@ -50,15 +52,31 @@ def main(letters: int = 1_000_000, partitions: int = 1) -> None:
             }
             with console(environment) as running:
                 time.sleep(3)
-                middle = "_".join(f"{p}.{letters // partitions // 2}" for p in range(partitions))
-                measure(running, "newest", "/dead-letters")
-                measure(running, "from the middle", f"/dead-letters?before={middle}")
-                measure(running, "common reason", "/dead-letters?reason=check_violation")
-                measure(running, "an event id", f"/dead-letters?event-id=e-{letters // 2}", goal_ms=2000)
-                measure(
-                    running, f"rare reason (1 of {RARE_EVERY:,})", "/dead-letters?reason=schema_invalid", goal_ms=2000
-                )
-                measure(running, "one letter", f"/dead-letter?id={topic}-0-{letters // partitions // 2}")
+                for what, path in paths(topic, letters, partitions).items():
+                    measure(running, what, path)
+
+
+def paths(topic: str, letters: int, partitions: int) -> dict[str, str]:
+    """Return the pages that are asked for; the letters died one a second, from `START` on."""
+    middle = letters // 2
+    cursor = "_".join(f"{p}.{middle // partitions}" for p in range(partitions))
+    since, until = (quote((START + timedelta(seconds=at)).isoformat()) for at in (middle - 1000, middle))
+    return {
+        "newest 50": "/dead-letters",
+        "50 from the middle": f"/dead-letters?before={cursor}",
+        "a common reason": "/dead-letters?reason=check_violation",
+        f"a reason that 1 of {RARE_EVERY:,} has": "/dead-letters?reason=schema_invalid",
+        "a rare step": "/dead-letters?step=validate",
+        "an SQLSTATE": "/dead-letters?sqlstate=23514",
+        "a reason that none has": "/dead-letters?reason=nonesuch",
+        "between two times": f"/dead-letters?since={since}&until={until}",
+        "a rare reason before a time": f"/dead-letters?reason=schema_invalid&until={until}",
+        "an event id": f"/dead-letters?event-id=e-{middle}",
+        "an event id that none has": "/dead-letters?event-id=none",
+        "one letter by its place": f"/dead-letter?id={topic}-0-{middle // partitions}",
+        "one letter by its id": f"/dead-letter?id=events-{middle % 8}-{middle // 8}",
+        "one letter by its event": f"/dead-letter?id=e-{middle}",
+    }
 
 
 def why(number: int) -> Failure:
@@ -71,7 +89,7 @@ def remember(database: Database, letters: int) -> None:
         connection.execute("ANALYZE dead_letters")
 
 
-def measure(running: ConsoleProcess, what: str, path: str, goal_ms: float = 200) -> None:
+def measure(running: ConsoleProcess, what: str, path: str) -> None:
     took, page = [], running.get(path)
     assert page.status == 200, page.text
     for _ in range(RUNS):
@@ -79,8 +97,9 @@ def measure(running: ConsoleProcess, what: str, path: str, goal_ms: float = 200)
         page = running.get(path)
         took.append((time.perf_counter() - began) * 1000)
     rows, median = page.text.count('class="pick"'), statistics.median(took)
-    verdict = "ok" if median <= goal_ms else f"slower than {goal_ms:.0f} ms"
-    print(f"{what:<32} {rows:>3} rows  median {median:>5.0f} ms  max {max(took):>5.0f} ms  {verdict}", flush=True)
+    said = f"fastest {min(took):>5.0f} ms  median {median:>5.0f} ms  slowest {max(took):>5.0f} ms"
+    verdict = "ok" if median <= GOAL_MS else f"slower than {GOAL_MS} ms"
+    print(f"{what:<34} {rows:>3} rows  {said}  {verdict}", flush=True)
 
 
 if __name__ == "__main__":
