@@ -13,7 +13,7 @@ from app.clients import librdkafka_settings
 from app.refusals import Complaints
 
 if TYPE_CHECKING:
-    from confluent_kafka.admin import ClusterMetadata
+    from confluent_kafka.admin._metadata import ClusterMetadata
 
     from app.settings import KafkaSettings
 

@@ -105,8 +105,8 @@ class KafkaDeadLetters:
         with self._turn:
             try:
                 errors = self._send_all(records)
-            except KafkaException as error:  # no producer without a token for OAUTHBEARER
-                raise SystemicError(_failure(self._topic, error.args[0])) from None
+            except KafkaException as none_made:  # no producer without a token for OAUTHBEARER
+                raise SystemicError(_failure(self._topic, none_made.args[0])) from None
             self._drop_fatal([error for error in errors if error])
         for error in errors:
             if error and error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
