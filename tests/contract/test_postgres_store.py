@@ -63,6 +63,15 @@ async def blocked(table: PostgresTable) -> None:
 
 
 @PATHS
+async def test_rows_are_written_in_the_order_that_the_index_has(real_table: PostgresTable, path: Any) -> None:
+    ids = ["b", "\U0001f600", "\uffff", "é", "a", "z", "B"]
+    await path(real_table, 0, 1, *[event(name, offset=n) for n, name in enumerate(ids)])
+    written = real_table.read("SELECT event_id FROM events ORDER BY ctid")
+    assert written == real_table.read('SELECT event_id FROM events ORDER BY event_id COLLATE "C"')
+    assert len(written) == len(ids)
+
+
+@PATHS
 @pytest.mark.parametrize("other_path", [settle, store_and_count])
 async def test_one_event_on_two_partitions_counts_once(real_table: PostgresTable, path: Any, other_path: Any) -> None:
     for offset in range(ROUNDS):
