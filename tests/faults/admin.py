@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.real import Kafka
 
 ANSWER_S = 30
+WITHOUT_LEADER = (KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE)
 
 
 def admin(kafka: Kafka) -> AdminClient:
@@ -22,7 +23,22 @@ def admin(kafka: Kafka) -> AdminClient:
 
 
 def ends(kafka: Kafka, topic: str) -> dict[int, tuple[int, int]]:
-    """Return each partition's first offset and its end."""
+    """Return each partition's first offset and its end. A partition that is new has no leader for a moment."""
+    found: list[dict[int, tuple[int, int]]] = []
+
+    def answered() -> bool:
+        try:
+            found.append(_ends(kafka, topic))
+        except KafkaException as error:
+            if error.args[0].code() not in WITHOUT_LEADER:
+                raise
+        return bool(found)
+
+    eventually(answered, ANSWER_S, f"{topic}'s leaders answer")
+    return found[0]
+
+
+def _ends(kafka: Kafka, topic: str) -> dict[int, tuple[int, int]]:
     consumer = Consumer({"bootstrap.servers": kafka.bootstrap_servers, "group.id": "ends", "log_level": 0})
     try:
         partitions = consumer.list_topics(topic, timeout=ANSWER_S).topics[topic].partitions
