@@ -1,0 +1,191 @@
+"""Every command line of the documentation is run by a shell, on real parts, as it stands there.
+
+Placeholders become what they stand for. `tests/unit/test_documented_commands.py` holds the options of all of them
+against the program; what is not run here is named in `ELSEWHERE`, with who runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Producer
+
+from tests.builders import make_value
+from tests.real import eventually
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from tests.acceptance.conftest import System
+
+pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(600)]
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+ELSEWHERE = {
+    "make": "they are the targets themselves: `make test`, `make test-long`, `make release-check`",
+    "docker": "needs Docker; tests/unit/test_compose.py reads the file",
+    "kubectl": "needs a cluster; `make manifests` builds and validates what it would apply",
+    "export": "settings, which the lines get from the test; test_own_events.py and the security tests use them",
+}
+STAYS = re.compile(r"keepstream (worker|web(?! --hash)|status --watch)")
+"""These go on until they are asked to stop."""
+SAYS = {"worker": r"reading \d+ partitions", "web": "http://", "status --watch": r"\w"}
+LETTERS = 6
+
+
+def lines_of(page: Path) -> Iterator[str]:
+    """Yield the lines of the ``sh`` blocks as a shell would see them: continued ones and open quotes are joined."""
+    for block in re.findall(r"^ *```sh\n(.*?)^ *```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+        whole = ""
+        for line in block.replace("\\\n", " ").splitlines():
+            whole += line + "\n"
+            if is_closed(whole):
+                yield from [whole.strip()] if whole.strip() else []
+                whole = ""
+
+
+def is_closed(script: str) -> bool:
+    """Whether no quote is left open."""
+    try:
+        shlex.split(script, comments=True)
+    except ValueError:
+        return False
+    return True
+
+
+def program_of(line: str) -> str:
+    return re.sub(r"^([A-Z_]+=('[^']*'|\S*) +)*", "", line).split()[0]
+
+
+def to_run(page: Path) -> list[str]:
+    return [line for line in dict.fromkeys(lines_of(page)) if program_of(line) not in ELSEWHERE]
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the program `keepstream` of this checkout."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "keepstream").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m app "$@"\n')
+    (folder / "keepstream").chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def lived(new_system: Callable[..., System], tmp_path: Path) -> System:
+    """A system as one that has run for a while: events, dead letters of two kinds, replays that were interrupted."""
+    system = new_system(partitions=6, KEEPSTREAM_WEB__PORT="0", PYTHONUNBUFFERED="1")
+    system.kafka.create_topic(f"{system.dlq_topic}-parked")
+    system.database.execute("ALTER TABLE events ADD CONSTRAINT small CHECK (length(payload ->> 'text') < 30)")
+    system.start_worker()
+    producer = Producer({"bootstrap.servers": system.kafka.bootstrap_servers})
+    for number in range(LETTERS):
+        producer.produce(system.topic, make_value())
+        producer.produce(system.topic, make_value(payload={"text": "x" * 40, "amount": number}))
+    producer.flush(30)
+    system.settled(2 * LETTERS)
+    for name in ("sample.jsonl", "orders.jsonl"):
+        (tmp_path / name).write_bytes(make_value() + b"\n")
+    (tmp_path / "deploy").symlink_to(CHECKOUT / "deploy")
+    return system
+
+
+def filled_in(line: str, system: System) -> str:
+    """Put what a reader would have at hand in the place of what stands for it."""
+    letter = next(iter(system.dead()))
+    if "--resume" in line:
+        system.cli("dlq", "replay", "--all", "--yes")
+        replay = str(system.database.value("SELECT max(id) FROM replays"))
+        line = line.replace("--resume 3", f"--resume {replay}")
+    line = (
+        line.replace("order-4711-0-17", letter)
+        .replace("REASON", "check_violation")
+        .replace("$WORKER", worker_of(system))
+    )
+    line = re.sub(r"\bshow ID\b", f"show {letter}", line)
+    line = line.replace("search_path=keepstream", f"search_path={system.database.schema}")
+    return line.replace("--http-port 9108", "--http-port 0")
+
+
+def worker_of(system: System) -> str:
+    return f"127.0.0.1:{system.workers[0]._port()}"
+
+
+def environment(system: System, shim: Path) -> dict[str, str]:
+    schema = {"PGOPTIONS": f"-c search_path={system.database.schema}"}
+    urls = dict.fromkeys(("OWNER_URL", "ADMIN_URL"), system.database.url)
+    return {**os.environ, **system.settings(), **schema, **urls, "PATH": f"{shim}:{os.environ['PATH']}"}
+
+
+@pytest.mark.parametrize("page", [*filter(to_run, PAGES)], ids=lambda page: page.stem)
+def test_the_lines_of_a_page_do_what_they_say(lived: System, shim: Path, page: Path) -> None:
+    told = environment(lived, shim)
+    make_tables_of(page, lived)
+    for line in to_run(page):
+        run(filled_in(line, lived), told, lived.folder)
+
+
+def make_tables_of(page: Path, system: System) -> None:
+    """Run the page's SQL that makes something."""
+    with system.database.connect() as connection:
+        for block in re.findall(
+            r"^```sql\n(CREATE .*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+        ):
+            if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'keepstream_worker'").fetchone():
+                connection.execute("CREATE ROLE keepstream_worker")
+            connection.execute(block.encode())
+
+
+def run(line: str, told: dict[str, str], folder: Path) -> None:
+    if word := STAYS.match(line):
+        ended, said = until_stopped(line, SAYS[word[1]], told, folder)
+    else:
+        done = subprocess.run(
+            ["/bin/sh", "-c", line], env=told, cwd=folder, input=answers(line), capture_output=True, text=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        ended, said = done.returncode, done.stdout + done.stderr
+    assert "Traceback" not in said, f"{line}\n{said}"
+    assert ended in allowed(line), f"{line}\n{said}"
+
+
+def answers(line: str) -> str:
+    """Return what a person types."""
+    return "correct horse battery staple\n" * 2 if "--hash-password" in line else "y\n"
+
+
+def allowed(line: str) -> set[int]:
+    """Return with which codes a line may end: a filter that finds nothing on a good day ends with 1."""
+    return {0, 1} if "grep" in line else {0, 130} if STAYS.match(line) else {0}
+
+
+def until_stopped(line: str, says: str, told: dict[str, str], folder: Path) -> tuple[int, str]:
+    """Let it run until it says that it works, then ask it to stop as a terminal would."""
+    log = folder / "stays.log"
+    with log.open("wb") as out:
+        running = subprocess.Popen(
+            ["/bin/sh", "-c", f"exec {line}"], env=told, cwd=folder, stdin=subprocess.DEVNULL, stdout=out,
+            stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            eventually(lambda: re.search(says, log.read_text(errors="replace")) or running.poll() is not None, 90, says)
+            running.send_signal(signal.SIGINT)
+            return running.wait(60), log.read_text(errors="replace")
+        finally:
+            running.kill()
+
+
+def test_what_is_not_run_here_is_named() -> None:
+    """The list of exceptions holds what the pages use, and the pages have lines to run."""
+    programs = {program_of(line) for page in PAGES for line in lines_of(page)}
+    assert set(ELSEWHERE) - {"kubectl"} <= programs
+    assert programs - set(ELSEWHERE) == {"keepstream", "curl", "psql"}
+    assert sum(len(to_run(page)) for page in PAGES) > 40
