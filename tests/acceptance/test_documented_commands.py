@@ -67,7 +67,7 @@ def program_of(line: str) -> str:
 
 
 def to_run(page: Path) -> list[str]:
-    """A watch draws on a terminal only: tests/acceptance/test_status.py gives it one."""
+    """A watch draws on a terminal only; tests/acceptance/test_status.py runs it with --json."""
     lines = dict.fromkeys(lines_of(page))
     return [line for line in lines if program_of(line) not in ELSEWHERE and "--watch" not in line]
 
