@@ -16,6 +16,8 @@ from app.trouble import Trouble
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import psycopg
+
     from app.settings import Settings
 
 CLOCK_SKEW_LIMIT_S = 5.0
@@ -78,8 +80,6 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
 
 
 def _postgres(settings: Settings) -> Iterator[Finding]:
-    from sinks.postgres.migrate import pending
-
     with connect(settings) as connection:
         query = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), extract(epoch FROM now())"
         version, standby, now_s = connection.execute(query).fetchall()[0]
@@ -91,12 +91,19 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
             "clock", "ok" if skew_s < CLOCK_SKEW_LIMIT_S else "warn", f"{skew_s:.1f} s apart from PostgreSQL's",
             "" if skew_s < CLOCK_SKEW_LIMIT_S else "synchronise clocks; latencies in the metrics will be wrong",
         )  # fmt: skip
+        yield _tables(connection)
+
+
+def _tables(connection: psycopg.Connection[tuple[object, ...]]) -> Finding:
+    from sinks.postgres.migrate import MigrationError, pending
+
+    try:
         missing = pending(connection)
-        yield (
-            Finding("tables", "fail", f"{len(missing)} migrations are pending", "run `keepstream db migrate`")
-            if missing
-            else Finding("tables", "ok", "up to date")
-        )
+    except MigrationError as error:
+        return Finding("tables", "fail", str(error), "run the version of keepstream that made these tables")
+    if missing:
+        return Finding("tables", "fail", f"{len(missing)} migrations are pending", "run `keepstream db migrate`")
+    return Finding("tables", "ok", "up to date")
 
 
 def _version(number: int) -> Finding:

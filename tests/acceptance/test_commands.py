@@ -87,6 +87,14 @@ def test_doctor_finds_a_healthy_system_healthy_and_names_what_is_missing(system:
     assert failed["fix"] == "run `keepstream topics ensure`"
 
 
+def test_doctor_says_what_a_migration_of_another_text_means(system: System) -> None:
+    system.database.execute("UPDATE schema_migrations SET checksum = 'another' WHERE version = 1")
+    done = system.cli("doctor", "--json", exit_code=1)
+    (failed,) = [row for row in lines(done) if row["state"] == "fail"]
+    assert "migration 1 was applied with another text" in failed["seen"]
+    assert failed["fix"]
+
+
 def test_config_shows_every_setting_and_hides_the_secret(system: System) -> None:
     done = system.cli("config", "show", "--json")
     rows = {row["variable"]: row for row in lines(done)}
