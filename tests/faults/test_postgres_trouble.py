@@ -75,11 +75,12 @@ def test_serialization_failures_are_retried(
             rival = threading.Thread(target=interfere, args=[system, ended], daemon=True)
             rival.start()
             try:
-                producer.send(5000)
-                eventually(lambda: settled(system) == 5200, 90)
+                producer.start(events_per_s=1000)
+                eventually(lambda: failures_met(worker, "serialization_failure"), 90, "a batch meets a rival")
             finally:
                 ended.set()
                 rival.join(10)
+            producer.stop()
             failures.struck(failures_met(worker, "serialization_failure"))
             found = reckon(system, producer)
             system.assert_consistent()
