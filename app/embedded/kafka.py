@@ -66,6 +66,10 @@ class EmbeddedKafka(EmbeddedService):
         self._java = java()
         self._archive = ClassArchive(jar_folder(), self._java.version)
 
+    def _choose_ports(self) -> None:
+        super()._choose_ports()
+        self._controller_port = free_port()
+
     @property
     def bootstrap_servers(self) -> str:
         return f"{LOOPBACK}:{self.port}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 LAUNCHER = Path(__file__).with_name("launch.py")
 POLL_S = 0.03
 TAIL_LINES = 15
+COMPLAINT_LINES = 5
+_COMPLAINT = re.compile(r"^(?!.* INFO ).*(?: (?:ERROR|FATAL) |Exception\b)")
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,13 @@ def run_to_end(program: Program, *, timeout_s: float) -> None:
 
 
 def log_tail(path: Path, lines: int = TAIL_LINES) -> str:
+    """Return a log's end, after what it complains of: a broker says why it ends long before its last line."""
     try:
-        text = path.read_text(errors="replace")
+        told = path.read_text(errors="replace").splitlines()
     except OSError as error:
         return f"(no log: {error})"
-    return "\n".join(text.splitlines()[-lines:])
+    complaints = [line for line in told[:-lines] if _COMPLAINT.search(line)]
+    return "\n".join([*complaints[-COMPLAINT_LINES:], *told[-lines:]])
 
 
 @functools.cache

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from app.embedded.scratch import Scratch
 
 
+PORT_TAKEN = "Address already in use"
+
+
 class EmbeddedService(ABC):
     """A server in a child process. Its data live in `data_dir`, or in a temporary folder without one.
 
@@ -32,16 +35,29 @@ class EmbeddedService(ABC):
         self._data_dir = data_dir
         self._scratch: Scratch | None = None
         self._process: ChildProcess | None = None
+        self._may_move = not port and data_dir is None
         self.port = port or free_port()
 
     def start(self) -> None:
         """Start and wait until clients are answered; does nothing if it runs.
 
-        Leaves no process and no temporary data behind when it raises, which is always an
+        A port of our own choice that somebody took meanwhile is given up for another, at the first start only: later
+        somebody may know it. Leaves no process and no temporary data behind when it raises, which is always an
         EmbeddedUnavailableError unless it was interrupted.
         """
-        if self.pid is not None:
-            return
+        while self.pid is None:
+            try:
+                self._start()
+            except EmbeddedUnavailableError as error:
+                if not self._may_move or PORT_TAKEN not in str(error):
+                    raise
+                self._choose_ports()
+        self._may_move = False
+
+    def _choose_ports(self) -> None:
+        self.port = free_port()
+
+    def _start(self) -> None:
         try:
             self._launch(self.home())
         except BaseException as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from app.embedded.account import CANDIDATES, unprivileged_account
 from app.embedded.errors import EmbeddedUnavailableError
 from app.embedded.kafka import SMALL_JVM, EmbeddedKafka
 from app.embedded.pg_binaries import find_binaries
+from app.embedded.ports import LOOPBACK
 from app.embedded.postgres import EmbeddedPostgres
 from tests.contract.embedded_probes import ask, consume_one, family, make_topic, produce_one
 
@@ -101,6 +103,28 @@ def test_a_broker_that_cannot_start_says_why_and_leaves_nothing() -> None:
         broker.start()
     assert broker.pid is None
     assert not home.exists()
+
+
+@pytest.mark.parametrize("taken", ["port", "_controller_port"])
+def test_a_broker_whose_port_was_taken_meanwhile_takes_another(taken: str) -> None:
+    with socket.socket() as other:
+        other.bind((LOOPBACK, 0))
+        other.listen()
+        broker = EmbeddedKafka()
+        setattr(broker, taken, other.getsockname()[1])
+        with broker:
+            assert getattr(broker, taken) != other.getsockname()[1]
+            assert broker.pid
+
+
+def test_a_postgres_whose_port_was_taken_meanwhile_takes_another() -> None:
+    with socket.socket() as other:
+        other.bind((LOOPBACK, 0))
+        other.listen()
+        server = EmbeddedPostgres()
+        server.port = other.getsockname()[1]
+        with server:
+            assert server.port != other.getsockname()[1]
 
 
 def test_postgres_answers_with_its_version(postgres: EmbeddedPostgres) -> None:

@@ -116,5 +116,6 @@ def test_a_hole_right_after_offset_0_stops_the_commits_for_ever(start: Start, ka
     stalled, control = start(wide, loop="iterate"), start(narrow, loop="iterate")
     control.wait_for_commit(10)
     stalled.wait_for("processed", times=7)
+    stalled.wait_for_commit(1)
     stays(lambda: stalled.committed() == 1, UNCHANGED_S, "it committed more")
     assert stalled.processed == [0, 4, 5, 6, 7, 8, 9]

@@ -108,6 +108,12 @@ def test_log_tail_says_so_when_there_is_no_log(tmp_path: Path) -> None:
     assert "no log" in log_tail(tmp_path / "missing")
 
 
+def test_log_tail_begins_with_what_the_log_complains_of(tmp_path: Path) -> None:
+    log = tmp_path / "server.log"
+    log.write_text("\n".join(["1 ERROR it is taken", "2 INFO an Exception that is none", *map(str, range(100))]))
+    assert log_tail(log, 2).splitlines() == ["1 ERROR it is taken", "98", "99"]
+
+
 def test_a_temporary_folder_is_swept_only_when_its_owner_is_dead(tmp_path: Path) -> None:
     alive = scratch.create("kafka", tmp_path)
     child = os.fork()
