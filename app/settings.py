@@ -102,9 +102,10 @@ class WorkerSettings(Section):
     an orchestrator counts itself."""
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Most records per batch and transaction. A partial batch never waits to fill up."""
-    batch_max_bytes: Bytes = 4 * 1024 * 1024
+    batch_max_bytes: Bytes = 2 * 1024 * 1024
     """Most bytes of values per batch; keeps a batch of large records within PostgreSQL's limits. On its way it exists
-    about four times, in each partition at once: 4 MiB keep a worker of eight partitions under 300 MB."""
+    about four times, in each partition at once: 2 MiB keep a worker of eight partitions under 300 MB, also on a busy
+    machine."""
     buffer_bytes: Bytes = 32 * 1024 * 1024
     """What all partitions together may hold in memory, records' overhead included."""
     drain_timeout_s: Seconds = 10.0
