@@ -6,6 +6,7 @@ escaped, and the secrets of the settings are blotted out of every finished line.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
@@ -60,6 +61,7 @@ def configure(settings: Settings) -> None:
     )  # fmt: skip
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Blotting(secrets_of(settings), shared, _renderers(console=console)))
+    handler.addFilter(_is_no_cancellation)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(log.level.upper())
@@ -75,6 +77,12 @@ def configure(settings: Settings) -> None:
 def count(counter: Counter) -> None:
     """Count warnings and worse in a counter with the label ``level``."""
     logging.getLogger().addHandler(_Counting(counter))
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Faust calls a cancelled agent crashed, with a traceback: a worker that is stopped while it starts."""
+    kind = record.exc_info[0] if record.exc_info else None
+    return kind is None or not issubclass(kind, asyncio.CancelledError)
 
 
 def secrets_of(settings: BaseModel) -> Iterator[str]:
@@ -143,6 +151,7 @@ class _Blotting(structlog.stdlib.ProcessorFormatter):
 class _Counting(logging.Handler):
     def __init__(self, counter: Counter) -> None:
         super().__init__(logging.WARNING)
+        self.addFilter(_is_no_cancellation)
         self._levels = {
             level: counter.labels(logging.getLevelName(level).lower())
             for level in (logging.WARNING, logging.ERROR, logging.CRITICAL)

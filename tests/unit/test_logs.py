@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
@@ -70,6 +71,18 @@ def test_a_librarys_information_is_left_out(lines: Lines) -> None:
         logging.getLogger(name).info("chatter")
     logging.getLogger("app.worker").info("serving")
     assert [line["event"] for line in lines()] == ["serving"]
+
+
+def test_a_task_that_was_cancelled_has_not_crashed(lines: Lines) -> None:
+    counter = Counter("warnings", "", ["level"], registry=CollectorRegistry())
+    logs.count(counter)
+    for error in (asyncio.CancelledError(), ValueError()):
+        try:
+            raise error
+        except (asyncio.CancelledError, ValueError):
+            logging.getLogger("faust.agents.actor").exception("crashed of %s", type(error).__name__)
+    assert [line["event"] for line in lines()] == ["crashed of ValueError"]
+    assert counter.labels("error")._value.get() == 1
 
 
 def test_at_debug_libraries_speak_but_for_aiokafka_which_writes_whole_records(
