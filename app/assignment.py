@@ -125,8 +125,8 @@ class Assignment:
         return self._assigned_once and not self._waiting
 
     async def _begin(self) -> None:
-        thread = self._consumer_thread()
         starts = await self._starts(sorted(self._waiting))
+        thread = self._consumer_thread()
         owned = {(tp.topic, tp.partition) for tp in thread.assignment()}
         starts = {place: start for place, start in starts.items() if place in owned}
         epoch = self.lanes.open({place: start.fence for place, start in starts.items()})

@@ -157,8 +157,8 @@ class ConsumerThread(AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         for tp, offset in offsets.items():
             if tp in consumer.assignment():
-                unreadable.pop(tp, None)
-                consumer.resume(tp)
+                if unreadable.pop(tp, None):
+                    consumer.resume(tp)
                 consumer.seek(tp, offset)
                 self._epochs[tp] = epoch
 

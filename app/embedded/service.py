@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 PORT_TAKEN = "Address already in use"
+PORT_TRIES = 3
 
 
 class EmbeddedService(ABC):
@@ -45,11 +46,14 @@ class EmbeddedService(ABC):
         somebody may know it. Leaves no process and no temporary data behind when it raises, which is always an
         EmbeddedUnavailableError unless it was interrupted.
         """
-        while self.pid is None:
+        if self.pid is not None:
+            return
+        for moves_left in reversed(range(PORT_TRIES)):
             try:
                 self._start()
+                break
             except EmbeddedUnavailableError as error:
-                if not self._may_move or PORT_TAKEN not in str(error):
+                if not moves_left or not self._may_move or PORT_TAKEN not in str(error):
                     raise
                 self._choose_ports()
         self._may_move = False

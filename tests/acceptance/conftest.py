@@ -11,6 +11,7 @@ import urllib.request
 import uuid
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +24,6 @@ from tests.real import Database, Kafka, Servers, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from schemas.record import KafkaRecord
 
@@ -61,6 +61,11 @@ class Worker:
             if name == series:
                 return float(value)
         return 0.0
+
+    def peak_mb(self) -> int:
+        """Return the most memory that the process ever had resident."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
 
     def _port(self) -> str:
         eventually(lambda: any("serving" in line["event"] for line in self.log()), 20, "the endpoint is served")

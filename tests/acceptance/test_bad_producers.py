@@ -11,7 +11,6 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from tests.acceptance.test_memory import peak_mb
 from tests.builders import make_value
 from tests.raw_headers import RawName
 from tests.real import eventually
@@ -64,7 +63,7 @@ def test_a_batch_that_unpacks_beyond_the_limit_holds_its_partition_only(
     system.produce((make_value() for _ in range(5)), partition=1)
     system.settled(15)
     assert worker.get("/livez")[0] == 200
-    assert peak_mb(worker.process.pid) < 200
+    assert worker.peak_mb() < 200
     assert [line["reason"] for line in worker.log() if line["event"] == "partition held"] == ["unreadable_batch"]
     assert worker.process.stop() == 0
     system.start_worker(KEEPSTREAM_KAFKA__UNPACK_MAX_BYTES="64000000")

@@ -6,7 +6,6 @@ import asyncio
 import json
 import re
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -158,11 +157,6 @@ async def produce_bomb(system: System, count: int, value: bytes) -> None:
         await producer.stop()
 
 
-def peak_mb(pid: int) -> int:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
-
-
 def test_a_batch_of_a_few_kilobytes_that_unpacks_to_100_mb_is_worked_off_where_it_may(
     new_system: Callable[..., System],
 ) -> None:
@@ -172,6 +166,6 @@ def test_a_batch_of_a_few_kilobytes_that_unpacks_to_100_mb_is_worked_off_where_i
     worker = system.start_worker()
     system.settled(100, 60)
     assert system.database.totals()["failed"] == 100
-    assert peak_mb(worker.process.pid) < 900
-    print(f"peak of the worker's memory: {peak_mb(worker.process.pid)} MB")
+    assert worker.peak_mb() < 900
+    print(f"peak of the worker's memory: {worker.peak_mb()} MB")
     assert worker.process.stop() == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import random
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,12 +31,6 @@ def large_values(*, compressible: bool) -> Iterator[bytes]:
         yield make_value(payload={"filler": filler})
 
 
-def peak_mb(pid: int) -> int:
-    """Return the most memory that the process ever had resident."""
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) // 1024
-
-
 @pytest.mark.parametrize(("codec", "compressible"), [("none", False), ("lz4", True)], ids=["plain", "compressed"])
 @pytest.mark.parametrize("broken", [False, True], ids=["delivered", "dead"])
 def test_a_backlog_of_records_of_1_mb_fits(
@@ -51,7 +44,7 @@ def test_a_backlog_of_records_of_1_mb_fits(
     system.produce((value[:-1] if broken else value for value in values), settings=settings)
     worker = system.start_worker()
     system.settled(RECORDS, 150)
-    peak = peak_mb(worker.process.pid)
+    peak = worker.peak_mb()
     print(f"peak of {peak} MB: {codec}, {'dead' if broken else 'delivered'}")
     assert peak < LIMIT_MB
     assert system.database.totals()["failed"] == (RECORDS if broken else 0)
