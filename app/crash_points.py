@@ -133,16 +133,17 @@ class _DeadLetters:
     trap: Trap
     inner: DeadLetterQueue
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+    async def publish(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
         self.trap.passing("before-publish")
         if self.trap.point == "during-publish":
-            publishing = asyncio.create_task(self.inner.publish(letters))
+            publishing = asyncio.ensure_future(self.inner.publish(letters))
             await asyncio.sleep(_SENT_AFTER_S)
             self.trap.passing("during-publish")
-            await publishing
+            placed = await publishing
         else:
-            await self.inner.publish(letters)
+            placed = await self.inner.publish(letters)
         self.trap.passing("after-publish")
+        return placed
 
 
 class _Metrics:

@@ -33,7 +33,6 @@ class Leap:
     found: list[Found]
     ends: Mapping[int, int]
     deadline: float
-    walked_to: Buried | None = None
     before: Death | None = None
     """All that PostgreSQL knows was looked up down to here."""
     known_end: bool = False
@@ -42,11 +41,9 @@ class Leap:
     back_to: datetime | None = None
 
     def run(self, before: Death | None) -> None:
-        """Go on behind a death, or begin with the newest: a walk need not have met it. Raises `DisorderError`."""
+        """Go on behind a death, or begin with the newest: a walk need not have met it. Raises `NoPlaceError`."""
         self.before = before or NEWEST
         with places_of(self.queue) as places:
-            if self.walked_to:
-                places.learn(self.walked_to)
             while not self._full() and not self.known_end:
                 self._take(places)
 
@@ -54,16 +51,17 @@ class Leap:
         deaths = self._next_deaths()
         self.known_end = len(deaths) < _CHUNK
         matching, met = [], {letter.id for letter, _ in self.found}
+        letters = places.find([death for death in deaths if death.id not in met])
         for death in deaths:
             self.before, self.back_to = death, death.died_at
             if death.id in met:
                 continue
-            letter = places.find(death)
+            letter = letters[death.id]
             self.looked_at += 1
             self.missing += letter is None
             if letter and self._is_new(letter) and self._matches(letter):
                 matching.append(letter)
-            if len(self.found) + len(matching) >= self.size or time.monotonic() > self.deadline:
+            if len(self.found) + len(matching) >= self.size:
                 self.known_end &= death == deaths[-1]
                 break
         self.found.extend(self.queue.with_states(matching, resolved_too=self.chosen.resolved_too))

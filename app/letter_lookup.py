@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from app.letter_leap import NEWEST
-from app.letter_places import DisorderError, places_of
+from app.letter_places import NoPlaceError, places_of
 from app.letter_text import row_of
 from sinks.dead_letter_reader import letter_at, newest_first
 from sinks.postgres.letter_states import death_key
@@ -24,7 +24,7 @@ _PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*): ")
 
 
 def locate(queue: Queue, name: str, tell: Tell, patience_s: float = math.inf) -> Buried | None:
-    """Find a letter: at its place, around the time PostgreSQL remembers, else by walking back through the topic.
+    """Find a letter: at its place, where PostgreSQL remembers it, else by walking back through the topic.
 
     The walk ends after ``patience_s``, and finds nothing then.
     """
@@ -41,7 +41,7 @@ def locate(queue: Queue, name: str, tell: Tell, patience_s: float = math.inf) ->
 
 
 def remembered(queue: Queue, name: str) -> Buried | None:
-    """Find a letter by id or event id where PostgreSQL remembers when it died."""
+    """Find a letter by id or event id where PostgreSQL remembers its place."""
     named = ({"ids": (name,)}, {"event_ids": (name,)})
     deaths = (queue.ledger.deaths(given, NEWEST, 1, resolved_too=True) for given in named) if queue.ledger else ()
     death = next((found[0] for found in deaths if found), None)
@@ -49,8 +49,8 @@ def remembered(queue: Queue, name: str) -> Buried | None:
         return None
     try:
         with places_of(queue) as places:
-            return places.find(death)
-    except DisorderError:
+            return places.find([death])[death.id]
+    except NoPlaceError:
         return None
 
 

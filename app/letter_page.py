@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from app.letter_leap import Leap
-from app.letter_places import DisorderError
+from app.letter_places import NoPlaceError
 from app.stretch import stretch_of
 from sinks.dead_letter_reader import newest_first
 from sinks.postgres.letter_states import death_key
@@ -72,12 +72,12 @@ def page_of(queue: Queue, chosen: Chosen, size: int, start: Cursor | None = None
     walk = _Walk(queue, chosen, size, dict(start.ends), time.monotonic() + budget_s, may_leap=may_leap)
     if not start.before:
         walk.run()
-    leap = Leap(queue, chosen, size, walk.found, walk.ends, walk.deadline, walk.last)
+    leap = Leap(queue, chosen, size, walk.found, walk.ends, walk.deadline)
     if start.before or walk.wants_to_leap:
         walked = len(walk.found)
         try:
             leap.run(start.before)
-        except DisorderError:
+        except NoPlaceError:
             del walk.found[walked:]
             leap.before, walk.may_leap = None, False
             walk.run()

@@ -71,7 +71,8 @@ class TimedDeadLetters:
     queue: DeadLetterQueue
     metrics: PrometheusMetrics
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+    async def publish(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
         started = time.perf_counter()
-        await self.queue.publish(letters)
+        placed = await self.queue.publish(letters)
         self.metrics.publish_took(time.perf_counter() - started)
+        return placed

@@ -28,9 +28,10 @@ RARE = Failure(Step.VALIDATE, Verdict.RECORD, "schema_invalid", "payload: no obj
 RARE_EVERY = 100_000
 _LEDGER = """
 INSERT INTO dead_letters (topic, partition, "offset", event_id, step, verdict, reason, message, sqlstate, attempts,
-                          first_failed_at, last_failed_at)
+                          first_failed_at, last_failed_at, place)
 SELECT 'events', n %% 8, n / 8, 'e-' || n, CASE WHEN n %% %(rare)s = 7 THEN 'validate' ELSE 'store' END, 'record',
-       CASE WHEN n %% %(rare)s = 7 THEN 'schema_invalid' ELSE 'check_violation' END, 'no', '23514', 1, at, at
+       CASE WHEN n %% %(rare)s = 7 THEN 'schema_invalid' ELSE 'check_violation' END, 'no', '23514', 1, at, at,
+       %(topic)s || '-' || n %% %(partitions)s || '-' || n / %(partitions)s
 FROM (SELECT n, %(start)s::timestamptz + n * interval '1 second' AS at FROM generate_series(0, %(last)s) n) deaths"""
 
 
@@ -42,7 +43,7 @@ def main(letters: int = 1_000_000, partitions: int = 1) -> None:
         print(f"filling {topic} with {letters:,} dead letters", flush=True)
         fill(kafka.bootstrap_servers, topic, letters, partitions, why)
         with Postgres(servers.postgres_url).new_schema() as database:
-            remember(database, letters)
+            remember(database, letters, topic, partitions)
             environment = {
                 "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
                 "KEEPSTREAM_KAFKA__TOPIC": kafka.new_topic(8),
@@ -83,9 +84,10 @@ def why(number: int) -> Failure:
     return RARE if number % RARE_EVERY == 7 else FAILURE
 
 
-def remember(database: Database, letters: int) -> None:
+def remember(database: Database, letters: int, topic: str, partitions: int) -> None:
     with database.connect() as connection:
-        connection.execute(_LEDGER, {"rare": RARE_EVERY, "start": START, "last": letters - 1})
+        given = {"rare": RARE_EVERY, "start": START, "last": letters - 1, "topic": topic, "partitions": partitions}
+        connection.execute(_LEDGER, given)
         connection.execute("ANALYZE dead_letters")
 
 

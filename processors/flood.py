@@ -32,15 +32,16 @@ class FloodGuard:
     window: int = 10_000
     _dead: dict[tuple[str, int], list[int]] = field(default_factory=dict)
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+    async def publish(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
         """Raise SystemicError while there are too many, for as long as the batch is held."""
         record = letters[0].record
         place = (record.topic, record.partition)
         dead = self._with(self._dead.get(place, []), letters)
         if len(dead) > self.limit:
             raise SystemicError(self._flood(letters[-1].failure, len(dead)))
-        await self.inner.publish(letters)
+        placed = await self.inner.publish(letters)
         self._dead[place] = dead
+        return placed
 
     def _with(self, dead: list[int], letters: Sequence[DeadLetter]) -> list[int]:
         """Return the offsets of the dead in the window that ends with these letters."""

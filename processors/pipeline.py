@@ -139,7 +139,8 @@ class Pipeline:
         """Publish what is not published yet; the offset moves only after the broker has confirmed it."""
         letters = work.dead[work.published :]
         if letters:
-            await self.hold.until_done(work.batch, lambda: self.dead_letters.publish(letters))
+            placed = await self.hold.until_done(work.batch, lambda: self.dead_letters.publish(letters))
+            work.dead[work.published :] = placed
             work.published = len(work.dead)
 
 

@@ -39,8 +39,8 @@ class EventStore(Protocol):
 class DeadLetterQueue(Protocol):
     """The topic that takes what cannot be processed."""
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> None:
-        """Return once the broker has confirmed every letter; raise SystemicError otherwise."""
+    async def publish(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
+        """Return the letters with their places, once the broker has confirmed each; raise SystemicError otherwise."""
         ...
 
 

@@ -39,7 +39,8 @@ TRACEPARENT = "traceparent"
 class DeadLetter:
     """An untouched record and why it died.
 
-    ``first_failed_at`` and ``last_failed_at`` are in UTC.
+    ``first_failed_at`` and ``last_failed_at`` are in UTC. ``place`` is where the letter lies in the dead letter topic, as
+    ``topic-partition-offset``, once the broker has said so.
     """
 
     record: Record
@@ -48,6 +49,7 @@ class DeadLetter:
     last_failed_at: datetime
     event_id: str | None = None
     correlation_id: str | None = None
+    place: str | None = None
 
     @property
     def id(self) -> str:

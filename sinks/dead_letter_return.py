@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, Producer
 
-from sinks.dead_letters import PRODUCER_SETTINGS
+from sinks.dead_letters import PRODUCER_SETTINGS, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
 
     from schemas.record import KafkaRecord
+
+    Returned = tuple[KafkaRecord, str | None]
+    """A record and its new place, None where the broker did not say."""
 
 _BATCH = 1000
 _CONFIRM_TIMEOUT_S = 60
@@ -30,29 +33,33 @@ class LettersReturn:
             **client, **PRODUCER_SETTINGS, "linger.ms": 20, "message.timeout.ms": _CONFIRM_TIMEOUT_S * 1000,
         })  # fmt: skip
 
-    def send(self, records: Iterable[KafkaRecord]) -> Iterator[Sequence[KafkaRecord]]:
-        """Produce, and yield batches once the broker has confirmed all of one. Raises KafkaException when it has not.
+    def send(self, records: Iterable[KafkaRecord]) -> Iterator[Sequence[Returned]]:
+        """Produce, and yield batches with their new places, each once the broker has confirmed all of it.
 
+        Raises KafkaException when it has not.
         A letter goes to the partition that it had, where there is one of that number. librdkafka writes the present
         moment for the timestamps 0 and -1.
         """
         source = iter(records)
         while batch := list(itertools.islice(source, _BATCH)):
-            self._send(batch)
-            yield batch
+            yield self._send(batch)
 
-    def _send(self, batch: Sequence[KafkaRecord]) -> None:
+    def _send(self, batch: Sequence[KafkaRecord]) -> list[Returned]:
         errors: list[KafkaError] = []
+        returned: list[Returned] = []
         for record in batch:
-            self._produce(record, errors)
+            self._produce(record, returned, errors)
         self._producer.flush(_CONFIRM_TIMEOUT_S + 5)  # every message has been answered by then, if with a time-out
         if errors:
             raise KafkaException(errors[0])
+        return returned
 
-    def _produce(self, record: KafkaRecord, errors: list[KafkaError]) -> None:
-        def confirm(error: KafkaError | None, _message: Message) -> None:
+    def _produce(self, record: KafkaRecord, returned: list[Returned], errors: list[KafkaError]) -> None:
+        def confirm(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 errors.append(error)
+            else:
+                returned.append((record, place_of(message) or None))
 
         partition = {"partition": record.partition} if record.partition in self._partitions else {}
         self._producer.produce(

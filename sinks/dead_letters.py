@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,10 +17,13 @@ from schemas.record import KafkaRecord
 from schemas.reference import original_of, reference_to
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from schemas.dead_letter import DeadLetter
     from schemas.reference import Original
+
+    Answer = str | KafkaError
+    """The place that a record got, empty where the broker did not say; or that the topic is too small for it."""
 
 log = logging.getLogger(__name__)
 
@@ -66,16 +70,19 @@ class KafkaDeadLetters:
         self._producer: Producer | None = None
         self._turn = threading.Lock()
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> None:
-        """Return once every letter is confirmed; raise SystemicError when one is not.
+    async def publish(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+        """Return the letters with their places once each is confirmed; raise SystemicError when one is not.
 
         A failure may leave some of them published: they will be published again, under the same id.
         """
-        too_large = await self._send([self._dressed(letter) for letter in letters])
-        # Together they may be too large for one request of the producer, while each of them is not.
-        alone = [record for record in too_large if await self._send([record])] if len(letters) > 1 else too_large
-        if alone:
-            await self._send_references(alone)
+        records = [self._dressed(letter) for letter in letters]
+        answers = await self._send(records)
+        if (
+            len(records) > 1
+        ):  # together they may be too large for one request of the producer, while each of them is not
+            answers = await _again(answers, records, self._send_one_by_one)
+        answers = await _again(answers, records, self._send_references)
+        return [replace(letter, place=str(place) or None) for letter, place in zip(letters, answers, strict=True)]
 
     async def close(self) -> None:
         """Forget what is not confirmed: nobody was told that it is safe."""
@@ -83,12 +90,18 @@ class KafkaDeadLetters:
             self._producer.purge()
             self._producer = None
 
-    async def _send_references(self, records: Sequence[KafkaRecord]) -> None:
-        if self._originals is None or await self._keep_and_refer(self._originals, records):
-            raise SystemicError(_failure(self._topic, KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)))
-        log.warning("%d dead letters are larger than %s takes: it holds references to them", len(records), self._topic)
+    async def _send_one_by_one(self, records: Sequence[KafkaRecord]) -> list[Answer]:
+        return [answer for record in records for answer in await self._send([record])]
 
-    async def _keep_and_refer(self, originals: Originals, records: Sequence[KafkaRecord]) -> list[KafkaRecord]:
+    async def _send_references(self, records: Sequence[KafkaRecord]) -> list[Answer]:
+        too_large = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+        answers = await self._keep_and_refer(self._originals, records) if self._originals else [too_large]
+        if not all(isinstance(answer, str) for answer in answers):
+            raise SystemicError(_failure(self._topic, too_large))
+        log.warning("%d dead letters are larger than %s takes: it holds references to them", len(records), self._topic)
+        return answers
+
+    async def _keep_and_refer(self, originals: Originals, records: Sequence[KafkaRecord]) -> list[Answer]:
         """Keep the whole letters first: a reference must never lead nowhere."""
         await originals.keep([original_of(record) for record in records])
         return await self._send([reference_to(record) for record in records])
@@ -97,39 +110,40 @@ class KafkaDeadLetters:
         record, headers = letter.record, dead_letter_headers(letter, self._app_version)
         return KafkaRecord(self._topic, 0, 0, max(record.timestamp, 0), record.key, record.value, headers)
 
-    async def _send(self, records: Sequence[KafkaRecord]) -> list[KafkaRecord]:
-        """Return those that the topic is too small for, once all others are confirmed."""
+    async def _send(self, records: Sequence[KafkaRecord]) -> list[Answer]:
+        """Return once all are confirmed but those that the topic is too small for."""
         return await asyncio.to_thread(self._send_in_turn, records)
 
-    def _send_in_turn(self, records: Sequence[KafkaRecord]) -> list[KafkaRecord]:
+    def _send_in_turn(self, records: Sequence[KafkaRecord]) -> list[Answer]:
         with self._turn:
             try:
-                errors = self._send_all(records)
+                answers = self._send_all(records)
             except KafkaException as none_made:  # no producer without a token for OAUTHBEARER
                 raise SystemicError(_failure(self._topic, none_made.args[0])) from None
-            self._drop_fatal([error for error in errors if error])
+            errors = [answer for answer in answers if isinstance(answer, KafkaError)]
+            self._drop_fatal(errors)
         for error in errors:
-            if error and error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
+            if error.code() != KafkaError.MSG_SIZE_TOO_LARGE:
                 raise SystemicError(_failure(self._topic, error))
-        return [record for record, error in zip(records, errors, strict=True) if error]
+        return answers
 
-    def _send_all(self, records: Sequence[KafkaRecord]) -> list[KafkaError | None]:
+    def _send_all(self, records: Sequence[KafkaRecord]) -> list[Answer]:
         """Produce, and return what the broker said about each."""
         if self._producer is None:
             self._producer = Producer(self._settings)
         unanswered = KafkaError(KafkaError._MSG_TIMED_OUT)  # noqa: SLF001 - librdkafka's local codes have no other name
-        answers: list[KafkaError | None] = [unanswered] * len(records)
+        answers: list[Answer] = [unanswered] * len(records)
 
-        def confirm(place: int, error: KafkaError | None, _message: Message) -> None:
-            answers[place] = error
+        def confirm(number: int, error: KafkaError | None, message: Message) -> None:
+            answers[number] = error or place_of(message)
 
-        for place, record in enumerate(records):
+        for number, record in enumerate(records):
             try:
-                self._produce(self._producer, record, partial(confirm, place))
+                self._produce(self._producer, record, partial(confirm, number))
             except KafkaException as error:
-                answers[place] = error.args[0]
+                answers[number] = error.args[0]
             except BufferError:
-                answers[place] = KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001
+                answers[number] = KafkaError(KafkaError._QUEUE_FULL)  # noqa: SLF001
         self._producer.flush(self._timeout_s)
         return answers
 
@@ -148,6 +162,23 @@ class KafkaDeadLetters:
         if any(error.fatal() for error in errors) and self._producer is not None:
             self._producer.purge()
             self._producer = None
+
+
+def place_of(message: Message) -> str:
+    """Return where a confirmed message lies; an empty text where a retry only learned that it is there."""
+    offset = message.offset()
+    return "" if offset is None or offset < 0 else f"{message.topic()}-{message.partition()}-{offset}"
+
+
+async def _again(
+    answers: list[Answer],
+    records: Sequence[KafkaRecord],
+    send: Callable[[Sequence[KafkaRecord]], Awaitable[list[Answer]]],
+) -> list[Answer]:
+    """Send in another way what the topic was too small for."""
+    left = [record for record, answer in zip(records, answers, strict=True) if not isinstance(answer, str)]
+    better = iter(await send(left) if left else ())
+    return [answer if isinstance(answer, str) else next(better) for answer in answers]
 
 
 def _failure(topic: str, error: KafkaError) -> Failure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from processors.validate import moment
@@ -121,10 +121,12 @@ class MemoryDeadLetters:
     published: list[DeadLetter] = field(default_factory=list)
     failures: list[StepError] = field(default_factory=list)
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+    async def publish(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
         if self.failures:
             raise self.failures.pop(0)
+        placed = [replace(letter, place=f"dlq-0-{i}") for i, letter in enumerate(letters, len(self.published))]
         self.published.extend(letters)
+        return placed
 
 
 @dataclass

@@ -62,5 +62,5 @@ def _put_back(queue: Queue, source: IO[bytes]) -> Iterator[int]:
 
     for batch in LettersReturn(queue.client, queue.topic, queue.partitions).send(read_letters(source)):
         if queue.ledger:
-            queue.ledger.reopen([Buried(record).id for record in batch])
+            queue.ledger.returned({Buried(record).id: place for record, place in batch})
         yield len(batch)

@@ -36,6 +36,7 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
         "first_failed_at": letter.first_failed_at.isoformat(),
         "last_failed_at": letter.last_failed_at.isoformat(),
         "replay_count": letter.replay_count,
+        "place": letter.place,
     }
 
 

@@ -42,6 +42,11 @@ UPDATE dead_letters d SET state = %(to)s
 FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[]) AS l(topic, partition, "offset")
 WHERE (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset") AND d.state = %(from)s
   AND NOT EXISTS (SELECT FROM replays WHERE d.topic || '-' || d.partition || '-' || d."offset" = ANY (planned))"""
+_MOVE = """
+UPDATE dead_letters d SET place = l.place
+FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[], %(places)s::text[])
+     AS l(topic, partition, "offset", place)
+WHERE (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset")"""
 _COUNTS = """
 SELECT step, reason, verdict, state, count(*) AS letters FROM dead_letters
 WHERE (%(since)s::timestamptz IS NULL OR last_failed_at >= %(since)s)
@@ -59,10 +64,11 @@ FROM replay_letters WHERE letter_id = %s ORDER BY replay_id"""
 
 
 class Death(NamedTuple):
-    """When a letter died, and its id: the order of a list, newest first."""
+    """When a letter died, and its id: the order of a list, newest first. ``place``: where it lies, if that is known."""
 
     died_at: datetime
     id: str
+    place: str | None = None
 
 
 class LetterStates:
@@ -85,9 +91,10 @@ class LetterStates:
         """Mark open letters as discarded; return how many were."""
         return self._change(letter_ids, "open", "discarded")
 
-    def reopen(self, letter_ids: Sequence[str]) -> int:
-        """Mark discarded letters as open: they are back in the topic. Return how many were."""
-        return self._change(letter_ids, "discarded", "open")
+    def returned(self, places: Mapping[str, str | None]) -> None:
+        """Note where letters lie that are back in the topic, by id; those that were discarded are open again."""
+        self._connection.execute(_MOVE, {"places": [*places.values()], **_keys([*places])})
+        self._change([*places], "discarded", "open")
 
     def deaths(self, given: Mapping[str, Any], before: Death, limit: int, *, resolved_too: bool) -> list[Death]:
         """Return which letters died before one, newest first.
@@ -104,7 +111,9 @@ class LetterStates:
         }  # fmt: skip
         query = _BY_ID if ids else _BY_EVENT if given.get("event_ids") else _BY_KIND
         rows = self._connection.execute(query, parameters).fetchall()
-        return [Death(died_at, f"{topic}-{partition}-{offset}") for topic, partition, offset, died_at in rows]
+        return [
+            Death(died_at, f"{topic}-{partition}-{offset}", place) for topic, partition, offset, died_at, place in rows
+        ]
 
     def counts(self, since: datetime | None = None, until: datetime | None = None) -> list[dict[str, Any]]:
         """Count all letters that died in ``[since, until)`` by ``step, reason, verdict, state``, as ``letters``."""

@@ -16,6 +16,7 @@ from confluent_kafka import Producer
 from app.cli.root import root
 from app.embedded.ports import free_port
 from schemas.dead_letter import dead_letter_headers
+from sinks.dead_letters import place_of
 from tests.builders import make_dead_letter, make_failure, make_record
 
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 _BURY = """
 INSERT INTO dead_letters (topic, partition, "offset", event_id, step, verdict, reason, message, attempts,
-                          first_failed_at, last_failed_at, state)
-VALUES ('events', 0, %s, %s, 'store', 'record', %s, 'no', 1, %s, %s, %s)"""
+                          first_failed_at, last_failed_at, state, place)
+VALUES ('events', 0, %s, %s, 'store', 'record', %s, 'no', 1, %s, %s, %s, %s)"""
 
 
 @dataclass
@@ -55,19 +56,22 @@ class Graveyard:
             make_record(value, number, key=key), failure=why, first_failed_at=died_at, last_failed_at=died_at,
             event_id=f"e-{number}",
         )  # fmt: skip
-        self.produce(value, key, dead_letter_headers(letter, "1"), partition)
+        place = self.produce(value, key, dead_letter_headers(letter, "1"), partition)
         if state:
-            self.database.execute(_BURY, number, f"e-{number}", why.reason, died_at, died_at, state)
+            self.database.execute(_BURY, number, f"e-{number}", why.reason, died_at, died_at, state, place)
 
     def produce(
         self, value: bytes | None, key: bytes | None, headers: Sequence[tuple[str, bytes | None]], partition: int = 0,
         timestamp: int = 1_795_514_400_000,
-    ) -> None:  # fmt: skip
-        producer = Producer({"bootstrap.servers": self.kafka.bootstrap_servers})
+    ) -> str:  # fmt: skip
+        """Return the place that the broker gave it."""
+        producer, places = Producer({"bootstrap.servers": self.kafka.bootstrap_servers}), []
         producer.produce(
             self.topic, value, key, headers=[*headers], partition=partition, timestamp=timestamp,
+            on_delivery=lambda _error, message: places.append(place_of(message)),
         )  # fmt: skip
         assert producer.flush(30) == 0
+        return places[0]
 
     def settings(self) -> dict[str, str]:
         return {

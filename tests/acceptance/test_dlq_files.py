@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from schemas.buried import Buried
 from tests.acceptance.dead_letters import without_postgres
 
 if TYPE_CHECKING:
@@ -122,6 +123,8 @@ def test_purge_deletes_what_died_before_a_time_and_exports_it_first(new_yard: Ca
     assert yard.run("dlq", "import", exported.name).exit_code == 0
     assert sorted(map(str, contents(yard, yard.topic))) == sorted(map(str, before))
     assert [yard.state(number) for number in (0, 3, 4, 5)] == ["open", "open", "settled", "open"]
+    lies = {letter.id: letter.place for letter in map(Buried, yard.kafka.read(yard.topic))}
+    assert dict(yard.database.rows("SELECT 'events-0-' || \"offset\", place FROM dead_letters")) == lies
 
 
 def test_purge_stops_at_the_first_letter_that_is_too_young(yard: Graveyard) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from app.demo.traffic import BROKEN
-from schemas.record import header
+from schemas.record import header, record_id
 from tests.builders import make_value
 from tests.real import eventually
 
@@ -97,6 +97,8 @@ def test_every_broken_event_is_found_untouched_with_a_reason_and_its_neighbours_
         assert header(letter, "keepstream.dlq.reason") == reason, kind
         assert named in (header(letter, "__connect.errors.exception.message") or ""), kind
         assert header(letter, "__connect.errors.topic") == system.topic, kind
+    known = system.database.rows("SELECT concat_ws('-', topic, partition, \"offset\"), place FROM dead_letters")
+    assert dict(known) == {name: record_id(letter) for name, letter in system.dead().items()}
 
 
 def test_a_row_that_postgres_refuses_stands_alone(system: System) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -85,6 +85,14 @@ async def test_many_letters_are_confirmed_together_and_stay_in_order(
     assert [record.value for record in kafka.read(topic)] == [b"%d" % i for i in range(500)]
 
 
+async def test_each_letter_comes_back_with_its_place(kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]) -> None:
+    topic = kafka.new_topic(partitions=3, name="dlq")
+    letters = [make_dead_letter(make_record(b"x", i, key=b"%d" % i)) for i in range(50)]
+    placed = await open_queue(topic).publish(letters)
+    assert [replace(letter, place=None) for letter in placed] == letters
+    assert {letter.place: letter.id for letter in placed} == places(kafka, topic)
+
+
 async def test_one_key_stays_on_one_partition(kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]) -> None:
     topic = kafka.new_topic(partitions=3, name="dlq")
     await open_queue(topic).publish([make_dead_letter(make_record(b"x", i, key=b"same")) for i in range(9)])
@@ -153,7 +161,8 @@ async def test_what_is_too_large_is_kept_elsewhere_and_its_neighbours_are_publis
     kept = Kept()
     queue = open_queue(topic, originals=kept, **{"compression.type": "none"})
     values = [b"a", b"x" * 50_000, b"b", b"y" * (20 * 1024 * 1024), b"c"]
-    await queue.publish([make_dead_letter(make_record(value, i)) for i, value in enumerate(values)])
+    placed = await queue.publish([make_dead_letter(make_record(value, i)) for i, value in enumerate(values)])
+    assert {letter.place: letter.id for letter in placed} == places(kafka, topic)
     found = {letter.id: letter for letter in map(Buried, kafka.read(topic))}
     assert {i: letter.record.value for i, letter in found.items() if not original_sha256(letter)} == {
         "events-0-0": b"a", "events-0-2": b"b", "events-0-4": b"c",
@@ -171,9 +180,10 @@ async def test_letters_that_only_together_are_too_large_are_published_whole(
     topic = kafka.new_topic(name="dlq", config=NARROW)
     kept = Kept()
     queue = open_queue(topic, originals=kept, **{"compression.type": "none", "linger.ms": 50})
-    await queue.publish([make_dead_letter(make_record(b"x" * 4000, i)) for i in range(10)])
+    placed = await queue.publish([make_dead_letter(make_record(b"x" * 4000, i)) for i in range(10)])
     assert not kept.originals
     assert {letter.id for letter in map(Buried, kafka.read(topic))} == {f"events-0-{i}" for i in range(10)}
+    assert {letter.place: letter.id for letter in placed} == places(kafka, topic)
 
 
 async def test_what_cannot_be_kept_is_a_pause_and_no_reference_leads_nowhere(
@@ -185,6 +195,11 @@ async def test_what_cannot_be_kept_is_a_pause_and_no_reference_leads_nowhere(
         await queue.publish([make_dead_letter(make_record(b"x" * 50_000))])
     assert caught.value.failure.reason == "original_not_kept"
     assert not kafka.read(topic)
+
+
+def places(kafka: Kafka, topic: str) -> dict[str, str]:
+    """Return the letter that lies at each place."""
+    return {letter.place: letter.id for letter in map(Buried, kafka.read(topic))}
 
 
 async def eventually_publishes(queue: KafkaDeadLetters) -> None:

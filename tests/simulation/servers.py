@@ -181,19 +181,19 @@ class DeadLetterTopic:
     network: Network
     memory: MemoryDeadLetters
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> None:
+    async def publish(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
         self.network.loop.tell(f"publish {[letter.id for letter in letters]}")
         faults = self.network.faults
 
-        def append() -> None:
+        def append() -> list[DeadLetter]:
             if faults.strikes(Fault.DLQ_FAILS):
                 raise dlq_unavailable()
             if len(letters) > 1 and faults.strikes(Fault.DLQ_PARTIAL):
                 finished(self.memory.publish(letters[:1]))
                 raise dlq_unavailable()
-            finished(self.memory.publish(letters))
+            return finished(self.memory.publish(letters))
 
         def unconfirmed() -> SystemicError | None:
             return dlq_unavailable() if faults.strikes(Fault.DLQ_UNCONFIRMED) else None
 
-        await self.network.ask(append, slow=faults.strikes(Fault.DLQ_SLOW), lie=unconfirmed)
+        return await self.network.ask(append, slow=faults.strikes(Fault.DLQ_SLOW), lie=unconfirmed)

@@ -1,5 +1,5 @@
 -- Which of some letters died before one, newest first.
-SELECT topic, partition, "offset", last_failed_at
+SELECT topic, partition, "offset", last_failed_at, place
 FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[]) AS l(topic, partition, "offset")
 JOIN dead_letters USING (topic, partition, "offset")
 WHERE (%(resolved_too)s OR state = ANY (%(unresolved)s))

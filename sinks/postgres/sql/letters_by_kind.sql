@@ -12,7 +12,7 @@ WITH RECURSIVE kinds AS (
     ) following
 )
 SELECT newest.* FROM kinds k CROSS JOIN LATERAL (
-    SELECT topic, partition, "offset", last_failed_at FROM dead_letters d
+    SELECT topic, partition, "offset", last_failed_at, place FROM dead_letters d
     WHERE (d.reason, d.step, d.verdict, coalesce(d.sqlstate, ''), d.state)
           = (k.reason, k.step, k.verdict, k.sqlstate, k.state)
       AND (%(since)s::timestamptz IS NULL OR last_failed_at >= %(since)s)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from app.letter_lookup import remembered
+from app.letter_lookup import locate, remembered
 from schemas.dead_letter import dead_letter_headers
+from sinks.dead_letters import place_of
 from tests.acceptance.dead_letters import NOON
 from tests.acceptance.web.test_web_list import ids, page, queue_of
 from tests.builders import make_dead_letter, make_failure, make_record
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from confluent_kafka import Message
 
     from app.letter_page import Cursor, Page
     from tests.acceptance.dead_letters import Graveyard
@@ -27,8 +31,8 @@ LETTERS, RARE_EVERY = 2000, 211
 RARE = [*range(RARE_EVERY - 1, LETTERS, RARE_EVERY)]
 _ROW = """
 INSERT INTO dead_letters (topic, partition, "offset", event_id, step, verdict, reason, message, attempts,
-                          first_failed_at, last_failed_at)
-VALUES ('events', 0, %s, %s, 'store', 'record', %s, 'no', 1, %s, %s)"""
+                          first_failed_at, last_failed_at, place)
+VALUES ('events', 0, %s, %s, 'store', 'record', %s, 'no', 1, %s, %s, %s)"""
 SHAPES: dict[str, Callable[[int], float]] = {
     "one a second": lambda n: n,
     "all of a minute at once": lambda n: n // 300 * 60,
@@ -43,6 +47,7 @@ SHAPES: dict[str, Callable[[int], float]] = {
 def bury_many(yard: Graveyard, seconds: Iterable[float], first: int = 0) -> None:
     """Produce letters of one event each and write their rows; one in `RARE_EVERY` is of a rare kind."""
     producer = Producer({"bootstrap.servers": yard.kafka.bootstrap_servers})
+    places: dict[int, str] = {}
     rows = []
     for number, second in enumerate(seconds, first):
         at, reason = NOON + timedelta(seconds=second), "rare" if number in RARE else "common"
@@ -51,11 +56,16 @@ def bury_many(yard: Graveyard, seconds: Iterable[float], first: int = 0) -> None
             event_id=f"e-{number}",
         )  # fmt: skip
         headers: Any = dead_letter_headers(letter, "1")
-        producer.produce(yard.topic, b"{}", headers=headers, partition=number % yard.partitions)
+        producer.produce(yard.topic, b"{}", headers=headers, partition=number % yard.partitions,
+                         on_delivery=partial(confirm, places, number))  # fmt: skip
         rows.append((number, f"e-{number}", reason, at, at))
     assert producer.flush(30) == 0
     with yard.database.connect() as connection:
-        connection.cursor().executemany(_ROW, rows)
+        connection.cursor().executemany(_ROW, [(*row, places[row[0]]) for row in rows])
+
+
+def confirm(places: dict[int, str], number: int, _error: object, message: Message) -> None:
+    places[number] = place_of(message)
 
 
 def pages(yard: Graveyard, size: int) -> list[Page]:
@@ -129,3 +139,25 @@ def test_times_are_left_to_postgres(yard: Graveyard) -> None:
     between = page(yard, 50, since=since, until=until)
     assert numbers([between]) == [*range(999, 989, -1)]
     assert between.looked_at < 200
+
+
+UNSURE = {
+    "from before places were kept": "NULL",
+    "of another topic": "'event-dlq-other-0-' || \"offset\"",
+    "of another letter": "regexp_replace(place, '[0-9]+$', '0')",
+    "behind the end": "regexp_replace(place, '[0-9]+$', '999999999')",
+    "in no partition": "regexp_replace(place, '0-([0-9]+)$', '7-\\1')",
+    "no place": "'?'",
+}
+
+
+@pytest.mark.parametrize("place", UNSURE.values(), ids=UNSURE)
+def test_where_places_are_not_sure_all_of_it_is_found_by_walking(yard: Graveyard, place: str) -> None:
+    bury_many(yard, range(LETTERS))
+    yard.database.execute(f"UPDATE dead_letters SET place = {place}")
+    found = pages(yard, 50)
+    assert sorted(numbers(found)) == RARE
+    assert found[-1].exhausted
+    with queue_of(yard) as queue:
+        assert remembered(queue, "e-5") is None
+        assert locate(queue, "e-5", lambda _: None)
