@@ -39,7 +39,7 @@ TRACEPARENT = "traceparent"
 class DeadLetter:
     """An untouched record and why it died.
 
-    ``first_failed_at`` and ``last_failed_at`` are in UTC. ``place`` is where the letter lies in the dead letter topic, as
+    ``first_failed_at`` and ``last_failed_at`` are in UTC. ``place`` is where it lies in the dead letter topic, as
     ``topic-partition-offset``, once the broker has said so.
     """
 
