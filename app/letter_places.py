@@ -61,9 +61,10 @@ class Places:
 
     def _place(self, death: Death, bounds: Mapping[int, Range]) -> tuple[int, int]:
         topic, partition, offset = death_key(death.place or "")
-        if topic != self._queue.topic or partition not in bounds or offset is None or offset >= bounds[partition][1]:
-            raise NoPlaceError(death.id)
-        return partition, offset
+        if topic == self._queue.topic and partition is not None and offset is not None and partition in bounds:
+            if offset < bounds[partition][1]:
+                return partition, offset
+        raise NoPlaceError(death.id)
 
     def _read(self, ranges: dict[int, list[Range]]) -> Iterator[Buried]:
         while ranges := {partition: left for partition, left in ranges.items() if left}:

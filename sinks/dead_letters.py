@@ -94,10 +94,9 @@ class KafkaDeadLetters:
         return [answer for record in records for answer in await self._send([record])]
 
     async def _send_references(self, records: Sequence[KafkaRecord]) -> list[Answer]:
-        too_large = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
-        answers = await self._keep_and_refer(self._originals, records) if self._originals else [too_large]
-        if not all(isinstance(answer, str) for answer in answers):
-            raise SystemicError(_failure(self._topic, too_large))
+        answers: list[Answer] = await self._keep_and_refer(self._originals, records) if self._originals else []
+        if not answers or not all(isinstance(answer, str) for answer in answers):
+            raise SystemicError(_failure(self._topic, KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)))
         log.warning("%d dead letters are larger than %s takes: it holds references to them", len(records), self._topic)
         return answers
 

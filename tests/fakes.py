@@ -125,7 +125,7 @@ class MemoryDeadLetters:
         if self.failures:
             raise self.failures.pop(0)
         placed = [replace(letter, place=f"dlq-0-{i}") for i, letter in enumerate(letters, len(self.published))]
-        self.published.extend(letters)
+        self.published.extend(placed)
         return placed
 
 

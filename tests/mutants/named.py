@@ -135,8 +135,8 @@ MUTANTS = (
             Edit("sinks/dead_letters.py", "        self._producer.flush(self._timeout_s)\n", ""),
             Edit(
                 "sinks/dead_letters.py",
-                "answers: list[KafkaError | None] = [unanswered] * len(records)",
-                "answers: list[KafkaError | None] = [None] * len(records)",
+                "answers: list[Answer] = [unanswered] * len(records)",
+                'answers: list[Answer] = [""] * len(records)',
             ),
         ),
         ("tests/contract/test_dead_letter_topic.py",),

@@ -77,7 +77,7 @@ def test_resolved_ones_are_left_out_and_fill_no_page(yard: Graveyard) -> None:
 def many(new_yard: Callable[..., Graveyard]) -> Graveyard:
     yard = new_yard(2)
     fill(yard.kafka.bootstrap_servers, yard.topic, LETTERS, 2, why)
-    remember(yard.database, LETTERS)
+    remember(yard.database, LETTERS, yard.topic, 2)
     return yard
 
 
