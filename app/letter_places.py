@@ -61,10 +61,11 @@ class Places:
 
     def _place(self, death: Death, bounds: Mapping[int, Range]) -> tuple[int, int]:
         topic, partition, offset = death_key(death.place or "")
-        if topic == self._queue.topic and partition is not None and offset is not None and partition in bounds:
-            if offset < bounds[partition][1]:
-                return partition, offset
-        raise NoPlaceError(death.id)
+        if topic != self._queue.topic or partition is None or offset is None or partition not in bounds:
+            raise NoPlaceError(death.id)
+        if offset >= bounds[partition][1]:
+            raise NoPlaceError(death.id)
+        return partition, offset
 
     def _read(self, ranges: dict[int, list[Range]]) -> Iterator[Buried]:
         while ranges := {partition: left for partition, left in ranges.items() if left}:
