@@ -1,4 +1,4 @@
-"""Every setting, once: effect, unit, default and why. Read from the environment and from ``.env``.
+"""Every setting, once: effect, unit, default and why. Read from the environment, ``.env`` and ``keepstream.toml``.
 
 A nested setting's variable is its path: ``KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS``, ``KEEPSTREAM_WORKER__BATCH_SIZE``.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from app.crash_points import CRASH_AT_PATTERN
 from app.postgres_settings import PostgresSettings
 from app.section import Bytes, Seconds, Section
 from app.security_settings import KafkaSecuritySettings
+from app.settings_file import settings_in_file
 from app.web_settings import WebSettings
 
 
@@ -194,3 +195,11 @@ class Settings(BaseSettings):
     crash_at: Annotated[str, Field(pattern=CRASH_AT_PATTERN)] | None = None
     """For tests only: die with exit code 86 at a named point (`app/crash_points.py`), like ``after-commit``, or
     ``after-commit:3`` for its third passing. Default none, which costs nothing."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put ``keepstream.toml`` below all else. Raises SettingsFileError."""
+        in_file = InitSettingsSource(settings_cls, settings_in_file(settings_cls.model_fields))
+        return (*sources, *named.values(), in_file)

@@ -33,7 +33,7 @@ COMMANDS = {
 def root() -> None:
     """Kafka to PostgreSQL: nothing lost, nothing counted twice.
 
-    Settings come from the environment (KEEPSTREAM_...) and from .env; `keepstream config show` lists them all.
+    Settings come from the environment (KEEPSTREAM_...), .env and keepstream.toml; `keepstream config show` lists them.
 
     \b
     Exit codes: 0 ok, 1 something failed, 2 usage or settings, 3 not found, 4 Kafka or PostgreSQL unreachable,

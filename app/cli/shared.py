@@ -24,6 +24,7 @@ def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -
     """Read the settings and use the contract that they name; the command line's (``{section: {field: value}}``) win."""
     from app.own_contract import use_own_contract
     from app.settings import Settings
+    from app.settings_file import SettingsFileError
 
     given = {
         section: chosen
@@ -34,6 +35,8 @@ def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise CommandError("bad_settings", _explain(error), "`keepstream config show` explains each", USAGE) from None
+    except SettingsFileError as error:
+        raise CommandError("bad_settings", str(error), "`keepstream config show` lists all settings", USAGE) from None
     use_own_contract(settings)
     return settings
 

@@ -166,3 +166,9 @@ def test_what_cannot_be_found_ends_the_worker_with_two(shop: System, setting: st
 def test_the_map_names_only_columns_that_it_may_fill(shop: System) -> None:
     with shop.database.connect() as connection, pytest.raises(psycopg.errors.UndefinedTable):
         connection.execute("SELECT map_events('nowhere')")
+
+
+def test_the_file_of_the_page_says_what_its_variables_say() -> None:
+    table = tomllib.loads(block("toml", 1))["keepstream"]
+    assert table["contract"] == documented_settings()["KEEPSTREAM_CONTRACT"]
+    assert table["steps"] == json.loads(documented_settings()["KEEPSTREAM_STEPS"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click.testing import CliRunner
 from pydantic import BaseModel, ValidationError
 
+from app.cli.root import root
 from app.settings import Settings
 from app.wiring import connection_policy, retry_policy
 
@@ -72,6 +74,40 @@ def test_each_setting_is_a_variable_named_by_its_path(path: tuple[str, ...], mon
 def test_a_variable_of_another_program_in_the_file_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("OTHER=1\nKEEPSTREAM_KAFKA__TOPIC=orders\n")
     assert Settings().kafka.topic == "orders"
+
+
+def test_the_file_is_heeded_and_the_environment_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "keepstream.toml").write_text(
+        '[keepstream]\nsteps = ["mask"]\n[keepstream.kafka]\ntopic = "orders"\ngroup_id = "file"\n'
+        "[keepstream.worker.store_retry]\nbase_s = 7\n"
+    )
+    (tmp_path / ".env").write_text("KEEPSTREAM_KAFKA__DLQ_TOPIC=dead\n")
+    monkeypatch.setenv("KEEPSTREAM_KAFKA__GROUP_ID", "variable")
+    settings = Settings()
+    assert (settings.kafka.topic, settings.kafka.dlq_topic, settings.kafka.group_id) == ("orders", "dead", "variable")
+    assert (settings.steps, settings.worker.store_retry.base_s) == (("mask",), 7)
+    assert Settings(kafka={"topic": "given"}).kafka.topic == "given"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[keepstream", "keepstream.toml cannot be read: "),
+        ("\xff", "keepstream.toml cannot be read: "),
+        ("", "has no table: settings stand in [keepstream]"),
+        ('topic = "x"', "has topic: settings stand in [keepstream]"),
+        ('[keepstream]\n[kafka]\ntopic = "x"', "has kafka: settings stand in [keepstream]"),
+        ('keepstream = "x"', "settings stand in [keepstream]"),
+        ('[keepstream]\ncontrct = "m:C"', "there is no setting keepstream.contrct"),
+        ('[keepstream.kafka]\ntopik = "x"', "KEEPSTREAM_KAFKA__TOPIK: Extra inputs are not permitted"),
+        ('[keepstream]\nkafka = "x"', "KEEPSTREAM_KAFKA: "),
+        ("[keepstream.kafka]\ntopic = 7", "KEEPSTREAM_KAFKA__TOPIC: "),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_said_by_every_command(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "keepstream.toml").write_bytes(text.encode("latin-1"))
+    result = CliRunner().invoke(root, ["config", "show"])
+    assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
 
 
 @pytest.mark.parametrize(
