@@ -160,8 +160,9 @@ sbom: runtime .venv/tools/.installed ## Write dist/sbom.cdx.json (CycloneDX): wh
 licences: runtime .venv/tools/.installed ## Write dist/licences.md: the licence of each package of an installed worker
 	@$(TOOLS)/pip-licenses --python $(RUNTIME)/bin/python --format markdown --order license --output-file dist/licences.md
 
-manifests: .venv/tools/.installed ## Check deploy/kubernetes against Kubernetes' schemas (needs kubectl) and against the tree
-	@mkdir -p dist && kubectl kustomize deploy/kubernetes > dist/kubernetes.yaml
+manifests: .venv/tools/.installed ## Check deploy/kubernetes against Kubernetes' schemas (needs kubectl or kustomize) and against the tree
+	@mkdir -p dist && if command -v kustomize > /dev/null; then kustomize build deploy/kubernetes; \
+		else kubectl kustomize deploy/kubernetes; fi > dist/kubernetes.yaml
 	@$(TOOLS)/kubernetes-validate --strict --quiet dist/kubernetes.yaml
 	@$(BIN)/pytest -q tests/unit/test_kubernetes.py
 
