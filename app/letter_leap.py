@@ -43,7 +43,7 @@ class Leap:
     def run(self, before: Death | None) -> None:
         """Go on behind a death, or begin with the newest: a walk need not have met it. Raises `NoPlaceError`."""
         self.before = before or NEWEST
-        with places_of(self.queue) as places:
+        with places_of(self.queue.client, self.queue.topic) as places:
             while not self._full() and not self.known_end:
                 self._take(places)
 
@@ -51,7 +51,7 @@ class Leap:
         deaths = self._next_deaths()
         self.known_end = len(deaths) < _CHUNK
         matching, met = [], {letter.id for letter, _ in self.found}
-        letters = places.find([death for death in deaths if death.id not in met])
+        letters = places.find({death.id: death.place for death in deaths if death.id not in met})
         for death in deaths:
             self.before, self.back_to = death, death.died_at
             if death.id in met:

@@ -48,8 +48,8 @@ def remembered(queue: Queue, name: str) -> Buried | None:
     if death is None:
         return None
     try:
-        with places_of(queue) as places:
-            return places.find([death])[death.id]
+        with places_of(queue.client, queue.topic) as places:
+            return places.find({death.id: death.place})[death.id]
     except NoPlaceError:
         return None
 

@@ -12,6 +12,7 @@ from confluent_kafka import KafkaException
 
 from app.clients import librdkafka_settings
 from app.connections import admin_client, connect
+from app.letter_places import named_letters
 from app.selectors import Chosen, bad_selector
 from app.stretch import stretch_of
 from app.trouble import FAILED, NOT_FOUND, UNREACHABLE, Trouble
@@ -48,6 +49,10 @@ class Queue:
     ledger: LetterStates | None = None
 
     def newest(self, chosen: Chosen) -> Iterator[Found]:
+        known = self.ledger.places if self.ledger else lambda _names: {}
+        named = named_letters(self.client, self.topic, chosen.selection.ids, known)
+        if named is not None:
+            return self._select(sorted(named, key=lambda letter: letter.failed_at, reverse=True), chosen)
         return self._select(newest_first(self.client, self.topic, stretch_of(chosen.selection)), chosen)
 
     def oldest(self, chosen: Chosen) -> Iterator[Found]:

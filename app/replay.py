@@ -14,6 +14,7 @@ from confluent_kafka import KafkaException
 from app.clients import librdkafka_settings
 from app.connections import admin_client, connect
 from app.cycles import no_search
+from app.letter_places import named_letters
 from app.prefetch import prefetched
 from app.stretch import stretch_of
 from app.trouble import REFUSED, UNREACHABLE, USAGE, Trouble
@@ -23,6 +24,7 @@ from processors.selection import Selection, SelectorError, condition_of, selecti
 from schemas.buried import Buried
 from schemas.replay import PARKING_SUFFIX, ReplayOptions, ReplayRun
 from sinks.dead_letter_reader import oldest_first
+from sinks.postgres.letter_states import LetterStates
 from sinks.postgres.originals import OriginalReader
 from sinks.postgres.replays import PostgresReplays, ReplayBusyError
 from sinks.replay_outbox import KafkaOutbox
@@ -76,14 +78,17 @@ class Replayer:
     ledger: PostgresReplays
     outbox: KafkaOutbox
     originals: OriginalReader
+    states: LetterStates
 
     def ends(self) -> dict[int, int]:
         """Return where the dead letter topic ends now: later deaths belong to the next replay."""
         return self.outbox.ends([self.kafka.dlq_topic])[self.kafka.dlq_topic]
 
     def letters(self, selection: Selection, ends: Mapping[int, int], *, copies: bool = False) -> Generator[Buried]:
-        """Yield the matching letters, oldest first within each partition."""
-        for found in oldest_first(self._client, self.kafka.dlq_topic, stretch_of(selection), copies=copies):
+        """Yield the matching letters, oldest first within each partition. Named ones are read at their places."""
+        named = named_letters(self._client, self.kafka.dlq_topic, selection.ids, self.states.places)
+        walk = oldest_first(self._client, self.kafka.dlq_topic, stretch_of(selection), copies=copies)
+        for found in walk if named is None else named:
             letter, place = self.originals.whole(found), found.record
             if place.offset < ends.get(place.partition, 0) and selection.matches(letter):
                 yield letter
@@ -178,7 +183,7 @@ def open_replayer(
         ledger.lock()
         ledger.settle()
         outbox = KafkaOutbox({**librdkafka_settings(kafka), "log_level": 0}, parking_topic)
-        yield Replayer(kafka, ledger, outbox, OriginalReader(lambda: connection))
+        yield Replayer(kafka, ledger, outbox, OriginalReader(lambda: connection), LetterStates(connection))
 
 
 @contextmanager

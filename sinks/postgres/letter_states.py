@@ -37,6 +37,11 @@ LEFT JOIN LATERAL (
 ) r ON d.topic IS NULL
 LEFT JOIN held ON held.id = l.id
 WHERE coalesce(held.id, d.state, r.state) IS NOT NULL"""
+_PLACES = """
+SELECT l.id, d.place
+FROM unnest(%(ids)s::text[], %(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[])
+     AS l(id, topic, partition, "offset")
+JOIN dead_letters d USING (topic, partition, "offset") WHERE d.place IS NOT NULL"""
 _CHANGE = """
 UPDATE dead_letters d SET state = %(to)s
 FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[]) AS l(topic, partition, "offset")
@@ -86,6 +91,12 @@ class LetterStates:
         """Return the state of each letter of which one is known."""
         given = {"ids": [*map(_clean, letter_ids)], **_keys(letter_ids)}
         return dict(self._connection.execute(_STATES, given).fetchall())
+
+    def places(self, letter_ids: Sequence[str]) -> dict[str, str]:
+        """Return where letters lie in their dead letter topic, as far as it is known."""
+        return dict(
+            self._connection.execute(_PLACES, {"ids": [*map(_clean, letter_ids)], **_keys(letter_ids)}).fetchall()
+        )
 
     def discard(self, letter_ids: Sequence[str]) -> int:
         """Mark open letters as discarded; return how many were."""
