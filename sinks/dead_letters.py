@@ -77,9 +77,7 @@ class KafkaDeadLetters:
         """
         records = [self._dressed(letter) for letter in letters]
         answers = await self._send(records)
-        if (
-            len(records) > 1
-        ):  # together they may be too large for one request of the producer, while each of them is not
+        if len(records) > 1:  # together they may be too large for one request, while each of them is not
             answers = await _again(answers, records, self._send_one_by_one)
         answers = await _again(answers, records, self._send_references)
         return [replace(letter, place=str(place) or None) for letter, place in zip(letters, answers, strict=True)]
