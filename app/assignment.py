@@ -13,21 +13,23 @@ from psycopg_pool import PoolTimeout
 
 from app.fatal import die, vital_task
 from app.journal import Journal
+from app.logs import CURRENT_BATCH
 from app.namesake import Namesake
 from processors.start import StartReason, decide_start
 from schemas.failure import Failure, Step, Verdict
+from schemas.group_offset import GroupOffset
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from app.consumer import ConsumerThread
+    from app.consumer import ConsumerThread, LogBounds
     from app.settings import KafkaSettings
     from processors.dispatch import Lanes, Place
     from processors.lanes import Batch
     from processors.start import Start
     from schemas.record import Record
     from sinks.metrics import PrometheusMetrics
-    from sinks.postgres.offsets import PostgresOffsets
+    from sinks.postgres.offsets import PostgresOffsets, StoredOffset
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -48,7 +50,8 @@ class Assignment:
         self._journal = Journal(metrics)
         self._settings = settings
         self._namesake = Namesake(settings.group_instance_id)
-        self._known_to_kafka: dict[Place, int] = {}
+        self._known_to_kafka: dict[Place, GroupOffset] = {}
+        self._began_at: dict[Place, int] = {}
         self._beginning: asyncio.Task[None] | None = None
         self._waiting: set[Place] = set()
         self._assigned_once = False
@@ -95,12 +98,13 @@ class Assignment:
             why = f"the next batch does not unpack within {self._settings.unpack_max_bytes} bytes ({trouble})"
             self._journal.paused(*place, Failure(Step.VALIDATE, Verdict.SYSTEMIC, "unreadable_batch", why))
 
-    def uncommitted(self) -> dict[Place, int]:
+    def uncommitted(self) -> dict[Place, GroupOffset]:
         """Return what Kafka does not know yet."""
         settled = self.lanes.settled()
-        return {place: offset for place, offset in settled.items() if self._known_to_kafka.get(place) != offset}
+        offsets = {place: GroupOffset(offset, self._began_at[place]) for place, offset in settled.items()}
+        return {place: offset for place, offset in offsets.items() if self._known_to_kafka.get(place) != offset}
 
-    def committed(self, offsets: Mapping[Place, int]) -> None:
+    def committed(self, offsets: Mapping[Place, GroupOffset]) -> None:
         self._known_to_kafka.update(offsets)
 
     def commit_failed(self, error: BaseException) -> None:
@@ -125,6 +129,7 @@ class Assignment:
         return self._assigned_once and not self._waiting
 
     async def _begin(self) -> None:
+        CURRENT_BATCH.set(None)  # a fenced batch may have begun this
         starts = await self._starts(sorted(self._waiting))
         thread = self._consumer_thread()
         owned = {(tp.topic, tp.partition) for tp in thread.assignment()}
@@ -149,7 +154,7 @@ class Assignment:
     async def _decide(self, places: Sequence[Place]) -> dict[Place, Start]:
         # What is stored comes first: the former owner may still be at work, and an end of the log that was read before
         # it settled more would make the topic look re-created.
-        stored: dict[Place, int] = {}
+        stored: dict[Place, StoredOffset] = {}
         known_ids: dict[Place, str] = {}
         for topic in {topic for topic, _ in places}:
             partitions = [partition for t, partition in places if t == topic]
@@ -158,24 +163,36 @@ class Assignment:
         bounds = await self._consumer_thread().log_bounds([_tp(place) for place in places])
         starts = {}
         for place in places:
-            tp, topic_id, known_id = _tp(place), bounds.topic_ids.get(place[0]), known_ids.get(place)
-            start = decide_start(
-                stored.get(place), bounds.committed.get(tp), bounds.starts[tp], bounds.ends[tp],
-                is_other_topic=topic_id is not None and known_id is not None and known_id != topic_id,
-                reset_to_end=self._settings.auto_offset_reset == "latest",
-            )  # fmt: skip
+            topic_id, known_id = bounds.topic_ids.get(place[0]), known_ids.get(place)
+            is_other_topic = topic_id is not None and known_id is not None and known_id != topic_id
+            start = self._start_of(place, stored.get(place), bounds, is_other_topic=is_other_topic)
             await self._record(place, start, stored.get(place))
             if topic_id is not None and topic_id != known_id:
                 await self._offsets.identify(*place, topic_id)
             starts[place] = start
         return starts
 
-    async def _record(self, place: Place, start: Start, stored: int | None) -> None:
+    def _start_of(self, place: Place, stored: StoredOffset | None, bounds: LogBounds, *, is_other_topic: bool) -> Start:
+        tp = _tp(place)
+        start = decide_start(
+            stored.next_offset if stored else None, bounds.committed.get(tp), bounds.starts[tp], bounds.ends[tp],
+            is_other_topic=is_other_topic, reset_to_end=self._settings.auto_offset_reset == "latest",
+        )  # fmt: skip
+        goes_on = stored is not None and start.reason is not StartReason.RECREATED
+        self._began_at[place] = stored.first_offset if stored and goes_on else start.fence
+        return start
+
+    async def _record(self, place: Place, start: Start, at: StoredOffset | None) -> None:
         """Make the table agree with the decision, and say aloud what is not ordinary."""
+        stored = at.next_offset if at else None
         if start.reason in (StartReason.GAP, StartReason.RECREATED) and self._settings.on_gap == "stop":
             die(f"{place[0]}-{place[1]} no longer holds the stored offset {stored}, but begins at {start.offset} "
                 f"({start.reason}); KEEPSTREAM_KAFKA__ON_GAP=continue reads what is left")  # fmt: skip
         if stored is None:
+            if start.reason is StartReason.FORGOTTEN:
+                log.error("%s-%d was consumed, as the group's offset in Kafka says, but PostgreSQL knows nothing of it "
+                          "(failover, backup, another database?); reading it from %d, where it began", *place,
+                          start.offset)  # fmt: skip
             await self._offsets.open(*place, start.fence)
         elif start.reason is StartReason.RECREATED:
             log.error("%s-%d was re-created or truncated, the stored offset %d is not of this log; reading it from its "

@@ -16,6 +16,7 @@ from app.kafka_security import aiokafka_security
 from app.topic_ids import topic_ids
 from app.unpacking import UnreadableBatchError, bound_unpacking, unreadable
 from processors.lanes import size_of
+from schemas.group_offset import GroupOffset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -170,9 +171,11 @@ class ConsumerThread(AIOKafkaConsumerThread):
         consumer = self._ensure_consumer()
         starts = await consumer.beginning_offsets(places)
         ends = await consumer.end_offsets(places)
-        committed = {tp: await consumer.committed(tp) for tp in places}
+        # aiokafka's own committed() keeps the metadata to itself.
+        found = await consumer._coordinator.fetch_committed_offsets(list(places))
+        committed = {tp: GroupOffset.of(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
         ids = await topic_ids(self.settings, {tp.topic for tp in places})
-        return LogBounds(starts, ends, {tp: offset for tp, offset in committed.items() if offset is not None}, ids)
+        return LogBounds(starts, ends, committed, ids)
 
     def end_offset(self, tp: TopicPartition) -> int | None:
         """Return the end of the partition's committed log as of the last fetch; None before the first."""
@@ -183,15 +186,17 @@ class ConsumerThread(AIOKafkaConsumerThread):
         """What the group's coordinator calls us; empty before we joined."""
         return str(self._ensure_consumer()._coordinator.member_id)
 
-    async def commit_settled(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit_settled(self, offsets: Mapping[TopicPartition, GroupOffset]) -> None:
         """Commit offsets to Kafka; raises KafkaError. Faust's own way would stop the worker (trap T35)."""
         await self.call_thread(self._commit_in_thread, offsets)
 
-    async def _commit_in_thread(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def _commit_in_thread(self, offsets: Mapping[TopicPartition, GroupOffset]) -> None:
         consumer = self._ensure_consumer()
         owned = consumer.assignment()
         # aiokafka takes its own type only; Faust's TP merely equals it.
-        commit = {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items() if tp in owned}
+        commit = {
+            TopicPartition(*tp): OffsetAndMetadata(at.offset, at.metadata) for tp, at in offsets.items() if tp in owned
+        }
         if commit:
             await consumer.commit(commit)
 
@@ -202,7 +207,7 @@ class LogBounds:
 
     starts: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
-    committed: Mapping[TopicPartition, int]
+    committed: Mapping[TopicPartition, GroupOffset]
     topic_ids: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -118,9 +118,9 @@ class _Store:
         self.trap.passing("after-store")
         return stored
 
-    async def count(self, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
+    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
         self.trap.passing("before-count")
-        tally = await self.inner.count(settlement, pending_ids)
+        tally = await self.inner.count(settlement, stored)
         self.trap.passing("after-count")
         return tally
 

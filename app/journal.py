@@ -56,8 +56,8 @@ class Journal:
         self._metrics.resumed(topic, partition)
 
     def fenced(self, topic: str, partition: int) -> None:
-        log.warning("partition moved by another worker; beginning again from the stored offset", topic=topic,
-                    partition=partition)  # fmt: skip
+        log.warning("the stored offset is not where this worker left it (another worker moved it, or PostgreSQL lost "
+                    "its last commits); beginning again from there", topic=topic, partition=partition)  # fmt: skip
         self._metrics.fenced(topic, partition)
 
 

@@ -120,16 +120,16 @@ class BatchConsumer(driver.Consumer):
         return await self._commit_settled(self.settings.kafka.request_timeout_s)
 
     async def _commit_settled(self, timeout_s: float) -> bool:
-        offsets = {TP(*place): offset for place, offset in self.assigned.uncommitted().items()}
+        offsets = self.assigned.uncommitted()
         if not offsets:
             return False
         try:
             async with asyncio.timeout(timeout_s):
-                await self._thread.commit_settled(offsets)
+                await self._thread.commit_settled({TP(*place): offset for place, offset in offsets.items()})
         except (KafkaError, TimeoutError) as error:
             self.assigned.commit_failed(error)
             return False
-        self.assigned.committed({(tp.topic, tp.partition): offset for tp, offset in offsets.items()})
+        self.assigned.committed(offsets)
         return True
 
     def verify_event_path(self, now: float, tp: TP) -> None:

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from processors.fold import unique_runs
 from schemas.dead_letter import DeadLetter
-from schemas.failure import RecordError, Step, TransientError, Verdict
-from schemas.outcome import Tally
+from schemas.failure import FencedError, RecordError, Step, TransientError, Verdict
+from schemas.outcome import Stored
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from processors.retry import RetryPolicy
     from schemas.event import ValidEvent
     from schemas.failure import Failure
-    from schemas.outcome import Stored
 
 
 @dataclass(slots=True)
@@ -37,8 +36,7 @@ class Isolation:
     hold: Hold
     policy: RetryPolicy
     batch: Batch
-    pending_ids: list[str] = field(default_factory=list)
-    repeats: Tally = field(default_factory=Tally)
+    stored: Stored = field(default_factory=Stored)
     dead: list[DeadLetter] = field(default_factory=list)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
@@ -79,8 +77,12 @@ class Isolation:
         self.dead.append(DeadLetter(event.record, failure, self.started_at, now, event.event_id, event.correlation_id))
 
     def _collect(self, stored: Stored) -> None:
-        self.pending_ids.extend(stored.pending_ids)
-        self.repeats += stored.repeats
+        before = self.stored
+        if before.server_run not in (None, stored.server_run):
+            span = self.batch.span
+            raise FencedError(span.topic, span.partition, span.expected_offset)
+        pending_ids = [*before.pending_ids, *stored.pending_ids]
+        self.stored = Stored(pending_ids, before.repeats + stored.repeats, stored.server_run)
 
     def _on_retry(self, failure: Failure) -> None:
         self.metrics.attempt_failed(failure, retried=True)

@@ -114,15 +114,14 @@ class Pipeline:
         return await self._metrics_step(work, isolation)
 
     async def _metrics_step(self, work: Work, isolation: Isolation) -> Tally:
-        settlement = Settlement(work.batch.span, (), work.dead, isolation.repeats)
-        pending_ids = isolation.pending_ids
+        settlement = Settlement(work.batch.span, (), work.dead)
         started = time.perf_counter()
         while True:
             try:
                 tally = await self.hold.until_done(
                     work.batch,
                     lambda: self.policies.metrics.run(
-                        Step.METRICS, lambda: self.store.count(settlement, pending_ids), self._on_retry
+                        Step.METRICS, lambda: self.store.count(settlement, isolation.stored), self._on_retry
                     ),
                 )
             except TransientError as error:

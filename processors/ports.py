@@ -24,11 +24,14 @@ class EventStore(Protocol):
         ...
 
     async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
-        """Step path, store: upsert rows as pending. Ids must be unique within the call."""
+        """Step path, store: upsert rows as pending, for good. Ids must be unique within the call."""
         ...
 
-    async def count(self, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
-        """Step path, metrics: pending rows become delivered, with counters, dead letters and the offset."""
+    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
+        """Step path, metrics: pending rows become delivered, with counters, dead letters and the offset.
+
+        Raises FencedError too when the server was started since it stored: the rows may be gone.
+        """
         ...
 
     async def healthy(self) -> bool:

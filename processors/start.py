@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schemas.group_offset import GroupOffset
 
 
 class StartReason(StrEnum):
@@ -12,7 +16,10 @@ class StartReason(StrEnum):
     STORED = "stored"
     """Where PostgreSQL says it stood: the ordinary case."""
     COMMITTED = "committed"
-    """Never consumed by keepstream, but the group committed an offset."""
+    """Never consumed by keepstream, but another consumer of the group committed an offset."""
+    FORGOTTEN = "forgotten"
+    """Consumed by keepstream, as the group's offset says, but PostgreSQL knows nothing of it (a failover to a standby
+    that lagged, a backup, another database). Begins where keepstream once began: what was stored since may be gone."""
     POLICY = "policy"
     """Never consumed by anybody: ``auto_offset_reset`` decides."""
     GAP = "gap"
@@ -33,7 +40,7 @@ class Start:
 
 def decide_start(
     stored: int | None,
-    committed: int | None,
+    committed: GroupOffset | None,
     log_start: int,
     log_end: int,
     *,
@@ -47,7 +54,11 @@ def decide_start(
         if stored < log_start:
             return Start(log_start, stored, StartReason.GAP, log_start - stored)
         return Start(stored, stored, StartReason.STORED)
-    if committed is not None and log_start <= committed <= log_end:
-        return Start(committed, committed, StartReason.COMMITTED)
+    if committed is not None and committed.offset <= log_end:
+        if committed.first_offset is not None:
+            begin = max(committed.first_offset, log_start)
+            return Start(begin, begin, StartReason.FORGOTTEN)
+        if log_start <= committed.offset:
+            return Start(committed.offset, committed.offset, StartReason.COMMITTED)
     begin = log_end if reset_to_end and committed is None else log_start
     return Start(begin, begin, StartReason.POLICY)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from schemas.dead_letter import DeadLetter
     from schemas.event import ValidEvent
@@ -80,7 +81,11 @@ class Settlement:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What the store step found: rows that wait for the metrics step, and repeats that need no row."""
+    """What the store step found: rows that wait for the metrics step, and repeats that need no row.
+
+    ``server_run`` is since when the server runs that holds them. Another run may be a standby that lacks them.
+    """
 
     pending_ids: Sequence[str] = ()
     repeats: Tally = field(default_factory=Tally)
+    server_run: datetime | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from processors.validate import moment
@@ -11,11 +12,12 @@ from schemas.outcome import Settlement, Span, Stored, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
 
     from schemas.dead_letter import DeadLetter
     from schemas.event import ValidEvent
     from schemas.failure import Failure, Step
+
+FIRST_RUN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -41,6 +43,8 @@ class MemoryStore:
     letters: dict[str, DeadLetter] = field(default_factory=dict)
     refuse: Callable[[str, Sequence[ValidEvent]], None] = lambda _method, _events: None
     is_healthy: bool = True
+    run: datetime = FIRST_RUN
+    """Since when the server runs."""
 
     async def settle(self, settlement: Settlement) -> Tally:
         self._accept("settle", settlement.events)
@@ -61,15 +65,18 @@ class MemoryStore:
                 pending.append(event.event_id)
             else:
                 repeats += tally
-        return Stored(pending, repeats)
+        return Stored(pending, repeats, self.run)
 
-    async def count(self, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
+    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
         self._accept("count", ())
         self._fence(settlement.span)
+        if stored.server_run not in (None, self.run):
+            raise FencedError(settlement.span.topic, settlement.span.partition, settlement.span.expected_offset)
+        pending_ids = stored.pending_ids
         moved = {i for i in pending_ids if self.rows[i].status != "delivered"}
         for event_id in moved:
             self.rows[event_id].status = "delivered"
-        tally = Tally(len(moved), len(pending_ids) - len(moved), 0, len(settlement.dead)) + settlement.tally
+        tally = Tally(len(moved), len(pending_ids) - len(moved), 0, len(settlement.dead)) + stored.repeats
         self._finish(settlement, tally)
         return tally
 
@@ -82,7 +89,7 @@ class MemoryStore:
         self.refuse(method, events)
 
     def _fence(self, span: Span) -> None:
-        if self.next_offsets.setdefault((span.topic, span.partition), span.expected_offset) != span.expected_offset:
+        if self.next_offsets.get((span.topic, span.partition)) != span.expected_offset:
             raise FencedError(span.topic, span.partition, span.expected_offset)
 
     def _finish(self, settlement: Settlement, tally: Tally) -> None:

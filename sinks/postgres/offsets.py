@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg.types.numeric import Int4, Int8
 
@@ -22,18 +22,25 @@ LOAD_TOPIC_IDS = statement("load_topic_ids")
 IDENTIFY = statement("identify")
 
 
+class StoredOffset(NamedTuple):
+    """Everything in ``[first_offset, next_offset)`` is settled."""
+
+    next_offset: int
+    first_offset: int
+
+
 @dataclass(frozen=True, slots=True)
 class PostgresOffsets:
     """Read at every assignment, moved only by `PostgresStore`. Raises psycopg errors untranslated."""
 
     pool: Pool
 
-    async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        """Return the next offset of the partitions that were consumed before."""
+    async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
+        """Return where the partitions stand that were consumed before."""
         async with self.pool.connection() as connection, connection.transaction():
             parameters = {"topic": topic, "partitions": list(partitions)}
             cursor = await connection.execute(LOAD, parameters)
-            return dict(await cursor.fetchall())
+            return {partition: StoredOffset(*stored) async for partition, *stored in cursor}
 
     async def peek(self, topic: str) -> dict[int, int]:
         """Return the next offset of all partitions as committed now, without waiting for anybody."""
@@ -56,15 +63,9 @@ class PostgresOffsets:
 
     async def identify(self, topic: str, partition: int, topic_id: str) -> None:
         """Remember which topic of this name the partition's offset belongs to."""
-        async with self.pool.connection() as connection:
-            parameters = {"topic": topic, "partition": Int4(partition), "topic_id": topic_id}
-            await connection.execute(IDENTIFY, parameters)
+        await self._write(IDENTIFY, topic, partition, topic_id=topic_id)
 
-    async def _write(self, query: str, topic: str, partition: int, **offsets: int) -> None:
-        parameters = {
-            "topic": topic,
-            "partition": Int4(partition),
-            **{k: Int8(v) for k, v in offsets.items()},
-        }
+    async def _write(self, query: str, topic: str, partition: int, **values: int | str) -> None:
+        widths = {name: Int8(value) if isinstance(value, int) else value for name, value in values.items()}
         async with self.pool.connection() as connection:
-            await connection.execute(query, parameters)
+            await connection.execute(query, {"topic": topic, "partition": Int4(partition), **widths})

@@ -57,17 +57,18 @@ class PostgresStore:
         parameters = {**_place(span), "documents": _documents(events)}
         async with self._connection(Step.STORE) as connection:
             row = await _one(connection, STORE, parameters)
-        fenced_in, pending_ids, duplicate, stale, updated, _ = row
+        fenced_in, pending_ids, duplicate, stale, updated, server_run, *_ = row
         _check_fence(span, fenced_in)
-        return Stored(pending_ids or (), Tally(duplicate=duplicate, stale=stale, updated=updated))
+        return Stored(pending_ids or (), Tally(duplicate=duplicate, stale=stale, updated=updated), server_run)
 
-    async def count(self, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
+    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
         """Move pending rows to delivered, with counters, dead letters and the offset."""
-        span, repeats = settlement.span, settlement.tally
+        span, repeats = settlement.span, stored.repeats
         parameters = {
             **_place(span),
             **_moves(span),
-            "pending_ids": list(pending_ids),
+            "pending_ids": list(stored.pending_ids),
+            "server_run": stored.server_run,
             "duplicate": Int8(repeats.duplicate),
             "stale": Int8(repeats.stale),
             "updated": Int8(repeats.updated),

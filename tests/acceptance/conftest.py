@@ -125,8 +125,16 @@ class System:
 
     def settled(self, count: int, timeout_s: float = 60.0) -> None:
         """Wait until so many records are counted, and make sure that no more are."""
-        eventually(lambda: self.database.totals()["total"] >= count, timeout_s, f"{count} records settled")
+        try:
+            eventually(lambda: self.database.totals()["total"] >= count, timeout_s, f"{count} records settled")
+        except AssertionError as error:
+            error.add_note(f"{self.database.totals()}\n{self._last_words()}")
+            raise
         assert self.database.totals()["total"] == count
+
+    def _last_words(self) -> str:
+        logs = [worker.process.log_path.read_text(errors="replace").splitlines()[-30:] for worker in self.workers]
+        return "\n\n".join("\n".join(lines) for lines in logs)
 
     def dead(self) -> dict[str, KafkaRecord]:
         """Return the dead letters of the topic, one per id."""

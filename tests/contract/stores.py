@@ -150,7 +150,7 @@ async def store_and_count(
     """Take the step path."""
     where = span(begin, end, partition)
     stored = await table.store.store(where, events)
-    return await table.store.count(Settlement(where, (), dead, stored.repeats), stored.pending_ids)
+    return await table.store.count(Settlement(where, (), dead), stored)
 
 
 def _seen(status: str, document: bytes, version: tuple[datetime, int, int]) -> Seen:

@@ -8,7 +8,7 @@ import pytest
 
 from processors.validate import moment
 from schemas.failure import FencedError
-from schemas.outcome import Settlement, Tally
+from schemas.outcome import Settlement, Stored, Tally
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
 from tests.contract.stores import settle, span, store_and_count, totals_of
 
@@ -50,7 +50,7 @@ async def test_counting_is_refused_when_the_offset_moved_since_storing(table: Ta
     stored = await table.store.store(span(0, 1), [event(0)])
     await settle(table, 0, 5)
     with pytest.raises(FencedError):
-        await table.store.count(Settlement(span(0, 1), ()), stored.pending_ids)
+        await table.store.count(Settlement(span(0, 1), ()), stored)
     assert summary(table)["a"][0] == "pending"
     assert table.totals()["delivered"] == 0
 
@@ -111,7 +111,7 @@ async def test_a_row_that_somebody_else_delivered_meanwhile_counts_as_a_duplicat
     stored = await table.store.store(span(0, 1), [event(0)])
     other = make_other(event_id="a", timestamp=LATER, payload={"x": 5})
     await settle(table, 0, 1, other, partition=1)
-    assert await table.store.count(Settlement(span(0, 1), ()), stored.pending_ids) == Tally(duplicate=1)
+    assert await table.store.count(Settlement(span(0, 1), ()), stored) == Tally(duplicate=1)
     assert table.totals() == totals_of(Tally(delivered=1, duplicate=1))
 
 
@@ -126,7 +126,7 @@ async def test_what_storing_found_as_repeats_is_counted_with_the_rest(table: Tab
 async def test_a_failed_row_is_revived_by_a_replay(table: Table, path: Any) -> None:
     await table.store.store(span(0, 1), [event(0)])
     letter = make_dead_letter(make_record(make_value(), 0), event_id="a")
-    await table.store.count(Settlement(span(0, 1), (), [letter]), [])
+    await table.store.count(Settlement(span(0, 1), (), [letter]), Stored())
     assert summary(table)["a"][0] == "failed"
     assert await path(table, 1, 2, event(1)) == Tally(delivered=1)
     assert summary(table) == {"a": ("delivered", 0, (0, 1))}

@@ -46,8 +46,8 @@ class StepByStep:
     async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
         return await self.store_.store(span, events)
 
-    async def count(self, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
-        return await self.store_.count(settlement, pending_ids)
+    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
+        return await self.store_.count(settlement, stored)
 
     async def healthy(self) -> bool:
         return await self.store_.healthy()

@@ -26,6 +26,7 @@ class Fault(StrEnum):
     STORE_IN_DOUBT = "a transaction commits, and its client is told that it failed"
     STORE_SLOW = "a transaction takes seconds"
     STORE_OUTAGE = "the database is away for a while"
+    STORE_FORGETS = "the database goes back to an earlier moment: a crash, or a standby that lagged takes over"
     GHOST = "a transaction commits after its client has died or given up"
     DLQ_FAILS = "nothing of a publication reaches the dead letter topic"
     DLQ_PARTIAL = "a part of a publication reaches the dead letter topic, and the publication fails"
@@ -57,13 +58,13 @@ RATES = {
 """How often each may strike, per occasion: a step of the loop, a call, a record. Worlds have more or less of it."""
 EVENTS = (
     Fault.FREEZE, Fault.STEAL, Fault.REBALANCE, Fault.DRAIN, Fault.REDELIVERY, Fault.STORE_OUTAGE,
-    Fault.OFFSETS_DELETED, Fault.RETENTION,
+    Fault.OFFSETS_DELETED, Fault.RETENTION, Fault.STORE_FORGETS,
 )  # fmt: skip
 """Those that happen by themselves, now and then."""
 DLQ_COPIES = frozenset({
     Fault.CRASH, Fault.FREEZE, Fault.STEAL, Fault.REBALANCE, Fault.REDELIVERY, Fault.DRAIN, Fault.GHOST,
     Fault.STORE_IN_DOUBT, Fault.DLQ_PARTIAL, Fault.DLQ_UNCONFIRMED, Fault.FENCED,
-    Fault.RETENTION,
+    Fault.RETENTION, Fault.STORE_FORGETS,
 })  # fmt: skip
 """Without any of these no dead letter may stand twice in its topic."""
 

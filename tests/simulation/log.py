@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from schemas.group_offset import GroupOffset
     from schemas.record import KafkaRecord
     from tests.simulation.faults import Faults
 
@@ -54,7 +55,7 @@ class Log:
     rng: random.Random
     faults: Faults
     partitions: list[PartitionLog]
-    committed: dict[int, int] = field(default_factory=dict)
+    committed: dict[int, GroupOffset] = field(default_factory=dict)
     readers: list[Callable[[], object]] = field(default_factory=list)
     """Called whenever something was appended."""
 
@@ -75,7 +76,7 @@ class Bounds(NamedTuple):
 
     starts: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
-    committed: Mapping[TopicPartition, int]
+    committed: Mapping[TopicPartition, GroupOffset]
     topic_ids: Mapping[str, str] = MappingProxyType({})
     """The simulation's topic stays the one it is."""
 
@@ -106,7 +107,7 @@ class Consumer:
         """Take these partitions; until a seek they are read from where the group committed, as aiokafka does."""
         self.assigned = {TopicPartition(TOPIC, number) for number in partitions}
         committed = self.log.committed
-        self._positions = {tp: committed[tp.partition] for tp in self.assigned if tp.partition in committed}
+        self._positions = {tp: committed[tp.partition].offset for tp in self.assigned if tp.partition in committed}
 
     def assignment(self) -> set[TopicPartition]:
         return self.assigned
@@ -155,13 +156,13 @@ class Consumer:
         self._positions[tp] = position = log.end if is_last else records[-1].offset + 1
         return position
 
-    async def commit_settled(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit_settled(self, offsets: Mapping[TopicPartition, GroupOffset]) -> None:
         await self._travel()
         for tp, offset in offsets.items():
             if tp in self.assigned:
                 if self.log.faults.strikes(Fault.COMMIT_REFUSED) or not self.may_commit(tp.partition):
                     raise KafkaError
-                self.commit_check(tp.partition, offset)
+                self.commit_check(tp.partition, offset.offset)
                 self.log.committed[tp.partition] = offset
         await self._travel()
 

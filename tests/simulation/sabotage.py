@@ -8,13 +8,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
+import app.assignment
 from processors.dispatch import Lanes
 from processors.isolate import Isolation
 from processors.lanes import Lane
 from processors.pipeline import Pipeline
 from processors.replay import Replay
+from processors.start import decide_start
 from schemas.failure import StepError
-from schemas.outcome import Tally
+from schemas.group_offset import GroupOffset
+from schemas.outcome import Stored, Tally
 from tests.fakes import MemoryStore
 from tests.simulation.servers import Database
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from processors.dispatch import Place
     from processors.lanes import Batch
     from processors.pipeline import Work
+    from processors.start import Start
     from schemas.dead_letter import DeadLetter
     from schemas.event import ValidEvent
     from schemas.failure import Failure
@@ -90,8 +94,8 @@ def offset_outside_the_transaction() -> Iterator[None]:
         await move(self, settlement)
         return tally
 
-    async def count_in_two(self: Database, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
-        tally = await count(self, settlement, pending_ids)
+    async def count_in_two(self: Database, settlement: Settlement, stored: Stored) -> Tally:
+        tally = await count(self, settlement, stored)
         await move(self, settlement)
         return tally
 
@@ -202,8 +206,31 @@ def replay_forgets_what_is_uncertain() -> Any:
     return patch(Replay, "_settle_uncertain", lambda _self: None)
 
 
+def group_offset_believed() -> Any:
+    """A partition without a row begins where the group committed, whoever did."""
+    return patch(app.assignment, "decide_start", _believing)
+
+
+def _believing(stored: int | None, committed: GroupOffset | None, *bounds: int, **options: bool) -> Start:
+    by_somebody = GroupOffset(committed.offset) if committed else None
+    return decide_start(stored, by_somebody, *bounds, **options)
+
+
+def rows_of_another_run_counted() -> Any:
+    """What was stored is counted by whatever server answers then."""
+    count = MemoryStore.count
+
+    async def count_all_the_same(self: MemoryStore, settlement: Settlement, stored: Stored) -> Tally:
+        there = [event_id for event_id in stored.pending_ids if event_id in self.rows]
+        gone = Tally(duplicate=len(stored.pending_ids) - len(there))
+        return await count(self, settlement, Stored(there, stored.repeats + gone))
+
+    return patch(MemoryStore, "count", count_all_the_same)
+
+
 SABOTAGES = (
     ack_before_commit, count_before_dedupe, dlq_not_awaited, offset_outside_the_transaction, no_fence,
     status_reset_on_conflict, old_version_overwrites, epoch_ignored, batch_dropped_when_held, outage_kills_records,
     good_neighbours_die, lane_dies_in_silence, room_is_not_given_back, replay_forgets_what_is_uncertain,
+    group_offset_believed, rows_of_another_run_counted,
 )  # fmt: skip

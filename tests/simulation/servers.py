@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 
 from schemas.failure import FencedError, Step, StepError, SystemicError, TransientError, Verdict
+from sinks.postgres.offsets import StoredOffset
 from tests.builders import make_failure
 from tests.simulation.faults import Fault
 from tests.simulation.loop import current_process
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tests.simulation.loop import SimulationLoop
 
 T = TypeVar("T")
+PARTITIONS = 2
 REFUSALS = (StepError, FencedError, psycopg.Error)
 
 
@@ -111,11 +113,9 @@ class Database:
         self.network.loop.tell(f"store {span}, {[event.event_id for event in events]}")
         return await self._write(Step.STORE, lambda: finished(self.memory.store(span, events)))
 
-    async def count(self, settlement: Settlement, pending_ids: Sequence[str]) -> Tally:
-        self.network.loop.tell(f"count {settlement.span}, {pending_ids}, {len(settlement.dead)} dead")
-        return await self._write(
-            Step.METRICS, lambda: self._settled(settlement, self.memory.count(settlement, pending_ids))
-        )
+    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
+        self.network.loop.tell(f"count {settlement.span}, {stored.pending_ids}, {len(settlement.dead)} dead")
+        return await self._write(Step.METRICS, lambda: self._settled(settlement, self.memory.count(settlement, stored)))
 
     async def healthy(self) -> bool:
         answer = await self.network.ask(lambda: not self.is_away)
@@ -127,16 +127,21 @@ class Database:
         self.committed(settlement)
         return tally
 
-    async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, int]:
-        offsets = self.memory.next_offsets
-        return await self._ask_offsets(lambda: {p: offsets[topic, p] for p in partitions if (topic, p) in offsets})
+    async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
+        def stored() -> dict[int, StoredOffset]:
+            offsets = self.memory.next_offsets
+            return {p: StoredOffset(offsets[topic, p], 0) for p in partitions if (topic, p) in offsets}
+
+        return await self._ask_offsets(stored)
+
+    async def peek(self, topic: str) -> dict[int, int]:
+        return {p: at.next_offset for p, at in (await self.load(topic, range(PARTITIONS))).items()}
 
     async def open(self, topic: str, partition: int, next_offset: int) -> None:
         await self._ask_offsets(lambda: self.memory.next_offsets.setdefault((topic, partition), next_offset))
 
     async def load_topic_ids(self, topic: str, partitions: Iterable[int]) -> dict[int, str]:
-        known = self.topic_ids
-        return await self._ask_offsets(lambda: {p: known[p] for p in partitions if p in known})
+        return await self._ask_offsets(lambda: {p: self.topic_ids[p] for p in partitions if p in self.topic_ids})
 
     async def identify(self, topic: str, partition: int, topic_id: str) -> None:
         await self._ask_offsets(lambda: self.topic_ids.update({partition: topic_id}))

@@ -10,6 +10,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from app.assignment import Assignment
+from app.stored_offsets import StoredOffsetsWatch
 from processors.dispatch import Lanes
 from processors.hold import Hold
 from processors.pipeline import Pipeline, Policies
@@ -74,7 +75,8 @@ class Worker:
         self.assignment._journal = cast("Any", self.metrics)
         self._batches: asyncio.Queue[Batch] = asyncio.Queue()
         self._rebalances: asyncio.Queue[Callable[[], Coroutine[Any, Any, None]]] = asyncio.Queue()
-        for part in (self._fetch(), self._dispatch(), self._commit_often(), self._follow_group()):
+        watch = StoredOffsetsWatch(self.lanes, cast("Any", world.database), self._fenced)
+        for part in (self._fetch(), self._dispatch(), self._commit_often(), self._follow_group(), watch.run()):
             self._run(part)
         world.group.join(self)
 

@@ -23,8 +23,9 @@ from tests.simulation.group import Group
 from tests.simulation.judge import Judge, require
 from tests.simulation.log import TOPIC, Log, PartitionLog
 from tests.simulation.loop import Process, SimulationLoop, current_process
+from tests.simulation.memories import Memory
 from tests.simulation.replays import replay_all
-from tests.simulation.servers import Database, DeadLetterTopic, Network
+from tests.simulation.servers import PARTITIONS, Database, DeadLetterTopic, Network
 from tests.simulation.traffic import POISON, UNHOLDABLE, Traffic
 from tests.simulation.worker import Worker
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from schemas.record import Record
 
 WORKERS = 2
-PARTITIONS = 2
 ROUNDS = 4
 CALM_LIMIT_S = 300.0
 """Once the faults end, a world has to come to rest within this time."""
@@ -86,9 +86,10 @@ class World:
         for number in range(WORKERS):
             self._start_worker(f"w{number}")
         for _ in range(ROUNDS):
+            earlier = Memory.of(self)
             self._produce()
             await asyncio.sleep(self.rng.random() * 4)
-            self._trouble()
+            self._trouble(earlier)
         await self._rest()
         self.judge.world_at_rest()
         await self._replay()
@@ -142,7 +143,7 @@ class World:
         self.loop.after(self.rng.random() * 8, self.group.leave, worker)
         self.loop.after(self.rng.random() * 8, self._start_worker, process.name)
 
-    def _trouble(self) -> None:
+    def _trouble(self, earlier: Memory) -> None:
         fault = self.faults.event()
         if fault is None:
             return
@@ -162,6 +163,8 @@ class World:
             case Fault.OFFSETS_DELETED if self.log.committed:
                 self.log.committed.clear()
             case Fault.RETENTION if self._delete_old():
+                pass
+            case Fault.STORE_FORGETS if earlier.restore(self):
                 pass
             case _:
                 return

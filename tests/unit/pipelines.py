@@ -64,7 +64,7 @@ class World:
     pipeline: Pipeline = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = MemoryStore(refuse=self.rules)
+        self.store = MemoryStore({("events", 0): 0}, refuse=self.rules)
         hold = Hold(self.metrics, base_s=1e-6, cap_s=1e-6)
         self.pipeline = Pipeline(self.store, self.letters, self.metrics, hold, Policies(QUICK, QUICK))
 

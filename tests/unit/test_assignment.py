@@ -10,6 +10,7 @@ from aiokafka.structs import TopicPartition
 from app.assignment import Assignment
 from app.settings import KafkaSettings
 from processors.dispatch import Lanes
+from sinks.postgres.offsets import StoredOffset
 from tests.simulation.log import Bounds
 
 if TYPE_CHECKING:
@@ -34,10 +35,10 @@ class Elsewhere:
         self.end = self.stored = self.end + 5
         return bounds
 
-    async def load(self, _topic: str, _partitions: Iterable[int]) -> dict[int, int]:
+    async def load(self, _topic: str, _partitions: Iterable[int]) -> dict[int, StoredOffset]:
         stored = self.stored
         self.end = self.stored = self.end + 5
-        return {0: stored}
+        return {0: StoredOffset(stored, 0)}
 
     async def load_topic_ids(self, _topic: str, _partitions: Iterable[int]) -> dict[int, str]:
         return {}

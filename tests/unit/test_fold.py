@@ -48,7 +48,7 @@ def rows(store: MemoryStore) -> dict[str, Any]:
 
 @given(BATCHES)
 def test_a_folded_batch_counts_and_writes_like_its_events_one_by_one(facts: list[tuple[str, str, int]]) -> None:
-    folded, single = MemoryStore(), MemoryStore()
+    folded, single = (MemoryStore({("events", 0): 0}) for _ in range(2))
     events = events_of(facts)
     asyncio.run(settle(folded, *fold(events)))
     asyncio.run(one_by_one(single, events))
@@ -61,7 +61,7 @@ def test_a_folded_batch_counts_and_writes_like_its_events_one_by_one(facts: list
 def test_over_rows_that_exist_the_rows_and_the_sums_are_the_same(
     before: list[tuple[str, str, int]], facts: list[tuple[str, str, int]]
 ) -> None:
-    folded, single = MemoryStore(), MemoryStore()
+    folded, single = (MemoryStore({("events", 0): 0}) for _ in range(2))
     known, events = events_of(before), events_of(facts, start=len(before))
     for store in (folded, single):
         asyncio.run(one_by_one(store, known))

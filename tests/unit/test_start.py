@@ -7,11 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from processors.start import Start, StartReason, decide_start
+from schemas.group_offset import GroupOffset
 
-S, C, P, G, R = (
+S, C, P, G, R, F = (
     StartReason.STORED, StartReason.COMMITTED, StartReason.POLICY, StartReason.GAP, StartReason.RECREATED,
+    StartReason.FORGOTTEN,
 )  # fmt: skip
 OFFSETS = st.integers(0, 20)
+GROUP_OFFSETS = st.builds(GroupOffset, OFFSETS, st.none() | OFFSETS)
+
+
+def somebodys(offset: int | None) -> GroupOffset | None:
+    """Return what another consumer committed."""
+    return None if offset is None else GroupOffset.of(offset, "whatever")
 
 
 @pytest.mark.parametrize(
@@ -35,7 +43,7 @@ OFFSETS = st.integers(0, 20)
     ],
 )
 def test_the_decision(stored: int | None, committed: int | None, log: tuple[int, int], expected: Start) -> None:
-    assert decide_start(stored, committed, *log) == expected
+    assert decide_start(stored, somebodys(committed), *log) == expected
 
 
 @pytest.mark.parametrize(
@@ -50,17 +58,36 @@ def test_the_decision(stored: int | None, committed: int | None, log: tuple[int,
     ],
 )
 def test_latest_only_counts_where_nobody_ever_was(stored: int | None, committed: int | None, expected: Start) -> None:
-    assert decide_start(stored, committed, 5, 10, reset_to_end=True) == expected
+    assert decide_start(stored, somebodys(committed), 5, 10, reset_to_end=True) == expected
 
 
 @pytest.mark.parametrize("stored", [0, 5, 7, 10, 11])
 def test_another_topic_of_the_same_name_is_read_from_its_start(stored: int) -> None:
-    assert decide_start(stored, stored, 2, 10, is_other_topic=True) == Start(2, 2, R)
+    assert decide_start(stored, GroupOffset(stored), 2, 10, is_other_topic=True) == Start(2, 2, R)
 
 
-@given(st.none() | OFFSETS, st.none() | OFFSETS, OFFSETS, OFFSETS)
+@pytest.mark.parametrize(
+    ("stored", "committed", "expected"),
+    [
+        (None, GroupOffset(8, 6), Start(6, 6, F)),
+        (None, GroupOffset(8, 5), Start(5, 5, F)),
+        (None, GroupOffset(8, 3), Start(5, 5, F)),
+        (None, GroupOffset(4, 3), Start(5, 5, F)),
+        (None, GroupOffset(10, 10), Start(10, 10, F)),
+        (None, GroupOffset(11, 6), Start(5, 5, P)),
+        (7, GroupOffset(8, 6), Start(7, 7, S)),
+    ],
+)
+@pytest.mark.parametrize("reset_to_end", [False, True])
+def test_what_keepstream_committed_is_no_work_of_another_consumer(
+    stored: int | None, committed: GroupOffset, expected: Start, *, reset_to_end: bool
+) -> None:
+    assert decide_start(stored, committed, 5, 10, reset_to_end=reset_to_end) == expected
+
+
+@given(st.none() | OFFSETS, st.none() | GROUP_OFFSETS, OFFSETS, OFFSETS)
 def test_a_start_lies_in_the_log_and_skips_nothing_that_is_stored_and_still_there(
-    stored: int | None, committed: int | None, one: int, other: int
+    stored: int | None, committed: GroupOffset | None, one: int, other: int
 ) -> None:
     log_start, log_end = sorted((one, other))
     start = decide_start(stored, committed, log_start, log_end)
@@ -69,3 +96,15 @@ def test_a_start_lies_in_the_log_and_skips_nothing_that_is_stored_and_still_ther
     assert start.lost == start.offset - start.fence
     if stored is not None:
         assert start.offset <= max(stored, log_start)
+
+
+@given(GROUP_OFFSETS)
+def test_a_group_offset_is_read_as_it_was_committed(committed: GroupOffset) -> None:
+    assert GroupOffset.of(committed.offset, committed.metadata) == committed
+
+
+@pytest.mark.parametrize(
+    "metadata", ["", "keepstream", "first_offset=3", "keepstream first_offset=3 ", "x keepstream first_offset=3"]
+)
+def test_other_words_beside_an_offset_say_nothing(metadata: str) -> None:
+    assert GroupOffset.of(7, metadata) == GroupOffset(7)

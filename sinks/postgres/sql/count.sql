@@ -1,10 +1,12 @@
 -- Step path, metrics: pending becomes delivered, counters and offset move with it. Counted is what really changed, so
--- a row that somebody else delivered meanwhile counts here as a duplicate.
+-- a row that somebody else delivered meanwhile counts here as a duplicate. A server that was started since the rows were
+-- stored may not have them.
 WITH fence AS (
     UPDATE stream_offsets
     SET next_offset = %(next_offset)s, updated_at = now(), consumed = consumed + %(records)s,
         skipped = skipped + %(next_offset)s - %(expected_offset)s - %(records)s
     WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
+      AND (%(server_run)s::timestamptz IS NULL OR %(server_run)s = pg_postmaster_start_time())
     RETURNING 1
 ), moved AS (
     UPDATE events SET status = 'delivered', updated_at = now()

@@ -1,5 +1,7 @@
 -- Step path, store: rows become visible as pending, nothing is counted and the offset stays.
 -- A row's status is never set back here: that would count it twice later.
+-- The commit waits for the disk, whatever the session says: a crash before the next step must not take back rows that
+-- this step's client counts on. A standby that took over since tells itself apart by when it was started.
 WITH fence AS (
     SELECT 1 FROM stream_offsets
     WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
@@ -36,6 +38,7 @@ inserted AS (
                - (SELECT count(*) FROM known WHERE is_stale) AS duplicate,
            (SELECT count(*) FROM known WHERE is_stale) AS stale,
            (SELECT count(*) FROM replaced WHERE status = 'delivered') AS updated,
+           pg_postmaster_start_time() AS server_run, set_config('synchronous_commit', 'on', true) AS waits_for_disk,
            1 / (CASE WHEN (SELECT count(*) FROM inserted) + (SELECT count(*) FROM known)
                           = (SELECT count(*) FROM incoming)
                       AND (SELECT count(*) FROM replaced) = (SELECT count(*) FROM known WHERE is_wanted)

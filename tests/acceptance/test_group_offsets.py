@@ -1,0 +1,42 @@
+"""Kafka's own committed offset: believed when another consumer committed it, never taken for more than it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from tests.builders import make_value
+from tests.real import eventually
+
+if TYPE_CHECKING:
+    from tests.acceptance.conftest import System
+
+pytestmark = pytest.mark.real
+_FORGET = "TRUNCATE events, event_counters, stream_offsets, dead_letters CASCADE"
+
+
+def test_a_partition_begins_where_another_consumer_stood_and_there_again_when_postgres_forgot_it(
+    system: System,
+) -> None:
+    system.produce(make_value() for _ in range(100))
+    commit_as_another_consumer(system, 60)
+    first = system.start_worker()
+    system.settled(40)
+    eventually(lambda: system.committed_lag() == 0, 30, "Kafka knows that all is settled")
+    assert first.process.stop() == 0
+    system.database.execute(_FORGET)
+    second = system.start_worker()
+    system.settled(40)
+    system.assert_consistent()
+    assert any("PostgreSQL knows nothing of it" in line["event"] for line in second.log())
+
+
+def commit_as_another_consumer(system: System, offset: int) -> None:
+    """Commit as any consumer of the group does, without a word beside the offset."""
+    consumer = Consumer({"bootstrap.servers": system.kafka.bootstrap_servers, "group.id": system.group_id})
+    try:
+        consumer.commit(offsets=[TopicPartition(system.topic, 0, offset)], asynchronous=False)
+    finally:
+        consumer.close()

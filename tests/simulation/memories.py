@@ -1,0 +1,47 @@
+"""A database that goes back: what it held at some moment, and how a world returns there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from schemas.dead_letter import DeadLetter
+    from schemas.outcome import Tally
+    from tests.fakes import Row
+    from tests.simulation.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """All that the database holds, and how many records the judge saw settled by then."""
+
+    next_offsets: dict[tuple[str, int], int]
+    topic_ids: dict[int, str]
+    rows: dict[str, Row]
+    totals: Tally
+    letters: dict[str, DeadLetter]
+    consumed: int
+
+    @classmethod
+    def of(cls, world: World) -> Memory:
+        store = world.memory
+        rows = {event_id: replace(row) for event_id, row in store.rows.items()}
+        return cls(
+            {**store.next_offsets}, {**world.database.topic_ids}, rows, replace(store.totals), {**store.letters},
+            world.judge.consumed,
+        )  # fmt: skip
+
+    def restore(self, world: World) -> bool:
+        """Return there as another run of the server; say whether anything was forgotten."""
+        store = world.memory
+        has_forgotten = store.next_offsets != self.next_offsets or store.rows.keys() != self.rows.keys()
+        store.next_offsets, store.letters = {**self.next_offsets}, {**self.letters}
+        store.rows = {event_id: replace(row) for event_id, row in self.rows.items()}
+        store.totals, store.run = replace(self.totals), store.run + timedelta(seconds=1)
+        world.database.topic_ids = {**self.topic_ids}
+        world.judge.consumed = self.consumed
+        for log in world.log.partitions:  # what retention has deleted since cannot be read again
+            log.unread |= {record.offset for record in log.between(world.settled_to(log), log.start)}
+        return has_forgotten
