@@ -56,7 +56,7 @@ def decide_start(
         return Start(stored, stored, StartReason.STORED)
     if committed is not None and committed.offset <= log_end:
         if committed.first_offset is not None:
-            begin = max(committed.first_offset, log_start)
+            begin = max(min(committed.first_offset, committed.offset), log_start)
             return Start(begin, begin, StartReason.FORGOTTEN)
         if log_start <= committed.offset:
             return Start(committed.offset, committed.offset, StartReason.COMMITTED)
