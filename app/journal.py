@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from app.line_budget import LineBudget
 from schemas.failure import Verdict
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from sinks.metrics import PrometheusMetrics
 
 log = structlog.stdlib.get_logger("keepstream")
+DEAD_LETTER_LINES_PER_S = 100
+"""Thousands of dead letters per second would cost a tenth of the worker, and fill the disk that the log is on."""
 
 
 class Journal:
@@ -24,6 +27,7 @@ class Journal:
 
     def __init__(self, metrics: PrometheusMetrics) -> None:
         self._metrics = metrics
+        self._lines = LineBudget(DEAD_LETTER_LINES_PER_S, _tell_of_others)
 
     def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None:
         self._metrics.batch_settled(topic, partition, tally, oldest_timestamp_ms)
@@ -39,7 +43,7 @@ class Journal:
 
     def dead_lettered(self, letters: Sequence[DeadLetter]) -> None:
         self._metrics.dead_lettered(letters)
-        for letter in letters:
+        for letter in letters[: self._lines.take(len(letters))]:
             record, tried = letter.record, letter.last_failed_at - letter.first_failed_at
             log.warning("dead letter", topic=record.topic, partition=record.partition, offset=record.offset,
                         event_id=letter.event_id, correlation_id=letter.correlation_id, **_facts(letter.failure),
@@ -59,6 +63,10 @@ class Journal:
         log.warning("the stored offset is not where this worker left it (another worker moved it, or PostgreSQL lost "
                     "its last commits); beginning again from there", topic=topic, partition=partition)  # fmt: skip
         self._metrics.fenced(topic, partition)
+
+
+def _tell_of_others(count: int) -> None:
+    log.warning("more dead letters in this second, without a line each: `keepstream dlq list` has them", count=count)
 
 
 def _facts(failure: Failure) -> dict[str, object]:

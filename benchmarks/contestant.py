@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,6 +62,7 @@ class Contestant:
     """Whether it can only read payload and metadata as JSON strings (`events.Backlog`)."""
     processes: int = 1
     """How many run at the same time."""
+    stop_signal: int = signal.SIGTERM
 
     def create_tables(self, connection: psycopg.Connection[Any], schema: str) -> None:
         if self.counts_exactly:

@@ -95,7 +95,7 @@ def drain(
             samples = watch(stage, contestant, connection, workers, backlog)
         finally:
             for worker in workers:
-                worker.stop(timeout_s=15)
+                worker.stop(timeout_s=15, signum=contestant.stop_signal)
         rates = check(connection, contestant, backlog, began)
     return Run(
         contestant=contestant.name, topic=topic, wall_s=rates.pop("last_commit") - began,

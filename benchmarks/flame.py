@@ -6,6 +6,8 @@ result. A contestant without Python can be measured, not profiled.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -30,18 +32,21 @@ def profiled(contestant: Contestant, picture: str) -> Contestant:
         argv, environment = contestant.command(course)
         return (str(PY_SPY), "record", "--nonblocking", "--rate", "100", "-o", picture, "--", *argv), environment
 
-    return replace(contestant, command=command)
+    return replace(contestant, command=command, stop_signal=signal.SIGINT)  # SIGTERM ends py-spy without a picture
 
 
 def main() -> None:
-    given = options("flame").parse_args()
+    parser = options("flame")
+    parser.add_argument("--bad-share", type=float, default=float(os.environ.get("BAD") or 0))
+    given = parser.parse_args()
     wanted = given.only or "keepstream-100"
+    bad = f"-bad-{given.bad_share:g}" if given.bad_share else ""
     with sitting("flame", given) as now:
         now.results.mkdir(parents=True, exist_ok=True)
         for contestant in ALL:
             if contestant.name in wanted.split(","):
-                picture = str(now.results / f"flame-{contestant.name}.svg")
-                now.measure(profiled(contestant, picture), Backlog(given.events))
+                picture = str(now.results / f"flame-{contestant.name}{bad}.svg")
+                now.measure(profiled(contestant, picture), Backlog(given.events, bad_share=given.bad_share))
                 print(picture)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, Producer
 
-from sinks.dead_letters import PRODUCER_SETTINGS, place_of
+from sinks.confirmed_producer import place_of
+from sinks.dead_letters import PRODUCER_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence

@@ -47,7 +47,7 @@ def parameters(partition: int, messages: list[Message]) -> dict[str, Any]:
     return {
         "topic": TOPIC, "partition": Int4(partition), "expected_offset": Int8(first), "next_offset": Int8(last + 1),
         "records": Int8(len(messages)), "documents": JsonDocument(b"[%b]" % b",".join(documents)),
-        "folded_duplicate": Int8(0), "folded_stale": Int8(0), "dead_lettered": Int8(0),
+        "folded": Int8(0), "folded_stale": Int8(0), "dead": Int8(0),
     }  # fmt: skip
 
 

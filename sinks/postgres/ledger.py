@@ -1,4 +1,4 @@
-"""The ledger rows of dead letters, as the JSON document that `sql/bury.sql` reads."""
+"""The ledger rows of dead letters, as the JSON document that `sql/buried.sql` reads."""
 
 from __future__ import annotations
 

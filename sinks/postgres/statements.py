@@ -6,17 +6,24 @@ import re
 from importlib.resources import files
 from typing import LiteralString
 
-# psycopg remembers how a query is taken apart only up to 4096 characters: comments and indentation stay behind.
+# psycopg remembers how a query is taken apart only up to 4096 characters: comments and unneeded blanks stay behind.
+REMEMBERED_CHARS = 4096
 _COMMENT = re.compile(r"--[^\n]*")
+_AROUND_PUNCTUATION = re.compile(r"\s*([(),])\s*")
 _FRAGMENTS = ("incoming", "newer", "same_record")
 
 
-def statement(name: str) -> LiteralString:
-    """Return ``sql/<name>.sql`` with its fragments filled in. All of it is our own text, none of it input."""
+def statement(name: str, **fragments: LiteralString) -> LiteralString:
+    """Return ``sql/<name>.sql`` with its fragments filled in: the common ones, and the given. None of it is input."""
     text = _read(name)
-    for fragment in _FRAGMENTS:
-        text = text.replace("{" + fragment + "}", _read(fragment))
-    return " ".join(_COMMENT.sub("", text).split())
+    for place, filling in ({fragment: _read(fragment) for fragment in _FRAGMENTS} | fragments).items():
+        text = text.replace("{" + place + "}", filling)
+    return _AROUND_PUNCTUATION.sub(r"\1", " ".join(_COMMENT.sub("", text).split()))
+
+
+def buried(written: LiteralString) -> LiteralString:
+    """Return the part that writes dead letters; ``written`` is the part before it that writes rows of events."""
+    return _read("buried").replace("{written}", written)
 
 
 def _read(name: str) -> str:

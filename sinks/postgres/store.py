@@ -17,7 +17,7 @@ from schemas.outcome import Stored, Tally
 from sinks.postgres.connection import JsonDocument
 from sinks.postgres.ledger import ledger_document
 from sinks.postgres.sqlstate import connect_failure, step_error
-from sinks.postgres.statements import statement
+from sinks.postgres.statements import buried, statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
-SETTLE = statement("settle")
+SETTLE, SETTLE_AND_BURY = statement("settle", buried=""), statement("settle", buried=buried("replaced"))
 STORE = statement("store")
-COUNT = statement("count")
-BURY = statement("bury")
+COUNT, COUNT_AND_BURY = statement("count", buried=""), statement("count", buried=buried("moved"))
 PROBE = statement("probe")
 _EVENT_ID = attrgetter("event_id")
 
@@ -45,12 +44,7 @@ class PostgresStore:
     async def settle(self, settlement: Settlement) -> Tally:
         """Write everything about a batch in one transaction; raise FencedError when the partition moved on."""
         async with self._connection(Step.STORE) as connection:
-            if not settlement.dead:
-                return await _settle(connection, settlement)
-            async with connection.transaction():
-                tally = await _settle(connection, settlement)
-                await _bury(connection, settlement)
-                return tally
+            return await _settle(connection, settlement)
 
     async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
         """Upsert rows as pending; ids are unique within the call."""
@@ -72,12 +66,12 @@ class PostgresStore:
             "duplicate": Int8(repeats.duplicate),
             "stale": Int8(repeats.stale),
             "updated": Int8(repeats.updated),
-            "dead_lettered": Int8(len(settlement.dead)),
+            **_letters(settlement),
         }
-        async with self._connection(Step.METRICS) as connection, connection.transaction():
-            fenced_in, delivered, duplicate, counted = await _one(connection, COUNT, parameters)
-            _check_fence(span, fenced_in and counted)
-            await _bury(connection, settlement)
+        query = COUNT_AND_BURY if settlement.dead else COUNT
+        async with self._connection(Step.METRICS) as connection:
+            fenced_in, delivered, duplicate, counted = await _one(connection, query, parameters)
+        _check_fence(span, fenced_in and counted)
         return Tally(delivered, duplicate, repeats.stale, len(settlement.dead), repeats.updated)
 
     async def healthy(self) -> bool:
@@ -108,23 +102,18 @@ class PostgresStore:
 
 async def _settle(connection: Connection, settlement: Settlement) -> Tally:
     span, folded = settlement.span, settlement.tally
-    dead = len(settlement.dead)
     parameters = {
         **_place(span),
         **_moves(span),
         "documents": _documents(settlement.events),
-        "folded_duplicate": Int8(folded.duplicate),
+        "folded": Int8(folded.duplicate),
         "folded_stale": Int8(folded.stale),
-        "dead_lettered": Int8(dead),
+        **_letters(settlement),
     }
-    fenced_in, delivered, duplicate, stale, updated, counted, _ = await _one(connection, SETTLE, parameters)
+    query = SETTLE_AND_BURY if settlement.dead else SETTLE
+    fenced_in, delivered, duplicate, stale, updated, counted, _ = await _one(connection, query, parameters)
     _check_fence(span, fenced_in and counted)
-    return Tally(delivered, duplicate + folded.duplicate, stale + folded.stale, dead, updated)
-
-
-async def _bury(connection: Connection, settlement: Settlement) -> None:
-    if settlement.dead:
-        await connection.execute(BURY, {"letters": ledger_document(settlement.dead)})
+    return Tally(delivered, duplicate + folded.duplicate, stale + folded.stale, len(settlement.dead), updated)
 
 
 async def _one(connection: Connection, query: Any, parameters: dict[str, Any]) -> tuple[Any, ...]:  # noqa: ANN401
@@ -141,6 +130,11 @@ def _place(span: Span) -> dict[str, Any]:
         "partition": Int4(span.partition),
         "expected_offset": Int8(span.expected_offset),
     }
+
+
+def _letters(settlement: Settlement) -> dict[str, Any]:
+    burial = {"letters": ledger_document(settlement.dead)} if settlement.dead else {}
+    return {"dead": Int8(len(settlement.dead)), **burial}
 
 
 def _moves(span: Span) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from app.cli.root import root
 from app.embedded.ports import free_port
 from schemas.dead_letter import dead_letter_headers
-from sinks.dead_letters import place_of
+from sinks.confirmed_producer import place_of
 from tests.builders import make_dead_letter, make_failure, make_record
 
 if TYPE_CHECKING:

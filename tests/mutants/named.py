@@ -132,11 +132,11 @@ MUTANTS = (
     Mutant(
         "a dead letter counts as published before the broker has confirmed it",
         (
-            Edit("sinks/dead_letters.py", "        self._producer.flush(self._timeout_s)\n", ""),
+            Edit("sinks/confirmed_producer.py", "                await waiting.done\n", "                pass\n"),
             Edit(
-                "sinks/dead_letters.py",
-                "answers: list[Answer] = [unanswered] * len(records)",
-                'answers: list[Answer] = [""] * len(records)',
+                "sinks/confirmed_producer.py",
+                "self.answers: list[Answer] = [KafkaError(KafkaError._MSG_TIMED_OUT)] * count",
+                'self.answers: list[Answer] = [""] * count',
             ),
         ),
         ("tests/contract/test_dead_letter_topic.py",),

@@ -12,22 +12,22 @@ WITH fence AS (
     UPDATE events SET status = 'delivered', updated_at = now()
     FROM fence
     WHERE event_id = ANY (%(pending_ids)s) AND status <> 'delivered'
-    RETURNING 1
+    RETURNING event_id
 ), sums AS (
     SELECT (SELECT count(*) FROM moved) AS delivered,
            %(duplicate)s + cardinality(%(pending_ids)s::text[]) - (SELECT count(*) FROM moved) AS duplicate
 ), counted AS (
     UPDATE event_counters c
-    SET total = c.total + s.delivered + s.duplicate + %(stale)s + %(dead_lettered)s,
+    SET total = c.total + s.delivered + s.duplicate + %(stale)s + %(dead)s,
         delivered = c.delivered + s.delivered,
         duplicate = c.duplicate + s.duplicate,
         stale = c.stale + %(stale)s,
         updated = c.updated + %(updated)s,
-        failed = c.failed + %(dead_lettered)s,
+        failed = c.failed + %(dead)s,
         last_processed_at = now()
     FROM sums s, fence
     WHERE c.topic = %(topic)s AND c.partition = %(partition)s
     RETURNING 1
-)
+) {buried}
 SELECT (SELECT count(*) FROM fence) AS fenced_in, s.delivered, s.duplicate, (SELECT count(*) FROM counted) AS counted
 FROM sums s

@@ -48,17 +48,17 @@ inserted AS (
 ), counted AS (
     UPDATE event_counters c
     SET total = c.total + s.delivered + s.duplicate + s.stale
-                + %(folded_duplicate)s + %(folded_stale)s + %(dead_lettered)s,
+                + %(folded)s + %(folded_stale)s + %(dead)s,
         delivered = c.delivered + s.delivered,
-        duplicate = c.duplicate + s.duplicate + %(folded_duplicate)s,
+        duplicate = c.duplicate + s.duplicate + %(folded)s,
         stale = c.stale + s.stale + %(folded_stale)s,
         updated = c.updated + s.updated,
-        failed = c.failed + %(dead_lettered)s,
+        failed = c.failed + %(dead)s,
         last_processed_at = now()
     FROM sums s
     WHERE c.topic = %(topic)s AND c.partition = %(partition)s AND s.fenced_in = 1
     RETURNING 1
-)
+) {buried}
 SELECT s.fenced_in, s.delivered, s.duplicate, s.stale, s.updated,
        (SELECT count(*) FROM counted) AS counted, s.all_seen
 FROM sums s

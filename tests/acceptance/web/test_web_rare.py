@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from app.letter_lookup import locate, remembered
 from schemas.dead_letter import dead_letter_headers
-from sinks.dead_letters import place_of
+from sinks.confirmed_producer import place_of
 from tests.acceptance.dead_letters import NOON
 from tests.acceptance.web.test_web_list import ids, page, queue_of
 from tests.builders import make_dead_letter, make_failure, make_record

@@ -1,0 +1,25 @@
+"""A flood gets a hundred lines a second and one that says how many there were."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import app.line_budget
+from app.line_budget import LineBudget
+
+if TYPE_CHECKING:
+    import pytest
+
+
+async def test_what_gets_no_line_is_told_as_a_number_when_the_second_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.line_budget, "SECOND", 0.05)
+    told: list[int] = []
+    lines = LineBudget(10, told.append)
+    assert [lines.take(wanted) for wanted in (4, 4, 4, 4)] == [4, 4, 2, 0]
+    assert told == []
+    await asyncio.sleep(0.1)
+    assert told == [6]
+    assert lines.take(10) == 10
+    await asyncio.sleep(0.1)
+    assert told == [6], "nothing went untold"

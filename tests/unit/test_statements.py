@@ -1,0 +1,18 @@
+"""The worker's statements as psycopg gets them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from sinks.postgres import store
+from sinks.postgres.statements import REMEMBERED_CHARS
+
+
+@pytest.mark.parametrize("name", ["SETTLE", "SETTLE_AND_BURY", "STORE", "COUNT", "COUNT_AND_BURY", "PROBE"])
+def test_each_is_short_enough_to_be_taken_apart_once_and_has_no_open_place(name: str) -> None:
+    query = getattr(store, name)
+    assert len(query) <= REMEMBERED_CHARS
+    assert not re.search(r"{\w", query)
+    assert "--" not in query
