@@ -63,27 +63,27 @@ MUTANTS = (
         ("tests/contract/test_event_store.py",),
     ),
     Mutant(
-        "the offset moves outside the transaction of the rows",
+        "on the step path the offset moves outside the transaction of the counters",
         (
-            Edit(_STORE, """\
-            if not settlement.dead:
-                return await _settle(connection, settlement)
-            async with connection.transaction():
-""", """\
-            if not settlement.dead:
-                return await _settle(connection, settlement)
-            if True:
-"""),
             Edit(
-                _STORE,
-                "as connection, connection.transaction():\n            fenced_in",
-                "as connection:\n            fenced_in",
+                "sinks/postgres/sql/count.sql",
+                "SET next_offset = %(next_offset)s,",
+                "SET next_offset = next_offset,",
             ),
+            Edit(_STORE, """\
+            fenced_in, delivered, duplicate, counted = await _one(connection, query, parameters)
+""", """\
+            fenced_in, delivered, duplicate, counted = await _one(connection, query, parameters)
+            await connection.execute(
+                "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
+                [span.next_offset, span.topic, span.partition],
+            )
+"""),
         ),
         ("tests/contract/test_one_transaction.py",),
     ),
     Mutant(
-        "the offset moves in a statement of its own",
+        "the offset moves outside the transaction of the rows",
         (
             Edit(
                 "sinks/postgres/sql/settle.sql",
@@ -94,17 +94,11 @@ MUTANTS = (
     _check_fence(span, fenced_in and counted)
     return Tally(delivered, duplicate + folded""", """\
     _check_fence(span, fenced_in and counted)
-    await connection.commit()
     await connection.execute(
         "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
         [span.next_offset, span.topic, span.partition],
     )
     return Tally(delivered, duplicate + folded"""),
-            Edit(
-                _STORE,
-                "            async with connection.transaction():\n                tally =",
-                "            if True:\n                tally =",
-            ),
         ),
         ("tests/contract/test_one_transaction.py",),
     ),
