@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from contextlib import suppress
 from functools import partial
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     Answer = str | KafkaError
     """The place that a record got, empty where the broker did not say; or why it got none."""
 
+log = logging.getLogger(__name__)
 POLL_S = 0.5
 GRACE_S = 1.0
 """How much later than librdkafka's own timeout an answer is given up."""
@@ -68,7 +70,11 @@ class ConfirmedProducer:
 
     def _poll(self) -> None:
         while not self._closed.is_set() or len(self._producer):
-            self._producer.poll(POLL_S)
+            try:
+                self._producer.poll(POLL_S)
+            except Exception:
+                # poll() raises what a callback raised, be it for a token: without this thread nobody would be answered.
+                log.exception("a callback of the dead letter producer failed")
 
 
 class _Waiting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -152,6 +153,33 @@ class Kept:
 
 
 NARROW = {"max.message.bytes": "10000"}
+
+
+async def test_publications_side_by_side_get_their_own_places_and_none_is_too_large_for_its_company(
+    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+) -> None:
+    topic = kafka.new_topic(name="dlq", config=NARROW)
+    kept = Kept()
+    queue = open_queue(topic, originals=kept, **{"compression.type": "none"})
+    letters = [make_dead_letter(make_record(b"%04d" % number * 1500, number)) for number in range(40)]
+    published = await asyncio.gather(*(queue.publish([letter]) for letter in letters))
+    there = {f"{topic}-{record.partition}-{record.offset}": record.value for record in kafka.read(topic)}
+    assert {letter.place: letter.record.value for (letter,) in published} == there
+    assert kept.originals == []
+
+
+async def test_a_callback_that_fails_leaves_the_others_their_answers(
+    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+) -> None:
+    def fails(_statistics: str) -> None:
+        raise ValueError
+
+    topic = kafka.new_topic(name="dlq")
+    queue = open_queue(topic, stats_cb=fails, **{"statistics.interval.ms": 50})
+    await queue.publish([make_dead_letter()])
+    await asyncio.sleep(0.3)
+    await queue.publish([make_dead_letter(make_record(b"x", 9))])
+    assert len(kafka.read(topic)) == 2
 
 
 async def test_what_is_too_large_is_kept_elsewhere_and_its_neighbours_are_published_whole(
