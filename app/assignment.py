@@ -131,6 +131,8 @@ class Assignment:
     async def _begin(self) -> None:
         CURRENT_BATCH.set(None)  # a fenced batch may have begun this
         starts = await self._starts(sorted(self._waiting))
+        if self._beginning is not asyncio.current_task():
+            return  # overtaken: psycopg can turn a cancellation into a lost connection, which `_starts` outlives
         thread = self._consumer_thread()
         owned = {(tp.topic, tp.partition) for tp in thread.assignment()}
         starts = {place: start for place, start in starts.items() if place in owned}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, cast
 
+import psycopg
 from aiokafka.structs import TopicPartition
 
 from app.assignment import Assignment
@@ -15,6 +16,8 @@ from tests.simulation.log import Bounds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import pytest
 
     from processors.lanes import Batch
     from schemas.outcome import Tally
@@ -55,14 +58,8 @@ class Elsewhere:
 
 async def test_what_another_worker_settles_meanwhile_is_no_recreated_topic() -> None:
     """Simulation, seed 24451: the end of the log was older than the stored offset it was held against."""
-
-    async def process(_batch: Batch) -> Tally:
-        raise NotImplementedError
-
-    async def fenced(_place: tuple[str, int]) -> None: ...
-
     world = Elsewhere()
-    lanes = Lanes(process, buffer_bytes=0, on_fenced=fenced, on_fatal=print)
+    lanes = Lanes(never, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
     assignment = Assignment(lanes, cast("Any", world), cast("Any", Silent()), KafkaSettings())
     assignment.thread = cast("Any", world)
     assignment.begin([TP])
@@ -70,6 +67,51 @@ async def test_what_another_worker_settles_meanwhile_is_no_recreated_topic() -> 
         await asyncio.sleep(0)
     assert (world.rewound_to, world.sought) == (None, {TP: 10})
     assignment.close()
+
+
+class Stubborn(Elsewhere):
+    """A database whose driver, cancelled in its first wait, reports a lost connection instead (psycopg issue 1371)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.epochs: list[int] = []
+        self.loads = 0
+
+    async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
+        self.loads += 1
+        if self.loads == 1:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                raise psycopg.OperationalError from None
+        return await super().load(topic, partitions)
+
+    async def seek_all(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
+        await super().seek_all(offsets, epoch)
+        self.epochs.append(epoch)
+
+
+async def test_a_begin_that_was_overtaken_opens_no_lanes_even_if_its_cancellation_got_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("app.assignment.RETRY_WAIT_S", 0.01)
+    world = Stubborn()
+    lanes = Lanes(never, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
+    assignment = Assignment(lanes, cast("Any", world), cast("Any", Silent()), KafkaSettings())
+    assignment.thread = cast("Any", world)
+    assignment.begin([TP])
+    await asyncio.sleep(0.01)
+    assignment.begin([TP])
+    await asyncio.sleep(0.1)
+    assert world.epochs == [1]
+    assignment.close()
+
+
+async def never(_batch: Batch) -> Tally:
+    raise NotImplementedError
+
+
+async def ignored(_place: tuple[str, int]) -> None: ...
 
 
 class Silent:
