@@ -1,6 +1,6 @@
 """Named points at which a worker dies on purpose, as a power cut would: for the tests that prove that nothing is lost.
 
-``KEEPSTREAM_CRASH_AT=after-commit`` dies the first time that point is passed, ``after-commit:3`` the third time. Unset,
+``KEEPSTREAM_CRASH_AT=after-settle`` dies the first time that point is passed, ``after-settle:3`` the third time. Unset,
 nothing here is in the way: the parts are wrapped only when a point is named. The idea is fail points (FreeBSD's
 ``fail(9)``, TiKV's fail-rs), kept out of the code they test.
 """
@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from schemas.failure import Step
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Coroutine, Sequence
 
     from app.transport import BatchConsumer
     from processors.pipeline import Pipeline
@@ -33,20 +32,22 @@ CRASH_POINTS = {
     "during-publish": "dead letters are sent, the broker's confirmation is not awaited",
     "after-publish": "the broker has confirmed the dead letters, the offset has not moved",
     "before-settle": "fast path: its transaction is about to begin",
+    "during-settle": "fast path: the statement is on its way, and commits or not",
     "after-settle": "fast path: PostgreSQL has committed, the lane does not know",
     "before-store": "step path: rows are about to be stored as pending",
+    "during-store": "step path: the statement that stores is on its way",
     "after-store": "step path: rows are pending and committed, not counted",
     "before-count": "step path: pending rows are about to be counted",
+    "during-count": "step path: the statement that counts is on its way",
     "after-count": "step path: counted and committed, the lane does not know",
-    "before-commit": "everything of a transaction is written, COMMIT is not sent",
-    "after-commit": "COMMIT was confirmed, the store has not returned",
     "before-lane-settle": "the batch is done, its lane still holds it",
     "before-offset-commit": "the lane has settled, Kafka's offset is not committed",
     "after-offset-commit": "Kafka has confirmed the offset",
 }
 """Each point and what is true there, in the order of a batch's life."""
 CRASH_AT_PATTERN = rf"^(?:{'|'.join(CRASH_POINTS)})(?::[1-9][0-9]{{0,8}})?$"
-_SENT_AFTER_S = 0.02
+_SENT_AFTER_S = {"publish": 0.02, "settle": 0.001, "store": 0.001, "count": 0.001}
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -62,13 +63,20 @@ class Trap:
             if self.passings == 0:
                 os._exit(EXIT_CRASH_POINT)
 
+    async def during(self, what: str, work: Coroutine[Any, Any, T]) -> T:
+        """Await the work; pass by its middle, if that is the point: it has been sent, and nobody knows how it ends."""
+        if self.point != f"during-{what}":
+            return await work
+        under_way = asyncio.ensure_future(work)
+        await asyncio.sleep(_SENT_AFTER_S[what])
+        self.passing(self.point)
+        return await under_way
+
     def armed(self, pipeline: Pipeline) -> Pipeline:
         """Return the same pipeline over ports that pass by this trap."""
-        store = cast("Any", pipeline.store)
-        store = replace(store, pool=_Pool(self, store.pool))
         return replace(
             pipeline,
-            store=_Store(self, store),
+            store=_Store(self, pipeline.store),
             dead_letters=_DeadLetters(self, pipeline.dead_letters),
             metrics=cast("Any", _Metrics(self, pipeline.metrics)),
         )
@@ -108,19 +116,19 @@ class _Store:
 
     async def settle(self, settlement: Settlement) -> Tally:
         self.trap.passing("before-settle")
-        tally = await self.inner.settle(settlement)
+        tally = await self.trap.during("settle", self.inner.settle(settlement))
         self.trap.passing("after-settle")
         return tally
 
     async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
         self.trap.passing("before-store")
-        stored = await self.inner.store(span, events)
+        stored = await self.trap.during("store", self.inner.store(span, events))
         self.trap.passing("after-store")
         return stored
 
     async def count(self, settlement: Settlement, stored: Stored) -> Tally:
         self.trap.passing("before-count")
-        tally = await self.inner.count(settlement, stored)
+        tally = await self.trap.during("count", self.inner.count(settlement, stored))
         self.trap.passing("after-count")
         return tally
 
@@ -135,13 +143,7 @@ class _DeadLetters:
 
     async def publish(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
         self.trap.passing("before-publish")
-        if self.trap.point == "during-publish":
-            publishing = asyncio.ensure_future(self.inner.publish(letters))
-            await asyncio.sleep(_SENT_AFTER_S)
-            self.trap.passing("during-publish")
-            placed = await publishing
-        else:
-            placed = await self.inner.publish(letters)
+        placed = await self.trap.during("publish", self.inner.publish(letters))
         self.trap.passing("after-publish")
         return placed
 
@@ -164,27 +166,3 @@ class _Metrics:
     def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None:
         self._inner.batch_settled(topic, partition, tally, oldest_timestamp_ms)
         self._trap.passing("before-lane-settle")
-
-
-class _Pool:
-    """The store's pool, whose connections pass by the trap around each COMMIT."""
-
-    def __init__(self, trap: Trap, inner: Any) -> None:  # noqa: ANN401
-        self._trap = trap
-        self._inner = inner
-
-    async def getconn(self) -> Any:  # noqa: ANN401
-        connection = await self._inner.getconn()
-        connection.transaction = lambda **options: self._transaction(connection, options)
-        return connection
-
-    async def putconn(self, connection: Any) -> None:  # noqa: ANN401
-        del connection.transaction
-        await self._inner.putconn(connection)
-
-    @asynccontextmanager
-    async def _transaction(self, connection: Any, options: dict[str, Any]) -> AsyncIterator[None]:  # noqa: ANN401
-        async with type(connection).transaction(connection, **options):
-            yield
-            self._trap.passing("before-commit")
-        self._trap.passing("after-commit")

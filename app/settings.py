@@ -193,8 +193,8 @@ class Settings(BaseSettings):
     """Steps of one's own between validate and store: names of entry points of the group ``keepstream.steps``, as a
     JSON list, in their order. None runs because it is installed."""
     crash_at: Annotated[str, Field(pattern=CRASH_AT_PATTERN)] | None = None
-    """For tests only: die with exit code 86 at a named point (`app/crash_points.py`), like ``after-commit``, or
-    ``after-commit:3`` for its third passing. Default none, which costs nothing."""
+    """For tests only: die with exit code 86 at a named point (`app/crash_points.py`), like ``after-settle``, or
+    ``after-settle:3`` for its third passing. Default none, which costs nothing."""
 
     @classmethod
     def settings_customise_sources(

@@ -110,7 +110,7 @@ class Seeker:
         """Return what is there, as soon as something is: consume() alone waits until its batch is full."""
         first = self._consumer.poll(timeout_s)
         found = [] if first is None else [first, *self._consumer.consume(_BATCH, timeout=0)]
-        return [message for message in found if message.error() is None or not _is_about_the_group(message)]
+        return [message for message in found if message.error() is None or not is_about_the_group(message)]
 
 
 def record_of(message: Message) -> KafkaRecord:
@@ -121,7 +121,7 @@ def record_of(message: Message) -> KafkaRecord:
     )  # fmt: skip
 
 
-def _is_about_the_group(message: Message) -> bool:
+def is_about_the_group(message: Message) -> bool:
     """Whether an error tells of our group: the client looks for it, we never join it, no right on it is needed."""
     error = message.error()
     return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from schemas.dead_letter import PREFIX
-from sinks.dead_letter_seeker import ANSWER_TIMEOUT_S, record_of
+from sinks.dead_letter_seeker import ANSWER_TIMEOUT_S, is_about_the_group, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -68,8 +68,9 @@ class TopicScan:
             heard_at = time.monotonic() if messages else heard_at
             if time.monotonic() - heard_at > ANSWER_TIMEOUT_S:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its only name
-            ended = any(map(Message.error, messages)) and _ended(messages)
-            records = [m for m in messages if m.error() is None] if ended else messages
+            has_errors = any(map(Message.error, messages))
+            ended = has_errors and _ended(messages)
+            records = [m for m in messages if m.error() is None] if has_errors else messages
             past = bool(records) and (records[-1].offset() or 0) >= end - 1
             if past:
                 records = [m for m in records if (m.offset() or 0) < end]
@@ -107,8 +108,8 @@ class TopicScan:
 
 
 def _ended(messages: list[Message]) -> bool:
-    """Tell whether the end of the partition is among the errors; raise any other."""
-    errors = [error for message in messages if (error := message.error()) is not None]
+    """Tell whether the end of the partition is among the errors; raise any other that is not about our group."""
+    errors = [error for m in messages if (error := m.error()) is not None and not is_about_the_group(m)]
     for error in errors:
         if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its only name
             raise KafkaException(error)

@@ -9,14 +9,14 @@ from app.crash_points import CRASH_POINTS, Trap, trap_of
 from app.settings import Settings
 
 
-@pytest.mark.parametrize("text", [*CRASH_POINTS, "after-commit:3"])
+@pytest.mark.parametrize("text", [*CRASH_POINTS, "after-settle:3"])
 def test_each_point_is_a_valid_setting(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEEPSTREAM_CRASH_AT", text)
     trap = trap_of(Settings().crash_at)
     assert trap == Trap(text.partition(":")[0], 3 if ":" in text else 1)
 
 
-@pytest.mark.parametrize("text", ["somewhere", "after-commit:0", "after-commit:", "after-commit:x", ""])
+@pytest.mark.parametrize("text", ["somewhere", "after-settle:0", "after-settle:", "after-settle:x", ""])
 def test_a_point_that_does_not_exist_is_refused(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEEPSTREAM_CRASH_AT", text)
     with pytest.raises(ValidationError):

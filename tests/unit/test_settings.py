@@ -57,7 +57,7 @@ OTHER: dict[tuple[str, ...], str] = {
     ("web", "users"): '{"ann": "scrypt$x"}', ("web", "mask_fields"): '["card"]',
     ("web", "worker_urls"): '["http://w:9108/metrics"]',
     ("postgres", "synchronous_commit"): "true", ("http", "enabled"): "false", ("log", "level"): "debug",
-    ("log", "format"): "json", ("log", "worker"): "1", ("traces", "enabled"): "true", ("crash_at",): "after-commit",
+    ("log", "format"): "json", ("log", "worker"): "1", ("traces", "enabled"): "true", ("crash_at",): "after-settle",
     ("contract",): "m:C", ("steps",): '["s"]',
 }  # fmt: skip
 
