@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real
 
 OUTAGE_S = 60.0
+WAITING_BACKENDS = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+END_WAITING_BACKENDS = (
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
+)
 
 
 @pytest.fixture
@@ -33,6 +37,7 @@ def own_system(own_servers: Servers, tmp_path: Path) -> Iterator[System]:
 def test_kill_between_store_and_settle_counts_nothing_twice(system: System) -> None:
     system.database.execute("ALTER TABLE events ADD CONSTRAINT affordable CHECK ((payload ->> 'amount')::int < 100)")
     with system.database.connect() as blocker:
+        pid = blocker.info.backend_pid
         system.produce(make_value(payload={"amount": 1000 if i == 50 else 1}) for i in range(100))
         worker = system.start_worker()
         eventually(lambda: worker.get("/readyz")[0] == 200, 30)
@@ -44,7 +49,11 @@ def test_kill_between_store_and_settle_counts_nothing_twice(system: System) -> N
             system.produce(make_value(payload={"amount": 1000 if i == 50 else 1}) for i in range(100))
             pending = "SELECT count(*) FROM events WHERE status = 'pending'"
             eventually(lambda: system.database.value(pending) > 0, 30, "rows are stored and not counted")
+            eventually(lambda: system.database.value(WAITING_BACKENDS, pid) > 0, 30, "the metrics step waits")
             worker.process.kill()
+            # A backend that waits for a lock does not see that its client died: once the row is free, it would count.
+            system.database.value(END_WAITING_BACKENDS, pid)
+            eventually(lambda: system.database.value(WAITING_BACKENDS, pid) == 0, 30, "the killed worker's backend ends")
     assert system.database.totals()["total"] == 100
     system.start_worker()
     system.settled(200)
