@@ -53,7 +53,9 @@ def test_kill_between_store_and_settle_counts_nothing_twice(system: System) -> N
             worker.process.kill()
             # A backend that waits for a lock does not see that its client died: once the row is free, it would count.
             system.database.value(END_WAITING_BACKENDS, pid)
-            eventually(lambda: system.database.value(WAITING_BACKENDS, pid) == 0, 30, "the killed worker's backend ends")
+            eventually(
+                lambda: system.database.value(WAITING_BACKENDS, pid) == 0, 30, "the killed worker's backend ends"
+            )
     assert system.database.totals()["total"] == 100
     system.start_worker()
     system.settled(200)
