@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import sys
 import threading
 from contextlib import suppress
@@ -17,6 +18,7 @@ log = logging.getLogger(__name__)
 EXIT_FATAL = 70
 LAST_WORDS_S = 5.0
 """How long the reason may take to be written: a log whose reader hangs must not keep a dead worker alive."""
+ALARM_AFTER_S = 1.0
 
 
 def die(error: BaseException | str) -> None:
@@ -36,11 +38,28 @@ def leave(exit_code: int) -> None:
 
 
 def end_within(limit_s: float, exit_code: int) -> None:
-    """End the process after this time, whatever hangs (Faust trap T35)."""
+    """End the process after this time, whatever hangs (Faust trap T35).
+
+    Out of memory, a new thread may end before it has told that it runs, and its starter waits for ever (CPython issue
+    140746). The kernel's timer needs neither thread nor memory: SIGALRM comes last, and ends the process.
+    """
+    signal.setitimer(signal.ITIMER_REAL, limit_s + ALARM_AFTER_S)
     deadline = threading.Timer(limit_s, os._exit, [exit_code])
     deadline.daemon = True
     with suppress(RuntimeError):  # no thread can be started: then the way out is all there is
         deadline.start()
+
+
+def end_without_memory() -> None:
+    """From now on, end the process when a thread ends for want of memory: nobody does what it did."""
+    uncaught = threading.excepthook
+
+    def end_or_tell(args: threading.ExceptHookArgs) -> None:
+        if issubclass(args.exc_type, MemoryError):
+            die("out of memory: a thread has ended")
+        uncaught(args)
+
+    threading.excepthook = end_or_tell
 
 
 def vital_task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -45,6 +45,12 @@ class LoopWatchdog:
         self._beats += 1
 
     def _watch(self) -> None:
+        try:
+            self._count_beats()
+        except MemoryError:
+            self._on_stuck("out of memory: the watchdog cannot watch")
+
+    def _count_beats(self) -> None:
         seen, silent_s = -1, 0.0
         while not self._stopped.wait(self._tick_s):
             beats = self._beats

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import psycopg
+    from confluent_kafka.admin import AdminClient
 
     from app.settings import Settings
 
@@ -75,8 +77,21 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
     for topic in (settings.kafka.topic, settings.kafka.dlq_topic):
         if topic in found.topics and found.topics[topic].error is None:
             yield Finding("topic", "ok", f"{topic}: {len(found.topics[topic].partitions)} partitions")
+            yield from _elections(admin, topic)
         else:
             yield Finding("topic", "fail", f"{topic} is missing", "run `keepstream topics ensure`")
+
+
+def _elections(admin: AdminClient, topic: str) -> Iterator[Finding]:
+    from confluent_kafka import KafkaException
+
+    from app.cli.topics import topic_config
+
+    with suppress(KafkaException):  # a worker needs no right to read the settings of a topic
+        if topic_config(admin, topic)["unclean.leader.election.enable"] == "true":
+            yield Finding("topic", "warn", f"{topic}: unclean.leader.election.enable is true",
+                          "set it to false: such an election loses what was acknowledged, and gives its offsets away "
+                          "again")  # fmt: skip
 
 
 def _postgres(settings: Settings) -> Iterator[Finding]:

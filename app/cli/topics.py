@@ -75,18 +75,24 @@ def _create(admin: AdminClient, name: str, partitions: int, replication: int, co
     return True
 
 
-def _describe(admin: AdminClient, name: str) -> dict[str, Any]:
+def topic_config(admin: AdminClient, name: str) -> dict[str, str]:
+    """Return the topic's settings by name. Raises KafkaException, also where we may not ask."""
     from confluent_kafka.admin._config import ConfigResource
     from confluent_kafka.admin._resource import ResourceType
 
+    resource = ConfigResource(ResourceType.TOPIC, name)
+    entries = admin.describe_configs([resource])[resource].result(timeout=10)
+    return {name: entry.value for name, entry in entries.items()}
+
+
+def _describe(admin: AdminClient, name: str) -> dict[str, Any]:
     found = admin.list_topics(timeout=10).topics.get(name)
     row: dict[str, Any] = {"topic": name, "partitions": None, "retention_ms": None, "max_message_bytes": None}
     if found is None or found.error is not None:
         return row
-    resource = ConfigResource(ResourceType.TOPIC, name)
-    config = admin.describe_configs([resource])[resource].result(timeout=10)
+    config = topic_config(admin, name)
     return row | {
         "partitions": len(found.partitions),
-        "retention_ms": int(config["retention.ms"].value),
-        "max_message_bytes": int(config["max.message.bytes"].value),
+        "retention_ms": int(config["retention.ms"]),
+        "max_message_bytes": int(config["max.message.bytes"]),
     }

@@ -58,10 +58,11 @@ def run_alone(settings: Settings) -> None:
     import asyncio
 
     from app import logs
-    from app.fatal import die, leave
+    from app.fatal import die, end_without_memory, leave
     from app.worker import run
 
     logs.configure(settings)
+    end_without_memory()
     try:
         asyncio.run(run(settings))
     except Exception as error:  # noqa: BLE001 - whatever it is, one line and 70

@@ -87,6 +87,13 @@ def test_doctor_finds_a_healthy_system_healthy_and_names_what_is_missing(system:
     assert failed["fix"] == "run `keepstream topics ensure`"
 
 
+def test_doctor_warns_of_a_topic_that_may_lose_what_it_acknowledged(system: System) -> None:
+    system.topic = system.kafka.new_topic(1, "unsafe", {"unclean.leader.election.enable": "true"})
+    (warned,) = [row for row in lines(system.cli("doctor", "--json")) if row["state"] == "warn"]
+    assert "unclean.leader.election.enable" in warned["seen"]
+    assert warned["fix"]
+
+
 def test_doctor_says_what_a_migration_of_another_text_means(system: System) -> None:
     system.database.execute("UPDATE schema_migrations SET checksum = 'another' WHERE version = 1")
     done = system.cli("doctor", "--json", exit_code=1)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
@@ -62,18 +63,33 @@ class Cluster(Kafka):
         new = NewTopic(topic, partitions, NODES, config=dict(config or {}))
         self._admin.create_topics([new])[topic].result(timeout=30)
 
+    def create_unsafe_topic(self, topic: str, nodes: Sequence[ClusterNode]) -> None:
+        """Create a topic of one partition on these nodes, of which any may lead, whatever it lacks."""
+        config = {"unclean.leader.election.enable": "true", "min.insync.replicas": "1"}
+        new = NewTopic(topic, 1, replica_assignment=[[node.node_id for node in nodes]], config=config)
+        self._admin.create_topics([new])[topic].result(timeout=30)
+
     def leader_of(self, topic: str) -> ClusterNode:
         """Return the node that leads the topic's first partition."""
-        leader = self._admin.list_topics(topic, timeout=30).topics[topic].partitions[0].leader
+        leader: int = self._partitions(topic)[0].leader
         return self.nodes[leader - 1]
+
+    def in_sync(self, topic: str) -> int:
+        """Return how many replicas of the topic's first partition are in sync."""
+        return len(self._partitions(topic)[0].isrs)
 
     def whole_again(self, *topics: str, timeout_s: float = 90.0) -> None:
         """Wait until every partition has all its replicas in sync."""
         eventually(lambda: all(self._in_sync(topic) for topic in topics), timeout_s, "all replicas are in sync")
 
     def _in_sync(self, topic: str) -> bool:
-        partitions = self._admin.list_topics(topic, timeout=30).topics[topic].partitions.values()
-        return all(len(partition.isrs) == NODES for partition in partitions)
+        return all(len(partition.isrs) == NODES for partition in self._partitions(topic).values())
+
+    def _partitions(self, topic: str) -> dict[int, Any]:
+        for _ in range(4):  # who is asked may just have died
+            with suppress(KafkaException):
+                return self._admin.list_topics(topic, timeout=8).topics[topic].partitions
+        return self._admin.list_topics(topic, timeout=8).topics[topic].partitions
 
 
 @contextmanager

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from app.embedded.postgres import EmbeddedPostgres
+
 MINUTES = float(os.environ.get("FAULT_MINUTES", "0.3"))
 """How long the random kills last."""
 
@@ -41,6 +43,23 @@ def new_system(rig: Rig, tmp_path: Path) -> Iterator[Callable[..., System]]:
             settings = rig.through_proxies() | environment
             system = System(Kafka(rig.kafka.bootstrap_servers), database, tmp_path, partitions, settings)
             stack.callback(end, system)
+            return system
+
+        yield make
+
+
+@pytest.fixture
+def system_on(rig: Rig, tmp_path: Path) -> Iterator[Callable[[EmbeddedPostgres], System]]:
+    """Make a system on a PostgreSQL of the test's own and on the rig's broker."""
+    with ExitStack() as stack:
+
+        def make(server: EmbeddedPostgres) -> System:
+            stack.callback(server.stop)
+            server.start()
+            database = stack.enter_context(Postgres(server.url).new_schema())
+            stack.callback(server.start)
+            system = System(Kafka(rig.kafka.bootstrap_servers), database, tmp_path, partitions=2)
+            stack.callback(system.stop)
             return system
 
         yield make

@@ -170,7 +170,7 @@ def reckon(
     """
     eventually(lambda: consumed_to_end(system), timeout_s, "everything in the topic is consumed")
     records = system.kafka.read(system.topic)
-    stored = {str(row[0]) for row in system.database.rows("SELECT event_id FROM events WHERE status = 'delivered'")}
+    stored = stored_ids(system)
     letters = system.dead().values()
     dead = {_key(letter) for letter in letters}
     acknowledged, present = producer.acknowledged(), {_key(record) for record in records}
@@ -186,6 +186,10 @@ def reckon(
         + abs(totals["failed"] - system.database.value("SELECT count(*) FROM dead_letters")),
         dead_for_the_environment=frozenset(_key(letter) for letter in letters if letter.value != b"broken"),
     )
+
+
+def stored_ids(system: System) -> set[str]:
+    return {str(row[0]) for row in system.database.rows("SELECT event_id FROM events WHERE status = 'delivered'")}
 
 
 def close(row: Row, system: System, producer: LedgerProducer, worker: Worker) -> None:

@@ -53,13 +53,14 @@ ROWS: list[Row] = []
 
 def table(rows: list[Row]) -> list[str]:
     """Return the report's lines."""
-    head = f"{'fault':<62} {'injected':>8} {'recovered in':>14} {'events':>8} {'lost':>5} {'double':>6}"
-    return [head, "-" * len(head), *map(_line, rows)]
+    width = max(len(row.fault) for row in rows)
+    head = f"{'fault':<{width}} {'injected':>8} {'recovered in':>14} {'events':>8} {'lost':>5} {'double':>6}"
+    return [head, "-" * len(head), *(_line(row, width) for row in rows)]
 
 
-def _line(row: Row) -> str:
+def _line(row: Row, width: int) -> str:
     slowest = f"{max(row.recoveries_s):.1f} s" if row.recoveries_s else "-"
-    left = f"{row.fault:<62} {row.injected:>8} {slowest:>14}"
+    left = f"{row.fault:<{width}} {row.injected:>8} {slowest:>14}"
     if row.reckoning is None:
         return f"{left} {'open':>8}"
     found = row.reckoning

@@ -9,7 +9,7 @@ import pytest
 from app.embedded.errors import EmbeddedUnavailableError
 from tests.acceptance.conftest import System
 from tests.faults.cluster import start_cluster
-from tests.faults.ledger import LedgerProducer, close, reckon, settled, wait_s
+from tests.faults.ledger import LedgerProducer, close, reckon, settled, stored_ids, wait_s, warmed_up
 from tests.real import Postgres, eventually
 
 if TYPE_CHECKING:
@@ -82,6 +82,40 @@ def test_a_dead_letter_topic_short_of_replicas_holds_and_resumes(
             node.start()
             short.recovers(lambda: settled(system) == 400, 90)
             close(short, system, producer, worker)
+        finally:
+            system.stop()
+
+
+def test_a_log_truncated_by_an_unclean_election_is_read_from_its_start(
+    cluster: Cluster, rig: Rig, tmp_path: Path, new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
+) -> None:
+    unclean = row("log truncated by an unclean election")
+    with Postgres(rig.postgres.url).new_schema() as database:
+        system = System(cluster, database, tmp_path)
+        leader, follower, _ = cluster.nodes
+        system.topic += "-unsafe"
+        cluster.create_unsafe_topic(system.topic, [leader, follower])
+        try:
+            producer = new_producer(system, broken_every=10**9)
+            warmed_up(system, producer)
+            follower.kill()
+            eventually(lambda: cluster.in_sync(system.topic) == 1, 60, "the follower is out of sync")
+            producer.send(200)
+            system.settled(400)
+            leader.kill()
+            with unclean.active():
+                follower.start()
+                eventually(lambda: cluster.leader_of(system.topic) is follower, 60, "an unclean leader")
+            leader.start()
+            later = new_producer(
+                system, broken_every=10**9
+            )  # the broker knows nothing any more of what the first one sent last
+            later.send(100)
+            unclean.recovers(lambda: settled(system) == 400 + 300, 90)
+            found = reckon(system, later, earlier_records=400)
+            system.assert_consistent()
+            assert producer.acknowledged() <= stored_ids(system)
+            unclean.closes(found)
         finally:
             system.stop()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -54,3 +55,16 @@ def test_a_deadline_ends_what_hangs() -> None:
     code, _ = exit_code_of("from app.fatal import end_within; end_within(0.5, 7); import time; time.sleep(60)")
     assert code == 7
     assert time.monotonic() - started < 5
+
+
+def test_a_thread_that_never_starts_does_not_keep_a_dead_worker_alive() -> None:
+    """Out of memory, a thread may end before it has told that it runs: its starter waits for ever."""
+    no_start = "import threading\nthreading.Thread._bootstrap = lambda thread: None"
+    code, _ = exit_code_of(f"{no_start}\nfrom app import fatal\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')")
+    assert code == -signal.SIGALRM
+
+
+@pytest.mark.parametrize(("error", "code"), [("MemoryError", 70), ("ValueError", 0)])
+def test_a_thread_that_ends_out_of_memory_ends_the_worker(error: str, code: int) -> None:
+    thread = f"import threading\ndef work(): raise {error}\nthreading.Thread(target=work).start()"
+    assert exit_code_of(f"from app.fatal import end_without_memory; end_without_memory()\n{thread}")[0] == code

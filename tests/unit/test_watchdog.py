@@ -62,3 +62,15 @@ def test_a_process_that_was_suspended_as_a_whole_is_not_stuck(monkeypatch: pytes
 def test_a_stack_is_one_line_of_rooms_and_functions() -> None:
     assert in_one_line([("/x/app/a.py", 1, "f"), ("/x/sinks/b.py", 2, "g")]) == "app/a.py:1 f < sinks/b.py:2 g"
     assert in_one_line([]) == "nowhere"
+
+
+def test_a_watchdog_that_gets_no_memory_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    reasons: Queue[str] = Queue()
+    watchdog = LoopWatchdog(1.0, reasons.put)
+
+    def no_memory(_tick_s: float) -> bool:
+        raise MemoryError
+
+    monkeypatch.setattr(watchdog._stopped, "wait", no_memory)
+    watchdog._watch()
+    assert "out of memory" in reasons.get(timeout=1)
