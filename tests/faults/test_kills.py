@@ -125,7 +125,7 @@ def is_frozen(worker: Worker) -> bool:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(MINUTES * 60 + 300)
 def test_a_rebalance_storm_loses_and_doubles_nothing(
     new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
 ) -> None:
