@@ -169,8 +169,9 @@ manifests: .venv/tools/.installed ## Check deploy/kubernetes against Kubernetes'
 image-lint: .venv/tools/.installed ## Check deploy/Dockerfile with hadolint
 	@$(TOOLS)/hadolint deploy/Dockerfile
 
-release-check: image-lint sbom licences manifests audit-deps ## All of these, the wheel in a clean environment with its demo, every command of the docs
+release-check: image-lint sbom licences manifests ## These, the wheel in a clean environment with its demo, every command of the docs, and the audit last
 	@$(BIN)/pytest -q tests/acceptance/test_wheel.py tests/acceptance/test_documented_commands.py -m "long or not long"
+	@$(MAKE) --no-print-directory audit-deps
 
 clean: ## Remove .venv and caches
 	@rm -rf .venv .venv-bench* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist
