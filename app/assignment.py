@@ -56,6 +56,16 @@ class Assignment:
         self._waiting: set[Place] = set()
         self._assigned_once = False
 
+    def assign(self, tps: Iterable[Any]) -> None:
+        """Begin lanes for what the group gave us, and give up any other partition.
+
+        A batch that is fenced while the group decides has begun its partition again, as if it were ours still.
+        """
+        ours = {(tp.topic, tp.partition): tp for tp in tps}
+        for place in {*self.lanes.places, *self._waiting} - {*ours}:
+            self._give_up(place)
+        self.begin(ours.values())
+
     def begin(self, tps: Iterable[Any]) -> None:
         """Begin lanes for these partitions in the background, however long PostgreSQL takes to answer."""
         places = {(tp.topic, tp.partition) for tp in tps}
@@ -70,12 +80,14 @@ class Assignment:
         if trouble := self._namesake.trouble(self._consumer_thread().member_id):
             die(trouble)
         for tp in tps:
-            place = (tp.topic, tp.partition)
-            self.lanes.close([place])
-            self._waiting.discard(place)
-            self._known_to_kafka.pop(place, None)
-            self._metrics.partition_gone(*place)
+            self._give_up((tp.topic, tp.partition))
         self._metrics.assigned.set(len(self.lanes.places))
+
+    def _give_up(self, place: Place) -> None:
+        self.lanes.close([place])
+        self._waiting.discard(place)
+        self._known_to_kafka.pop(place, None)
+        self._metrics.partition_gone(*place)
 
     def close(self) -> None:
         """Give everything up: the worker ends."""

@@ -143,12 +143,13 @@ class ConsumerThread(AIOKafkaConsumerThread):
         return taken
 
     def _positions(self) -> dict[TopicPartition, int]:
-        subscription = self._ensure_consumer()._subscription.subscription
-        assignment = subscription.assignment if subscription else None
-        if assignment is None:
-            return {}
-        states = {tp: assignment.state_value(tp) for tp in assignment.tps}
+        assignment = self._assignment()
+        states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
         return {tp: state.position for tp, state in states.items() if state and state.has_valid_position}
+
+    def _assignment(self) -> Any:  # noqa: ANN401
+        subscription = self._ensure_consumer()._subscription.subscription
+        return subscription.assignment if subscription else None
 
     async def seek_all(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
         """Move each partition that is still ours to its offset; fetches from here on carry the epoch."""
@@ -178,8 +179,13 @@ class ConsumerThread(AIOKafkaConsumerThread):
         return LogBounds(starts, ends, committed, ids)
 
     def end_offset(self, tp: TopicPartition) -> int | None:
-        """Return the end of the partition's committed log as of the last fetch; None before the first."""
-        return self._ensure_consumer().last_stable_offset(tp)  # type: ignore[no-any-return]
+        """Return the end of the partition's committed log as of the last fetch; None before the first.
+
+        Asked from another thread: the partition may be lost at any moment, which is an error to aiokafka's own call.
+        """
+        assignment = self._assignment()
+        state = assignment.state_value(tp) if assignment else None
+        return state.lso if state else None
 
     @property
     def member_id(self) -> str:

@@ -107,7 +107,7 @@ class BatchConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Begin lanes at the stored offsets. Does not wait: Faust would carry on without the seek after 30 s."""
-        self.assigned.begin(self.assignment())
+        self.assigned.assign(self.assignment())
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit what is settled, then abandon the rest: the next owner reads it from PostgreSQL (trap T32)."""

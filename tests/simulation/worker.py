@@ -107,7 +107,7 @@ class Worker:
         self.world.keep(task)
 
     async def _begin(self) -> None:
-        self.assignment.begin(self.consumer.assignment())
+        self.assignment.assign(self.consumer.assignment())
 
     def _fatal(self, error: BaseException) -> None:
         if not self.process.is_dead:
@@ -134,7 +134,7 @@ class Worker:
     async def _assigned(self, partitions: list[int]) -> None:
         self.world.loop.tell(f"assigned {partitions}")
         self.consumer.assign(partitions)
-        self.assignment.begin(self.consumer.assignment())
+        self.assignment.assign(self.consumer.assignment())
         self.flows = True
         self.lanes.room.set()
 

@@ -69,6 +69,21 @@ async def test_what_another_worker_settles_meanwhile_is_no_recreated_topic() -> 
     assignment.close()
 
 
+async def test_a_partition_that_began_again_while_the_group_gave_it_away_is_given_up() -> None:
+    """A batch that is fenced after the revocation begins its partition again, and the group's answer comes later."""
+    world = Elsewhere()
+    lanes = Lanes(never, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
+    assignment = Assignment(lanes, cast("Any", world), cast("Any", Silent()), KafkaSettings())
+    assignment.thread = cast("Any", world)
+    assignment.begin([TP])
+    while not assignment.ready:  # noqa: ASYNC110 - it has no event to wait for
+        await asyncio.sleep(0)
+    assert lanes.places
+    assignment.assign([])
+    assert not lanes.places
+    assignment.close()
+
+
 class Stubborn(Elsewhere):
     """A database whose driver, cancelled in its first wait, reports a lost connection instead (psycopg issue 1371)."""
 
