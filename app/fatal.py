@@ -50,6 +50,16 @@ def end_within(limit_s: float, exit_code: int) -> None:
         deadline.start()
 
 
+def heed_the_alarm() -> None:
+    """Take SIGALRM ourselves where the kernel would not: it kills no first process of a container that lets it.
+
+    Called on the main thread. Python runs this between two steps of it, so an init (``docker run --init``) is still
+    better: behind one, the kernel ends us whatever we do.
+    """
+    if os.getpid() == 1:
+        signal.signal(signal.SIGALRM, lambda *_alarm: os._exit(EXIT_FATAL))
+
+
 def end_without_memory() -> None:
     """From now on, end the process when a thread ends for want of memory: nobody does what it did."""
     uncaught = threading.excepthook

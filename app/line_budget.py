@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import Context
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ class LineBudget:
         """Return how many lines may be written now. Called on an event loop."""
         if self._timer is None:
             self._left = self._lines_per_s
-            self._timer = asyncio.get_running_loop().call_later(SECOND, self._is_over)
+            # A context of its own: the summary is of many batches, and must not carry the name of the first.
+            self._timer = asyncio.get_running_loop().call_later(SECOND, self._is_over, context=Context())
         lines = min(wanted, self._left)
         self._left -= lines
         self._untold += wanted - lines

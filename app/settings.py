@@ -51,7 +51,8 @@ class KafkaSettings(Section):
     request_timeout_s: Seconds = 30.0
     """How long one request to a broker may take. Must exceed the session timeout."""
     commit_interval_s: Seconds = 1.0
-    """How often settled offsets are committed to Kafka. For lag tools only: PostgreSQL holds the truth."""
+    """How often settled offsets are committed to Kafka: for lag tools, and with where keepstream began, should
+    PostgreSQL forget a partition. What is settled stands in PostgreSQL, so a late commit loses nothing."""
     max_poll_interval_s: Seconds = 3600.0
     """How long a worker may hold its partitions without fetching. An hour, so that a long outage of PostgreSQL
     is waited for inside the group (Faust trap T36)."""

@@ -107,7 +107,12 @@ class BatchConsumer(driver.Consumer):
 
     async def perform_seek(self) -> None:
         """Begin lanes at the stored offsets. Does not wait: Faust would carry on without the seek after 30 s."""
-        self.assigned.assign(self.assignment())
+        self.assigned.begin(self.assignment())
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Hear the group's answer first: Faust seeks nothing when it is empty."""
+        self.assigned.narrow(assigned)
+        await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Commit what is settled, then abandon the rest: the next owner reads it from PostgreSQL (trap T32)."""
@@ -116,7 +121,7 @@ class BatchConsumer(driver.Consumer):
         await super().on_partitions_revoked(revoked)
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ANN401, ARG002
-        """Commit the lanes' offsets to Kafka, for lag tools. Replaces Faust's arithmetic (traps T9, T10, T21, T30)."""
+        """Tell Kafka where the lanes stand, and where they began. Not by Faust's arithmetic (T9, T10, T21, T30)."""
         return await self._commit_settled(self.settings.kafka.request_timeout_s)
 
     async def _commit_settled(self, timeout_s: float) -> bool:

@@ -63,7 +63,7 @@ class Pipeline:
     async def process(self, batch: Batch) -> Tally:
         """Return once no record of the batch can be lost or counted again.
 
-        Raises AbandonedError when the partition is taken away, FencedError when another worker has moved it.
+        Raises AbandonedError when the partition is taken away, FencedError when it was moved.
         """
         work = self._validate(batch)
         tally = await self._settle(work)

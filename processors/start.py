@@ -56,8 +56,9 @@ def decide_start(
         return Start(stored, stored, StartReason.STORED)
     if committed is not None and committed.offset <= log_end:
         if committed.first_offset is not None:
-            begin = max(min(committed.first_offset, committed.offset), log_start)
-            return Start(begin, begin, StartReason.FORGOTTEN)
+            first = min(committed.first_offset, committed.offset)
+            begin = max(first, log_start)
+            return Start(begin, first, StartReason.FORGOTTEN, begin - first)
         if log_start <= committed.offset:
             return Start(committed.offset, committed.offset, StartReason.COMMITTED)
     begin = log_end if reset_to_end and committed is None else log_start

@@ -64,13 +64,14 @@ class SystemicError(StepError):
 
 
 class FencedError(Exception):
-    """Somebody else moved the partition's stored offset: this owner must not write.
+    """The partition's stored offset is not where this owner left it: it must not write. Nothing was written.
 
-    Met after a rebalance that this process slept through. The transaction was rolled back.
+    Met after a rebalance that this process slept through, and after PostgreSQL went back (a crash took its last
+    commits, a standby that lagged took over).
     """
 
     def __init__(self, topic: str, partition: int, expected_offset: int) -> None:
-        super().__init__(f"{topic}-{partition} is no longer at offset {expected_offset}: another worker moved it")
+        super().__init__(f"{topic}-{partition} is no longer at offset {expected_offset}: it was moved, or forgotten")
         self.topic = topic
         self.partition = partition
         self.expected_offset = expected_offset

@@ -131,9 +131,9 @@ STEP_RETRIES = Metric("step_retries", _C, "attempts", "Failed attempts that were
                       "When it keeps rising, step_failures names the reason.", ("step",))
 PAUSED = Metric("paused_partitions", _G, "partitions", "Partitions held because the environment is ill.",
                 "/readyz says why; nothing is lost, it resumes by itself once that is mended.")
-FENCED = Metric("fenced_batches", _C, "batches", "Batches refused because another worker had moved the offset.",
-                "The fence held; when it keeps rising, workers sleep through rebalances.")
-OFFSET_GAP = Metric("offset_gap_events", _C, "events", "Records that retention deleted before they were read.",
+FENCED = Metric("fenced_batches", _C, "batches", "Batches refused because the stored offset was not where they begin.",
+                "The fence held; when it keeps rising, workers sleep through rebalances, or PostgreSQL loses commits.")
+OFFSET_GAP = Metric("offset_gap_events", _C, "events", "Records that retention deleted and PostgreSQL does not hold.",
                     "They are lost to keepstream: lengthen retention, then see `keepstream audit`.", ("topic",))
 COMMIT_FAILURES = Metric("offset_commit_failures", _C, "commits", "Commits of offsets to Kafka that failed.",
                          "Nothing is lost, PostgreSQL holds the truth; lag tools look behind until Kafka answers.")

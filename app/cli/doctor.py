@@ -87,8 +87,9 @@ def _elections(admin: AdminClient, topic: str) -> Iterator[Finding]:
 
     from app.cli.topics import topic_config
 
-    with suppress(KafkaException):  # a worker needs no right to read the settings of a topic
-        if topic_config(admin, topic)["unclean.leader.election.enable"] == "true":
+    # A worker needs no right to read the settings of a topic, and not every broker has this one.
+    with suppress(KafkaException, TimeoutError):
+        if topic_config(admin, topic).get("unclean.leader.election.enable") == "true":
             yield Finding("topic", "warn", f"{topic}: unclean.leader.election.enable is true",
                           "set it to false: such an election loses what was acknowledged, and gives its offsets away "
                           "again")  # fmt: skip

@@ -58,11 +58,12 @@ def run_alone(settings: Settings) -> None:
     import asyncio
 
     from app import logs
-    from app.fatal import die, end_without_memory, leave
+    from app.fatal import die, end_without_memory, heed_the_alarm, leave
     from app.worker import run
 
     logs.configure(settings)
     end_without_memory()
+    heed_the_alarm()
     try:
         asyncio.run(run(settings))
     except Exception as error:  # noqa: BLE001 - whatever it is, one line and 70

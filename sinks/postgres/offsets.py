@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LOAD = statement("load_offsets")
 PEEK = statement("peek_offsets")
 OPEN = statement("open_partition")
+OPEN_COUNTERS = statement("open_counters")
 REWIND = statement("rewind")
 LOAD_TOPIC_IDS = statement("load_topic_ids")
 IDENTIFY = statement("identify")
@@ -36,11 +37,13 @@ class PostgresOffsets:
     pool: Pool
 
     async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
-        """Return where the partitions stand that were consumed before."""
+        """Return where the partitions stand that were consumed before, and see to it that they have counters."""
         async with self.pool.connection() as connection, connection.transaction():
             parameters = {"topic": topic, "partitions": list(partitions)}
             cursor = await connection.execute(LOAD, parameters)
-            return {partition: StoredOffset(*stored) async for partition, *stored in cursor}
+            stored = {partition: StoredOffset(*offsets) async for partition, *offsets in cursor}
+            await connection.execute(OPEN_COUNTERS, parameters)
+            return stored
 
     async def peek(self, topic: str) -> dict[int, int]:
         """Return the next offset of all partitions as committed now, without waiting for anybody."""

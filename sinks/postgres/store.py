@@ -70,8 +70,8 @@ class PostgresStore:
         }
         query = COUNT_AND_BURY if settlement.dead else COUNT
         async with self._connection(Step.METRICS) as connection:
-            fenced_in, delivered, duplicate, counted = await _one(connection, query, parameters)
-        _check_fence(span, fenced_in and counted)
+            fenced_in, delivered, duplicate = await _one(connection, query, parameters)
+        _check_fence(span, fenced_in)
         return Tally(delivered, duplicate, repeats.stale, len(settlement.dead), repeats.updated)
 
     async def healthy(self) -> bool:
@@ -111,8 +111,8 @@ async def _settle(connection: Connection, settlement: Settlement) -> Tally:
         **_letters(settlement),
     }
     query = SETTLE_AND_BURY if settlement.dead else SETTLE
-    fenced_in, delivered, duplicate, stale, updated, counted, _ = await _one(connection, query, parameters)
-    _check_fence(span, fenced_in and counted)
+    fenced_in, delivered, duplicate, stale, updated, _ = await _one(connection, query, parameters)
+    _check_fence(span, fenced_in)
     return Tally(delivered, duplicate + folded.duplicate, stale + folded.stale, len(settlement.dead), updated)
 
 
@@ -146,6 +146,6 @@ def _documents(events: Sequence[ValidEvent]) -> JsonDocument:
     return JsonDocument(b"[%b]" % b",".join([event.document for event in sorted(events, key=_EVENT_ID)]))
 
 
-def _check_fence(span: Span, held: object) -> None:
-    if not held:
+def _check_fence(span: Span, fenced_in: int) -> None:
+    if not fenced_in:
         raise FencedError(span.topic, span.partition, span.expected_offset)

@@ -53,6 +53,18 @@ def test_without_traffic_readyz_names_the_part_that_is_missing_and_livez_stays(
     eventually(lambda: worker.get("/readyz")[0] == 200, 60)
 
 
+def test_a_worker_beyond_the_partitions_is_ready_and_takes_over(new_system: Callable[..., System]) -> None:
+    """A rolling change starts the next worker before it ends the last: it would wait for ever for one that is ready."""
+    system = new_system(partitions=1)
+    workers = [system.start_worker() for _ in range(3)]
+    eventually(lambda: all(worker.get("/readyz")[0] == 200 for worker in workers), 60, "all are ready")
+    owner = max(workers, key=lambda worker: worker.metric("keepstream_assigned_partitions"))
+    assert owner.process.stop() == 0
+    system.produce(make_value() for _ in range(10))
+    system.settled(10)
+    system.assert_consistent()
+
+
 def test_a_rebalance_does_not_cost_a_life(new_system: Callable[..., System]) -> None:
     system = new_system(partitions=4)
     first = system.start_worker()

@@ -71,9 +71,9 @@ MUTANTS = (
                 "SET next_offset = next_offset,",
             ),
             Edit(_STORE, """\
-            fenced_in, delivered, duplicate, counted = await _one(connection, query, parameters)
+            fenced_in, delivered, duplicate = await _one(connection, query, parameters)
 """, """\
-            fenced_in, delivered, duplicate, counted = await _one(connection, query, parameters)
+            fenced_in, delivered, duplicate = await _one(connection, query, parameters)
             await connection.execute(
                 "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
                 [span.next_offset, span.topic, span.partition],
@@ -91,9 +91,9 @@ MUTANTS = (
                 "SET next_offset = next_offset,",
             ),
             Edit(_STORE, """\
-    _check_fence(span, fenced_in and counted)
+    _check_fence(span, fenced_in)
     return Tally(delivered, duplicate + folded""", """\
-    _check_fence(span, fenced_in and counted)
+    _check_fence(span, fenced_in)
     await connection.execute(
         "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
         [span.next_offset, span.topic, span.partition],

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import app.assignment
+import app.beginning
 from processors.dispatch import Lanes
 from processors.isolate import Isolation
 from processors.lanes import Lane
@@ -208,7 +208,7 @@ def replay_forgets_what_is_uncertain() -> Any:
 
 def group_offset_believed() -> Any:
     """A partition without a row begins where the group committed, whoever did."""
-    return patch(app.assignment, "decide_start", _believing)
+    return patch(app.beginning, "decide_start", _believing)
 
 
 def _believing(stored: int | None, committed: GroupOffset | None, *bounds: int, **options: bool) -> Start:

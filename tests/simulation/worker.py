@@ -31,7 +31,7 @@ COMMIT_INTERVAL_S = 2.5
 
 
 class Gauges(RecordedMetrics):
-    """What `app.assignment` tells beside the port, remembered as one number: the records lost to retention."""
+    """What `app.beginning` tells beside the port, remembered as one number: the records lost to retention."""
 
     gap = 0
 
@@ -107,7 +107,7 @@ class Worker:
         self.world.keep(task)
 
     async def _begin(self) -> None:
-        self.assignment.assign(self.consumer.assignment())
+        self.assignment.begin(self.consumer.assignment())
 
     def _fatal(self, error: BaseException) -> None:
         if not self.process.is_dead:
@@ -134,7 +134,9 @@ class Worker:
     async def _assigned(self, partitions: list[int]) -> None:
         self.world.loop.tell(f"assigned {partitions}")
         self.consumer.assign(partitions)
-        self.assignment.assign(self.consumer.assignment())
+        self.assignment.narrow(self.consumer.assignment())
+        if partitions:
+            self.assignment.begin(self.consumer.assignment())
         self.flows = True
         self.lanes.room.set()
 

@@ -9,7 +9,8 @@ import psycopg
 from aiokafka.structs import TopicPartition
 
 from app.assignment import Assignment
-from app.settings import KafkaSettings
+from app.settings import KafkaSettings, Settings
+from app.worker import build_app
 from processors.dispatch import Lanes
 from sinks.postgres.offsets import StoredOffset
 from tests.simulation.log import Bounds
@@ -32,6 +33,7 @@ class Elsewhere:
         self.end = self.stored = 10
         self.sought: dict[TopicPartition, int] = {}
         self.rewound_to: int | None = None
+        self.member_id = "one"
 
     async def log_bounds(self, _places: Sequence[TopicPartition]) -> Bounds:
         bounds = Bounds({TP: 0}, {TP: self.end}, {})
@@ -59,28 +61,91 @@ class Elsewhere:
 async def test_what_another_worker_settles_meanwhile_is_no_recreated_topic() -> None:
     """Simulation, seed 24451: the end of the log was older than the stored offset it was held against."""
     world = Elsewhere()
-    lanes = Lanes(never, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
-    assignment = Assignment(lanes, cast("Any", world), cast("Any", Silent()), KafkaSettings())
-    assignment.thread = cast("Any", world)
+    assignment = assignment_in(world)
     assignment.begin([TP])
-    while not assignment.ready:  # noqa: ASYNC110 - it has no event to wait for
-        await asyncio.sleep(0)
+    await begun(assignment)
     assert (world.rewound_to, world.sought) == (None, {TP: 10})
     assignment.close()
 
 
-async def test_a_partition_that_began_again_while_the_group_gave_it_away_is_given_up() -> None:
+async def test_a_partition_that_began_again_while_the_group_gave_it_away_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A batch that is fenced after the revocation begins its partition again, and the group's answer comes later."""
     world = Elsewhere()
-    lanes = Lanes(never, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
-    assignment = Assignment(lanes, cast("Any", world), cast("Any", Silent()), KafkaSettings())
-    assignment.thread = cast("Any", world)
+    assignment = assignment_in(world)
     assignment.begin([TP])
-    while not assignment.ready:  # noqa: ASYNC110 - it has no event to wait for
-        await asyncio.sleep(0)
-    assert lanes.places
-    assignment.assign([])
-    assert not lanes.places
+    await begun(assignment)
+    assert assignment.lanes.places
+    consumer = cast("Any", build_app(Settings(), assignment).consumer)
+    monkeypatch.setattr(consumer, "_on_partitions_assigned", ignored)
+    await consumer.on_partitions_assigned(set(), 1)
+    assert not assignment.lanes.places
+    assert assignment.ready, "a worker whom the group gave nothing stands by"
+    consumer._thread.thread_loop.close()
+    assignment.close()
+
+
+class Slow(Elsewhere):
+    """A database that takes its time."""
+
+    async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
+        await asyncio.sleep(0.01)
+        return await super().load(topic, partitions)
+
+
+async def test_a_partition_that_is_given_away_while_its_offset_is_read_gets_no_lane() -> None:
+    """The group has not answered yet, and until then the consumer calls the partition its own."""
+    world = Slow()
+    assignment = assignment_in(world)
+    assignment.begin([TP])
+    await asyncio.sleep(0)
+    assignment.revoke([TP])
+    await asyncio.sleep(0.05)
+    assert not assignment.lanes.places
+    assignment.close()
+
+
+class Forgetful(Elsewhere):
+    """PostgreSQL and Kafka know nothing of the partition, or nothing any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.opened: list[int] = []
+        self.start = 0
+
+    async def load(self, _topic: str, _partitions: Iterable[int]) -> dict[int, StoredOffset]:
+        return {}
+
+    async def log_bounds(self, _places: Sequence[TopicPartition]) -> Bounds:
+        return Bounds({TP: self.start}, {TP: self.end}, {})
+
+    async def open(self, *_place: object, next_offset: int = -1) -> None:
+        self.opened.append(cast("int", _place[-1]) if next_offset < 0 else next_offset)
+
+
+async def test_a_partition_that_only_this_worker_remembers_begins_where_it_began() -> None:
+    """A standby that lagged took over before the first commit to Kafka: ``latest`` would skip what came since."""
+    world = Forgetful()
+    assignment = assignment_in(world, auto_offset_reset="latest")
+    assignment.begin([TP])
+    await begun(assignment)
+    world.end = 20
+    assignment.begin([TP])
+    await begun(assignment)
+    assert (world.opened, world.sought) == ([10, 10], {TP: 10})
+    assignment.close()
+
+
+async def test_what_postgres_forgot_and_retention_deleted_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, said = Forgetful(), list[str]()
+    monkeypatch.setattr("app.beginning.die", said.append)
+    assignment = assignment_in(world, on_gap="stop")
+    for world.start in (0, 4):
+        assignment.begin([TP])
+        await begun(assignment)
+    (why,) = said
+    assert "no longer holds the stored offset 0, but begins at 4 (forgotten)" in why
     assignment.close()
 
 
@@ -109,11 +174,9 @@ class Stubborn(Elsewhere):
 async def test_a_begin_that_was_overtaken_opens_no_lanes_even_if_its_cancellation_got_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.assignment.RETRY_WAIT_S", 0.01)
+    monkeypatch.setattr("app.beginning.RETRY_WAIT_S", 0.01)
     world = Stubborn()
-    lanes = Lanes(never, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
-    assignment = Assignment(lanes, cast("Any", world), cast("Any", Silent()), KafkaSettings())
-    assignment.thread = cast("Any", world)
+    assignment = assignment_in(world)
     assignment.begin([TP])
     await asyncio.sleep(0.01)
     assignment.begin([TP])
@@ -122,11 +185,23 @@ async def test_a_begin_that_was_overtaken_opens_no_lanes_even_if_its_cancellatio
     assignment.close()
 
 
+def assignment_in(world: Elsewhere, **settings: Any) -> Assignment:
+    lanes = Lanes(never, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
+    assignment = Assignment(lanes, cast("Any", world), cast("Any", Silent()), KafkaSettings(**settings))
+    assignment.thread = cast("Any", world)
+    return assignment
+
+
+async def begun(assignment: Assignment) -> None:
+    while not assignment.ready:  # noqa: ASYNC110 - it has no event to wait for
+        await asyncio.sleep(0)
+
+
 async def never(_batch: Batch) -> Tally:
     raise NotImplementedError
 
 
-async def ignored(_place: tuple[str, int]) -> None: ...
+async def ignored(*_given: object) -> None: ...
 
 
 class Silent:
@@ -135,4 +210,5 @@ class Silent:
     def __getattr__(self, _name: str) -> Silent:
         return self
 
-    def __call__(self, *_args: object) -> None: ...
+    def __call__(self, *_args: object) -> Silent:
+        return self

@@ -64,6 +64,17 @@ def test_a_thread_that_never_starts_does_not_keep_a_dead_worker_alive() -> None:
     assert code == -signal.SIGALRM
 
 
+def test_the_first_process_of_a_container_heeds_the_alarm_that_the_kernel_would_not_let_kill_it() -> None:
+    """Without memory for a thread, as above; the image has no init before the worker."""
+    no_start = "import threading\nthreading.Thread._bootstrap = lambda thread: None"
+    main = "from app import fatal\nfatal.heed_the_alarm()\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')"
+    inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
+    if subprocess.run([*inside, "true"], check=False, capture_output=True).returncode:
+        pytest.skip("this machine lets nobody make a process namespace (unshare --user --pid)")
+    ended = subprocess.run([*inside, sys.executable, "-c", f"{no_start}\n{main}"], check=False, timeout=20)
+    assert ended.returncode == 70
+
+
 @pytest.mark.parametrize(("error", "code"), [("MemoryError", 70), ("ValueError", 0)])
 def test_a_thread_that_ends_out_of_memory_ends_the_worker(error: str, code: int) -> None:
     thread = f"import threading\ndef work(): raise {error}\nthreading.Thread(target=work).start()"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import app.line_budget
@@ -23,3 +24,15 @@ async def test_what_gets_no_line_is_told_as_a_number_when_the_second_is_over(mon
     assert lines.take(10) == 10
     await asyncio.sleep(0.1)
     assert told == [6], "nothing went untold"
+
+
+async def test_the_number_is_told_without_the_context_of_the_batch_that_came_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app.line_budget, "SECOND", 0.05)
+    batch, told = ContextVar("batch", default="none"), list[str]()
+    lines = LineBudget(0, lambda _count: told.append(batch.get()))
+    batch.set("the first")
+    lines.take(1)
+    await asyncio.sleep(0.1)
+    assert told == ["none"]

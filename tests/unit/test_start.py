@@ -71,8 +71,8 @@ def test_another_topic_of_the_same_name_is_read_from_its_start(stored: int) -> N
     [
         (None, GroupOffset(8, 6), Start(6, 6, F)),
         (None, GroupOffset(8, 5), Start(5, 5, F)),
-        (None, GroupOffset(8, 3), Start(5, 5, F)),
-        (None, GroupOffset(4, 3), Start(5, 5, F)),
+        (None, GroupOffset(8, 3), Start(5, 3, F, 2)),
+        (None, GroupOffset(4, 3), Start(5, 3, F, 2)),
         (None, GroupOffset(10, 10), Start(10, 10, F)),
         (None, GroupOffset(11, 6), Start(5, 5, P)),
         (7, GroupOffset(8, 6), Start(7, 7, S)),

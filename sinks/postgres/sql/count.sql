@@ -6,6 +6,7 @@ WITH fence AS (
     SET next_offset = %(next_offset)s, updated_at = now(), consumed = consumed + %(records)s,
         skipped = skipped + %(next_offset)s - %(expected_offset)s - %(records)s
     WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
+      AND EXISTS (SELECT FROM event_counters WHERE topic = %(topic)s AND partition = %(partition)s)
       AND (%(server_run)s::timestamptz IS NULL OR %(server_run)s = pg_postmaster_start_time())
     RETURNING 1
 ), moved AS (
@@ -27,7 +28,5 @@ WITH fence AS (
         last_processed_at = now()
     FROM sums s, fence
     WHERE c.topic = %(topic)s AND c.partition = %(partition)s
-    RETURNING 1
 ) {buried}
-SELECT (SELECT count(*) FROM fence) AS fenced_in, s.delivered, s.duplicate, (SELECT count(*) FROM counted) AS counted
-FROM sums s
+SELECT (SELECT count(*) FROM fence) AS fenced_in, delivered, duplicate FROM sums

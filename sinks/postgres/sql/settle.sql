@@ -9,6 +9,7 @@ WITH fence AS (
     SET next_offset = %(next_offset)s, updated_at = now(), consumed = consumed + %(records)s,
         skipped = skipped + %(next_offset)s - %(expected_offset)s - %(records)s
     WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
+      AND EXISTS (SELECT FROM event_counters WHERE topic = %(topic)s AND partition = %(partition)s)
     RETURNING 1
 ), incoming AS NOT MATERIALIZED ({incoming}),
 inserted AS (
@@ -57,8 +58,5 @@ inserted AS (
         last_processed_at = now()
     FROM sums s
     WHERE c.topic = %(topic)s AND c.partition = %(partition)s AND s.fenced_in = 1
-    RETURNING 1
 ) {buried}
-SELECT s.fenced_in, s.delivered, s.duplicate, s.stale, s.updated,
-       (SELECT count(*) FROM counted) AS counted, s.all_seen
-FROM sums s
+SELECT fenced_in, delivered, duplicate, stale, updated, all_seen FROM sums
