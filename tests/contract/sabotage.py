@@ -37,10 +37,10 @@ ConsumerThread.commit_settled = broken
 """
 
 BEGINNING_FAILS = """
-from app.assignment import Assignment
-async def broken(self, places):
+from app.beginning import Beginning
+async def broken(self, thread, places):
     raise ValueError("unforeseen")
-Assignment._decide = broken
+Beginning._decide = broken
 """
 PULSE_FAILS = """
 from app.assignment import Assignment
