@@ -46,8 +46,7 @@ class Assignment:
         self._known_to_kafka: dict[Place, GroupOffset] = {}
         self._beginning: asyncio.Task[None] | None = None
         self._waiting: set[Place] = set()
-        self._stands_by = False
-        self._assigned_once = False
+        self._answered = False
 
     def narrow(self, tps: Iterable[Any]) -> None:
         """Give up every partition that is not among these: the group's answer, which may be none at all.
@@ -58,14 +57,13 @@ class Assignment:
         for place in {*self.lanes.places, *self._waiting} - ours:
             self._give_up(place)
         self._metrics.assigned.set(len(self.lanes.places))
-        self._stands_by = not ours
+        self._answered |= not ours
 
     def begin(self, tps: Iterable[Any]) -> None:
         """Begin lanes for these partitions in the background, however long PostgreSQL takes to answer."""
         places = {(tp.topic, tp.partition) for tp in tps}
         self.lanes.close(places)
         self._waiting |= places
-        self._stands_by = False
         if self._beginning is not None:
             self._beginning.cancel()
         self._beginning = vital_task(self._begin(), "begin lanes")
@@ -135,20 +133,20 @@ class Assignment:
     @property
     def ready(self) -> bool:
         """Whether every assigned partition has its lane. A worker whom the group gave none is ready to take over."""
-        return self._stands_by or (self._assigned_once and not self._waiting)
+        return self._answered and not self._waiting
 
     async def _begin(self) -> None:
         CURRENT_BATCH.set(None)  # a fenced batch may have begun this
-        starts = await self._beginnings.starts(self._consumer_thread(), sorted(self._waiting))
-        if self._beginning is not asyncio.current_task():
-            return  # overtaken: psycopg can turn a cancellation into a lost connection, which `_starts` outlives
         thread = self._consumer_thread()
+        starts = await self._beginnings.starts(thread, sorted(self._waiting))
+        if self._beginning is not asyncio.current_task():
+            return  # overtaken: psycopg can turn a cancellation into a lost connection, which `starts` outlives
         owned = self._waiting & {(tp.topic, tp.partition) for tp in thread.assignment()}  # one may be given up since
         starts = {place: start for place, start in starts.items() if place in owned}
         epoch = self.lanes.open({place: start.fence for place, start in starts.items()})
         await thread.seek_all({_tp(place): start.offset for place, start in starts.items()}, epoch)
         self._waiting.clear()
-        self._assigned_once = True
+        self._answered = True
         self._metrics.rebalances.inc()
         self._metrics.assigned.set(len(self.lanes.places))
         log.info("reading %d partitions", len(self.lanes.places))

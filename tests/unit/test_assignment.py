@@ -90,7 +90,7 @@ class Slow(Elsewhere):
     """A database that takes its time."""
 
     async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(0)
         return await super().load(topic, partitions)
 
 
@@ -101,7 +101,7 @@ async def test_a_partition_that_is_given_away_while_its_offset_is_read_gets_no_l
     assignment.begin([TP])
     await asyncio.sleep(0)
     assignment.revoke([TP])
-    await asyncio.sleep(0.05)
+    await begun(assignment)
     assert not assignment.lanes.places
     assignment.close()
 
@@ -120,8 +120,8 @@ class Forgetful(Elsewhere):
     async def log_bounds(self, _places: Sequence[TopicPartition]) -> Bounds:
         return Bounds({TP: self.start}, {TP: self.end}, {})
 
-    async def open(self, *_place: object, next_offset: int = -1) -> None:
-        self.opened.append(cast("int", _place[-1]) if next_offset < 0 else next_offset)
+    async def open(self, _topic: str, _partition: int, next_offset: int) -> None:
+        self.opened.append(next_offset)
 
 
 async def test_a_partition_that_only_this_worker_remembers_begins_where_it_began() -> None:

@@ -51,3 +51,9 @@ def test_each_command_has_help_with_an_example(words: str) -> None:
 def test_each_test_that_readme_names_exists(name: str) -> None:
     suites = (CHECKOUT / "tests").rglob("test_*.py")
     assert any(f"def {name}(" in suite.read_text(encoding="utf-8") for suite in suites)
+
+
+@pytest.mark.parametrize("picture", sorted((CHECKOUT / "benchmarks" / "results").glob("*.svg")), ids=lambda p: p.name)
+def test_no_kept_picture_names_the_folder_it_was_drawn_in(picture: Path) -> None:
+    """A profiler writes its whole command line into the title."""
+    assert not re.search(r"/\S+/\.venv", picture.read_text(encoding="utf-8"))
