@@ -1,4 +1,5 @@
 # Every target makes and uses .venv; nothing has to be set up before.
+SHELL := bash
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -24,6 +25,8 @@ $(INSTALLED): pyproject.toml deploy/requirements.lock
 	@echo "Installing into .venv (a minute the first time)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@rm -rf .venv/src && mkdir -p .venv/src/keepstream && ln -s ../../../app/public/__init__.py .venv/src/keepstream/ \
+		&& ln -s $(foreach layer,app processors schemas sinks,../../../$(layer)) .venv/src/keepstream/  # for mypy and editors: pyproject.toml
 	@touch $@
 
 demo: $(INSTALLED) ## Real Kafka, real PostgreSQL, real events, and the proof (EVENTS=100000, CHAOS=1)
@@ -114,13 +117,13 @@ lint: $(INSTALLED) ## Check format and lint
 	@$(BIN)/ruff format -q --check . && $(BIN)/ruff check -q .
 
 types: $(INSTALLED) ## Check types, strictly
-	@$(BIN)/mypy
+	@$(BIN)/mypy | sed 's|^\.venv/src/keepstream/||'; exit $${PIPESTATUS[0]}
 
 imports: $(INSTALLED) ## Check who may import whom
-	@$(BIN)/lint-imports
+	@PYTHONPATH=.venv/src $(BIN)/lint-imports
 
 docs: $(INSTALLED) ## Write docs/metrics.md and the dashboards anew from their sources
-	@$(BIN)/python -m app.metric_docs > docs/metrics.md
+	@$(BIN)/python docs/build_metrics.py > docs/metrics.md
 	@$(BIN)/python deploy/grafana/build.py
 
 observe: $(INSTALLED) ## A bad day of a worker, watched by a real Prometheus: every panel and alert with its value

@@ -1,8 +1,8 @@
-"""``python -m app`` is ``keepstream``."""
+"""``python -m keepstream.app`` is ``keepstream``."""
 
 from __future__ import annotations
 
-from app.cli import main
+from keepstream.app.cli import main
 
 if __name__ == "__main__":
     main()

@@ -22,11 +22,11 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from app.embedded.kafka import EmbeddedKafka
-from app.embedded.postgres import EmbeddedPostgres
-from app.supervised import WorkerProcess
 from benchmarks.backlog import BROKER_JVM, PARTITIONS, TOPIC, event
-from sinks.postgres.migrate import migrate
+from keepstream.app.demo.supervised import WorkerProcess
+from keepstream.app.embedded.kafka import EmbeddedKafka
+from keepstream.app.embedded.postgres import EmbeddedPostgres
+from keepstream.sinks.postgres.migrate import migrate
 
 TIMEOUT_S = 600
 DELETE_THE_LAST = """
@@ -66,7 +66,7 @@ def settle(environment: dict[str, str], connection: psycopg.Connection[tuple[Any
 def audit(environment: dict[str, str], count: int, *options: str) -> dict[str, Any]:
     """Run the command; the figures are the whole process, from its start to its end."""
     started = time.monotonic()
-    argv = [sys.executable, "-P", "-m", "app", "audit", "--json", *options]
+    argv = [sys.executable, "-P", "-m", "keepstream.app", "audit", "--json", *options]
     process = subprocess.Popen(
         argv, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     )

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from app.embedded.process import ChildProcess, Program
-from sinks.postgres.migrate import migrate
+from keepstream.app.embedded.process import ChildProcess, Program
+from keepstream.sinks.postgres.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -102,6 +102,6 @@ def keepstream(batch_size: int, **settings: str) -> Callable[[Course], Any]:
             "KEEPSTREAM_WORKER__BATCH_SIZE": str(batch_size), "KEEPSTREAM_HTTP__PORT": "0",
             "KEEPSTREAM_LOG__FORMAT": "json", **settings,
         }  # fmt: skip
-        return (sys.executable, "-P", "-m", "app", "worker"), environment
+        return (sys.executable, "-P", "-m", "keepstream.app", "worker"), environment
 
     return command

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
-from schemas.dead_letter import DeadLetter, dead_letter_headers
-from schemas.failure import Failure, Step, Verdict
-from schemas.record import KafkaRecord
+from keepstream.schemas.dead_letter import DeadLetter, dead_letter_headers
+from keepstream.schemas.failure import Failure, Step, Verdict
+from keepstream.schemas.record import KafkaRecord
 from tests.real import Kafka, Postgres, start_servers
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def dead(count: int, why: Callable[[int], Failure]) -> Iterator[tuple[KafkaRecor
 
 
 def measure(environment: dict[str, str], *arguments: str) -> None:
-    argv = [sys.executable, "-P", "-m", "app", "dlq", *arguments]
+    argv = [sys.executable, "-P", "-m", "keepstream.app", "dlq", *arguments]
     took = []
     for _ in range(RUNS):
         began = time.perf_counter()

@@ -45,7 +45,7 @@ def measure(kafka: Kafka, database: Database, letters: int) -> None:
         "KEEPSTREAM_POSTGRES__URL": database.url, "KEEPSTREAM_POSTGRES__SCHEMA_NAME": database.schema,
     }  # fmt: skip
     began = time.perf_counter()
-    argv = [sys.executable, "-P", "-m", "app", "dlq", "replay", "--yes", "--json", "--to-topic", target]
+    argv = [sys.executable, "-P", "-m", "keepstream.app", "dlq", "replay", "--yes", "--json", "--to-topic", target]
     command = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(command.pid, 0)
     took_s = time.perf_counter() - began

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
 
-from app.embedded.process import log_tail
 from benchmarks.contestant import HERE, Contestant, Course
 from benchmarks.usage import Usage, usage
+from keepstream.app.embedded.process import log_tail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import psycopg
 
-    from app.embedded.process import ChildProcess
     from benchmarks.events import Backlog
     from benchmarks.stage import Stage
+    from keepstream.app.embedded.process import ChildProcess
 
 TIMEOUT_S = 900.0
 POLL_S = 0.25

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.embedded.cache import cache_root, exclusive
-from app.embedded.errors import EmbeddedUnavailableError
-from app.embedded.fetch import Fetcher
-from app.embedded.pins import Pin, load_pins
 from benchmarks.contestant import HERE, MissingError
+from keepstream.app.embedded.cache import cache_root, exclusive
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.fetch import Fetcher
+from keepstream.app.embedded.pins import Pin, load_pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.embedded.java import java
-from app.embedded.pins import KAFKA_VERSION
+from keepstream.app.embedded.java import java
+from keepstream.app.embedded.pins import KAFKA_VERSION
 
 if TYPE_CHECKING:
     from benchmarks.stage import Stage

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 
-from app.embedded.kafka import EmbeddedKafka
-from app.embedded.postgres import EmbeddedPostgres
 from benchmarks.events import Backlog, create, fill
+from keepstream.app.embedded.kafka import EmbeddedKafka
+from keepstream.app.embedded.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -43,7 +43,9 @@ def first_settled_s(stage: Stage) -> float:
 
 def help_s() -> float:
     began = time.monotonic()
-    subprocess.run([sys.executable, "-P", "-m", "app", "--help"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [sys.executable, "-P", "-m", "keepstream.app", "--help"], cwd=ROOT, stdout=subprocess.DEVNULL, check=True
+    )
     return time.monotonic() - began
 
 

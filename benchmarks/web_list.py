@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from benchmarks.dlq_list import FAILURE, START, fill
-from schemas.failure import Failure, Step, Verdict
+from keepstream.schemas.failure import Failure, Step, Verdict
 from tests.acceptance.console import ConsoleProcess, console
 from tests.real import Kafka, Postgres, start_servers
 

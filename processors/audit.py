@@ -9,16 +9,16 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Protocol
 
-from processors.validate import check_contract, moment
-from schemas.audit import Check, Difference, Fault
-from schemas.event import ValidEvent
+from keepstream.processors.validation.validate import check_contract, moment
+from keepstream.schemas.audit import Check, Difference, Fault
+from keepstream.schemas.event import ValidEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from schemas.audit import Book
-    from schemas.record import Record
+    from keepstream.schemas.audit import Book
+    from keepstream.schemas.record import Record
 
 Stretch = tuple[int, int, int]
 """Partition, first and last offset."""

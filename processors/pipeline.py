@@ -13,23 +13,23 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from processors.fold import fold
-from processors.isolate import Isolation
-from processors.retry import RetryPolicy
-from processors.validate import check_content, check_contract
-from schemas.dead_letter import DeadLetter, oldest_fresh_ms
-from schemas.event import Rejection, ValidEvent
-from schemas.failure import Failure, RecordError, Step, TransientError, Verdict
-from schemas.outcome import Settlement, Tally
-from schemas.record import header
+from keepstream.processors.bisect_batch import Isolation
+from keepstream.processors.deduplicate import fold
+from keepstream.processors.retry import RetryPolicy
+from keepstream.processors.validation.validate import check_content, check_contract
+from keepstream.schemas.dead_letter import DeadLetter, oldest_fresh_ms
+from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.schemas.failure import Failure, RecordError, Step, TransientError, Verdict
+from keepstream.schemas.outcome import Settlement, Tally
+from keepstream.schemas.record import header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from processors.hold import Hold
-    from processors.lanes import Batch
-    from processors.ports import DeadLetterQueue, EventStore, Metrics
-    from schemas.record import Record
+    from keepstream.processors.partition_queue import Batch
+    from keepstream.processors.pause import Hold
+    from keepstream.processors.ports import DeadLetterQueue, EventStore, Metrics
+    from keepstream.schemas.record import Record
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What the deciding rooms ask of the outside world. `sinks` fits these by shape; `app.wiring` joins them."""
+"""What the deciding rooms ask of the outside world. `sinks` fits these by shape; `components` joins them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.dead_letter import DeadLetter
-    from schemas.event import ValidEvent
-    from schemas.failure import Failure, Step
-    from schemas.outcome import Settlement, Span, Stored, Tally
+    from keepstream.schemas.dead_letter import DeadLetter
+    from keepstream.schemas.event import ValidEvent
+    from keepstream.schemas.failure import Failure, Step
+    from keepstream.schemas.outcome import Settlement, Span, Stored, Tally
 
 
 class EventStore(Protocol):

@@ -14,7 +14,7 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from schemas.failure import Failure, Step, TransientError, Verdict
+from keepstream.schemas.failure import Failure, Step, TransientError, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-from schemas.event import Event, Rejection
-from schemas.record import Record
+from keepstream.schemas.event import Event, Rejection
+from keepstream.schemas.record import Record
 
 Step: TypeAlias = Callable[[Event, Record], Event | Rejection]
 """A step of one's own: a pure function of the event. It is called again for the same record after a crash, by the audit

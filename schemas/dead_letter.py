@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from schemas.record import header, record_id
+from keepstream.schemas.record import header, record_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from schemas.failure import Failure
-    from schemas.record import Record
+    from keepstream.schemas.failure import Failure
+    from keepstream.schemas.record import Record
 
 MAX_TEXT_BYTES = 1024
 PREFIX = "keepstream.dlq."

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # typing.TypedDict is not enough for pydantic before Python 3.12
 
 if TYPE_CHECKING:
-    from schemas.record import Record
+    from keepstream.schemas.record import Record
 
 MAX_ID_CHARS = 255
 MAX_RETRY_ATTEMPT = 2**31 - 1  # PostgreSQL's integer

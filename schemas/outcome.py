@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from schemas.dead_letter import DeadLetter
-    from schemas.event import ValidEvent
+    from keepstream.schemas.dead_letter import DeadLetter
+    from keepstream.schemas.event import ValidEvent
 
 
 class Fate(StrEnum):

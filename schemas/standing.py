@@ -18,7 +18,7 @@ class Standing:
     """Exact totals over all partitions and all workers, and the dead letters nobody has dealt with."""
 
     outcomes: Mapping[str, int]
-    """Outcome -> records, as in `schemas.outcome.Fate`."""
+    """Outcome -> records, as in `keepstream.schemas.outcome.Fate`."""
     open_letters: int
     """At most `OPEN_COUNT_LIMIT`."""
     oldest_open_at: datetime | None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from typing import IO, TYPE_CHECKING
 
-from schemas.exported import NotALetterError, line_of, record_in
+from keepstream.schemas.dead_letter_json import NotALetterError, line_of, record_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from schemas.record import KafkaRecord
+    from keepstream.schemas.record import KafkaRecord
 
 
 def write_letters(path: Path, records: Iterable[KafkaRecord]) -> int:

@@ -8,18 +8,18 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from processors.lanes import Lane
-from processors.validate import validate
-from schemas.dead_letter import DeadLetter
-from schemas.event import ValidEvent
-from schemas.failure import Failure, Step, Verdict
-from schemas.record import KafkaRecord
+from keepstream.processors.partition_queue import Lane
+from keepstream.processors.validation.validate import validate
+from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.event import ValidEvent
+from keepstream.schemas.failure import Failure, Step, Verdict
+from keepstream.schemas.record import KafkaRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from processors.lanes import Batch
-    from schemas.record import Record
+    from keepstream.processors.partition_queue import Batch
+    from keepstream.schemas.record import Record
 
 AT = "2026-11-24T10:00:00Z"
 RECORD_TIMESTAMP_MS = 1_795_514_400_000

@@ -67,7 +67,7 @@ def postgres_named(servers: Servers) -> Iterator[Callable[[str], Postgres]]:
         def start(name: str) -> Postgres:
             if name == "default":
                 return Postgres(servers.postgres_url)
-            from app.embedded.postgres import EmbeddedPostgres
+            from keepstream.app.embedded.postgres import EmbeddedPostgres
 
             bin_dir = Path("/usr/lib/postgresql") / name / "bin"
             return Postgres(stack.enter_context(EmbeddedPostgres(bin_dir=bin_dir)).url)

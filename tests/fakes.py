@@ -6,16 +6,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from processors.validate import moment
-from schemas.failure import FencedError, StepError
-from schemas.outcome import Settlement, Span, Stored, Tally
+from keepstream.processors.validation.validate import moment
+from keepstream.schemas.failure import FencedError, StepError
+from keepstream.schemas.outcome import Settlement, Span, Stored, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from schemas.dead_letter import DeadLetter
-    from schemas.event import ValidEvent
-    from schemas.failure import Failure, Step
+    from keepstream.schemas.dead_letter import DeadLetter
+    from keepstream.schemas.event import ValidEvent
+    from keepstream.schemas.failure import Failure, Step
 
 FIRST_RUN = datetime(2026, 1, 1, tzinfo=UTC)
 

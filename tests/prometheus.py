@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.embedded.ports import LOOPBACK, free_port
-from app.embedded.process import ChildProcess, Program
+from keepstream.app.embedded.ports import LOOPBACK, free_port
+from keepstream.app.embedded.process import ChildProcess, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,15 +15,15 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from psycopg import sql
 
-from schemas.record import KafkaRecord
-from sinks.postgres.migrate import migrate
+from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.postgres.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from app.embedded.kafka import EmbeddedKafka
-    from app.embedded.postgres import EmbeddedPostgres
+    from keepstream.app.embedded.kafka import EmbeddedKafka
+    from keepstream.app.embedded.postgres import EmbeddedPostgres
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def start_servers() -> Iterator[Servers | str]:
     Addresses in the environment win. The rest is started: as containers where KEEPSTREAM_TEST_SERVERS=docker asks for
     them, else embedded.
     """
-    from app.embedded.errors import EmbeddedUnavailableError
+    from keepstream.app.embedded.errors import EmbeddedUnavailableError
     from tests.containers import DockerUnavailableError
 
     given = os.environ.get("KEEPSTREAM_TEST_BOOTSTRAP_SERVERS"), os.environ.get("KEEPSTREAM_TEST_POSTGRES_URL")
@@ -76,7 +76,7 @@ def way_to_start(environment: Mapping[str, str]) -> WayToStart:
 
 @contextmanager
 def _embedded_servers(bootstrap_servers: str | None, postgres_url: str | None) -> Iterator[Servers]:
-    from app.embedded.services import embedded_services
+    from keepstream.app.embedded.services import embedded_services
 
     with embedded_services(bootstrap_servers=bootstrap_servers, postgres_url=postgres_url) as services:
         yield Servers(services.bootstrap_servers, services.postgres_url, services.kafka, services.postgres)

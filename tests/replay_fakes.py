@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from schemas.replay import REPLAY_ID, REPLAY_OF, LetterState, Outgoing, Reconciliation, ReplayRun, Sent
+from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, LetterState, Outgoing, Reconciliation, ReplayRun, Sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from processors.replay import TopicEnds
+    from keepstream.processors.replay.replay import TopicEnds
 
 
 class Killed(BaseException):
@@ -25,7 +25,7 @@ class Entry:
 
 @dataclass
 class MemoryLedger:
-    """`processors.replay.ReplayLedger`; ``die`` is asked at every edge and may raise Killed."""
+    """`keepstream.processors.replay.replay.ReplayLedger`; ``die`` is asked at every edge and may raise Killed."""
 
     die: Callable[[str], None] = lambda _edge: None
     entries: dict[str, Entry] = field(default_factory=dict)
@@ -79,7 +79,7 @@ class MemoryLedger:
 
 @dataclass
 class MemoryOutbox:
-    """`processors.replay.Outbox`: one partition per topic; each record sent takes an edge of its own."""
+    """`Outbox`: one partition per topic; each record sent takes an edge of its own."""
 
     die: Callable[[str], None] = lambda _edge: None
     topics: dict[str, list[Outgoing]] = field(default_factory=dict)

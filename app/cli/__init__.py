@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from app.cli.root import main
+from keepstream.app.cli.root import main
 
 __all__ = ["main"]

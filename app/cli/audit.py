@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.audit_view import check_row, progress_bar, show_checks, show_difference, show_end
-from app.cli.failure import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, CommandError
-from app.cli.shared import json_option, load_settings, print_rows
-from app.connections import admin_client, connect
-from app.selectors import moment_given
+from keepstream.app.cli.audit_view import check_row, progress_bar, show_checks, show_difference, show_end
+from keepstream.app.cli.failure import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, CommandError
+from keepstream.app.cli.output import json_option, load_settings, print_rows
+from keepstream.app.connect.connections import admin_client, connect
+from keepstream.app.dlq.selectors import moment_given
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import psycopg
 
-    from app.audit import Reach
-    from app.settings import Settings
+    from keepstream.app.config.settings import Settings
+    from keepstream.app.status.audit import Reach
 
 
 @click.command(epilog="Example: keepstream audit --deep --since 24h || page-somebody")
@@ -55,7 +55,7 @@ def audit(*, deep: bool, every_one: bool, as_json: bool, **reach_given: Any) -> 
 
 
 def _quick(connection: psycopg.Connection[tuple[object, ...]], *, as_json: bool) -> bool:
-    from app.audit import quick
+    from keepstream.app.status.audit import quick
 
     checks = quick(connection)
     if as_json:
@@ -69,8 +69,8 @@ def _deep(
     settings: Settings, connection: psycopg.Connection[tuple[object, ...]], reach: Reach, *, every_one: bool,
     as_json: bool,
 ) -> bool:  # fmt: skip
-    from app.audit import DeepAudit
-    from app.clients import librdkafka_settings
+    from keepstream.app.connect.client_config import librdkafka_settings
+    from keepstream.app.status.audit import DeepAudit
 
     _check_topics(settings, reach)
     client = {**librdkafka_settings(settings.kafka), "log_level": 0}
@@ -87,7 +87,7 @@ def _deep(
 
 
 def _reach(since: str | None, from_offset: int | None, to_offset: int | None, partitions: tuple[int, ...]) -> Reach:
-    from app.audit import Reach
+    from keepstream.app.status.audit import Reach
 
     return Reach(moment_given("--since", since) if since else None, from_offset, to_offset, partitions)
 

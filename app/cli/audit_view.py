@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.shared import on_terminal, print_json, say
-from schemas.audit import Fault
+from keepstream.app.cli.output import on_terminal, print_json, say
+from keepstream.schemas.audit import Fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from app.audit import DeepAudit
-    from schemas.audit import Check, Difference
+    from keepstream.app.status.audit import DeepAudit
+    from keepstream.schemas.audit import Check, Difference
 
 _MEANINGS = {
     Fault.MISSING: "neither stored nor dead-lettered",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.shared import json_option, load_settings, print_rows
+from keepstream.app.cli.output import json_option, load_settings, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from app.cli.db_prune import prune
-from app.cli.failure import FAILED, CommandError
-from app.cli.shared import json_option, load_settings, print_rows, say
-from app.connections import connect
+from keepstream.app.cli.db_prune import prune
+from keepstream.app.cli.failure import FAILED, CommandError
+from keepstream.app.cli.output import json_option, load_settings, print_rows, say
+from keepstream.app.connect.connections import connect
 
 
 @click.group()
@@ -23,7 +23,7 @@ db.add_command(prune)
 @json_option
 def migrate(*, dry_run: bool, as_json: bool) -> None:
     """Apply what is missing. Safe to run again, and from many places at once."""
-    from sinks.postgres import migrate as schema
+    from keepstream.sinks.postgres import migrate as schema
 
     settings = load_settings()
     with connect(settings) as connection:
@@ -42,7 +42,7 @@ def migrate(*, dry_run: bool, as_json: bool) -> None:
 @json_option
 def status(*, check: bool, as_json: bool) -> None:
     """List the migrations and whether they are applied."""
-    from sinks.postgres import migrate as schema
+    from keepstream.sinks.postgres import migrate as schema
 
     with connect(load_settings()) as connection:
         try:

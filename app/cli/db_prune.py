@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import click
 
-from app.cli.failure import REFUSED, USAGE, CommandError
-from app.cli.shared import json_option, load_settings, print_rows, say
-from app.connections import connect
-from app.selectors import moment_given
+from keepstream.app.cli.failure import REFUSED, USAGE, CommandError
+from keepstream.app.cli.output import json_option, load_settings, print_rows, say
+from keepstream.app.connect.connections import connect
+from keepstream.app.dlq.selectors import moment_given
 
 
 @click.command(epilog="Example: keepstream db prune --older-than 90d --dry-run")
@@ -27,7 +27,7 @@ def prune(*, before: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     gone and that comes again counts as a new one: keep rows for longer than producers repeat themselves. Counters, dead
     letters and pending rows stay.
     """
-    from sinks.postgres import prune as retention
+    from keepstream.sinks.postgres import prune as retention
 
     moment = moment_given("--before", before)
     if moment > datetime.now(UTC):

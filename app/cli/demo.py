@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.audit_view import check_row, show_checks
-from app.cli.failure import FAILED, UNREACHABLE, CommandError
-from app.cli.shared import json_option, load_settings, on_terminal, print_json, say
+from keepstream.app.cli.audit_view import check_row, show_checks
+from keepstream.app.cli.failure import FAILED, UNREACHABLE, CommandError
+from keepstream.app.cli.output import json_option, load_settings, on_terminal, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.demo.proof import Proof
+    from keepstream.app.demo.proof import Proof
 
 
 @click.command(epilog="Example: keepstream demo --events 100000 --kills 3")
@@ -30,10 +30,10 @@ def demo(*, events: int, kills: int, as_json: bool) -> None:
     """
     settings = load_settings()
     try:
-        from app.demo.backend import backend
-        from app.demo.run import Demo, Plan
-        from app.demo.supervisor import DemoError
-        from app.embedded.errors import EmbeddedUnavailableError
+        from keepstream.app.demo.backend import backend
+        from keepstream.app.demo.run import Demo, Plan
+        from keepstream.app.demo.worker_process import DemoError
+        from keepstream.app.embedded.errors import EmbeddedUnavailableError
     except ImportError as error:
         raise CommandError("extra_missing", f"{error.name} is missing", "pip install 'keepstream[embedded]'") from None
     try:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import click
 
-from app.cli.lazy import LazyGroup
+from keepstream.app.cli.lazy import LazyGroup
 
 COMMANDS = {
-    "list": ("app.cli.dlq_list", "list_letters", "List dead letters, newest first."),
-    "show": ("app.cli.dlq_show", "show", "Show all that is known of one dead letter."),
-    "stats": ("app.cli.dlq_stats", "stats", "Count dead letters by step, reason, type or hour."),
-    "replay": ("app.cli.dlq_replay", "replay", "Send dead letters home, once each, and prove it."),
-    "export": ("app.cli.dlq_export", "export", "Write dead letters to a file, byte for byte."),
-    "import": ("app.cli.dlq_import", "import_letters", "Put exported dead letters back."),
-    "purge": ("app.cli.dlq_purge", "purge", "Export, then delete old dead letters."),
+    "list": ("keepstream.app.cli.dlq_browse", "list_letters", "List dead letters, newest first."),
+    "show": ("keepstream.app.cli.dlq_show", "show", "Show all that is known of one dead letter."),
+    "stats": ("keepstream.app.cli.dlq_stats", "stats", "Count dead letters by step, reason, type or hour."),
+    "replay": ("keepstream.app.cli.dlq_replay", "replay", "Send dead letters home, once each, and prove it."),
+    "export": ("keepstream.app.cli.dlq_export", "export", "Write dead letters to a file, byte for byte."),
+    "import": ("keepstream.app.cli.dlq_import", "import_letters", "Put exported dead letters back."),
+    "purge": ("keepstream.app.cli.dlq_transfer", "purge", "Export, then delete old dead letters."),
 }
 
 

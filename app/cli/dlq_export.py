@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.failure import FAILED, REFUSED, CommandError
-from app.cli.selectors import selectors
-from app.cli.shared import say
+from keepstream.app.cli.failure import FAILED, REFUSED, CommandError
+from keepstream.app.cli.options import selectors
+from keepstream.app.cli.output import say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from app.letters import Queue
-    from app.selectors import Chosen
-    from schemas.record import KafkaRecord
+    from keepstream.app.dlq.selectors import Chosen
+    from keepstream.app.dlq.topic import Queue
+    from keepstream.schemas.record import KafkaRecord
 
 
 @click.command(epilog="Example: keepstream dlq export --since 7d --output dead.jsonl")
@@ -28,8 +28,8 @@ def export(*, chosen: Chosen, output: str) -> None:
 
     Key, value and header values are base64. `keepstream dlq import` puts them back.
     """
-    from app.cli.letters import open_queue
-    from sinks.dead_letter_file import stream_letters
+    from keepstream.app.cli.letters import open_queue
+    from keepstream.sinks.dead_letter_file import stream_letters
 
     with open_queue(chosen.selection, with_ledger=False) as queue:
         records = itertools.islice(_matching(queue, chosen), chosen.limit)
@@ -42,7 +42,7 @@ def export(*, chosen: Chosen, output: str) -> None:
 
 def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
     """Write a new file; CommandError when it exists (5) or cannot be written (1)."""
-    from sinks.dead_letter_file import write_letters
+    from keepstream.sinks.dead_letter_file import write_letters
 
     try:
         return write_letters(path, records)
@@ -53,8 +53,8 @@ def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
 
 
 def _matching(queue: Queue, chosen: Chosen) -> Iterator[KafkaRecord]:
-    from app.stretch import stretch_of
-    from sinks.dead_letter_reader import oldest_first
+    from keepstream.app.dlq.stretch import stretch_of
+    from keepstream.sinks.kafka.dead_letter_reader import oldest_first
 
     for found in oldest_first(queue.client, queue.topic, stretch_of(chosen.selection), copies=True):
         letter = queue.whole(found)

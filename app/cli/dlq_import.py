@@ -10,13 +10,13 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from app.cli.failure import FAILED, CommandError
-from app.cli.shared import json_option, print_rows
+from keepstream.app.cli.failure import FAILED, CommandError
+from keepstream.app.cli.output import json_option, print_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.letters import Queue
+    from keepstream.app.dlq.topic import Queue
 
 
 @click.command("import", epilog="Example: keepstream dlq import dead.jsonl")
@@ -28,9 +28,9 @@ def import_letters(*, source: IO[bytes], as_json: bool) -> None:
     Every line is checked before the first is sent: exit 1 and nothing is imported when one is not a dead letter. Each
     is confirmed by the broker. Those that a purge discarded are open again.
     """
-    from app.cli.letters import open_queue
-    from schemas.exported import NotALetterError
-    from sinks.dead_letter_file import read_letters
+    from keepstream.app.cli.letters import open_queue
+    from keepstream.schemas.dead_letter_json import NotALetterError
+    from keepstream.sinks.dead_letter_file import read_letters
 
     with open_queue() as queue, _spooled(source) as file:
         try:
@@ -56,9 +56,9 @@ def _spooled(source: IO[bytes]) -> Iterator[IO[bytes]]:
 
 def _put_back(queue: Queue, source: IO[bytes]) -> Iterator[int]:
     """Yield how many were confirmed, batch by batch."""
-    from schemas.buried import Buried
-    from sinks.dead_letter_file import read_letters
-    from sinks.dead_letter_return import LettersReturn
+    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.sinks.dead_letter_file import read_letters
+    from keepstream.sinks.kafka.dead_letter_importer import LettersReturn
 
     for batch in LettersReturn(queue.client, queue.topic, queue.partitions).send(read_letters(source)):
         if queue.ledger:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.dlq_replay_view import conclude, progress_of, show_survey
-from app.cli.failure import NOT_FOUND, REFUSED, CommandError
-from app.cli.selectors import selectors
-from app.cli.shared import json_option, load_settings, on_terminal, say
+from keepstream.app.cli.dlq_replay_view import conclude, progress_of, show_survey
+from keepstream.app.cli.failure import NOT_FOUND, REFUSED, CommandError
+from keepstream.app.cli.options import selectors
+from keepstream.app.cli.output import json_option, load_settings, on_terminal, say
 
 if TYPE_CHECKING:
-    from app.replay import Replayer
-    from app.selectors import Chosen
-    from processors.selection import Selection
-    from schemas.replay import Reconciliation, ReplayOptions, ReplayRun
+    from keepstream.app.dlq.replay import Replayer
+    from keepstream.app.dlq.selectors import Chosen
+    from keepstream.processors.replay.selection import Selection
+    from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 
 EXIT_INTERRUPTED = 130
 MAX_EDITED = 100
@@ -63,7 +63,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     Ctrl-C or kill -9 at any point: --resume ID goes on and sends nothing twice. The last line adds up:
     selected = replayed + skipped + failed; exit 1 when it does not, or when something failed.
     """
-    from app.replay import options_from, replayer_of
+    from keepstream.app.dlq.replay import options_from, replayer_of
 
     settings = load_settings()
     options = options_from(
@@ -96,7 +96,7 @@ def _prepare(  # noqa: PLR0913
     as_json: bool,
 ) -> tuple[ReplayRun, int | None] | None:
     """Survey, show, ask; return the begun run and its size, or None when there is nothing to do."""
-    from app.replay import Look
+    from keepstream.app.dlq.replay import Look
 
     ends = replayer.ends()
     edited = _edit(replayer, selection, options, ends) if edit else {}
@@ -117,7 +117,7 @@ def _prepare(  # noqa: PLR0913
 
 
 def _edit(replayer: Replayer, selection: Selection, options: ReplayOptions, ends: dict[int, int]) -> dict[str, Any]:
-    from processors.redress import difference
+    from keepstream.processors.replay.outgoing import difference
 
     letters = list(replayer.unresolved(selection, options, ends))
     if len(letters) > MAX_EDITED:
@@ -136,7 +136,7 @@ def _edit(replayer: Replayer, selection: Selection, options: ReplayOptions, ends
 
 
 def _resume(replayer: Replayer, replay_id: int) -> tuple[ReplayRun, Selection]:
-    from app.replay import UnknownReplayError
+    from keepstream.app.dlq.replay import UnknownReplayError
 
     try:
         return replayer.resume(replay_id)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.failure import FAILED, CommandError
-from app.cli.shared import on_terminal, print_json, say
+from keepstream.app.cli.failure import FAILED, CommandError
+from keepstream.app.cli.output import on_terminal, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.replay import Survey
-    from schemas.replay import Reconciliation, ReplayRun
+    from keepstream.app.dlq.replay import Survey
+    from keepstream.schemas.replay import Reconciliation, ReplayRun
 
 
 def show_survey(survey: Survey, *, dry_run: bool, as_json: bool) -> None:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.failure import NOT_FOUND, CommandError
-from app.cli.shared import json_option, print_json, print_rows, say
-from app.letter_text import in_one_line, pretty, text_of
+from keepstream.app.cli.failure import NOT_FOUND, CommandError
+from keepstream.app.cli.output import json_option, print_json, print_rows, say
+from keepstream.app.dlq.format import in_one_line, pretty, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from schemas.buried import Buried
+    from keepstream.schemas.dead_letter_record import Buried
 
 
 @click.command(epilog="Example: keepstream dlq show events-3-4711 --raw | jq .payload")
@@ -26,8 +26,8 @@ def show(*, name: str, raw: bool, as_json: bool) -> None:
     ID is the letter's id, its place in the dead letter topic (TOPIC-PARTITION-OFFSET) or an event_id, of which the
     newest death is shown. Exit 3 when there is none.
     """
-    from app.cli.letters import open_queue
-    from app.letter_lookup import known_of, locate
+    from keepstream.app.cli.letters import open_queue
+    from keepstream.app.dlq.lookup import known_of, locate
 
     with open_queue() as queue:
         letter = locate(queue, name, say)
@@ -56,7 +56,7 @@ def _write_raw(letter: Buried) -> None:
 
 
 def _print(letter: Buried, known: Mapping[str, Any]) -> None:
-    from processors.selection import json_path
+    from keepstream.processors.replay.selection import json_path
 
     for name, value in known["letter"].items():
         if value is not None:

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.failure import FAILED, CommandError
-from app.cli.selectors import selectors
-from app.cli.shared import json_option, print_rows, say
+from keepstream.app.cli.failure import FAILED, CommandError
+from keepstream.app.cli.options import selectors
+from keepstream.app.cli.output import json_option, print_rows, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from app.selectors import Chosen
-    from schemas.buried import Buried
+    from keepstream.app.dlq.selectors import Chosen
+    from keepstream.schemas.dead_letter_record import Buried
 
 
 def _type(letter: Buried) -> str | None:
     """Look in the envelope's payload, then in the value itself (letters of others), then in CloudEvents' header."""
-    from processors.selection import json_path
-    from schemas.record import header
+    from keepstream.processors.replay.selection import json_path
+    from keepstream.schemas.record import header
 
     value = letter.record.value
     return json_path(value, "payload.type") or json_path(value, "type") or header(letter.record, "ce_type")
@@ -46,7 +46,7 @@ _DEFAULT = ("step", "reason", "verdict")
 @json_option
 def stats(*, chosen: Chosen, groups: tuple[str, ...], fail_above: int | None, as_json: bool) -> None:
     """Count the dead letters that are not resolved. ``type`` is the payload's field of that name, or ce_type."""
-    from app.cli.letters import open_queue
+    from keepstream.app.cli.letters import open_queue
 
     names = groups or _DEFAULT
     with open_queue(chosen.selection) as queue:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.failure import FAILED, CommandError
-from app.cli.shared import json_option, load_settings, print_rows
-from app.connections import admin_client, connect
-from app.trouble import Trouble
+from keepstream.app.cli.failure import FAILED, CommandError
+from keepstream.app.cli.output import json_option, load_settings, print_rows
+from keepstream.app.connect.connections import admin_client, connect
+from keepstream.app.errors import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import psycopg
     from confluent_kafka.admin import AdminClient
 
-    from app.settings import Settings
+    from keepstream.app.config.settings import Settings
 
 CLOCK_SKEW_LIMIT_S = 5.0
 
@@ -85,7 +85,7 @@ def _kafka(settings: Settings) -> Iterator[Finding]:
 def _elections(admin: AdminClient, topic: str) -> Iterator[Finding]:
     from confluent_kafka import KafkaException
 
-    from app.cli.topics import topic_config
+    from keepstream.app.cli.topics import topic_config
 
     # A worker needs no right to read the settings of a topic, and not every broker has this one.
     with suppress(KafkaException, TimeoutError):
@@ -111,7 +111,7 @@ def _postgres(settings: Settings) -> Iterator[Finding]:
 
 
 def _tables(connection: psycopg.Connection[tuple[object, ...]]) -> Finding:
-    from sinks.postgres.migrate import MigrationError, pending
+    from keepstream.sinks.postgres.migrate import MigrationError, pending
 
     try:
         missing = pending(connection)

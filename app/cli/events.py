@@ -7,10 +7,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from app.cli.events_list import list_events
-from app.cli.failure import FAILED, NOT_FOUND, CommandError
-from app.cli.shared import json_option, load_settings, print_json, print_rows, say
-from app.connections import admin_client, connect
+from keepstream.app.cli.events_list import list_events
+from keepstream.app.cli.failure import FAILED, NOT_FOUND, CommandError
+from keepstream.app.cli.output import json_option, load_settings, print_json, print_rows, say
+from keepstream.app.connect.connections import admin_client, connect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,7 +78,7 @@ def validate(*, source: IO[bytes], as_json: bool) -> None:
 @json_option
 def show(*, event_id: str, as_json: bool) -> None:
     """Say where an event is: its row, its dead letters, or nowhere (exit 3)."""
-    from sinks.postgres.event_search import EventSearch
+    from keepstream.sinks.postgres.events import EventSearch
 
     with connect(load_settings()) as connection:
         search = EventSearch(connection)
@@ -102,7 +102,7 @@ def _produce(
 ) -> tuple[int, list[str]]:
     from confluent_kafka import KafkaError, Message, Producer
 
-    from app.clients import librdkafka_settings
+    from keepstream.app.connect.client_config import librdkafka_settings
 
     producer = Producer({
         **librdkafka_settings(load_settings().kafka),
@@ -164,9 +164,9 @@ def _headers(given: tuple[str, ...]) -> list[tuple[str, str | bytes | None]]:
 def _verdicts(source: IO[bytes]) -> Iterator[tuple[int, Any]]:
     import time
 
-    from processors.validate import validate as check
-    from schemas.event import Rejection
-    from schemas.record import KafkaRecord
+    from keepstream.processors.validation.validate import validate as check
+    from keepstream.schemas.event import Rejection
+    from keepstream.schemas.record import KafkaRecord
 
     load_settings()  # for the contract that they name
     now_ms = int(time.time() * 1000)

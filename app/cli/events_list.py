@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from app.cli.shared import json_option, load_settings, print_json, print_rows
-from app.connections import connect
-from app.selectors import moment_given
+from keepstream.app.cli.output import json_option, load_settings, print_json, print_rows
+from keepstream.app.connect.connections import connect
+from keepstream.app.dlq.selectors import moment_given
 
 
 @click.command("list", epilog="Example: keepstream events list --status failed --since 2h --json | jq -r .event_id")
@@ -25,7 +25,7 @@ def list_events(
         "since": moment_given("--since", since) if since else None,
         "until": moment_given("--until", until) if until else None,
     }  # fmt: skip
-    from sinks.postgres.event_search import EventSearch
+    from keepstream.sinks.postgres.events import EventSearch
 
     with connect(load_settings()) as connection:
         rows = EventSearch(connection).matching(given)

@@ -8,7 +8,7 @@ from typing import IO, Any
 
 import click
 
-from app.trouble import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE, Trouble
+from keepstream.app.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE, Trouble
 
 __all__ = ["FAILED", "NOT_FOUND", "REFUSED", "UNREACHABLE", "USAGE", "CommandError"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from app.cli.failure import FAILED, CommandError
-from app.cli.shared import json_option, load_settings, print_rows
+from keepstream.app.cli.failure import FAILED, CommandError
+from keepstream.app.cli.output import json_option, load_settings, print_rows
 
 
 @click.command(epilog="Example: keepstream lag --max-lag 10000 || page-somebody")
@@ -16,7 +16,7 @@ def lag(*, max_lag: int | None, as_json: bool) -> None:
 
     ``settled`` is the truth from stream_offsets; ``committed`` is what Kafka was told and lag tools see.
     """
-    from app.lag import lag_rows
+    from keepstream.app.status.lag import lag_rows
 
     settings = load_settings()
     rows = lag_rows(settings)

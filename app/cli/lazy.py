@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.failure import CommandError
-from app.trouble import Trouble
+from keepstream.app.cli.failure import CommandError
+from keepstream.app.errors import Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app import letters
-from app.cli.shared import load_settings, say
+from keepstream.app.cli.output import load_settings, say
+from keepstream.app.dlq import topic as letters
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from processors.selection import Selection
+    from keepstream.processors.replay.selection import Selection
 
 
 def open_queue(

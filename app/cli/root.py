@@ -7,24 +7,24 @@ from typing import Any
 
 import click
 
-from app.cli.failure import CommandError
-from app.cli.lazy import LazyGroup
-from app.cli.streams import open_standard_streams
+from keepstream.app.cli.failure import CommandError
+from keepstream.app.cli.lazy import LazyGroup
+from keepstream.app.cli.streams import open_standard_streams
 
 # Name -> (module, attribute, short help). The help stands here so that `--help` imports nothing else.
 COMMANDS = {
-    "worker": ("app.cli.worker", "worker", "Consume the topic until SIGTERM."),
-    "demo": ("app.cli.demo", "demo", "Watch real events flow, then see the proof. Needs nothing installed."),
-    "events": ("app.cli.events", "events", "Produce, validate, list and look up events."),
-    "dlq": ("app.cli.dlq", "dlq", "Find, understand, replay and remove dead letters."),
-    "web": ("app.cli.web", "web", "Serve the console: see the stream, mend dead letters."),
-    "db": ("app.cli.db", "db", "Create and check the tables."),
-    "topics": ("app.cli.topics", "topics", "Create and check the topics."),
-    "audit": ("app.cli.audit", "audit", "Check that nothing was lost and nothing counted twice."),
-    "status": ("app.cli.status", "status", "One screen: rates, lag, dead letters, what is missing."),
-    "lag": ("app.cli.lag", "lag", "Show how far each partition is behind."),
-    "doctor": ("app.cli.doctor", "doctor", "Check everything a worker needs, and say how to fix it."),
-    "config": ("app.cli.config", "config", "Show the settings."),
+    "worker": ("keepstream.app.cli.worker", "worker", "Consume the topic until SIGTERM."),
+    "demo": ("keepstream.app.cli.demo", "demo", "Watch real events flow, then see the proof. Needs nothing installed."),
+    "events": ("keepstream.app.cli.events", "events", "Produce, validate, list and look up events."),
+    "dlq": ("keepstream.app.cli.dlq", "dlq", "Find, understand, replay and remove dead letters."),
+    "web": ("keepstream.app.cli.web", "web", "Serve the console: see the stream, mend dead letters."),
+    "db": ("keepstream.app.cli.db", "db", "Create and check the tables."),
+    "topics": ("keepstream.app.cli.topics", "topics", "Create and check the topics."),
+    "audit": ("keepstream.app.cli.audit", "audit", "Check that nothing was lost and nothing counted twice."),
+    "status": ("keepstream.app.cli.status", "status", "One screen: rates, lag, dead letters, what is missing."),
+    "lag": ("keepstream.app.cli.lag", "lag", "Show how far each partition is behind."),
+    "doctor": ("keepstream.app.cli.doctor", "doctor", "Check everything a worker needs, and say how to fix it."),
+    "config": ("keepstream.app.cli.config", "config", "Show the settings."),
 }
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.failure import CommandError
-from app.cli.shared import json_option, load_settings, print_json
+from keepstream.app.cli.failure import CommandError
+from keepstream.app.cli.output import json_option, load_settings, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.settings import Settings
-    from app.status import Seen
+    from keepstream.app.config.settings import Settings
+    from keepstream.app.status.observer import Seen
 
     Reported = tuple[Seen, dict[str, Any]]
 
@@ -52,9 +52,9 @@ def status(*, watch: bool, interval_s: float, as_json: bool) -> None:
 def _reports(settings: Settings, interval_s: float) -> Iterator[Reported]:
     from collections import deque
 
-    from app.look import earlier
-    from app.status import Observer
-    from app.status_report import report
+    from keepstream.app.status.observer import Observer
+    from keepstream.app.status.report import report
+    from keepstream.app.status.snapshot import earlier
 
     observer, looks = Observer(settings), deque[Any](maxlen=LOOKS_KEPT)
     while True:
@@ -79,7 +79,7 @@ def _stay(reports: Iterator[Reported], *, as_json: bool) -> None:
 
 
 def _complain(seen: Seen) -> None:
-    from app.status import WORKERS
+    from keepstream.app.status.observer import WORKERS
 
     for part, trouble in seen.missing.items():
         if part != WORKERS:
@@ -87,7 +87,7 @@ def _complain(seen: Seen) -> None:
 
 
 def _screen(report: dict[str, Any]) -> Any:  # noqa: ANN401 - rich's type is not imported for --help
-    from app.cli.status_view import screen
+    from keepstream.app.cli.status_view import screen
 
     return screen(report)
 

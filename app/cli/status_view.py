@@ -10,8 +10,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from app.letter_text import in_one_line, moment_text
-from app.look import OUTCOMES, duration_text
+from keepstream.app.dlq.format import in_one_line, moment_text
+from keepstream.app.status.snapshot import OUTCOMES, duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -27,7 +27,7 @@ _PARTITION_NUMBERS = ("Partition", "Settled", "End", "Lag", "Drains in")
 
 
 def screen(report: Mapping[str, Any]) -> RenderableType:
-    """Lay a report of `app.status_report` out. Text from records is one line, its control characters escaped."""
+    """Lay a report of `report` out. Text from records is one line, its control characters escaped."""
     return Group(*_blocks(report))
 
 

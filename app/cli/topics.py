@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.failure import FAILED, CommandError
-from app.cli.shared import json_option, load_settings, print_rows
-from app.connections import admin_client
+from keepstream.app.cli.failure import FAILED, CommandError
+from keepstream.app.cli.output import json_option, load_settings, print_rows
+from keepstream.app.connect.connections import admin_client
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -55,7 +55,7 @@ def status(*, as_json: bool) -> None:
 
 
 def _wanted(topic: str, dlq_topic: str) -> dict[str, dict[str, str]]:
-    from schemas.replay import PARKING_SUFFIX
+    from keepstream.schemas.replay import PARKING_SUFFIX
 
     kept = {"retention.ms": str(FOREVER), "max.message.bytes": str(DLQ_MAX_MESSAGE_BYTES)}
     return {topic: {}, dlq_topic: kept, dlq_topic + PARKING_SUFFIX: kept}

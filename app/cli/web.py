@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from app.cli.failure import FAILED, CommandError
-from app.cli.shared import load_settings, say
+from keepstream.app.cli.failure import FAILED, CommandError
+from keepstream.app.cli.output import load_settings, say
 
 
 @click.command(epilog="Example: KEEPSTREAM_WEB__TOKEN=$(openssl rand -hex 16) keepstream web --allow-replay")
@@ -22,7 +22,7 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
     It reads, unless it is allowed to replay and there is a login. Without a login it binds loopback only (exit 5).
     """
     if hash_password:
-        from app.web.logins import password_hash
+        from keepstream.app.web.sessions import password_hash
 
         click.echo(password_hash(click.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)))
         return
@@ -30,8 +30,8 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
     import asyncio
     import signal
 
-    from app import logs
-    from app.web.server import check_safety, serve
+    from keepstream.app.telemetry import logging as logs
+    from keepstream.app.web.server import check_safety, serve
 
     check_safety(settings.web)
     logs.configure(settings)

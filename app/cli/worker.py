@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.shared import load_settings
+from keepstream.app.cli.output import load_settings
 
 if TYPE_CHECKING:
-    from app.settings import Settings
+    from keepstream.app.config.settings import Settings
 
 
 @click.command(epilog="Example: KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 keepstream worker --log-level debug")
@@ -46,8 +46,8 @@ def worker(
 
 def run_workers(settings: Settings) -> None:
     """Be the parent of several workers."""
-    from app import logs
-    from app.fleet import run_fleet
+    from keepstream.app.process.supervisor import run_fleet
+    from keepstream.app.telemetry import logging as logs
 
     logs.configure(settings)
     sys.exit(run_fleet(settings))
@@ -57,9 +57,9 @@ def run_alone(settings: Settings) -> None:
     """Be the worker."""
     import asyncio
 
-    from app import logs
-    from app.fatal import die, end_without_memory, heed_the_alarm, leave
-    from app.worker import run
+    from keepstream.app.process.exit import die, end_without_memory, heed_the_alarm, leave
+    from keepstream.app.telemetry import logging as logs
+    from keepstream.app.worker.run import run
 
     logs.configure(settings)
     end_without_memory()

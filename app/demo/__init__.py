@@ -1,4 +1,4 @@
 """The demo: real services, real traffic with broken events in it, and a proof that nothing was lost.
 
-Only `app.cli.demo` enters.
+Only `keepstream.app.cli.demo` enters.
 """

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
-from app.embedded.errors import EmbeddedUnavailableError
-from app.embedded.services import embedded_services
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.services import embedded_services
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.settings import Settings
+    from keepstream.app.config.settings import Settings
 
 _POSTGRES = {"track_commit_timestamp": "on"}
 """So that latencies are measured to the commit itself."""

@@ -6,19 +6,19 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from processors.audit import checks as audit_checks
-from schemas.audit import Check
-from schemas.outcome import Fate
-from schemas.record import KafkaRecord, header
-from sinks.postgres.audit import books
+from keepstream.processors.audit import checks as audit_checks
+from keepstream.schemas.audit import Check
+from keepstream.schemas.outcome import Fate
+from keepstream.schemas.record import KafkaRecord, header
+from keepstream.sinks.postgres.audit import books
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     import psycopg
 
-    from app.demo.shop import Shop
-    from schemas.audit import Book
+    from keepstream.app.demo.producer import Shop
+    from keepstream.schemas.audit import Book
 
 _DEATHS = "SELECT step, reason, count(*) FROM dead_letters WHERE topic = %s GROUP BY step, reason ORDER BY 3 DESC, 2"
 _BURST = """

@@ -17,18 +17,18 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from app.audit import DeepAudit
-from app.demo.proof import Proof, prove
-from app.demo.shop import Shop
-from app.demo.supervisor import DemoError, Supervisor
-from app.demo.traffic import traffic
-from sinks.dead_letter_reader import read_all
-from sinks.postgres.migrate import migrate
+from keepstream.app.demo.producer import Shop
+from keepstream.app.demo.proof import Proof, prove
+from keepstream.app.demo.traffic import traffic
+from keepstream.app.demo.worker_process import DemoError, Supervisor
+from keepstream.app.status.audit import DeepAudit
+from keepstream.sinks.kafka.dead_letter_reader import read_all
+from keepstream.sinks.postgres.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.demo.backend import Backend
+    from keepstream.app.demo.backend import Backend
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

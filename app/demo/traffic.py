@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from schemas.outcome import Fate
+from keepstream.schemas.outcome import Fate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

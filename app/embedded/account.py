@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.embedded.errors import POSTGRES_HINT, EmbeddedUnavailableError
+from keepstream.app.embedded.errors import POSTGRES_HINT, EmbeddedUnavailableError
 
 CANDIDATES = ("nobody", "postgres", "daemon")
 _SEARCHABLE = stat.S_IXOTH

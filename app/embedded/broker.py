@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.embedded.ports import LOOPBACK
+from keepstream.app.embedded.ports import LOOPBACK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.embedded.errors import KAFKA_HINT, missing_extra
+from keepstream.app.embedded.errors import KAFKA_HINT, missing_extra
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.embedded.pins import Pin
+    from keepstream.app.embedded.pins import Pin
 
 PART = "Apache Kafka jars"
 HTTP_TIMEOUT_S = 10

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.embedded.errors import KAFKA_HINT, EmbeddedUnavailableError, missing_extra
-from app.embedded.process import Program, run_to_end
+from keepstream.app.embedded.errors import KAFKA_HINT, EmbeddedUnavailableError, missing_extra
+from keepstream.app.embedded.process import Program, run_to_end
 
 PART = "Java for Apache Kafka"
 DUMP_TIMEOUT_S = 60.0

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from app.embedded import broker
-from app.embedded.account import scratch_root
-from app.embedded.errors import KAFKA_HINT
-from app.embedded.jars import jar_folder, kafka_classpath
-from app.embedded.java import ClassArchive, java, java_env
-from app.embedded.pins import KAFKA_VERSION
-from app.embedded.ports import LOOPBACK, free_port, listens
-from app.embedded.process import ChildProcess, Program, run_to_end
-from app.embedded.service import EmbeddedService
+from keepstream.app.embedded import broker
+from keepstream.app.embedded.account import scratch_root
+from keepstream.app.embedded.errors import KAFKA_HINT
+from keepstream.app.embedded.java import ClassArchive, java, java_env
+from keepstream.app.embedded.kafka_jars import jar_folder, kafka_classpath
+from keepstream.app.embedded.pins import KAFKA_VERSION
+from keepstream.app.embedded.ports import LOOPBACK, free_port, listens
+from keepstream.app.embedded.process import ChildProcess, Program, run_to_end
+from keepstream.app.embedded.service import EmbeddedService
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 import psycopg
 from psycopg import sql
 
-from app.embedded.account import reachable, scratch_root, unprivileged_account
-from app.embedded.errors import POSTGRES_HINT, EmbeddedUnavailableError
-from app.embedded.pg_binaries import PART, Binaries, find_binaries, runnable_by
-from app.embedded.ports import LOOPBACK, listens
-from app.embedded.process import ChildProcess, Program, run_to_end
-from app.embedded.service import EmbeddedService
-from app.embedded.shared_memory import remove_orphaned_segment
+from keepstream.app.embedded.account import reachable, scratch_root, unprivileged_account
+from keepstream.app.embedded.errors import POSTGRES_HINT, EmbeddedUnavailableError
+from keepstream.app.embedded.ports import LOOPBACK, listens
+from keepstream.app.embedded.postgres_binaries import PART, Binaries, find_binaries, runnable_by
+from keepstream.app.embedded.process import ChildProcess, Program, run_to_end
+from keepstream.app.embedded.service import EmbeddedService
+from keepstream.app.embedded.shared_memory import remove_orphaned_segment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.embedded import proctree
-from app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded import proctree
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.process import launch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from app.embedded.account import Account
+    from keepstream.app.embedded.account import Account
 
-LAUNCHER = Path(__file__).with_name("launch.py")
+LAUNCHER = Path(launch.__file__)
 POLL_S = 0.03
 TAIL_LINES = 15
 COMPLAINT_LINES = 5

@@ -5,16 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, ClassVar, Self
 
-from app.embedded import scratch
-from app.embedded.errors import EmbeddedUnavailableError
-from app.embedded.ports import free_port
+from keepstream.app.embedded import sandbox as scratch
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.ports import free_port
 
 if TYPE_CHECKING:
     from pathlib import Path
     from types import TracebackType
 
-    from app.embedded.process import ChildProcess
-    from app.embedded.scratch import Scratch
+    from keepstream.app.embedded.process import ChildProcess
+    from keepstream.app.embedded.sandbox import Scratch
 
 
 PORT_TAKEN = "Address already in use"

@@ -7,14 +7,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.embedded.jars import kafka_classpath
-from app.embedded.kafka import EmbeddedKafka, no_progress
-from app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.embedded.kafka import EmbeddedKafka, no_progress
+from keepstream.app.embedded.kafka_jars import kafka_classpath
+from keepstream.app.embedded.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from app.embedded.service import EmbeddedService
+    from keepstream.app.embedded.service import EmbeddedService
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.trouble import REFUSED, Trouble
+from keepstream.app.errors import REFUSED, Trouble
 
 if TYPE_CHECKING:
-    from schemas.buried import Buried
+    from keepstream.schemas.dead_letter_record import Buried
 
 _FORMS = ((", ", ": "), (",", ":"))
 

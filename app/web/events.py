@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from aiohttp import web
 
-from app.connections import connect
-from app.letter_text import visible
-from app.trouble import FAILED, Trouble
-from app.web.console import console_of
-from sinks.postgres.event_search import NO_FILTER, EventSearch
+from keepstream.app.connect.connections import connect
+from keepstream.app.dlq.format import visible
+from keepstream.app.errors import FAILED, Trouble
+from keepstream.app.web.context import console_of
+from keepstream.sinks.postgres.events import NO_FILTER, EventSearch
 
 if TYPE_CHECKING:
-    from app.settings import Settings
-    from app.web.masking import Mask
+    from keepstream.app.config.settings import Settings
+    from keepstream.app.web.masking import Mask
 
 routes = web.RouteTableDef()
 MAX_ROWS = 100

@@ -12,15 +12,15 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from app.connections import connect
-from app.trouble import Trouble
-from sinks.postgres.letter_states import UNRESOLVED, LetterStates
+from keepstream.app.connect.connections import connect
+from keepstream.app.errors import Trouble
+from keepstream.sinks.postgres.dead_letters import UNRESOLVED, LetterStates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from app.settings import Settings
-    from app.web.query import Query
+    from keepstream.app.config.settings import Settings
+    from keepstream.app.web.query import Query
 
 FRESH_S = 5.0
 PATIENCE_S = 0.15

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from app.trouble import REFUSED, Trouble
+from keepstream.app.errors import REFUSED, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from app.look import OUTCOMES, drain_s, duration_text, earlier, partition_rate, rate
-from app.web.charts import Chart, chart_of
-from app.web.console import console_of, json_answer
-from app.web.facets import matching
-from app.web.pulse import Pulse
-from app.web.query import Query
+from keepstream.app.status.snapshot import OUTCOMES, drain_s, duration_text, earlier, partition_rate, rate
+from keepstream.app.web.charts import Chart, chart_of
+from keepstream.app.web.context import console_of, json_answer
+from keepstream.app.web.facets import matching
+from keepstream.app.web.poller import Pulse
+from keepstream.app.web.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.look import Look
+    from keepstream.app.status.snapshot import Look
 
 routes = web.RouteTableDef()
 PULSE: web.AppKey[Pulse] = web.AppKey("pulse", Pulse)

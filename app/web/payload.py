@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from app.letter_lookup import path_of
-from app.letter_text import pretty, visible
+from keepstream.app.dlq.format import pretty, visible
+from keepstream.app.dlq.lookup import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.web.masking import Mask
-    from schemas.buried import Buried
+    from keepstream.app.web.masking import Mask
+    from keepstream.schemas.dead_letter_record import Buried
 
 _MARK = "\N{LEFT SEVEN EIGHTHS BLOCK}keepstream mark\N{LEFT SEVEN EIGHTHS BLOCK}"
 _MAX_MS = 253_402_300_799_999

@@ -8,14 +8,14 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from app.letter_page import Cursor
-from app.selectors import ALTERNATIVES, Chosen, bad_selector, chosen_from
-from sinks.postgres.letter_states import Death, death_key
+from keepstream.app.dlq.page import Cursor
+from keepstream.app.dlq.selectors import ALTERNATIVES, Chosen, bad_selector, chosen_from
+from keepstream.sinks.postgres.dead_letters import Death, death_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from app.web.masking import Mask
+    from keepstream.app.web.masking import Mask
 
 Pair = tuple[str, str]
 REPEATABLE = {"id": "ids", **{option[2:]: name for name, (option, *_) in ALTERNATIVES.items()}, "where": "where"}

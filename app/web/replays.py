@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from app.replay import options_from
-from app.trouble import REFUSED, USAGE, Trouble
-from app.web.console import console_of, form_of, form_pairs, json_answer, session_of, tell_audit
-from app.web.editing import draft_of, edited_value
-from app.web.jobs import Job
-from app.web.letters import letter_named
-from app.web.query import Query, query_of
+from keepstream.app.dlq.replay import options_from
+from keepstream.app.errors import REFUSED, USAGE, Trouble
+from keepstream.app.web.context import console_of, form_of, form_pairs, json_answer, session_of, tell_audit
+from keepstream.app.web.dead_letters import letter_named
+from keepstream.app.web.editing import draft_of, edited_value
+from keepstream.app.web.query import Query, query_of
+from keepstream.app.web.replay_jobs import Job
 
 if TYPE_CHECKING:
-    from app.web.console import Console
-    from schemas.replay import ReplayOptions
+    from keepstream.app.web.context import Console
+    from keepstream.schemas.replay import ReplayOptions
 
 routes = web.RouteTableDef()
 _MAX_REPLAYS = 1_000_000

@@ -10,19 +10,21 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from app.trouble import REFUSED, Trouble
-from app.web import entrance, events, letters, overview, replays
-from app.web.console import CONSOLE, Console
-from app.web.guard import careful, is_loopback, only_our_forms, only_our_host, only_who_may
-from app.web.overview import PULSE
-from app.web.pulse import Pulse
-from app.web.query import Query
+from keepstream.app.errors import REFUSED, Trouble
+from keepstream.app.web import dead_letters as letters
+from keepstream.app.web import events, overview, replays
+from keepstream.app.web import login as entrance
+from keepstream.app.web.context import CONSOLE, Console
+from keepstream.app.web.middleware import careful, is_loopback, only_our_forms, only_our_host, only_who_may
+from keepstream.app.web.overview import PULSE
+from keepstream.app.web.poller import Pulse
+from keepstream.app.web.query import Query
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from app.settings import Settings
-    from app.web_settings import WebSettings
+    from keepstream.app.config.settings import Settings
+    from keepstream.app.config.web import WebSettings
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).with_name("static")

@@ -10,10 +10,10 @@ import json
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from app.embedded.broker import render
-from app.embedded.java import java, java_env
-from app.embedded.ports import LOOPBACK, free_port
 from benchmarks.java_parts import classpath, plugin_path
+from keepstream.app.embedded.broker import render
+from keepstream.app.embedded.java import java, java_env
+from keepstream.app.embedded.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:
     from pathlib import Path

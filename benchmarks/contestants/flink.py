@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from app.embedded.java import java, java_env
 from benchmarks.java_parts import classpath
+from keepstream.app.embedded.java import java, java_env
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,9 +18,9 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from psycopg.types.numeric import Int4, Int8
 
 from benchmarks.contestants.course import BATCH_SIZE, CONSUMER, PARTITIONS, POSTGRES_URL, SCHEMA, TOPIC
-from sinks.postgres.connection import ConnectionPolicy, JsonDocument, _JsonDocumentDumper, session_options
-from sinks.postgres.offsets import OPEN
-from sinks.postgres.store import SETTLE
+from keepstream.sinks.postgres.connection import ConnectionPolicy, JsonDocument, _JsonDocumentDumper, session_options
+from keepstream.sinks.postgres.offsets import OPEN
+from keepstream.sinks.postgres.store import SETTLE
 
 CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "4"))
 SYNCHRONOUS_COMMIT = os.environ.get("BENCH_SYNCHRONOUS_COMMIT") == "on"

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from schemas.audit import Book, Difference, Fault
-from sinks.postgres.letter_states import UNRESOLVED
-from sinks.postgres.statements import statement
+from keepstream.schemas.audit import Book, Difference, Fault
+from keepstream.sinks.postgres.dead_letters import UNRESOLVED
+from keepstream.sinks.postgres.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from schemas.audit import Window
+    from keepstream.schemas.audit import Window
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 

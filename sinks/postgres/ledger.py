@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from schemas.dead_letter import capped
-from sinks.postgres.connection import JsonDocument
+from keepstream.schemas.dead_letter import capped
+from keepstream.sinks.postgres.connection import JsonDocument
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.dead_letter import DeadLetter
+    from keepstream.schemas.dead_letter import DeadLetter
 
 
 def ledger_document(letters: Sequence[DeadLetter]) -> JsonDocument:

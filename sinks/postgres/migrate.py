@@ -84,7 +84,7 @@ def _applied(connection: psycopg.Connection[tuple[object, ...]]) -> dict[int, st
 
 
 def _read() -> Iterator[Migration]:
-    for file in (files("sinks.postgres") / "migrations").iterdir():
+    for file in (files("keepstream.sinks.postgres") / "migrations").iterdir():
         if file.name.endswith(".sql"):
             number, _, name = file.name.removesuffix(".sql").partition("_")
             yield Migration(int(number), name, file.read_text(encoding="utf-8"))

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg.types.numeric import Int4, Int8
 
-from sinks.postgres.statements import statement
+from keepstream.sinks.postgres.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sinks.postgres.connection import Pool
+    from keepstream.sinks.postgres.connection import Pool
 
 LOAD = statement("load_offsets")
 PEEK = statement("peek_offsets")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import sql
 
-from sinks.postgres.statements import statement
+from keepstream.sinks.postgres.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The ledger of replays, as `processors.replay.ReplayLedger`. One connection, which also holds the lock."""
+"""The ledger of replays, as `ReplayLedger`. One connection, which also holds the lock."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from schemas.replay import LetterState, Reconciliation, ReplayOptions, ReplayRun
-from sinks.postgres.letter_states import death_key
-from sinks.postgres.statements import statement
+from keepstream.schemas.replay import LetterState, Reconciliation, ReplayOptions, ReplayRun
+from keepstream.sinks.postgres.dead_letters import death_key
+from keepstream.sinks.postgres.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     import psycopg
 
-    from schemas.buried import Buried
-    from schemas.replay import Sent
+    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.replay import Sent
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 from psycopg.types.numeric import Int8
 
-from schemas.outcome import Fate
-from schemas.standing import OPEN_COUNT_LIMIT, Standing
-from sinks.postgres.statements import statement
+from keepstream.schemas.outcome import Fate
+from keepstream.schemas.standing import OPEN_COUNT_LIMIT, Standing
+from keepstream.sinks.postgres.statements import statement
 
 if TYPE_CHECKING:
-    from sinks.postgres.connection import Pool
+    from keepstream.sinks.postgres.connection import Pool
 
 STANDING = statement("standing")
 

@@ -27,4 +27,4 @@ def buried(written: LiteralString) -> LiteralString:
 
 
 def _read(name: str) -> str:
-    return (files("sinks.postgres") / "sql" / f"{name}.sql").read_text(encoding="utf-8").strip()
+    return (files("keepstream.sinks.postgres") / "sql" / f"{name}.sql").read_text(encoding="utf-8").strip()

@@ -1,4 +1,4 @@
-"""The table of events, as `processors.ports.EventStore`."""
+"""The table of events, as `keepstream.processors.ports.EventStore`."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import psycopg
 from psycopg.types.numeric import Int4, Int8
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from schemas.failure import FencedError, Step
-from schemas.outcome import Stored, Tally
-from sinks.postgres.connection import JsonDocument
-from sinks.postgres.ledger import ledger_document
-from sinks.postgres.sqlstate import connect_failure, step_error
-from sinks.postgres.statements import buried, statement
+from keepstream.schemas.failure import FencedError, Step
+from keepstream.schemas.outcome import Stored, Tally
+from keepstream.sinks.postgres.connection import JsonDocument
+from keepstream.sinks.postgres.errors import connect_failure, step_error
+from keepstream.sinks.postgres.ledger import ledger_document
+from keepstream.sinks.postgres.statements import buried, statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from schemas.event import ValidEvent
-    from schemas.outcome import Settlement, Span
-    from sinks.postgres.connection import Pool
+    from keepstream.schemas.event import ValidEvent
+    from keepstream.schemas.outcome import Settlement, Span
+    from keepstream.sinks.postgres.connection import Pool
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.audit import DeepAudit, quick
-from app.supervised import WorkerProcess
-from schemas.record import header
+from keepstream.app.demo.supervised import WorkerProcess
+from keepstream.app.status.audit import DeepAudit, quick
+from keepstream.schemas.record import header
 from tests.acceptance.dead_letters import Graveyard
 from tests.real import Database, Kafka, Servers, eventually
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from schemas.record import KafkaRecord
+    from keepstream.schemas.record import KafkaRecord
 
 _QUICK = {
     "KEEPSTREAM_KAFKA__SESSION_TIMEOUT_S": "6",
@@ -118,7 +118,7 @@ class System:
         return done
 
     def cli_argv(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-P", "-m", "app", *arguments]
+        return [sys.executable, "-P", "-m", "keepstream.app", *arguments]
 
     def produce(self, values: Iterable[bytes | None], **options: Any) -> None:
         self.kafka.produce(self.topic, values, **options)
@@ -178,7 +178,7 @@ def system(new_system: Callable[..., System]) -> System:
 @pytest.fixture
 def own_servers(tmp_path: Path) -> Iterator[Servers]:
     """Servers of the test's own, to be stopped and killed."""
-    from app.embedded.services import embedded_services
+    from keepstream.app.embedded.services import embedded_services
 
     with embedded_services() as services:
         yield Servers(services.bootstrap_servers, services.postgres_url, services.kafka, services.postgres)

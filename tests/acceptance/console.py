@@ -99,8 +99,8 @@ class ConsoleProcess:
 def console(settings: Mapping[str, str], *arguments: str) -> Iterator[ConsoleProcess]:
     """Run ``keepstream web`` on a free port until the context ends."""
     process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "app", "web", "--port", "0", *arguments], env={**os.environ, **settings},
-        stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
+        [sys.executable, "-P", "-m", "keepstream.app", "web", "--port", "0", *arguments],
+        env={**os.environ, **settings}, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     running = ConsoleProcess(process)
     assert process.stderr is not None

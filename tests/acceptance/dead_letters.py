@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 from click.testing import CliRunner
 from confluent_kafka import Producer
 
-from app.cli.root import root
-from app.embedded.ports import free_port
-from schemas.dead_letter import dead_letter_headers
-from sinks.confirmed_producer import place_of
+from keepstream.app.cli.root import root
+from keepstream.app.embedded.ports import free_port
+from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.sinks.kafka.confirmed_producer import place_of
 from tests.builders import make_dead_letter, make_failure, make_record
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class Graveyard:
         }
 
     def argv(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-P", "-m", "app", *arguments]
+        return [sys.executable, "-P", "-m", "keepstream.app", *arguments]
 
     def run(self, *arguments: str, **environment: str) -> Answer:
         """Run ``keepstream ARGUMENTS`` off a terminal."""

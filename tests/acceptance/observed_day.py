@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from app.embedded.ports import LOOPBACK
+from keepstream.app.embedded.ports import LOOPBACK
 from tests.builders import make_value
 from tests.prometheus import DEPLOY, quick_time
 from tests.real import eventually

@@ -189,7 +189,7 @@ def test_what_cannot_be_asked_is_said(settled: System) -> None:
 
 
 def _origins(system: System) -> list[Any]:
-    from schemas.record import KafkaRecord, header
+    from keepstream.schemas.record import KafkaRecord, header
 
     found = []
     for letter in sorted(system.kafka.read(system.dlq_topic), key=lambda record: record.offset):

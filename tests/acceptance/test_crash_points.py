@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.crash_points import CRASH_POINTS, EXIT_CRASH_POINT
-from schemas.record import header
+from keepstream.app.worker.crash_points import CRASH_POINTS, EXIT_CRASH_POINT
+from keepstream.schemas.record import header
 from tests.builders import make_value
 from tests.real import eventually
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.demo.backend import backend
-from app.demo.run import Demo, Plan
-from app.embedded.errors import EmbeddedUnavailableError
-from app.embedded.services import embedded_services
-from app.settings import Settings
+from keepstream.app.config.settings import Settings
+from keepstream.app.demo.backend import backend
+from keepstream.app.demo.run import Demo, Plan
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.services import embedded_services
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def run_demo(servers: Servers, folder: Path, *options: str) -> dict[str, Any]:
         "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": servers.bootstrap_servers,
         "KEEPSTREAM_POSTGRES__URL": servers.postgres_url,
     }
-    argv = [sys.executable, "-P", "-m", "app", "demo", "--json", *options]
+    argv = [sys.executable, "-P", "-m", "keepstream.app", "demo", "--json", *options]
     done = subprocess.run(argv, env=environment, cwd=folder, capture_output=True, text=True, timeout=170, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     proof: dict[str, Any] = json.loads(done.stdout)
@@ -53,7 +53,7 @@ def test_without_a_broker_to_be_had_the_demo_says_so_and_takes_a_mock(
             raise EmbeddedUnavailableError("Apache Kafka jars", "no repository answers", "give an address")
         return embedded_services(**given)
 
-    monkeypatch.setattr("app.demo.backend.embedded_services", without_jars)
+    monkeypatch.setattr("keepstream.app.demo.backend.embedded_services", without_jars)
     monkeypatch.delenv("KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS", raising=False)
     monkeypatch.setenv("KEEPSTREAM_POSTGRES__URL", servers.postgres_url)
     said: list[str] = []

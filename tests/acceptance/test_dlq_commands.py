@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from app.cli.dlq import COMMANDS
-from schemas.failure import Step, Verdict
+from keepstream.app.cli.dlq import COMMANDS
+from keepstream.schemas.failure import Step, Verdict
 from tests.acceptance.dead_letters import nowhere, without_postgres
 from tests.builders import make_value
 

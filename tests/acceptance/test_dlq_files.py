@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.buried import Buried
+from keepstream.schemas.dead_letter_record import Buried
 from tests.acceptance.dead_letters import without_postgres
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka import Producer
 
-from schemas.record import header
+from keepstream.schemas.record import header
 from tests.builders import make_value
 from tests.real import eventually
 

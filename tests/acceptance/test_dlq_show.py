@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.failure import Step
+from keepstream.schemas.failure import Step
 from tests.acceptance.dead_letters import without_postgres
 from tests.builders import make_value
 

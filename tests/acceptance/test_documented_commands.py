@@ -76,7 +76,7 @@ def to_run(page: Path) -> list[str]:
 def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the program `keepstream` of this checkout."""
     folder = tmp_path_factory.mktemp("bin")
-    (folder / "keepstream").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m app "$@"\n')
+    (folder / "keepstream").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m keepstream.app "$@"\n')
     (folder / "keepstream").chmod(0o755)
     return folder
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.record import header
+from keepstream.schemas.record import header
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import Kafka, Postgres, Servers, eventually

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.demo.traffic import BROKEN
-from schemas.record import header, record_id
+from keepstream.app.demo.traffic import BROKEN
+from keepstream.schemas.record import header, record_id
 from tests.builders import make_value
 from tests.real import eventually
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.embedded.postgres import EmbeddedPostgres
-from sinks.postgres.migrate import migrate
+from keepstream.app.embedded.postgres import EmbeddedPostgres
+from keepstream.sinks.postgres.migrate import migrate
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import Database, Kafka, eventually

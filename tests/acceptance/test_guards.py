@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real
 STATIC = {"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": "guarded"}
 LOOP_FREEZES = """
 import time
-from processors.lanes import Lane
+from keepstream.processors.partition_queue import Lane
 settle = Lane.settle
 def frozen_settle(self, batch):
     settle(self, batch)
@@ -33,7 +33,7 @@ Lane.settle = frozen_settle
 """
 LANE_HANGS = """
 import asyncio
-from processors.pipeline import Pipeline
+from keepstream.processors.pipeline import Pipeline
 process = Pipeline.process
 async def hang(self, batch):
     if batch.span.next_offset > 10:
@@ -42,7 +42,7 @@ async def hang(self, batch):
 Pipeline.process = hang
 """
 FETCHES_NOTHING = """
-from app.consumer import ConsumerThread
+from keepstream.app.worker.consumer_thread import ConsumerThread
 fetch = ConsumerThread.fetch
 async def silent_fetch(self, places, timeout_s):
     found = await fetch(self, places, timeout_s)
@@ -55,7 +55,7 @@ ConsumerThread.fetch = silent_fetch
 """
 CLOSE_HANGS = """
 import time
-from sinks.dead_letters import KafkaDeadLetters
+from keepstream.sinks.kafka.dead_letters import KafkaDeadLetters
 async def close(self):
     time.sleep(300)
 KafkaDeadLetters.close = close
@@ -94,7 +94,7 @@ def test_a_frozen_loop_ends_the_worker_and_says_where_it_stands(new_system: Call
     ended(worker, 70)
     (reason,) = last_words(worker)
     assert reason.startswith("fatal: error: the event loop has not turned for 3 s; it stands at ")
-    assert "frozen_settle < processors/dispatch.py:" in reason
+    assert "frozen_settle < processors/dispatcher.py:" in reason
     finished_by_the_next(system, 20)
 
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from processors.validate import validate
-from schemas.dead_letter import ERROR, ORIGIN, PREFIX
-from schemas.event import Rejection, ValidEvent
-from schemas.record import KafkaRecord
+from keepstream.processors.validation.validate import validate
+from keepstream.schemas.dead_letter import ERROR, ORIGIN, PREFIX
+from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.schemas.record import KafkaRecord
 from tests.hostile.bombs import bombs
 from tests.hostile.records import hostile_records
 

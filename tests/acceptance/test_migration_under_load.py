@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg import sql
 
-from sinks.postgres.migrate import migrations
+from keepstream.sinks.postgres.migrate import migrations
 from tests.acceptance.conftest import System
 from tests.acceptance.traffic import Traffic
+from tests.import_names import LAYERS, lay_out
 from tests.real import Database, eventually
 
 if TYPE_CHECKING:
@@ -33,7 +34,6 @@ PARTITIONS = 4
 def old_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The product as it was before the newest migration."""
     folder = tmp_path_factory.mktemp("old")
-    rooms = ["app", "processors", "schemas", "sinks"]
     git, tar = shutil.which("git"), shutil.which("tar")
     if not git or not tar:
         pytest.skip("git or tar is not here")
@@ -43,11 +43,18 @@ def old_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True, text=True, check=False,
     ).stdout.strip()  # fmt: skip
     packed = subprocess.run(
-        [git, "-C", str(CHECKOUT), "archive", f"{came_with}^", *rooms], capture_output=True, check=False
+        [git, "-C", str(CHECKOUT), "archive", f"{came_with}^", *LAYERS], capture_output=True, check=False
     )
     if packed.returncode:
         pytest.skip("the history is not here")
     subprocess.run([tar, "-x", "-C", str(folder)], input=packed.stdout, check=True)
+    if (folder / "app" / "public").is_dir():
+        lay_out(folder, folder)
+    else:  # a version from before the package `keepstream`
+        (folder / "keepstream" / "app").mkdir(parents=True)
+        (folder / "keepstream" / "app" / "__main__.py").write_text("from app.cli import main\n\nmain()\n")
+        for package in ("keepstream", "keepstream/app"):
+            (folder / package / "__init__.py").touch()
     return folder
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.embedded.ports import free_port
-from app.embedded.services import embedded_services
+from keepstream.app.embedded.ports import free_port
+from keepstream.app.embedded.services import embedded_services
 from tests.acceptance.conftest import System
 from tests.acceptance.observed_day import QUERIES, Day, folder_for, table, target
 from tests.acceptance.overview_picture import picture

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 from confluent_kafka import Producer
 
-from schemas.record import header
+from keepstream.schemas.record import header
 from tests.real import eventually
 
 if TYPE_CHECKING:
@@ -134,7 +134,9 @@ def test_the_audit_and_the_command_line_read_the_same_contract(shop: System) -> 
     listed = shop.cli("dlq", "replay", "--all", "--dry-run", "--json")
     assert "missing_field" in listed.stdout
     # Read as an event of ours, the repeat would be a record that should have died.
-    shop.cli("audit", "--deep", exit_code=1, KEEPSTREAM_CONTRACT="schemas.event:Event", KEEPSTREAM_STEPS="[]")
+    shop.cli(
+        "audit", "--deep", exit_code=1, KEEPSTREAM_CONTRACT="keepstream.schemas.event:Event", KEEPSTREAM_STEPS="[]"
+    )
 
 
 def test_what_the_table_refused_is_replayed_once_it_takes_it(shop: System) -> None:

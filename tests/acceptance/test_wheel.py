@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.version import VERSION
+from keepstream.app.config.version import VERSION
 from tests.builders import make_value
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400), pytest.mark.long]
@@ -48,7 +48,7 @@ def check(programs: Path, folder: Path) -> None:
     """Run the command where nothing of the checkout is."""
     folder.mkdir()
     (folder / "events.jsonl").write_bytes(make_value() + b"\n")
-    code = "import app, sinks; print(app.__file__, sinks.__file__)"
+    code = "import keepstream.app, keepstream.sinks as sinks; print(keepstream.app.__file__, sinks.__file__)"
     assert str(CHECKOUT) not in run(programs / "python", "-P", "-c", code, cwd=folder).replace(str(programs.parent), "")
     assert run(programs / "keepstream", "--version", cwd=folder).strip().endswith(VERSION)
     run(programs / "keepstream", "events", "validate", "events.jsonl", cwd=folder)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from sinks import dead_letter_seeker
+from keepstream.sinks.kafka import range_reader as dead_letter_seeker
 from tests.conftest import POSTGRES_NAMES
 from tests.contract.faust_fixtures import start, topic
 from tests.contract.letters import Letters
@@ -15,7 +15,7 @@ from tests.contract.stores import MemoryTable, postgres_table
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from schemas.record import KafkaRecord
+    from keepstream.schemas.record import KafkaRecord
     from tests.contract.stores import PostgresTable, Table
     from tests.real import Database, Kafka
 

@@ -9,10 +9,10 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from app.embedded import proctree
+from keepstream.app.embedded import proctree
 
 if TYPE_CHECKING:
-    from app.embedded.kafka import EmbeddedKafka
+    from keepstream.app.embedded.kafka import EmbeddedKafka
 
 
 def make_topic(broker: EmbeddedKafka, name: str) -> None:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Producer
 
-from sinks.dead_letter_reader import newest_first, oldest_first
+from keepstream.sinks.kafka.dead_letter_reader import newest_first, oldest_first
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.buried import Buried
+    from keepstream.schemas.dead_letter_record import Buried
     from tests.real import Kafka
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from tests.acceptance.conftest import System, Worker
 
 UNFORESEEN = """
-from processors.pipeline import Pipeline
+from keepstream.processors.pipeline import Pipeline
 process = Pipeline.process
 async def broken(self, batch):
     if any(record.offset == 7 for record in batch.records):
@@ -17,7 +17,7 @@ async def broken(self, batch):
 Pipeline.process = broken
 """
 FETCHING_DIES = """
-from app.assignment import Assignment
+from keepstream.app.worker.assignment import Assignment
 read_to = Assignment.read_to
 def broken(self, tp, epoch, position):
     read_to(self, tp, epoch, position)
@@ -27,7 +27,7 @@ Assignment.read_to = broken
 """
 COMMITS_FAIL_TWICE = """
 from aiokafka.errors import CommitFailedError
-from app.consumer import ConsumerThread
+from keepstream.app.worker.consumer_thread import ConsumerThread
 commit, failures = ConsumerThread.commit_settled, [1, 2]
 async def broken(self, offsets):
     if failures:
@@ -37,13 +37,13 @@ ConsumerThread.commit_settled = broken
 """
 
 BEGINNING_FAILS = """
-from app.beginning import Beginning
+from keepstream.app.worker.start_offsets import Beginning
 async def broken(self, thread, places):
     raise ValueError("unforeseen")
 Beginning._decide = broken
 """
 PULSE_FAILS = """
-from app.assignment import Assignment
+from keepstream.app.worker.assignment import Assignment
 def broken(self):
     raise ValueError("unforeseen")
 Assignment.lags = broken

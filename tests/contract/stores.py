@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from processors.validate import moment
-from schemas.outcome import Settlement, Span, Tally
-from sinks.postgres.connection import ConnectionPolicy, open_pool
-from sinks.postgres.offsets import PostgresOffsets
-from sinks.postgres.store import PostgresStore
+from keepstream.processors.validation.validate import moment
+from keepstream.schemas.outcome import Settlement, Span, Tally
+from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
+from keepstream.sinks.postgres.offsets import PostgresOffsets
+from keepstream.sinks.postgres.store import PostgresStore
 from tests.fakes import MemoryStore
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from processors.ports import EventStore
-    from schemas.dead_letter import DeadLetter
-    from schemas.event import ValidEvent
+    from keepstream.processors.ports import EventStore
+    from keepstream.schemas.dead_letter import DeadLetter
+    from keepstream.schemas.event import ValidEvent
     from tests.real import Database
 
 

@@ -10,9 +10,9 @@ from confluent_kafka import KafkaException, Producer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.audit import Window
-from sinks.postgres.audit import audit_tables
-from sinks.topic_scan import TopicScan
+from keepstream.schemas.audit import Window
+from keepstream.sinks.kafka.topic_scan import TopicScan
+from keepstream.sinks.postgres.audit import audit_tables
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -131,7 +131,7 @@ def test_a_scan_yields_what_is_unaccounted_for(kafka: Kafka) -> None:
 
 
 def test_a_scan_without_a_broker_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sinks.topic_scan.ANSWER_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("keepstream.sinks.kafka.topic_scan.ANSWER_TIMEOUT_S", 1.0)
     with (
         TopicScan({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, "events") as scan,
         pytest.raises(KafkaException),

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.failure import FencedError
-from sinks.postgres.offsets import PostgresOffsets
+from keepstream.schemas.failure import FencedError
+from keepstream.sinks.postgres.offsets import PostgresOffsets
 from tests.builders import make_event
 from tests.contract.stores import settle, store_and_count
 

@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-from app.embedded.ports import free_port
-from schemas.buried import Buried
-from sinks import dead_letter_seeker, dead_letter_walk
-from sinks.dead_letter_reader import Stretch, bounds_of, follow, letter_at, newest_first, oldest_first, read_all
+from keepstream.app.embedded.ports import free_port
+from keepstream.schemas.dead_letter_record import Buried
+from keepstream.sinks.kafka import range_reader as dead_letter_seeker
+from keepstream.sinks.kafka import reverse_scan as dead_letter_walk
+from keepstream.sinks.kafka.dead_letter_reader import (
+    Stretch,
+    bounds_of,
+    follow,
+    letter_at,
+    newest_first,
+    oldest_first,
+    read_all,
+)
 from tests.contract.letters import MINUTE, NOON, minutes
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sinks.dead_letter_reader import Stretch, oldest_first
+from keepstream.sinks.kafka.dead_letter_reader import Stretch, oldest_first
 from tests.contract.letters import MINUTE, NOON
 
 if TYPE_CHECKING:

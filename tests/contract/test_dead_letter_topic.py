@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.embedded.ports import free_port
-from schemas.buried import Buried
-from schemas.dead_letter import dead_letter_headers
-from schemas.failure import SystemicError, Verdict
-from schemas.reference import Original, original_sha256, restored
-from sinks.dead_letters import KafkaDeadLetters
+from keepstream.app.embedded.ports import free_port
+from keepstream.schemas.claim_check import Original, original_sha256, restored
+from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.failure import SystemicError, Verdict
+from keepstream.sinks.kafka.dead_letters import KafkaDeadLetters
 from tests.builders import RECORD_TIMESTAMP_MS, make_dead_letter, make_failure, make_record
 
 if TYPE_CHECKING:

@@ -13,13 +13,14 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from app.embedded import pg_binaries, proctree
-from app.embedded.account import CANDIDATES, unprivileged_account
-from app.embedded.errors import EmbeddedUnavailableError
-from app.embedded.kafka import SMALL_JVM, EmbeddedKafka
-from app.embedded.pg_binaries import find_binaries
-from app.embedded.ports import LOOPBACK
-from app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.embedded import postgres_binaries as pg_binaries
+from keepstream.app.embedded import proctree
+from keepstream.app.embedded.account import CANDIDATES, unprivileged_account
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.kafka import SMALL_JVM, EmbeddedKafka
+from keepstream.app.embedded.ports import LOOPBACK
+from keepstream.app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.embedded.postgres_binaries import find_binaries
 from tests.contract.embedded_probes import ask, consume_one, family, make_topic, produce_one
 
 if TYPE_CHECKING:

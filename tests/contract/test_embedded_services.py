@@ -14,13 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from app.embedded import proctree, scratch, services
-from app.embedded.account import reachable, unprivileged_account
-from app.embedded.errors import EmbeddedUnavailableError
-from app.embedded.jars import jar_folder, kafka_classpath
-from app.embedded.kafka import EmbeddedKafka
-from app.embedded.postgres import EmbeddedPostgres
-from app.embedded.services import embedded_services
+from keepstream.app.embedded import proctree, services
+from keepstream.app.embedded import sandbox as scratch
+from keepstream.app.embedded.account import reachable, unprivileged_account
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.kafka import EmbeddedKafka
+from keepstream.app.embedded.kafka_jars import jar_folder, kafka_classpath
+from keepstream.app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.embedded.services import embedded_services
 from tests.contract.embedded_probes import ask, family
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
@@ -81,7 +82,7 @@ def test_a_missing_extra_is_named_with_the_way_to_install_it(
 
 START_BOTH = """
 import json, sys
-from app.embedded.services import embedded_services
+from keepstream.app.embedded.services import embedded_services
 with embedded_services() as both:
     home = [str(both.kafka.home()), str(both.postgres.home())]
     print(json.dumps({"pids": [both.kafka.pid, both.postgres.pid], "homes": home}), flush=True)

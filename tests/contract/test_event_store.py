@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from processors.validate import moment
-from schemas.failure import FencedError
-from schemas.outcome import Settlement, Stored, Tally
+from keepstream.processors.validation.validate import moment
+from keepstream.schemas.failure import FencedError
+from keepstream.schemas.outcome import Settlement, Stored, Tally
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
 from tests.contract.stores import settle, span, store_and_count, totals_of
 
 if TYPE_CHECKING:
-    from schemas.event import ValidEvent
+    from keepstream.schemas.event import ValidEvent
     from tests.contract.stores import Table
 
 EARLIER, LATER = "2026-11-24T09:00:00Z", "2026-11-24T11:00:00+00:00"
@@ -181,8 +181,8 @@ async def test_a_store_at_work_is_healthy(table: Table) -> None:
 
 def make_other(**fields: Any) -> ValidEvent:
     """The same kind of event, from partition 1."""
-    from processors.validate import validate
-    from schemas.event import ValidEvent
+    from keepstream.processors.validation.validate import validate
+    from keepstream.schemas.event import ValidEvent
 
     verdict = validate(make_record(make_value(**fields), 0, partition=1))
     assert isinstance(verdict, ValidEvent)

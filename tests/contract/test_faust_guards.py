@@ -19,7 +19,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from app.fatal import EXIT_FATAL
+from keepstream.app.process.exit import EXIT_FATAL
 from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
 from tests.contract import sabotage

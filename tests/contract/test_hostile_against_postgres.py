@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from processors.hold import Hold
-from processors.pipeline import Pipeline, Policies
-from processors.validate import moment, validate
-from schemas.event import Rejection, ValidEvent
-from schemas.failure import Step
-from schemas.outcome import Tally
+from keepstream.processors.pause import Hold
+from keepstream.processors.pipeline import Pipeline, Policies
+from keepstream.processors.validation.validate import moment, validate
+from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.schemas.failure import Step
+from keepstream.schemas.outcome import Tally
 from tests.builders import make_batch, make_record
 from tests.contract.stores import postgres_table
 from tests.fakes import MemoryDeadLetters, RecordedMetrics
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from processors.ports import EventStore
-    from schemas.outcome import Settlement, Span, Stored
-    from schemas.record import KafkaRecord
+    from keepstream.processors.ports import EventStore
+    from keepstream.schemas.outcome import Settlement, Span, Stored
+    from keepstream.schemas.record import KafkaRecord
     from tests.contract.stores import PostgresTable
     from tests.real import Database
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from sinks.postgres.migrate import MigrationError, migrate, migrations, pending
+from keepstream.sinks.postgres.migrate import MigrationError, migrate, migrations, pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.failure import StepError
+from keepstream.schemas.failure import StepError
 from tests.builders import make_dead_letter, make_event, make_record
 from tests.contract.stores import settle, store_and_count
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.failure import TransientError
-from schemas.outcome import Settlement, Tally
-from sinks.postgres.store import _settle
+from keepstream.schemas.failure import TransientError
+from keepstream.schemas.outcome import Settlement, Tally
+from keepstream.sinks.postgres.store import _settle
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
 from tests.contract.stores import postgres_table, settle, span, store_and_count
 from tests.real import eventually
@@ -20,7 +20,7 @@ from tests.real import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from schemas.event import ValidEvent
+    from keepstream.schemas.event import ValidEvent
     from tests.contract.stores import PostgresTable
     from tests.real import Database
 

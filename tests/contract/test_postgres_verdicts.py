@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.embedded.postgres import EmbeddedPostgres
-from schemas.failure import RecordError, StepError, SystemicError, TransientError
-from schemas.outcome import Tally
+from keepstream.app.embedded.postgres import EmbeddedPostgres
+from keepstream.schemas.failure import RecordError, StepError, SystemicError, TransientError
+from keepstream.schemas.outcome import Tally
 from tests.builders import make_dead_letter, make_event, make_record
 from tests.contract.stores import postgres_table, settle, store_and_count
 from tests.real import Database, Postgres, eventually
@@ -17,7 +17,7 @@ from tests.real import Database, Postgres, eventually
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from schemas.failure import Failure
+    from keepstream.schemas.failure import Failure
     from tests.contract.stores import PostgresTable
     from tests.real import Servers
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from sinks.postgres.audit import books
-from sinks.postgres.prune import prunable, prune
+from keepstream.sinks.postgres.audit import books
+from keepstream.sinks.postgres.prune import prunable, prune
 
 if TYPE_CHECKING:
     from tests.real import Database

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.replay import LetterState, ReplayOptions, Sent
-from sinks.postgres.replays import OPEN_ONES, PostgresReplays
+from keepstream.schemas.replay import LetterState, ReplayOptions, Sent
+from keepstream.sinks.postgres.replays import OPEN_ONES, PostgresReplays
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

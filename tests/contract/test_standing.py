@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.outcome import Fate
-from schemas.standing import Standing
-from sinks.postgres.connection import ConnectionPolicy, open_pool
-from sinks.postgres.standing import PostgresStanding
+from keepstream.schemas.outcome import Fate
+from keepstream.schemas.standing import Standing
+from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
+from keepstream.sinks.postgres.standing import PostgresStanding
 
 if TYPE_CHECKING:
     from tests.real import Database

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from schemas.outcome import Tally
+from keepstream.schemas.outcome import Tally
 from tests.builders import make_dead_letter, make_event, make_record
 from tests.contract.stores import MemoryTable, settle, store_and_count
 

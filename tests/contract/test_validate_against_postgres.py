@@ -11,11 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from processors.fold import fold
-from processors.json_content import unholdable
-from processors.validate import check_content, check_contract, moment, validate
-from schemas.event import Rejection, ValidEvent
-from schemas.failure import RecordError
+from keepstream.processors.deduplicate import fold
+from keepstream.processors.validation.jsonb import unholdable
+from keepstream.processors.validation.validate import check_content, check_contract, moment, validate
+from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.schemas.failure import RecordError
 from tests.builders import make_event, make_record, make_value
 from tests.contract.stores import settle
 from tests.hostile import HOSTILE, as_payload, corpus

@@ -12,9 +12,9 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from app.embedded.kafka import FORMAT_TIMEOUT_S, SMALL_JVM, STORAGE_CLASS, EmbeddedKafka
-from app.embedded.ports import LOOPBACK, free_port
-from app.embedded.process import run_to_end
+from keepstream.app.embedded.kafka import FORMAT_TIMEOUT_S, SMALL_JVM, STORAGE_CLASS, EmbeddedKafka
+from keepstream.app.embedded.ports import LOOPBACK, free_port
+from keepstream.app.embedded.process import run_to_end
 from tests.real import Kafka, eventually
 
 if TYPE_CHECKING:

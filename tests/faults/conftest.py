@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from app.embedded.postgres import EmbeddedPostgres
+    from keepstream.app.embedded.postgres import EmbeddedPostgres
 
 MINUTES = float(os.environ.get("FAULT_MINUTES", "0.3"))
 """How long the random kills last."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
-from schemas.record import header
+from keepstream.schemas.record import header
 from tests.builders import make_value
 from tests.faults.admin import ends
 from tests.real import eventually
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import KafkaError, Message
 
-    from schemas.record import KafkaRecord
+    from keepstream.schemas.record import KafkaRecord
     from tests.acceptance.conftest import System, Worker
     from tests.faults.report import Row
 

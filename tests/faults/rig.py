@@ -6,10 +6,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.embedded.errors import EmbeddedUnavailableError
-from app.embedded.kafka import EmbeddedKafka
-from app.embedded.ports import LOOPBACK, free_port
-from app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.kafka import EmbeddedKafka
+from keepstream.app.embedded.ports import LOOPBACK, free_port
+from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.faults.proxy import Proxy
 
 if TYPE_CHECKING:

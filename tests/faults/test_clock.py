@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.faults.ledger import LedgerProducer, close, warmed_up
 from tests.faults.preload import lever
 

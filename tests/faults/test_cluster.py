@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from tests.acceptance.conftest import System
 from tests.faults.cluster import start_cluster
 from tests.faults.ledger import LedgerProducer, close, reckon, settled, stored_ids, wait_s, warmed_up

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.real
 
 FREEZES_WITH_A_BATCH_IN_HAND = """
 import os, pathlib, signal
-from sinks.postgres.store import PostgresStore
+from keepstream.sinks.postgres.store import PostgresStore
 settle, flag = PostgresStore.settle, pathlib.Path(os.environ["FREEZE_WHEN"])
 async def icy_settle(self, settlement):
     if not flag.exists():

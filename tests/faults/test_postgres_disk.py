@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.embedded.errors import EmbeddedUnavailableError
-from app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.conftest import System
 from tests.faults.ledger import LedgerProducer, close, settled, wait_s, warmed_up
 from tests.faults.preload import lever

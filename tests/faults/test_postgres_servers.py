@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.faults.ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
 from tests.real import eventually
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.embedded.ports import LOOPBACK
+from keepstream.app.embedded.ports import LOOPBACK
 from tests.faults.proxy import Proxy
 
 if TYPE_CHECKING:

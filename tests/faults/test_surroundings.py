@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.embedded.ports import free_port, listens
+from keepstream.app.embedded.ports import free_port, listens
 from tests.faults.ledger import LedgerProducer, reckon
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ NOWHERE = {
 
 
 def started(redirection: str, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    argv = ["bash", "-c", redirection, "-", sys.executable, "-P", "-m", "app", "worker"]
+    argv = ["bash", "-c", redirection, "-", sys.executable, "-P", "-m", "keepstream.app", "worker"]
     return subprocess.Popen(argv, env={**os.environ, **environment}, stdin=subprocess.DEVNULL)
 
 
@@ -62,6 +62,6 @@ def test_a_log_that_goes_nowhere_stops_no_event(
 
 @pytest.mark.parametrize("trouble", NOWHERE)
 def test_a_fatal_error_ends_the_worker_also_when_nobody_can_read_why(trouble: str) -> None:
-    program = "from app.fatal import die; die('it had to be')"
+    program = "from keepstream.app.process.exit import die; die('it had to be')"
     argv = ["bash", "-c", NOWHERE[trouble], "-", sys.executable, "-c", program]
     assert subprocess.run(argv, check=False, timeout=30).returncode == 70

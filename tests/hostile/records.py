@@ -13,7 +13,7 @@ from tests.hostile.values import HOSTILE, as_payload, as_whole_payload, corpus
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from schemas.record import KafkaRecord
+    from keepstream.schemas.record import KafkaRecord
 
 FIELDS = ("event_id", "payload", "metadata", "timestamp", "correlation_id", "retry_attempt", "unknown", "@offset")
 HEADERS = (

@@ -39,7 +39,7 @@ def killed(mutant: Mutant) -> bool:
     """Make the mistake, run the tests, print the line of the table."""
     with copy_of_tree() as copy:
         for edit in mutant.edits:
-            file = copy / edit.path
+            file = copy / "keepstream" / edit.path
             text = file.read_text()
             if text.count(edit.old) != 1:
                 raise SystemExit(f"{mutant.name}: its edit of {edit.path} does not fit any more")

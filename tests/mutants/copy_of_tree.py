@@ -8,11 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.import_names import lay_out
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPO = Path(__file__).resolve().parents[2]
-ROOMS = ("app", "processors", "schemas", "sinks", "tests")
 FILES = ("pyproject.toml", "README.md", "LICENSE")
 
 
@@ -20,8 +21,8 @@ FILES = ("pyproject.toml", "README.md", "LICENSE")
 def copy_of_tree() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = Path(folder)
-        for room in ROOMS:
-            shutil.copytree(REPO / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+        lay_out(REPO, copy)
+        shutil.copytree(REPO / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"))
         for name in FILES:
             shutil.copy(REPO / name, copy / name)
         yield copy

@@ -24,8 +24,9 @@ LEAST_KILLED = 0.85
 REQUIREMENT = "mutmut==3.8.1"
 HOME = REPO / ".venv" / "mutmut"
 MODULES = (
-    "processors/retry.py", "processors/validate.py", "processors/rejection.py", "processors/lanes.py",
-    "processors/dispatch.py", "processors/replay.py", "sinks/postgres/sqlstate.py",
+    "processors/retry.py", "processors/validation/validate.py", "processors/validation/rejection.py",
+    "processors/partition_queue.py", "processors/dispatcher.py", "processors/replay/replay.py",
+    "sinks/postgres/errors.py",
 )  # fmt: skip
 TESTS = (
     "retry", "validate", "validate_fallbacks", "timestamps", "cloud_event", "rejection", "lanes", "dispatch", "replay",
@@ -33,7 +34,7 @@ TESTS = (
 )  # fmt: skip
 CONFIG = """
 [tool.mutmut]
-source_paths = ["app", "processors", "schemas", "sinks"]
+source_paths = ["keepstream"]
 only_mutate = {modules}
 pytest_add_cli_args_test_selection = {tests}
 use_git_change_detection = false
@@ -41,7 +42,7 @@ use_git_change_detection = false
 
 
 def main() -> int:
-    modules = [module for module in MODULES if len(sys.argv) == 1 or Path(module).stem in sys.argv[1:]]
+    modules = [f"keepstream/{module}" for module in MODULES if len(sys.argv) == 1 or Path(module).stem in sys.argv[1:]]
     install()
     with copy_of_tree() as copy:
         tests = [f"tests/unit/test_{name}.py" for name in TESTS]

@@ -21,7 +21,7 @@ class Mutant:
     tests: tuple[str, ...]
 
 
-_DISPATCH = "processors/dispatch.py"
+_DISPATCH = "processors/dispatcher.py"
 _STORE = "sinks/postgres/store.py"
 _WORK = """\
                     await self._process(batch)
@@ -42,7 +42,7 @@ MUTANTS = (
     Mutant(
         "T9: what may be committed passes a batch in flight",
         (Edit(
-            "processors/lanes.py",
+            "processors/partition_queue.py",
             "self.settled_to = self.stored_to = batch.span.next_offset",
             "self.settled_to = self.next_expected",
         ),),
@@ -126,9 +126,9 @@ MUTANTS = (
     Mutant(
         "a dead letter counts as published before the broker has confirmed it",
         (
-            Edit("sinks/confirmed_producer.py", "                await waiting.done\n", "                pass\n"),
+            Edit("sinks/kafka/confirmed_producer.py", "                await waiting.done\n", "                pass\n"),
             Edit(
-                "sinks/confirmed_producer.py",
+                "sinks/kafka/confirmed_producer.py",
                 "self.answers: list[Answer] = [KafkaError(KafkaError._MSG_TIMED_OUT)] * count",
                 'self.answers: list[Answer] = [""] * count',
             ),

@@ -11,9 +11,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from processors.validate import moment
-from schemas.failure import Verdict
-from schemas.record import record_id
+from keepstream.processors.validation.validate import moment
+from keepstream.schemas.failure import Verdict
+from keepstream.schemas.record import record_id
 from tests.simulation.faults import DLQ_COPIES, Fault
 from tests.simulation.loop import Violation
 from tests.simulation.traffic import POISON
@@ -21,9 +21,9 @@ from tests.simulation.traffic import POISON
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from schemas.dead_letter import DeadLetter
-    from schemas.outcome import Settlement
-    from schemas.record import KafkaRecord
+    from keepstream.schemas.dead_letter import DeadLetter
+    from keepstream.schemas.outcome import Settlement
+    from keepstream.schemas.record import KafkaRecord
     from tests.simulation.world import World
 
 

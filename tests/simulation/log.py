@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from schemas.group_offset import GroupOffset
-    from schemas.record import KafkaRecord
+    from keepstream.schemas.committed_offset import GroupOffset
+    from keepstream.schemas.record import KafkaRecord
     from tests.simulation.faults import Faults
 
 TOPIC = "events"
@@ -72,7 +72,7 @@ class Log:
 
 
 class Bounds(NamedTuple):
-    """As `app.consumer.LogBounds`."""
+    """As `keepstream.app.worker.consumer_thread.LogBounds`."""
 
     starts: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
@@ -82,7 +82,7 @@ class Bounds(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """As `app.consumer.Fetched`."""
+    """As `keepstream.app.worker.consumer_thread.Fetched`."""
 
     epoch: int
     position: int
@@ -91,7 +91,7 @@ class Fetched(NamedTuple):
 
 @dataclass(slots=True)
 class Consumer:
-    """`app.consumer.ConsumerThread` of one worker: its view of the group may be older than the group's."""
+    """`ConsumerThread` of one worker: its view of the group may be older than the group's."""
 
     log: Log
     rng: random.Random

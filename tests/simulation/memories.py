@@ -7,8 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from schemas.dead_letter import DeadLetter
-    from schemas.outcome import Tally
+    from keepstream.schemas.dead_letter import DeadLetter
+    from keepstream.schemas.outcome import Tally
     from tests.fakes import Row
     from tests.simulation.world import World
 

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from processors.replay import Replay
-from schemas.buried import Buried
-from schemas.dead_letter import dead_letter_headers
-from schemas.record import KafkaRecord
-from schemas.replay import Outgoing, ReplayRun, Sent
+from keepstream.processors.replay.replay import Replay
+from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.record import KafkaRecord
+from keepstream.schemas.replay import Outgoing, ReplayRun, Sent
 from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
 from tests.simulation.faults import Fault
 from tests.simulation.judge import require
@@ -18,7 +18,7 @@ from tests.simulation.judge import require
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.dead_letter import DeadLetter
+    from keepstream.schemas.dead_letter import DeadLetter
     from tests.simulation.faults import Faults
 
 MAX_KILLS = 12

@@ -8,30 +8,30 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import app.beginning
-from processors.dispatch import Lanes
-from processors.isolate import Isolation
-from processors.lanes import Lane
-from processors.pipeline import Pipeline
-from processors.replay import Replay
-from processors.start import decide_start
-from schemas.failure import StepError
-from schemas.group_offset import GroupOffset
-from schemas.outcome import Stored, Tally
+import keepstream.app.worker.start_offsets
+from keepstream.processors.bisect_batch import Isolation
+from keepstream.processors.dispatcher import Lanes
+from keepstream.processors.partition_queue import Lane
+from keepstream.processors.pipeline import Pipeline
+from keepstream.processors.replay.replay import Replay
+from keepstream.processors.start_offset import decide_start
+from keepstream.schemas.committed_offset import GroupOffset
+from keepstream.schemas.failure import StepError
+from keepstream.schemas.outcome import Stored, Tally
 from tests.fakes import MemoryStore
 from tests.simulation.servers import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from processors.dispatch import Place
-    from processors.lanes import Batch
-    from processors.pipeline import Work
-    from processors.start import Start
-    from schemas.dead_letter import DeadLetter
-    from schemas.event import ValidEvent
-    from schemas.failure import Failure
-    from schemas.outcome import Settlement
+    from keepstream.processors.dispatcher import Place
+    from keepstream.processors.partition_queue import Batch
+    from keepstream.processors.pipeline import Work
+    from keepstream.processors.start_offset import Start
+    from keepstream.schemas.dead_letter import DeadLetter
+    from keepstream.schemas.event import ValidEvent
+    from keepstream.schemas.failure import Failure
+    from keepstream.schemas.outcome import Settlement
 
 patch = mock.patch.object
 
@@ -208,7 +208,7 @@ def replay_forgets_what_is_uncertain() -> Any:
 
 def group_offset_believed() -> Any:
     """A partition without a row begins where the group committed, whoever did."""
-    return patch(app.beginning, "decide_start", _believing)
+    return patch(keepstream.app.worker.start_offsets, "decide_start", _believing)
 
 
 def _believing(stored: int | None, committed: GroupOffset | None, *bounds: int, **options: bool) -> Start:

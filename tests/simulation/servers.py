@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
 
-from schemas.failure import FencedError, Step, StepError, SystemicError, TransientError, Verdict
-from sinks.postgres.offsets import StoredOffset
+from keepstream.schemas.failure import FencedError, Step, StepError, SystemicError, TransientError, Verdict
+from keepstream.sinks.postgres.offsets import StoredOffset
 from tests.builders import make_failure
 from tests.simulation.faults import Fault
 from tests.simulation.loop import current_process
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 
-    from schemas.dead_letter import DeadLetter
-    from schemas.event import ValidEvent
-    from schemas.outcome import Settlement, Span, Stored, Tally
+    from keepstream.schemas.dead_letter import DeadLetter
+    from keepstream.schemas.event import ValidEvent
+    from keepstream.schemas.outcome import Settlement, Span, Stored, Tally
     from tests.fakes import MemoryDeadLetters, MemoryStore
     from tests.simulation.faults import Faults
     from tests.simulation.loop import SimulationLoop

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, cast
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
-from app.assignment import Assignment
-from app.stored_offsets import StoredOffsetsWatch
-from processors.dispatch import Lanes
-from processors.hold import Hold
-from processors.pipeline import Pipeline, Policies
-from processors.retry import RetryPolicy
+from keepstream.app.worker.assignment import Assignment
+from keepstream.app.worker.stored_offsets import StoredOffsetsWatch
+from keepstream.processors.dispatcher import Lanes
+from keepstream.processors.pause import Hold
+from keepstream.processors.pipeline import Pipeline, Policies
+from keepstream.processors.retry import RetryPolicy
 from tests.fakes import RecordedMetrics
 from tests.simulation.faults import Fault
 from tests.simulation.log import Consumer, OffsetLostError
@@ -22,7 +22,7 @@ from tests.simulation.log import Consumer, OffsetLostError
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
 
-    from processors.lanes import Batch
+    from keepstream.processors.partition_queue import Batch
     from tests.simulation.loop import Process
     from tests.simulation.world import World
 
@@ -31,7 +31,7 @@ COMMIT_INTERVAL_S = 2.5
 
 
 class Gauges(RecordedMetrics):
-    """What `app.beginning` tells beside the port, remembered as one number: the records lost to retention."""
+    """What `start_offsets` tells beside the port, remembered as one number: the records lost to retention."""
 
     gap = 0
 
@@ -141,7 +141,7 @@ class Worker:
         self.lanes.room.set()
 
     async def _fetch(self) -> None:
-        """As `app.transport.BatchConsumer.getmany`, and Faust's conductor behind it."""
+        """As `keepstream.app.worker.faust_app.BatchConsumer.getmany`, and Faust's conductor behind it."""
         room = self.lanes.room
         while True:
             room.clear()
@@ -181,7 +181,7 @@ class Worker:
             await self._commit(5.0)
 
     async def _commit(self, timeout_s: float) -> None:
-        """As `app.transport.BatchConsumer._commit_settled`."""
+        """As `keepstream.app.worker.faust_app.BatchConsumer._commit_settled`."""
         offsets = self.assignment.uncommitted()
         if not offsets:
             return
@@ -194,7 +194,7 @@ class Worker:
             self.assignment.committed(offsets)
 
     async def _drain(self) -> None:
-        """As `app.worker.Worker.stop`."""
+        """As `keepstream.app.worker.run.Worker.stop`."""
         await self.lanes.drain(10.0)
         await self._commit(5.0)
         self.assignment.close()

@@ -10,12 +10,12 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 from unittest import mock
 
-import app.fatal
-import processors.dispatch
-from app.settings import KafkaSettings
-from processors.validate import validate
-from schemas.event import ValidEvent
-from schemas.failure import RecordError
+import keepstream.app.process.exit
+import keepstream.processors.dispatcher
+from keepstream.app.config.settings import KafkaSettings
+from keepstream.processors.validation.validate import validate
+from keepstream.schemas.event import ValidEvent
+from keepstream.schemas.failure import RecordError
 from tests.builders import make_failure, make_record
 from tests.fakes import MemoryDeadLetters, MemoryStore
 from tests.simulation.faults import Fault, Faults
@@ -32,7 +32,7 @@ from tests.simulation.worker import Worker
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from schemas.record import Record
+    from keepstream.schemas.record import Record
 
 WORKERS = 2
 ROUNDS = 4
@@ -216,8 +216,8 @@ def _in_private(seed: int) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(random.setstate, state)
         stack.callback(logging.disable, logging.root.manager.disable)
-        stack.enter_context(mock.patch.object(app.fatal, "die", died))
-        stack.enter_context(mock.patch.object(processors.dispatch, "MIN_LANE_BYTES", 4000))
+        stack.enter_context(mock.patch.object(keepstream.app.process.exit, "die", died))
+        stack.enter_context(mock.patch.object(keepstream.processors.dispatcher, "MIN_LANE_BYTES", 4000))
         logging.disable(logging.CRITICAL)
         random.seed(seed)
         yield

@@ -5,20 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from processors.hold import Hold
-from processors.json_content import unholdable
-from processors.pipeline import Pipeline, Policies
-from processors.retry import RetryPolicy
-from schemas.failure import RecordError, StepError, SystemicError, TransientError, Verdict
+from keepstream.processors.pause import Hold
+from keepstream.processors.pipeline import Pipeline, Policies
+from keepstream.processors.retry import RetryPolicy
+from keepstream.processors.validation.jsonb import unholdable
+from keepstream.schemas.failure import RecordError, StepError, SystemicError, TransientError, Verdict
 from tests.builders import make_batch, make_failure
 from tests.fakes import MemoryDeadLetters, MemoryStore, RecordedMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.event import ValidEvent
-    from schemas.outcome import Tally
-    from schemas.record import Record
+    from keepstream.schemas.event import ValidEvent
+    from keepstream.schemas.outcome import Tally
+    from keepstream.schemas.record import Record
 
 QUICK = RetryPolicy(max_retries=2, base_s=1e-6, cap_s=1e-6)
 

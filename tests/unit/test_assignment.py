@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, cast
 import psycopg
 from aiokafka.structs import TopicPartition
 
-from app.assignment import Assignment
-from app.settings import KafkaSettings, Settings
-from app.worker import build_app
-from processors.dispatch import Lanes
-from sinks.postgres.offsets import StoredOffset
+from keepstream.app.config.settings import KafkaSettings, Settings
+from keepstream.app.worker.assignment import Assignment
+from keepstream.app.worker.run import build_app
+from keepstream.processors.dispatcher import Lanes
+from keepstream.sinks.postgres.offsets import StoredOffset
 from tests.simulation.log import Bounds
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from processors.lanes import Batch
-    from schemas.outcome import Tally
+    from keepstream.processors.partition_queue import Batch
+    from keepstream.schemas.outcome import Tally
 
 TP = TopicPartition("events", 0)
 
@@ -139,7 +139,7 @@ async def test_a_partition_that_only_this_worker_remembers_begins_where_it_began
 
 async def test_what_postgres_forgot_and_retention_deleted_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     world, said = Forgetful(), list[str]()
-    monkeypatch.setattr("app.beginning.die", said.append)
+    monkeypatch.setattr("keepstream.app.worker.start_offsets.die", said.append)
     assignment = assignment_in(world, on_gap="stop")
     for world.start in (0, 4):
         assignment.begin([TP])
@@ -174,7 +174,7 @@ class Stubborn(Elsewhere):
 async def test_a_begin_that_was_overtaken_opens_no_lanes_even_if_its_cancellation_got_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("app.beginning.RETRY_WAIT_S", 0.01)
+    monkeypatch.setattr("keepstream.app.worker.start_offsets.RETRY_WAIT_S", 0.01)
     world = Stubborn()
     assignment = assignment_in(world)
     assignment.begin([TP])

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.audit import Accounted, checks, faults
-from processors.validate import moment
-from schemas.audit import Book, Fault, Window
+from keepstream.processors.audit import Accounted, checks, faults
+from keepstream.processors.validation.validate import moment
+from keepstream.schemas.audit import Book, Fault, Window
 from tests.builders import make_record, make_value
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.buried import Buried
-from schemas.dead_letter import dead_letter_headers
-from schemas.failure import Step, Verdict
+from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.failure import Step, Verdict
 from tests.builders import make_dead_letter, make_failure, make_record
 
 WRITTEN_BY = {

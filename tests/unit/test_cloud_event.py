@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from processors.validate import validate
-from schemas.event import Rejection, ValidEvent
+from keepstream.processors.validation.validate import validate
+from keepstream.schemas.event import Rejection, ValidEvent
 from tests.builders import AT, make_record
 
 BINARY: tuple[tuple[str, bytes | None], ...] = (

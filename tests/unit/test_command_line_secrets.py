@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.root import root
+from keepstream.app.cli.root import root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from sinks.metric_catalogue import CATALOGUE, Kind
+from keepstream.sinks.prometheus.catalogue import CATALOGUE, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.dead_letter import DeadLetter, capped, dead_letter_headers
-from schemas.failure import Step, Verdict
+from keepstream.schemas.dead_letter import DeadLetter, capped, dead_letter_headers
+from keepstream.schemas.failure import Step, Verdict
 from tests.builders import make_dead_letter, make_failure, make_record
 
 Headers = list[tuple[str, bytes | None]]

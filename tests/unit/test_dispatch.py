@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from processors.dispatch import MIN_LANE_BYTES, Lanes, Place
-from processors.lanes import RECORD_OVERHEAD_BYTES, AbandonedError, Batch, Lane
-from schemas.failure import FencedError
-from schemas.outcome import Tally
+from keepstream.processors.dispatcher import MIN_LANE_BYTES, Lanes, Place
+from keepstream.processors.partition_queue import RECORD_OVERHEAD_BYTES, AbandonedError, Batch, Lane
+from keepstream.schemas.failure import FencedError
+from keepstream.schemas.outcome import Tally
 from tests.builders import make_record
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from app.cli.doctor import _elections
+from keepstream.app.cli.doctor import _elections
 
 
 @pytest.mark.parametrize(
@@ -22,5 +22,5 @@ def test_a_setting_that_cannot_be_read_is_no_warning(
             raise answer
         return answer
 
-    monkeypatch.setattr("app.cli.topics.topic_config", topic_config)
+    monkeypatch.setattr("keepstream.app.cli.topics.topic_config", topic_config)
     assert len(list(_elections(cast("Any", None), "events"))) == warnings

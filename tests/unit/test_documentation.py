@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from app.cli.root import root
+from keepstream.app.cli.root import root
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import pytest
 
-from app.cli.root import root
+from keepstream.app.cli.root import root
 from tests.unit.test_documentation import CHECKOUT
 
 if TYPE_CHECKING:

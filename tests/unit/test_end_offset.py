@@ -8,7 +8,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
 
-from app.consumer import ConsumerThread
+from keepstream.app.worker.consumer_thread import ConsumerThread
 
 if TYPE_CHECKING:
     import pytest

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from schemas.event import MAX_RETRY_ATTEMPT, Envelope, Event
+from keepstream.schemas.event import MAX_RETRY_ATTEMPT, Envelope, Event
 
 MANY = "x" * 256
 VALUES: dict[str, tuple[Any, ...]] = {

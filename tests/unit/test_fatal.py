@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+FATAL = "from keepstream.app.process import exit as fatal"
 FULL_PIPE = """
 import os
 os.set_blocking(2, False)
@@ -38,7 +39,7 @@ def exit_code_of(code: str, stderr: int = subprocess.PIPE) -> tuple[int, str]:
 
 
 def test_the_reason_is_one_line_and_the_code_is_70() -> None:
-    code, said = exit_code_of("from app.fatal import die; die(ValueError('why'))")
+    code, said = exit_code_of("from keepstream.app.process.exit import die; die(ValueError('why'))")
     assert (code, said.splitlines()) == (70, ["fatal: ValueError: why"])
 
 
@@ -47,12 +48,14 @@ def test_the_reason_is_one_line_and_the_code_is_70() -> None:
     ids=["stderr is a full pipe", "a thread hangs", "stderr is closed", "no streams"],
 )  # fmt: skip
 def test_nothing_keeps_a_dead_worker_alive(trouble: str) -> None:
-    assert exit_code_of(f"{trouble}\nfrom app import fatal\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')")[0] == 70
+    assert exit_code_of(f"{trouble}\n{FATAL}\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')")[0] == 70
 
 
 def test_a_deadline_ends_what_hangs() -> None:
     started = time.monotonic()
-    code, _ = exit_code_of("from app.fatal import end_within; end_within(0.5, 7); import time; time.sleep(60)")
+    code, _ = exit_code_of(
+        "from keepstream.app.process.exit import end_within; end_within(0.5, 7); import time; time.sleep(60)"
+    )
     assert code == 7
     assert time.monotonic() - started < 5
 
@@ -60,14 +63,14 @@ def test_a_deadline_ends_what_hangs() -> None:
 def test_a_thread_that_never_starts_does_not_keep_a_dead_worker_alive() -> None:
     """Out of memory, a thread may end before it has told that it runs: its starter waits for ever."""
     no_start = "import threading\nthreading.Thread._bootstrap = lambda thread: None"
-    code, _ = exit_code_of(f"{no_start}\nfrom app import fatal\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')")
+    code, _ = exit_code_of(f"{no_start}\n{FATAL}\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')")
     assert code == -signal.SIGALRM
 
 
 def test_the_first_process_of_a_container_heeds_the_alarm_that_the_kernel_would_not_let_kill_it() -> None:
     """Without memory for a thread, as above; the image has no init before the worker."""
     no_start = "import threading\nthreading.Thread._bootstrap = lambda thread: None"
-    main = "from app import fatal\nfatal.heed_the_alarm()\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')"
+    main = f"{FATAL}\nfatal.heed_the_alarm()\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')"
     inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*inside, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine lets nobody make a process namespace (unshare --user --pid)")
@@ -78,4 +81,7 @@ def test_the_first_process_of_a_container_heeds_the_alarm_that_the_kernel_would_
 @pytest.mark.parametrize(("error", "code"), [("MemoryError", 70), ("ValueError", 0)])
 def test_a_thread_that_ends_out_of_memory_ends_the_worker(error: str, code: int) -> None:
     thread = f"import threading\ndef work(): raise {error}\nthreading.Thread(target=work).start()"
-    assert exit_code_of(f"from app.fatal import end_without_memory; end_without_memory()\n{thread}")[0] == code
+    assert (
+        exit_code_of(f"from keepstream.app.process.exit import end_without_memory; end_without_memory()\n{thread}")[0]
+        == code
+    )

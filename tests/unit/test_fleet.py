@@ -8,10 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app import fleet
-from app.fleet import EXIT_SETTINGS, FIRST_WAIT_S, LONGEST_WAIT_S, STEADY_S, Fleet, Seat, environments
-from app.settings import Settings
-from app.worker import STOP_GRACE_S
+from keepstream.app.config.settings import Settings
+from keepstream.app.process import supervisor as fleet
+from keepstream.app.process.supervisor import (
+    EXIT_SETTINGS,
+    FIRST_WAIT_S,
+    LONGEST_WAIT_S,
+    STEADY_S,
+    Fleet,
+    Seat,
+    environments,
+)
+from keepstream.app.worker.run import STOP_GRACE_S
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +108,9 @@ def test_a_worker_that_refuses_its_settings_ends_the_fleet_and_is_not_restarted(
 ) -> None:
     nursery = Nursery()
     whole = Fleet(settings(processes=3), nursery)
-    monkeypatch.setattr("app.fleet.time.sleep", lambda _s: setattr(nursery.children[1], "code", EXIT_SETTINGS))
+    monkeypatch.setattr(
+        "keepstream.app.process.supervisor.time.sleep", lambda _s: setattr(nursery.children[1], "code", EXIT_SETTINGS)
+    )
     assert whole.run() == EXIT_SETTINGS
     assert len(nursery.children) == 3
     assert [child.code for child in nursery.children] == [0, EXIT_SETTINGS, 0]
@@ -110,14 +120,14 @@ def test_a_worker_that_refuses_its_settings_ends_the_fleet_and_is_not_restarted(
 def test_the_worst_code_is_the_fleets(codes: list[int], worst: int, monkeypatch: pytest.MonkeyPatch) -> None:
     left = iter(codes)
     whole = Fleet(settings(processes=2), lambda _environment: FakeChild(drains_with=next(left)))
-    monkeypatch.setattr("app.fleet.time.sleep", lambda _s: whole.ask_to_stop())
+    monkeypatch.setattr("keepstream.app.process.supervisor.time.sleep", lambda _s: whole.ask_to_stop())
     assert whole.run() == worst
 
 
 def test_who_does_not_drain_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     nursery = Nursery(deaf=True)
     whole = Fleet(settings(processes=2), nursery)
-    monkeypatch.setattr("app.fleet.time.sleep", lambda _s: whole.ask_to_stop())
+    monkeypatch.setattr("keepstream.app.process.supervisor.time.sleep", lambda _s: whole.ask_to_stop())
     assert whole.run() == 128 + signal.SIGKILL
 
 

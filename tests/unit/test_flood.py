@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from processors.flood import FloodGuard
-from schemas.dead_letter import REPLAY_COUNT
-from schemas.failure import SystemicError, Verdict
+from keepstream.processors.dead_letter_limit import FloodGuard
+from keepstream.schemas.dead_letter import REPLAY_COUNT
+from keepstream.schemas.failure import SystemicError, Verdict
 from tests.builders import make_batch, make_dead_letter, make_record
 from tests.fakes import MemoryDeadLetters
 from tests.unit.pipelines import World
 
 if TYPE_CHECKING:
-    from schemas.dead_letter import DeadLetter
-    from schemas.failure import Failure
+    from keepstream.schemas.dead_letter import DeadLetter
+    from keepstream.schemas.failure import Failure
 
 
 def letters(*offsets: int, partition: int = 0, replayed: bool = False) -> list[DeadLetter]:

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.fold import fold, unique_runs
-from schemas.outcome import Settlement, Span, Tally
+from keepstream.processors.deduplicate import fold, unique_runs
+from keepstream.schemas.outcome import Settlement, Span, Tally
 from tests.builders import make_event
 from tests.fakes import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.event import ValidEvent
+    from keepstream.schemas.event import ValidEvent
 
 SECONDS = st.sampled_from(["01Z", "02Z", "02.0000004Z", "02.0000006Z", "03Z"])
 FACTS = st.tuples(st.sampled_from("abc"), SECONDS, st.integers(0, 1))

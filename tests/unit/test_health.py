@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app import health as health_module
-from app.endpoint import Endpoint
-from app.health import KAFKA, POSTGRES, Health
-from app.progress import ProgressWatch
-from app.pulse import Pulse
-from app.settings import HttpSettings
-from processors.dispatch import Lanes
-from schemas.failure import Verdict
-from sinks.metrics import PrometheusMetrics
+from keepstream.app.config.settings import HttpSettings
+from keepstream.app.worker import health as health_module
+from keepstream.app.worker.health import KAFKA, POSTGRES, Health
+from keepstream.app.worker.http_server import Endpoint
+from keepstream.app.worker.progress import ProgressWatch
+from keepstream.app.worker.pulse import Pulse
+from keepstream.processors.dispatcher import Lanes
+from keepstream.schemas.failure import Verdict
+from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_failure
 from tests.fakes import MemoryStore
 
@@ -82,7 +82,7 @@ async def test_a_frozen_loop_is_not_alive_and_one_that_turns_again_is(
     health: Health, assignment: Any, ask: Callable[[str], tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health_module, "LOOP_STUCK_AFTER_S", 0.3)
-    monkeypatch.setattr("app.pulse.BEAT_S", 0.05)
+    monkeypatch.setattr("keepstream.app.worker.pulse.BEAT_S", 0.05)
     pulse = asyncio.create_task(Pulse(health.metrics, health, assignment, lambda: None).run())
     await asyncio.sleep(0.1)
     assert ask("/livez")[0] == 200

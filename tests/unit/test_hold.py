@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from processors.hold import Hold
-from processors.lanes import AbandonedError
-from schemas.failure import FencedError, RecordError, SystemicError, TransientError
+from keepstream.processors.partition_queue import AbandonedError
+from keepstream.processors.pause import Hold
+from keepstream.schemas.failure import FencedError, RecordError, SystemicError, TransientError
 from tests.builders import make_batch, make_failure, make_record
 from tests.fakes import RecordedMetrics
 from tests.virtual_time import now, run_virtually
 
 if TYPE_CHECKING:
-    from processors.lanes import Batch
+    from keepstream.processors.partition_queue import Batch
 
 ILL = SystemicError(make_failure(reason="database_unreachable"))
 

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
-from app.letter_text import pretty
-from processors.redress import ChangeError, changed, difference, verdict_now
-from processors.selection import json_path
-from processors.validate import MAX_DEPTH, validate
-from schemas.buried import Buried
-from schemas.event import Rejection, ValidEvent
+from keepstream.app.dlq.format import pretty
+from keepstream.processors.replay.outgoing import ChangeError, changed, difference, verdict_now
+from keepstream.processors.replay.selection import json_path
+from keepstream.processors.validation.validate import MAX_DEPTH, validate
+from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.event import Rejection, ValidEvent
 from tests.builders import make_record, make_value
 from tests.hostile.bombs import bombs
 from tests.hostile.records import hostile_values

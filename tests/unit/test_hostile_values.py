@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.validate import check_contract, validate
-from schemas.event import Rejection, ValidEvent
+from keepstream.processors.validation.validate import check_contract, validate
+from keepstream.schemas.event import Rejection, ValidEvent
 from tests.builders import make_record, make_value
 from tests.hostile.records import HEADERS, hostile_records
 from tests.hostile.texts import TEXTS
@@ -21,7 +21,7 @@ from tests.unit.pipelines import World, deadlock
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from schemas.record import KafkaRecord
+    from keepstream.schemas.record import KafkaRecord
 
 RECORDS = hostile_records()
 NOT_JSON = frozenset(("invalid_json", "invalid_utf8", "empty_value", "not_finite_number", "lone_surrogate", "too_deep"))

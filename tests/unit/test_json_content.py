@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from processors.json_content import depth, unholdable
+from keepstream.processors.validation.jsonb import depth, unholdable
 
 
 def reason(text: bytes) -> str | None:

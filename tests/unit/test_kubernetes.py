@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import yaml
 
-from app.cli.config import settings_rows
-from app.cli.root import root
-from app.fleet import LEAVE_S
-from app.settings import Settings
+from keepstream.app.cli.config import settings_rows
+from keepstream.app.cli.root import root
+from keepstream.app.config.settings import Settings
+from keepstream.app.process.supervisor import LEAVE_S
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 FOLDER = DEPLOY / "kubernetes"

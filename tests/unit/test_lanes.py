@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.lanes import RECORD_OVERHEAD_BYTES, AbandonedError, Lane
-from schemas.outcome import Span
+from keepstream.processors.partition_queue import RECORD_OVERHEAD_BYTES, AbandonedError, Lane
+from keepstream.schemas.outcome import Span
 from tests.builders import make_record
 
 if TYPE_CHECKING:
-    from processors.lanes import Batch
+    from keepstream.processors.partition_queue import Batch
 
 
 def make_lane(start: int = 0) -> Lane:

@@ -16,9 +16,9 @@ import structlog
 from prometheus_client import CollectorRegistry, Counter
 from pydantic import SecretStr
 
-from app import logs
-from app.postgres_settings import PostgresSettings
-from app.settings import LogSettings, Settings
+from keepstream.app.config.postgres import PostgresSettings
+from keepstream.app.config.settings import LogSettings, Settings
+from keepstream.app.telemetry import logging as logs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,7 +56,7 @@ def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
 
 
 @pytest.mark.parametrize(
-    "name", ["faust.agents", "mode.services", "aiokafka.conn", "psycopg.pool", "sinks.dead_letters"]
+    "name", ["faust.agents", "mode.services", "aiokafka.conn", "psycopg.pool", "keepstream.sinks.kafka.dead_letters"]
 )
 def test_a_librarys_warning_is_one_json_line_with_the_same_fields_as_ours(name: str, lines: Lines) -> None:
     logging.getLogger(name).warning("odd: %s", "thing")
@@ -69,7 +69,7 @@ def test_a_librarys_warning_is_one_json_line_with_the_same_fields_as_ours(name: 
 def test_a_librarys_information_is_left_out(lines: Lines) -> None:
     for name in ("faust", "mode", "aiokafka.consumer.group_coordinator", "psycopg.pool"):
         logging.getLogger(name).info("chatter")
-    logging.getLogger("app.worker").info("serving")
+    logging.getLogger("keepstream.app.worker.run").info("serving")
     assert [line["event"] for line in lines()] == ["serving"]
 
 
@@ -97,7 +97,7 @@ def test_at_debug_libraries_speak_but_for_aiokafka_which_writes_whole_records(
 def test_what_is_bound_to_a_batch_is_on_every_line_of_its_task(lines: Lines) -> None:
     with structlog.contextvars.bound_contextvars(topic="t", partition=3, offset=7):
         structlog.stdlib.get_logger("keepstream").info("ours")
-        logging.getLogger("app.worker").info("theirs")
+        logging.getLogger("keepstream.app.worker.run").info("theirs")
     assert [(line["topic"], line["partition"], line["offset"]) for line in lines()] == [("t", 3, 7)] * 2
 
 
@@ -152,7 +152,7 @@ def test_secrets_are_found_wherever_the_settings_hold_them() -> None:
 def test_warnings_and_worse_are_counted_by_level(lines: Lines) -> None:
     counter = Counter("lines", "", ["level"], registry=CollectorRegistry())
     logs.count(counter)
-    log = logging.getLogger("app.worker")
+    log = logging.getLogger("keepstream.app.worker.run")
     log.info("1")
     log.warning("2")
     log.error("3")

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from app.cli.status_view import screen
-from app.look import Look, drain_s, duration_text, earlier, partition_rate, rate
-from app.status import Ledger, Seen, by_reason
-from app.status_report import report
-from app.trouble import UNREACHABLE, Trouble
-from app.worker_figures import Workers, workers_of
-from sinks.postgres.last_errors import LastError
-from sinks.postgres.overview import Settled
+from keepstream.app.cli.status_view import screen
+from keepstream.app.errors import UNREACHABLE, Trouble
+from keepstream.app.status.observer import Ledger, Seen, by_reason
+from keepstream.app.status.report import report
+from keepstream.app.status.snapshot import Look, drain_s, duration_text, earlier, partition_rate, rate
+from keepstream.app.status.workers import Workers, workers_of
+from keepstream.sinks.postgres.last_errors import LastError
+from keepstream.sinks.postgres.status import Settled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

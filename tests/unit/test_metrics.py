@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from processors import validate
-from schemas.failure import Step, Verdict
-from schemas.outcome import Fate, Tally
-from schemas.standing import Standing
-from sinks.metric_catalogue import CATALOGUE, CONTRACT_REASONS, Given, Metric
-from sinks.metrics import PrometheusMetrics
+from keepstream.processors.validation import validate
+from keepstream.schemas.failure import Step, Verdict
+from keepstream.schemas.outcome import Fate, Tally
+from keepstream.schemas.standing import Standing
+from keepstream.sinks.prometheus.catalogue import CATALOGUE, CONTRACT_REASONS, Given, Metric
+from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_dead_letter, make_failure
 
 COUNTS = st.integers(0, 1000)

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sinks.postgres.migrate import Migration, migrations
+from keepstream.sinks.postgres.migrate import Migration, migrations
 
 TAKES_AWAY = re.compile(
     r"\bDROP\s+(TABLE|COLUMN|VIEW|CONSTRAINT|INDEX)|\bRENAME\b|\bALTER\s+(COLUMN\s+)?\w+\s+(SET\s+DATA\s+)?TYPE\b"

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from structlog.testing import capture_logs
 
-from app import observed
-from app.logs import CURRENT_BATCH
-from app.observed import ObservedBatches, TimedDeadLetters
-from processors.lanes import AbandonedError
-from schemas.failure import FencedError
-from schemas.outcome import Span, Tally
-from sinks.metrics import PrometheusMetrics
+from keepstream.app.telemetry.logging import CURRENT_BATCH
+from keepstream.app.worker import instrumentation as observed
+from keepstream.app.worker.instrumentation import ObservedBatches, TimedDeadLetters
+from keepstream.processors.partition_queue import AbandonedError
+from keepstream.schemas.failure import FencedError
+from keepstream.schemas.outcome import Span, Tally
+from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_dead_letter, make_record
 from tests.fakes import MemoryDeadLetters
 from tests.unit.test_metrics import value

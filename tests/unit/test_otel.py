@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.settings import TracesSettings
-from app.traces import NO_TRACES, traces_of
-from schemas.failure import FencedError
-from schemas.outcome import Span, Tally
+from keepstream.app.config.settings import TracesSettings
+from keepstream.app.telemetry.tracing import NO_TRACES, traces_of
+from keepstream.schemas.failure import FencedError
+from keepstream.schemas.outcome import Span, Tally
 from tests.builders import make_record
 
 if TYPE_CHECKING:
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-    from app.otel import OpenTelemetryTraces
-    from schemas.record import Record
+    from keepstream.app.telemetry.otel import OpenTelemetryTraces
+    from keepstream.schemas.record import Record
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01".encode()
@@ -49,7 +49,7 @@ def exporter() -> InMemorySpanExporter:
 def traces(exporter: InMemorySpanExporter) -> OpenTelemetryTraces:
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-    from app.otel import OpenTelemetryTraces
+    from keepstream.app.telemetry.otel import OpenTelemetryTraces
 
     return OpenTelemetryTraces(SimpleSpanProcessor(exporter))
 
@@ -125,6 +125,6 @@ def test_off_is_one_object_that_does_nothing() -> None:
 
 
 def test_off_imports_nothing_of_opentelemetry() -> None:
-    code = "import app.worker, sys; print([name for name in sys.modules if name.startswith('opentelemetry')])"
+    code = "import keepstream.app.worker.run, sys; print([n for n in sys.modules if n.startswith('opentelemetry')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from app.cli.failure import CommandError
-from app.own_contract import find_contract, use_own_contract
-from app.settings import Settings
-from app.trouble import Trouble
-from processors.own_contract import OwnContract, chosen
-from processors.validate import check_contract, validate
-from schemas.contract import Contract
-from schemas.event import Event, Rejection, ValidEvent
+from keepstream.app.cli.failure import CommandError
+from keepstream.app.config.contract import find_contract, use_own_contract
+from keepstream.app.config.settings import Settings
+from keepstream.app.errors import Trouble
+from keepstream.processors.validation.custom_contract import OwnContract, chosen
+from keepstream.processors.validation.validate import check_contract, validate
+from keepstream.schemas.contract import Contract
+from keepstream.schemas.event import Event, Rejection, ValidEvent
 from tests.builders import AT, make_record, make_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from schemas.record import Record
+    from keepstream.schemas.record import Record
 
 
 class Order(Contract):

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from processors.lanes import AbandonedError
-from schemas.failure import FencedError, RecordError, Step, Verdict
-from schemas.outcome import Tally
+from keepstream.processors.partition_queue import AbandonedError
+from keepstream.schemas.failure import FencedError, RecordError, Step, Verdict
+from keepstream.schemas.outcome import Tally
 from tests.builders import AT, make_batch, make_failure, make_record, make_value
 from tests.unit.pipelines import Rules, World, deadlock, dlq_unavailable, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from schemas.event import ValidEvent
+    from keepstream.schemas.event import ValidEvent
 
 LATER = AT.replace("10:00", "11:00")
 

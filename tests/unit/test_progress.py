@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from app.progress import ProgressWatch, stack_of_task, total_of
+from keepstream.app.worker.progress import ProgressWatch, stack_of_task, total_of
 from tests.fakes import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from processors.dispatch import Place
+    from keepstream.processors.dispatcher import Place
 
 LIMIT = 20
 PLACE = ("events", 3)

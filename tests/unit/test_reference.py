@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.buried import Buried
-from schemas.dead_letter import dead_letter_headers
-from schemas.record import KafkaRecord
-from schemas.reference import original_of, original_sha256, reference_to, restored
+from keepstream.schemas.claim_check import original_of, original_sha256, reference_to, restored
+from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.record import KafkaRecord
 from tests.builders import make_dead_letter, make_record
 
 

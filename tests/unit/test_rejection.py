@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from processors.rejection import rejection_of, usable_event_id
-from schemas.event import Event, Rejection
+from keepstream.processors.validation.rejection import rejection_of, usable_event_id
+from keepstream.schemas.event import Event, Rejection
 
 
 def rejection(value: bytes) -> Rejection:

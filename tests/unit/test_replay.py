@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors import replay as replay_module
-from processors.replay import Replay
-from processors.selection import Selection
-from schemas.buried import Buried
-from schemas.dead_letter import REPLAY_COUNT, dead_letter_headers
-from schemas.record import KafkaRecord
-from schemas.replay import LetterState, Outgoing, ReplayOptions, ReplayRun
+from keepstream.processors.replay import replay as replay_module
+from keepstream.processors.replay.replay import Replay
+from keepstream.processors.replay.selection import Selection
+from keepstream.schemas.dead_letter import REPLAY_COUNT, dead_letter_headers
+from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.record import KafkaRecord
+from keepstream.schemas.replay import LetterState, Outgoing, ReplayOptions, ReplayRun
 from tests.builders import make_dead_letter, make_failure, make_record, make_value
 from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from processors.retry import RetryPolicy
-from schemas.failure import Failure, RecordError, Step, StepError, SystemicError, TransientError, Verdict
+from keepstream.processors.retry import RetryPolicy
+from keepstream.schemas.failure import Failure, RecordError, Step, StepError, SystemicError, TransientError, Verdict
 from tests.builders import make_failure
 from tests.virtual_time import now, run_virtually
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import ValidationError
 
-from app.postgres_security import conninfo
-from app.settings import Settings
-from app.wiring import connection_policy
+from keepstream.app.config.postgres import conninfo
+from keepstream.app.config.settings import Settings
+from keepstream.app.worker.components import connection_policy
 
 if TYPE_CHECKING:
     from pathlib import Path

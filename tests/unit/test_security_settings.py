@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from app.clients import librdkafka_settings
-from app.kafka_security import aiokafka_security, librdkafka_security
-from app.logs import secrets_of
-from app.oauth import AiokafkaTokens, TokenError, TokenFile, expiry_of
-from app.security_settings import KafkaSecuritySettings
-from app.settings import Settings
+from keepstream.app.config.kafka import KafkaSecuritySettings
+from keepstream.app.config.settings import Settings
+from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.connect.kafka_security import aiokafka_security, librdkafka_security
+from keepstream.app.connect.oauth import AiokafkaTokens, TokenError, TokenFile, expiry_of
+from keepstream.app.telemetry.logging import secrets_of
 from tests.certificates import Authority, unsigned_jwt
 
 if TYPE_CHECKING:

@@ -11,9 +11,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.selection import Selection, SelectorError, condition_of, json_path, moment_of, selection_from
-from schemas.buried import Buried
-from schemas.dead_letter import dead_letter_headers
+from keepstream.processors.replay.selection import (
+    Selection,
+    SelectorError,
+    condition_of,
+    json_path,
+    moment_of,
+    selection_from,
+)
+from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.schemas.dead_letter_record import Buried
 from tests.builders import make_dead_letter, make_record, make_value
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

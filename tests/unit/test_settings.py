@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 from pydantic import BaseModel, ValidationError
 
-from app.cli.root import root
-from app.settings import Settings
-from app.wiring import connection_policy, retry_policy
+from keepstream.app.cli.root import root
+from keepstream.app.config.settings import Settings
+from keepstream.app.worker.components import connection_policy, retry_policy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from psycopg_pool import PoolTimeout
 
-from schemas.failure import Failure, RecordError, Step, StepError, SystemicError, TransientError, Verdict
-from sinks.postgres.sqlstate import connect_failure, reason_of, step_error, verdict_of
+from keepstream.schemas.failure import Failure, RecordError, Step, StepError, SystemicError, TransientError, Verdict
+from keepstream.sinks.postgres.errors import connect_failure, reason_of, step_error, verdict_of
 
 T, R, S = Verdict.TRANSIENT, Verdict.RECORD, Verdict.SYSTEMIC
 KINDS = {T: TransientError, R: RecordError, S: SystemicError}

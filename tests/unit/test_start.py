@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.start import Start, StartReason, decide_start
-from schemas.group_offset import GroupOffset
+from keepstream.processors.start_offset import Start, StartReason, decide_start
+from keepstream.schemas.committed_offset import GroupOffset
 
 S, C, P, G, R, F = (
     StartReason.STORED, StartReason.COMMITTED, StartReason.POLICY, StartReason.GAP, StartReason.RECREATED,

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from sinks.postgres import store
-from sinks.postgres.statements import REMEMBERED_CHARS
+from keepstream.sinks.postgres import store
+from keepstream.sinks.postgres.statements import REMEMBERED_CHARS
 
 
 @pytest.mark.parametrize("name", ["SETTLE", "SETTLE_AND_BURY", "STORE", "COUNT", "COUNT_AND_BURY", "PROBE"])

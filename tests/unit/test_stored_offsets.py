@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from app.stored_offsets import StoredOffsetsWatch
-from processors.dispatch import Lanes
+from keepstream.app.worker.stored_offsets import StoredOffsetsWatch
+from keepstream.processors.dispatcher import Lanes
 
 if TYPE_CHECKING:
-    from processors.dispatch import Place
-    from processors.lanes import Batch
-    from schemas.outcome import Tally
+    from keepstream.processors.dispatcher import Place
+    from keepstream.processors.partition_queue import Batch
+    from keepstream.schemas.outcome import Tally
 
 START = 10
 
 
 @dataclass
 class Table:
-    """What `sinks.postgres.offsets.PostgresOffsets` would answer."""
+    """What `keepstream.sinks.postgres.offsets.PostgresOffsets` would answer."""
 
     stored: dict[int, int] = field(default_factory=dict)
 

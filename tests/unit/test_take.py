@@ -9,8 +9,14 @@ from typing import Any
 import pytest
 from aiokafka.structs import TopicPartition
 
-from app.consumer import FETCH_BYTES, MAX_POLL_RECORDS, TAKE_RECORDS, UNKNOWN_RECORD_BYTES, ConsumerThread
-from processors.lanes import size_of
+from keepstream.app.worker.consumer_thread import (
+    FETCH_BYTES,
+    MAX_POLL_RECORDS,
+    TAKE_RECORDS,
+    UNKNOWN_RECORD_BYTES,
+    ConsumerThread,
+)
+from keepstream.processors.partition_queue import size_of
 from tests.builders import make_record
 
 PLACES = {TopicPartition("events", number) for number in range(2)}

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from processors.validate import moment, validate
-from schemas.event import Rejection, ValidEvent
+from keepstream.processors.validation.validate import moment, validate
+from keepstream.schemas.event import Rejection, ValidEvent
 from tests.builders import make_record, make_value
 
 if TYPE_CHECKING:
-    from schemas.record import Record
+    from keepstream.schemas.record import Record
 
 SHAPE = "must be RFC 3339 with a zone, like 2026-11-24T10:00:00Z"
 CALENDAR = "not a moment of the calendar between years 1 and 9999 in UTC"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException, Message
 
-from sinks.topic_scan import _ended
+from keepstream.sinks.kafka.topic_scan import _ended
 
 GROUP = KafkaError.GROUP_AUTHORIZATION_FAILED
 END = KafkaError._PARTITION_EOF

@@ -11,8 +11,8 @@ from aiokafka import codec
 from aiokafka.consumer import fetcher
 from aiokafka.structs import TopicPartition
 
-from app import unpacking
-from app.header_names import read_any_header_name
+from keepstream.app.worker import aiokafka_patches as unpacking
+from keepstream.app.worker.header_names import read_any_header_name
 from tests.raw_headers import raw_batch
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.validate import MAX_DEPTH, MAX_VALUE_BYTES, validate
-from schemas.event import Rejection, ValidEvent
+from keepstream.processors.validation.validate import MAX_DEPTH, MAX_VALUE_BYTES, validate
+from keepstream.schemas.event import Rejection, ValidEvent
 from tests.builders import make_record, make_value
 from tests.hostile import HOSTILE, as_payload, corpus
 

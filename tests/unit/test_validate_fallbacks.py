@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from processors.validate import validate
-from schemas.event import Rejection, ValidEvent
+from keepstream.processors.validation.validate import validate
+from keepstream.schemas.event import Rejection, ValidEvent
 from tests.builders import AT, make_record, make_value
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"

@@ -8,7 +8,7 @@ from queue import Empty, Queue
 
 import pytest
 
-from app.watchdog import LoopWatchdog, in_one_line
+from keepstream.app.worker.watchdog import LoopWatchdog, in_one_line
 
 
 def stand_still(until: threading.Event) -> None:

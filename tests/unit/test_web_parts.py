@@ -9,18 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.trouble import Trouble
-from app.web import logins
-from app.web.charts import HEIGHT, chart_of
-from app.web.editing import draft_of, edited_value
-from app.web.entrance import safe_path
-from app.web.guard import is_loopback
-from app.web.logins import Brake, Logins, is_password, password_hash
-from app.web.masking import HIDDEN, Mask
-from app.web.payload import line_at, payload_of
-from app.web_settings import WebSettings
-from schemas.buried import Buried
-from schemas.dead_letter import dead_letter_headers
+from keepstream.app.config.web import WebSettings
+from keepstream.app.errors import Trouble
+from keepstream.app.web import sessions as logins
+from keepstream.app.web.charts import HEIGHT, chart_of
+from keepstream.app.web.editing import draft_of, edited_value
+from keepstream.app.web.login import safe_path
+from keepstream.app.web.masking import HIDDEN, Mask
+from keepstream.app.web.middleware import is_loopback
+from keepstream.app.web.payload import line_at, payload_of
+from keepstream.app.web.sessions import Brake, Logins, is_password, password_hash
+from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.schemas.dead_letter_record import Buried
 from tests.builders import make_dead_letter, make_failure, make_record
 
 JSON = st.recursive(

@@ -12,16 +12,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.cli.selectors import selectors
-from app.letter_page import Cursor
-from app.trouble import Trouble
-from app.web.facets import matching
-from app.web.masking import Mask
-from app.web.query import NAMES, cursor_of, cursor_text, query_of
-from sinks.postgres.letter_states import Death
+from keepstream.app.cli.options import selectors
+from keepstream.app.dlq.page import Cursor
+from keepstream.app.errors import Trouble
+from keepstream.app.web.facets import matching
+from keepstream.app.web.masking import Mask
+from keepstream.app.web.query import NAMES, cursor_of, cursor_text, query_of
+from keepstream.sinks.postgres.dead_letters import Death
 
 if TYPE_CHECKING:
-    from app.selectors import Chosen
+    from keepstream.app.dlq.selectors import Chosen
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 NUMBER = st.integers(0, 2**40).map(str)

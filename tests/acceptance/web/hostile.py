@@ -5,8 +5,8 @@ from __future__ import annotations
 from html.parser import HTMLParser
 from urllib.parse import quote
 
-from app.settings import Settings
-from app.web.server import application
+from keepstream.app.config.settings import Settings
+from keepstream.app.web.server import application
 
 XSS = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}</pre></textarea>javascript:alert(3)"
 SECRET = "4111-1111-1111-1111"  # noqa: S105 - a card number for tests

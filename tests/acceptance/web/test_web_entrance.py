@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from app.web.guard import HEADERS
+from keepstream.app.web.middleware import HEADERS
 from tests.acceptance.console import MAY_REPLAY, NAME, PASSWORD, TOKEN, WITH_LOGIN, ConsoleProcess, console
 from tests.acceptance.web.hostile import BEHIND_LOGIN, FORM, SECRET
 from tests.real import eventually
@@ -156,7 +156,7 @@ def test_nothing_secret_and_no_second_line_gets_into_the_log(guarded: ConsolePro
 
 
 def test_hashing_a_password_prints_no_password() -> None:
-    argv = [sys.executable, "-P", "-m", "app", "web", "--hash-password"]
+    argv = [sys.executable, "-P", "-m", "keepstream.app", "web", "--hash-password"]
     done = subprocess.run(argv, input="s3cret\ns3cret\n", capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.startswith("scrypt$")
     assert "s3cret" not in done.stdout

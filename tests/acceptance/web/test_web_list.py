@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from app.letter_page import Cursor, Page, page_of
-from app.letters import open_queue
-from app.postgres_settings import PostgresSettings
-from app.selectors import chosen_from
-from app.settings import KafkaSettings, Settings
 from benchmarks.dlq_list import fill
 from benchmarks.web_list import remember, why
+from keepstream.app.config.postgres import PostgresSettings
+from keepstream.app.config.settings import KafkaSettings, Settings
+from keepstream.app.dlq.page import Cursor, Page, page_of
+from keepstream.app.dlq.selectors import chosen_from
+from keepstream.app.dlq.topic import open_queue
 from tests.acceptance.console import console
 from tests.acceptance.dead_letters import nowhere, without_postgres
 from tests.real import eventually
@@ -21,7 +21,7 @@ from tests.real import eventually
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from app.letters import Queue
+    from keepstream.app.dlq.topic import Queue
     from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from schemas.record import header
+from keepstream.schemas.record import header
 from tests.acceptance.browser import PHONE, screenshot, serious_issues, visitor
 from tests.acceptance.console import MAY_REPLAY, NAME, console
 from tests.acceptance.dead_letters import Graveyard

@@ -10,9 +10,9 @@ import pytest
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from app.letter_lookup import locate, remembered
-from schemas.dead_letter import dead_letter_headers
-from sinks.confirmed_producer import place_of
+from keepstream.app.dlq.lookup import locate, remembered
+from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.sinks.kafka.confirmed_producer import place_of
 from tests.acceptance.dead_letters import NOON
 from tests.acceptance.web.test_web_list import ids, page, queue_of
 from tests.builders import make_dead_letter, make_failure, make_record
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
-    from app.letter_page import Cursor, Page
+    from keepstream.app.dlq.page import Cursor, Page
     from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from app.embedded import jars
-from app.embedded.errors import EmbeddedUnavailableError
-from app.embedded.pins import Pin, load_pins
-from app.embedded.ports import free_port
+from keepstream.app.embedded import kafka_jars as jars
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.pins import Pin, load_pins
+from keepstream.app.embedded.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from app.embedded import broker, proctree, scratch
-from app.embedded.account import reachable, readable_tree
-from app.embedded.cache import cache_root, exclusive
-from app.embedded.errors import EmbeddedUnavailableError
-from app.embedded.ports import free_port, listens
-from app.embedded.process import ChildProcess, Program, log_tail, run_to_end
-from app.embedded.shared_memory import _segment_id
+from keepstream.app.embedded import broker, proctree
+from keepstream.app.embedded import sandbox as scratch
+from keepstream.app.embedded.account import reachable, readable_tree
+from keepstream.app.embedded.cache import cache_root, exclusive
+from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.ports import free_port, listens
+from keepstream.app.embedded.process import ChildProcess, Program, log_tail, run_to_end
+from keepstream.app.embedded.shared_memory import _segment_id
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -1,0 +1,139 @@
+"""``keepstream dlq purge``: the one command that deletes."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from keepstream.app.cli.dlq_export import write_export
+from keepstream.app.cli.failure import REFUSED, CommandError
+from keepstream.app.cli.output import json_option, print_rows, say
+from keepstream.app.dlq.selectors import bad_selector, moment_given
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from keepstream.app.dlq.topic import Queue
+    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.record import KafkaRecord
+
+_BATCH = 1000
+
+
+@click.command(epilog="Example: keepstream dlq purge --before 30d --export dead-2026-10.jsonl")
+@click.option("--before", metavar="TIME", help="Delete up to the first letter that died at TIME or later.")
+@click.option("--through", type=click.IntRange(min=0), metavar="OFFSET", help="Delete up to this offset, included.")
+@click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), metavar="NUMBER",
+              help="Only this partition. Repeatable. --through needs it where there are several.")  # fmt: skip
+@click.option("--export", "export_to", type=click.Path(path_type=Path), metavar="FILE",
+              help="A new file for what is deleted. Default: TOPIC-TIME.jsonl in the current folder.")  # fmt: skip
+@click.option("--yes", is_flag=True, help="Do not ask for the topic's name.")
+@json_option
+def purge(
+    *, before: str | None, through: int | None, partitions: tuple[int, ...], export_to: Path | None, yes: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Export old dead letters to a file, then delete them from the topic, resolved or not.
+
+    They are deleted once the file is safe on the disk and the topic's name was typed. Letters that were open are
+    discarded then; `keepstream dlq import` of the file brings them back. Off a terminal it refuses without --yes.
+    """
+    from keepstream.app.cli.letters import open_queue
+    from keepstream.processors.replay.selection import Selection
+
+    if (before is None) == (through is None):
+        raise bad_selector("--before, --through", "exactly one of them is needed")
+    moment = moment_given("--before", before) if before else None
+    if not yes and not sys.stdin.isatty():
+        raise CommandError("refused", "this deletes, and nobody is here to ask", "say --yes", REFUSED)
+    with open_queue(Selection(partitions=partitions)) as queue:
+        if through is not None and not partitions and len(queue.partitions) > 1:
+            raise bad_selector("--through", "an offset is one partition's: name it with --partition")
+        plan = _Purge(queue, partitions or queue.partitions, moment, through)
+        path = export_to or Path(f"{queue.topic}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+        rows = plan.run(path, asks=not yes)
+    print_rows(rows, as_json=as_json)
+
+
+class _Purge:
+    """Export, ask, delete, discard."""
+
+    def __init__(self, queue: Queue, partitions: tuple[int, ...], before: datetime | None, through: int | None) -> None:
+        self._queue = queue
+        self._partitions = partitions
+        self._before, self._through = before, through
+        self._removed: dict[int, int] = {}
+        self._cut: dict[int, int] = {}
+        if through is not None:
+            self._check_through(through)
+
+    def run(self, path: Path, *, asks: bool) -> list[dict[str, int]]:
+        """Return a row per partition that lost letters."""
+        count = write_export(path, self._doomed())
+        if count == 0:
+            path.unlink()
+            say("there is nothing to delete")
+            return []
+        say(f"{count:,} dead letters are exported to {path}")
+        if asks:
+            self._ask(count)
+        starts = self._delete()
+        if self._queue.ledger:
+            self._discard(path)
+        say(f"{count:,} dead letters deleted")
+        return [{"partition": p, "removed": n, "starts_at": starts[p]} for p, n in sorted(self._removed.items())]
+
+    def _check_through(self, through: int) -> None:
+        from keepstream.sinks.kafka.dead_letter_reader import bounds_of
+
+        for partition, (_, end) in bounds_of(self._queue.client, self._queue.topic, self._partitions).items():
+            if through >= end:
+                raise bad_selector("--through", f"partition {partition} ends before offset {end}")
+
+    def _doomed(self) -> Iterator[KafkaRecord]:
+        """Yield what goes; remember, per partition, how many and up to where."""
+        from keepstream.sinks.kafka.dead_letter_reader import Stretch, oldest_first
+
+        for partition in sorted(set(self._partitions)):
+            stretch = Stretch([partition], until=self._before)
+            letters = oldest_first(self._queue.client, self._queue.topic, stretch, copies=True)
+            for letter in itertools.takewhile(self._goes, letters):
+                self._removed[partition] = self._removed.get(partition, 0) + 1
+                self._cut[partition] = letter.record.offset + 1
+                yield self._queue.whole(letter).record
+
+    def _goes(self, letter: Buried) -> bool:
+        if self._through is not None:
+            return letter.record.offset <= self._through
+        return self._before is not None and letter.failed_at < self._before
+
+    def _ask(self, count: int) -> None:
+        typed = click.prompt(f"Type {self._queue.topic} to delete {count:,} dead letters", err=True, default="",
+                             show_default=False)  # fmt: skip
+        if typed != self._queue.topic:
+            raise CommandError("refused", "that is not the topic's name: nothing was deleted", exit_code=REFUSED)
+
+    def _delete(self) -> dict[int, int]:
+        """Return where each partition starts now. What the export does not hold is never deleted."""
+        from confluent_kafka import TopicPartition
+        from confluent_kafka.admin import AdminClient
+
+        admin = AdminClient(self._queue.client)
+        places = [TopicPartition(self._queue.topic, p, offset) for p, offset in self._cut.items()]
+        answers = admin.delete_records(places)
+        return {place.partition: answer.result(timeout=60).low_watermark for place, answer in answers.items()}
+
+    def _discard(self, path: Path) -> None:
+        from keepstream.schemas.dead_letter_record import Buried
+        from keepstream.sinks.dead_letter_file import read_letters
+
+        assert self._queue.ledger is not None  # noqa: S101
+        with path.open("rb") as file:
+            ids = (Buried(record).id for record in read_letters(file))
+            while batch := list(itertools.islice(ids, _BATCH)):
+                self._queue.ledger.discard(batch)

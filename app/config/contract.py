@@ -1,0 +1,66 @@
+"""Find a deployment's own contract and steps by name, and use them in this process."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from keepstream.app.errors import USAGE, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from keepstream.app.config.settings import Settings
+    from keepstream.schemas.contract import Contract, Step
+    from keepstream.schemas.event import Event
+
+STEPS_GROUP = "keepstream.steps"
+"""The group of entry points that names steps."""
+
+
+def use_own_contract(settings: Settings) -> None:
+    """From here on records are read as the settings say; Trouble when something is not to be found."""
+    from keepstream.processors.validation.custom_contract import OwnContract, chosen  # noqa: PLC0415 - pydantic, and only where it is needed
+    from keepstream.schemas.event import Event  # noqa: PLC0415
+
+    chosen.contract = None
+    if settings.contract or settings.steps:
+        model = find_contract(settings.contract) if settings.contract else Event
+        chosen.contract = OwnContract(model, find_steps(settings.steps))
+
+
+def find_contract(place: str) -> type[Contract | Event]:
+    """Import ``module:Class``."""
+    from keepstream.schemas.contract import Contract  # noqa: PLC0415
+    from keepstream.schemas.event import Event  # noqa: PLC0415
+
+    module, _, name = place.partition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except Exception as error:  # foreign code: an import may raise anything
+        raise _unusable("KEEPSTREAM_CONTRACT", place, f"{type(error).__name__}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, Contract | Event)):
+        raise _unusable(
+            "KEEPSTREAM_CONTRACT", place, "it is no subclass of keepstream.Contract or keepstream.Event"
+        )
+    return found
+
+
+def find_steps(names: Sequence[str]) -> dict[str, Step]:
+    """Load entry points by name, in the given order."""
+    steps: dict[str, Step] = {}
+    for name in names:
+        found = [*entry_points(group=STEPS_GROUP, name=name)]
+        if len(found) != 1:
+            raise _unusable("KEEPSTREAM_STEPS", name, f"{len(found)} packages have an entry point {STEPS_GROUP}:{name}")
+        try:
+            steps[name] = found[0].load()
+        except Exception as error:  # the same
+            raise _unusable("KEEPSTREAM_STEPS", name, f"{type(error).__name__}: {error}") from error
+    return steps
+
+
+def _unusable(variable: str, value: str, why: str) -> Trouble:
+    hint = "docs/own-events.md shows how it is made"
+    return Trouble("bad_settings", f"{variable}: {value!r} cannot be used: {why}", hint, USAGE)

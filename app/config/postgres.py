@@ -1,0 +1,99 @@
+"""Where events, counters and offsets live, and how to get in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from keepstream.app.config.base import Seconds, SecretFile, Section
+from keepstream.app.config.loopback import is_loopback
+from keepstream.app.config.secret_file import secret
+
+
+class PostgresSettings(Section):
+    """Where events, counters and offsets live."""
+
+    url: SecretStr = SecretStr("postgresql://127.0.0.1:5432/keepstream")
+    """libpq URL. What it leaves out comes from libpq's own ``PG*`` variables and password file. Never logged."""
+    password_file: SecretFile = None
+    """A file with the password, read at every connection: rotate it without a restart. Default none: in the URL."""
+    allow_insecure_credentials: bool = False
+    """Whether a password may go to another machine with less than ``sslmode=verify-full``. Default off: refused."""
+    schema_name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = None
+    """The schema of keepstream's tables. Default none: the connection's search path decides."""
+    pool_size: Annotated[int, Field(ge=1, le=200)] = 8
+    """Connections per worker. More than partitions per worker are never used; 8 saturates two cores."""
+    connect_timeout_s: Annotated[int, Field(ge=1, le=60)] = 5
+    """How long getting a connection may take before PostgreSQL counts as unreachable. Whole seconds (libpq)."""
+    statement_timeout_s: Seconds = 8.0
+    """The server cancels a statement after this. Below the retry policy's attempt timeout, so that the server lets go
+    first."""
+    lock_timeout_s: Seconds = 4.0
+    """The server gives up waiting for a lock after this."""
+    synchronous_commit: bool = False
+    """Whether each batch waits for PostgreSQL's disk. Default off, a quarter faster: a crash of PostgreSQL takes back
+    at most the last 0.6 s, rows, counters and offset together, and the worker reads those records again from Kafka.
+    Turn it on where others act on rows at once and must never see one vanish for the seconds of such a crash."""
+
+    @model_validator(mode="after")
+    def _password_is_safe(self) -> Self:
+        refuse_unverified(self)
+        return self
+
+
+VERIFIED = "verify-full"
+
+
+def conninfo(settings: PostgresSettings) -> str:
+    """Return libpq's connection string, with the password of ``password_file`` as it is now. Raises OSError."""
+    url = settings.url.get_secret_value()
+    if settings.password_file is None:
+        return url
+    from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - settings are read where psycopg is not needed
+
+    return make_conninfo(url, password=secret(None, settings.password_file))
+
+
+def refuse_unverified(settings: PostgresSettings) -> None:
+    """Raise ValueError when a password would go to a server whose identity nobody verified, off loopback."""
+    if settings.allow_insecure_credentials:
+        return
+    given = effective(settings.url.get_secret_value())
+    if given.get("sslmode") == VERIFIED or all(map(is_here, hosts(given))):
+        return
+    if settings.password_file or given.get("password") or Path(passfile(given)).is_file():
+        raise ValueError(
+            f"sslmode={given.get('sslmode')} would give the password to whoever answers in the server's place; add "
+            "sslmode=verify-full and sslrootcert=FILE (or sslrootcert=system) to the URL, or consent with "
+            "KEEPSTREAM_POSTGRES__ALLOW_INSECURE_CREDENTIALS=true"
+        )
+
+
+def effective(url: str) -> dict[str, str]:
+    """Return every parameter that libpq would use. Raises ValueError, which does not repeat the URL."""
+    import psycopg  # noqa: PLC0415 - settings are read where psycopg is not needed
+    from psycopg.conninfo import conninfo_to_dict  # noqa: PLC0415
+
+    defaults = {found.keyword.decode(): found.val for found in psycopg.pq.Conninfo.get_defaults()}
+    try:
+        given = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise ValueError("this is no libpq URL, nor a list of name=value") from None
+    known = {name: value.decode() for name, value in defaults.items() if value is not None}
+    return known | {name: str(value) for name, value in given.items() if value is not None}
+
+
+def hosts(given: dict[str, str]) -> list[str]:
+    """Return where libpq would connect to; an address wins over its name."""
+    return (given.get("hostaddr") or given.get("host") or "").split(",")
+
+
+def is_here(host: str) -> bool:
+    """Whether it is this machine: loopback, or a Unix socket, which is also libpq's default."""
+    return not host or host.startswith(("/", "@")) or is_loopback(host)
+
+
+def passfile(given: dict[str, str]) -> str:
+    return given.get("passfile") or str(Path.home() / ".pgpass")

@@ -1,0 +1,205 @@
+"""Every setting, once: effect, unit, default and why. Read from the environment, ``.env`` and ``keepstream.toml``.
+
+A nested setting's variable is its path: ``KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS``, ``KEEPSTREAM_WORKER__BATCH_SIZE``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from keepstream.app.config.base import Bytes, Seconds, Section
+from keepstream.app.config.kafka import KafkaSecuritySettings
+from keepstream.app.config.postgres import PostgresSettings
+from keepstream.app.config.settings_file import settings_in_file
+from keepstream.app.config.web import WebSettings
+
+
+class KafkaSettings(Section):
+    """Where events come from and dead letters go."""
+
+    bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:9092"
+    """Brokers to ask first, as ``host:port,host:port``."""
+    topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "events"
+    """The topic that is consumed."""
+    dlq_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "event-dlq"
+    """The topic that takes dead letters."""
+    group_id: Annotated[str, Field(min_length=1)] = "keepstream"
+    """The consumer group. Workers of one group share the partitions."""
+    group_instance_id: str | None = None
+    """A name that survives a restart (static membership): no rebalance if the worker is killed and back within the
+    session timeout. Must differ per worker. Default none: a killed worker leaves after the session timeout, and all
+    partitions are dealt again."""
+    leave_on_stop: bool = True
+    """Whether a worker that is asked to stop (SIGTERM) leaves the group, so that the others take its partitions at
+    once. ``false``, with a ``group_instance_id``: they wait for its successor, and nobody else is disturbed."""
+    auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    """Where to begin a partition that was never consumed. Default ``earliest``: nothing is skipped."""
+    on_gap: Literal["continue", "stop"] = "continue"
+    """What to do where records are gone that were never read: retention deleted them, or the topic ends before the
+    stored offset or has another id, for it was re-created. ``continue`` says so in the log and in
+    `keepstream_offset_gap_events`, and reads what is left: waiting would only lose more. ``stop`` ends the worker with
+    exit code 70 before it reads anything, until somebody has looked and says ``continue``."""
+    session_timeout_s: Seconds = 10.0
+    """A worker that is silent for so long loses its partitions. 10 s: a killed worker is replaced quickly; a garbage
+    collection or a slow disk does not cost a rebalance."""
+    heartbeat_interval_s: Seconds = 2.0
+    """How often the worker says it is alive; at most a third of the session timeout."""
+    request_timeout_s: Seconds = 30.0
+    """How long one request to a broker may take. Must exceed the session timeout."""
+    commit_interval_s: Seconds = 1.0
+    """How often settled offsets are committed to Kafka: for lag tools, and with where keepstream began, should
+    PostgreSQL forget a partition. What is settled stands in PostgreSQL, so a late commit loses nothing."""
+    max_poll_interval_s: Seconds = 3600.0
+    """How long a worker may hold its partitions without fetching. An hour, so that a long outage of PostgreSQL
+    is waited for inside the group (Faust trap T36)."""
+    fetch_max_bytes: Bytes = 1024 * 1024
+    """Most bytes of one partition per fetch. Larger records still arrive, one at a time."""
+    unpack_max_bytes: Bytes = 32 * 1024 * 1024
+    """Most bytes that one compressed batch may unpack to. A partition whose next batch is larger is held, and the
+    others go on. 32 MiB: clients send batches of up to 1 MiB before compression, and a megabyte of zstd that means
+    harm holds gigabytes."""
+    dlq_timeout_s: Seconds = 10.0
+    """How long the broker may take to confirm a dead letter before the partition is held and it is tried again."""
+    security: KafkaSecuritySettings = KafkaSecuritySettings()
+    """TLS and SASL."""
+
+    @model_validator(mode="after")
+    def _timeouts_fit(self) -> Self:
+        if self.session_timeout_s >= self.request_timeout_s:
+            raise ValueError("request_timeout_s must be greater than session_timeout_s")
+        if self.heartbeat_interval_s * 3 > self.session_timeout_s:
+            raise ValueError("heartbeat_interval_s must be at most a third of session_timeout_s")
+        if self.topic == self.dlq_topic:
+            raise ValueError("dlq_topic must differ from topic, or dead letters would be consumed for ever")
+        self.security.refuse_plaintext_to(self.bootstrap_servers)
+        return self
+
+
+class RetrySettings(Section):
+    """How often one step is tried: capped exponential backoff with full jitter."""
+
+    max_retries: Annotated[int, Field(ge=0, le=100)] = 3
+    """Attempts after the first one."""
+    base_s: Seconds = 0.1
+    """The first wait is drawn from zero to this; each further limit doubles."""
+    cap_s: Seconds = 5.0
+    """The longest wait."""
+    attempt_timeout_s: Seconds = 10.0
+    """One attempt may take this long."""
+    budget_s: Seconds = 30.0
+    """All attempts and waits of a step for one batch may take this long; then the database's health decides whether
+    the record is to blame (dead letter) or the environment (pause)."""
+
+
+class WorkerSettings(Section):
+    """How a worker takes batches and how it ends."""
+
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
+    """Workers that one command runs, a process each. One fills a core. Beyond 1, ``http.port`` is the first one's and
+    the others follow, and ``kafka.group_instance_id`` gets each one's number. Default 1:
+    an orchestrator counts itself."""
+    batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Most records per batch and transaction. A partial batch never waits to fill up."""
+    batch_max_bytes: Bytes = 2 * 1024 * 1024
+    """Most bytes of values per batch; keeps a batch of large records within PostgreSQL's limits. On its way it exists
+    about four times, in each partition at once: 2 MiB keep a worker of eight partitions under 300 MB, also on a busy
+    machine."""
+    buffer_bytes: Bytes = 32 * 1024 * 1024
+    """What all partitions together may hold in memory, records' overhead included."""
+    drain_timeout_s: Seconds = 10.0
+    """After SIGTERM, batches in flight may take this long. What is not settled is read again by the next owner."""
+    flood_limit: Annotated[int, Field(ge=0)] = 5_000
+    """A partition is held when more than so many of its last ``flood_window`` records would be dead letters: then a
+    producer's contract or the table is broken, not the records. Default half of them; 0 switches it off. Held records
+    are validated again after a restart."""
+    flood_window: Annotated[int, Field(ge=1)] = 10_000
+    """The stretch of a partition that ``flood_limit`` looks at, in offsets. Large enough for a burst of bad records to
+    pass as dead letters, small enough to notice within a second that everything is bad."""
+    loop_timeout_s: Seconds = 30.0
+    """An event loop that has not turned for so long ends the worker with exit code 70 and says where it stands. By then
+    its partitions have moved on (``kafka.session_timeout_s``), and ``/livez`` has failed for a while."""
+    progress_timeout_s: Seconds = 300.0
+    """A partition with records to settle whose offset has stood still for so long ends the worker with exit code 70:
+    its successor fetches anew. Not while the partition is held, while attempts are retried, or while Kafka or
+    PostgreSQL do not answer. Well above a step's ``budget_s``."""
+    store_retry: RetrySettings = RetrySettings()
+    """Retry policy of the store step."""
+    metrics_retry: RetrySettings = RetrySettings()
+    """Retry policy of the metrics step."""
+
+
+class HttpSettings(Section):
+    """The endpoint for ``/metrics``, ``/livez`` and ``/readyz``."""
+
+    host: str = "127.0.0.1"
+    """The address to bind. Loopback by default: the endpoint has no authentication."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9108
+    """The port to bind; 0 takes a free one and logs it."""
+    enabled: bool = True
+    """Whether to serve at all."""
+
+
+class TracesSettings(Section):
+    """OpenTelemetry, with the extra ``otel``. Where to and how is said by its own variables, ``OTEL_*``."""
+
+    enabled: bool = False
+    """Whether batches and records become spans. Default off: nothing of OpenTelemetry is imported."""
+
+
+class LogSettings(Section):
+    """What the worker says on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe line that is written."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """``auto`` writes JSON unless stderr is a terminal."""
+    worker: str | None = None
+    """A name that each line bears. `keepstream worker --workers` gives each of its processes its number."""
+
+
+class Settings(BaseSettings):
+    """The whole tree."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="KEEPSTREAM_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        extra="ignore",  # .env may hold other programs' variables
+        frozen=True,
+        use_attribute_docstrings=True,
+        hide_input_in_errors=True,
+    )
+
+    kafka: KafkaSettings = KafkaSettings()
+    """Kafka."""
+    postgres: PostgresSettings = Field(default_factory=PostgresSettings)  # not at import: it heeds PG* variables
+    """PostgreSQL."""
+    worker: WorkerSettings = WorkerSettings()
+    """The worker."""
+    http: HttpSettings = HttpSettings()
+    """The metrics endpoint."""
+    web: WebSettings = WebSettings()
+    """The console."""
+    log: LogSettings = LogSettings()
+    """Logging."""
+    traces: TracesSettings = TracesSettings()
+    """Tracing."""
+    contract: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    """Another event shape, as ``module:Class`` (docs/own-events.md). Default none: the README's."""
+    steps: tuple[str, ...] = ()
+    """Steps of one's own between validate and store: names of entry points of the group ``keepstream.steps``, as a
+    JSON list, in their order. None runs because it is installed."""
+    crash_at: Annotated[str, Field(pattern=r"^[a-z-]+(:[1-9][0-9]{0,8})?$")] | None = None
+    """For tests only: die with exit code 86 at a named point (`app/worker/crash_points.py`), like ``after-settle``, or
+    ``after-settle:3`` for its third passing. Default none, which costs nothing."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put ``keepstream.toml`` below all else. Raises SettingsFileError."""
+        in_file = InitSettingsSource(settings_cls, settings_in_file(settings_cls.model_fields))
+        return (*sources, *named.values(), in_file)

@@ -1,0 +1,77 @@
+"""Connections that a command or the console opens for itself. Each failure is a `Trouble` that names no secret."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from keepstream.app.config.postgres import conninfo
+from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.connect.diagnose import Complaints, postgres_refusal
+from keepstream.app.errors import UNREACHABLE, USAGE, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import psycopg
+    from confluent_kafka.admin import AdminClient
+
+    from keepstream.app.config.postgres import PostgresSettings
+    from keepstream.app.config.settings import KafkaSettings, Settings
+
+
+@contextmanager
+def connect(
+    settings: Settings, application_name: str = "keepstream cli"
+) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    """Open one connection in autocommit; Trouble with exit code 4 when PostgreSQL does not answer."""
+    import psycopg
+
+    postgres = settings.postgres
+    options = f"-c timezone=UTC{f' -c search_path={postgres.schema_name}' if postgres.schema_name else ''}"
+    try:
+        connection = psycopg.connect(
+            conninfo(postgres), autocommit=True, options=options,
+            connect_timeout=postgres.connect_timeout_s, application_name=application_name,
+        )  # fmt: skip
+    except psycopg.OperationalError as error:
+        raise unreachable_postgres(error, postgres) from None
+    with connection:
+        try:
+            yield connection
+        except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+            raise Trouble("not_migrated", "tables or columns do not exist", "run `keepstream db migrate`") from None
+        except psycopg.OperationalError as error:
+            raise unreachable_postgres(error, postgres) from None
+
+
+def unreachable_postgres(error: Exception, settings: PostgresSettings) -> Trouble:
+    """Say why without quoting the driver, whose text may hold the URL."""
+    message = f"PostgreSQL cannot be reached: {postgres_refusal(str(error), settings)}"
+    return Trouble("postgres_unreachable", message, "check KEEPSTREAM_POSTGRES__URL", UNREACHABLE)
+
+
+def admin_client(kafka: KafkaSettings, timeout_s: float = 10.0) -> AdminClient:
+    """Return an admin client of a cluster that answers; Trouble with exit code 4 when none does."""
+    from confluent_kafka import KafkaException
+    from confluent_kafka.admin import AdminClient
+
+    from keepstream.app.connect.oauth import token_trouble
+
+    complaints = Complaints(kafka)
+    try:
+        admin = AdminClient(librdkafka_settings(kafka) | {"log_level": 0, "error_cb": complaints})
+    except KafkaException as error:  # a certificate or a key that cannot be loaded, a token that is not to be had
+        if trouble := token_trouble(kafka.security):
+            raise Trouble("kafka_unreachable", trouble, "check KEEPSTREAM_KAFKA__SECURITY__...", UNREACHABLE) from None
+        raise Trouble("kafka_settings", f"the Kafka client refuses its settings: {error.args[0].str()}",
+                      "check KEEPSTREAM_KAFKA__SECURITY__...", USAGE) from None  # fmt: skip
+    try:
+        admin.list_topics(timeout=timeout_s)
+    except KafkaException:
+        admin.poll(0)  # for what it complained of
+        raise Trouble(
+            "kafka_unreachable", f"Kafka cannot be reached at {kafka.bootstrap_servers}: {complaints.why()}",
+            "check KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS and KEEPSTREAM_KAFKA__SECURITY__...", UNREACHABLE,
+        ) from None  # fmt: skip
+    return admin

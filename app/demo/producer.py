@@ -1,0 +1,62 @@
+"""The producing service: sends shipments and keeps a ledger of what the broker acknowledged."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+
+from keepstream.schemas.outcome import Fate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from keepstream.app.demo.traffic import Shipment
+
+
+class Shop:
+    """An idempotent producer. ``produced`` and ``dead_values`` count acknowledged records only."""
+
+    def __init__(self, client: Mapping[str, str | int | float | bool], topic: str) -> None:
+        self._producer = Producer({**client, "enable.idempotence": True, "compression.type": "lz4", "linger.ms": 5})
+        self._topic = topic
+        self.produced: Counter[Fate] = Counter()
+        self.dead_values: Counter[bytes | None] = Counter()
+
+    @property
+    def acknowledged(self) -> int:
+        return sum(self.produced.values())
+
+    def send(self, shipment: Shipment) -> None:
+        """Hand a record to the producer. Raises KafkaException when the broker refused an earlier one."""
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                raise KafkaException(error)
+            self.produced[shipment.fate] += 1
+            if shipment.fate is Fate.DEAD_LETTERED:
+                self.dead_values[shipment.value] += 1
+
+        while True:
+            try:
+                self._producer.produce(self._topic, shipment.value, shipment.key, on_delivery=delivered)
+            except BufferError:
+                self._producer.poll(0.1)
+            else:
+                self._producer.poll(0)
+                return
+
+    def send_paced(self, shipments: Iterable[Shipment], rate: float) -> Iterator[int]:
+        """Send at ``rate`` records per second on an open schedule; yield how many were sent."""
+        started = time.monotonic()
+        for number, shipment in enumerate(shipments):
+            while (early_s := started + number / rate - time.monotonic()) > 0:
+                self._producer.poll(min(early_s, 0.01))
+            self.send(shipment)
+            yield number
+
+    def flush(self) -> None:
+        """Wait until everything sent is acknowledged."""
+        self._producer.flush()

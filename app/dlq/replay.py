@@ -1,0 +1,221 @@
+"""A replay from selection to reconciliation: what the command line and the console both call."""
+
+from __future__ import annotations
+
+import getpass
+import math
+from collections import Counter
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaException
+
+from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.connect.connections import admin_client, connect
+from keepstream.app.dlq.lookup_by_offset import named_letters
+from keepstream.app.dlq.prefetch import prefetched
+from keepstream.app.dlq.stretch import stretch_of
+from keepstream.app.errors import REFUSED, UNREACHABLE, USAGE, Trouble
+from keepstream.app.process.gc_tuning import no_search
+from keepstream.processors.replay.outgoing import ChangeError, changed, difference, target_of, verdict_now
+from keepstream.processors.replay.replay import Replay, distinct_chunks
+from keepstream.processors.replay.selection import Selection, SelectorError, condition_of, selection_from
+from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.replay import PARKING_SUFFIX, ReplayOptions, ReplayRun
+from keepstream.sinks.kafka.dead_letter_reader import oldest_first
+from keepstream.sinks.kafka.replay_producer import KafkaOutbox
+from keepstream.sinks.postgres.claim_checks import OriginalReader
+from keepstream.sinks.postgres.dead_letters import LetterStates
+from keepstream.sinks.postgres.replays import PostgresReplays, ReplayBusyError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+
+    import psycopg
+
+    from keepstream.app.config.settings import KafkaSettings, Settings
+    from keepstream.schemas.replay import Reconciliation
+
+_SURVEY_CHUNK = 1000
+
+
+class UnknownReplayError(LookupError):
+    """There is no such replay of this dead letter topic."""
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a selection would replay, judged by today's contract. ``refused`` counts reasons why not."""
+
+    selected: int = 0
+    would_pass: int = 0
+    would_park: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    targets: Counter[str] = field(default_factory=Counter)
+    differences: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How to survey. ``edited``: values by letter that would go out instead; ``view``: what of a value may be shown."""
+
+    edited: Mapping[str, bytes] = field(default_factory=dict)
+    differences: int = 3
+    view: Callable[[bytes | None], bytes | None] = lambda value: value
+    progress: Callable[[int], None] = lambda _worked: None
+    stop: Callable[[], bool] = lambda: False
+
+    def shown(self, letter: Buried) -> Buried:
+        return Buried(replace(letter.record, value=self.view(letter.record.value)))
+
+
+@dataclass(frozen=True, slots=True)
+class Replayer:
+    """One dead letter topic, its ledger and its way out. Holds the right to replay while it is open."""
+
+    kafka: KafkaSettings
+    ledger: PostgresReplays
+    outbox: KafkaOutbox
+    originals: OriginalReader
+    states: LetterStates
+
+    def ends(self) -> dict[int, int]:
+        """Return where the dead letter topic ends now: later deaths belong to the next replay."""
+        return self.outbox.ends([self.kafka.dlq_topic])[self.kafka.dlq_topic]
+
+    def letters(self, selection: Selection, ends: Mapping[int, int], *, copies: bool = False) -> Generator[Buried]:
+        """Yield the matching letters, oldest first within each partition. Named ones are read at their places."""
+        named = named_letters(self._client, self.kafka.dlq_topic, selection.ids, self.states.places)
+        walk = oldest_first(self._client, self.kafka.dlq_topic, stretch_of(selection), copies=copies)
+        for found in walk if named is None else named:
+            letter, place = self.originals.whole(found), found.record
+            if place.offset < ends.get(place.partition, 0) and selection.matches(letter):
+                yield letter
+
+    def survey(
+        self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], look: Look | None = None
+    ) -> Survey:
+        """Look at everything a replay would send, and send nothing. Told to stop, it returns what it has so far."""
+        survey, look = Survey(), look or Look()
+        with no_search(), prefetched(self.unresolved(selection, options, ends)) as letters:
+            for letter in letters:
+                self._judge(survey, letter, options, look)
+                if survey.selected % _SURVEY_CHUNK == 0:
+                    look.progress(survey.selected)
+                    if look.stop():
+                        break
+        return survey
+
+    def begin(
+        self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], started_by: str | None = None
+    ) -> ReplayRun:
+        """Remember a new run. ``started_by``: who asked, else the user of this process; replayed records say it."""
+        somebody = started_by or getpass.getuser()
+        return self.ledger.begin(selection.as_json(), somebody, replace(options, requested_by=somebody), ends)
+
+    def resume(self, replay_id: int) -> tuple[ReplayRun, Selection]:
+        """Return the run's next pass and its selection. Raises UnknownReplayError."""
+        found = self.ledger.resume(replay_id)
+        if found is None:
+            raise UnknownReplayError(f"there is no replay {replay_id} of {self.kafka.dlq_topic}")
+        return found[0], selection_from(found[1])
+
+    def work(
+        self, run: ReplayRun, selection: Selection, progress: Callable[[int], None], stop: Callable[[], bool]
+    ) -> Reconciliation:
+        """Replay, and close the run with its sums; cancelled when told to stop."""
+        replay = Replay(run, self.ledger, self.outbox, progress, stop, ahead=prefetched)
+        # Copies need no memory here: the ledger knows what this pass has seen.
+        with no_search(), closing(self.letters(selection, run.dlq_ends, copies=True)) as letters:
+            result = replay.work(letters)
+        self.ledger.finish(run, result, cancelled=stop())
+        return result
+
+    def outcome(self, run: ReplayRun, result: Reconciliation) -> bool:
+        """Fill in what became of the replayed; True once it is known for all of them."""
+        self.ledger.settle()
+        now = self.ledger.reconcile(run)
+        result.delivered, result.dead_again = now.delivered, now.dead_again
+        return (now.delivered or 0) + (now.dead_again or 0) >= now.replayed
+
+    @property
+    def _client(self) -> dict[str, Any]:
+        return {**librdkafka_settings(self.kafka), "log_level": 0}
+
+    def unresolved(self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int]) -> Generator[Buried]:
+        nobody = ReplayRun(0, 0, {}, options)
+        left = options.limit
+        for chunk in distinct_chunks(self.letters(selection, ends), _SURVEY_CHUNK, lambda letter: letter.id):
+            for letter_id in self.ledger.open_ones(nobody, [*chunk]):
+                if left == 0:
+                    return
+                left = None if left is None else left - 1
+                yield chunk[letter_id]
+
+    def _judge(self, survey: Survey, letter: Buried, options: ReplayOptions, look: Look) -> None:
+        survey.selected += 1
+        if letter.replay_count >= options.max_replays:
+            survey.would_park += 1
+            return
+        try:
+            edited = look.edited.get(letter.id)
+            value = changed(letter.record.value, options.changes) if edited is None else edited
+            survey.targets[target_of(letter, options)] += 1
+        except ChangeError as error:
+            survey.refused[str(error)] += 1
+            return
+        rejection = verdict_now(letter, value)
+        if rejection is None:
+            survey.would_pass += 1
+        else:
+            survey.refused[f"{rejection.reason}: {rejection.message}"] += 1
+        if value != letter.record.value and len(survey.differences) < look.differences:
+            survey.differences.append(difference(look.shown(letter), look.view(value)))
+
+
+@contextmanager
+def open_replayer(
+    kafka: KafkaSettings, connection: psycopg.Connection[tuple[Any, ...]], parking_topic: str
+) -> Iterator[Replayer]:
+    """Take the right to replay. Raises ReplayBusyError when somebody else has it, KafkaException without a broker."""
+    with closing(PostgresReplays(connection, kafka.dlq_topic)) as ledger:
+        ledger.lock()
+        ledger.settle()
+        outbox = KafkaOutbox({**librdkafka_settings(kafka), "log_level": 0}, parking_topic)
+        yield Replayer(kafka, ledger, outbox, OriginalReader(lambda: connection), LetterStates(connection))
+
+
+@contextmanager
+def replayer_of(settings: Settings, options: ReplayOptions) -> Iterator[Replayer]:
+    """Open a replayer on the services of the settings. `Trouble` when they are away or another replay runs."""
+    admin_client(settings.kafka)
+    with connect(settings) as connection:
+        try:
+            with open_replayer(settings.kafka, connection, options.parking_topic) as replayer:
+                yield replayer
+        except ReplayBusyError as error:
+            raise Trouble("busy", str(error), "wait for it, or end it", REFUSED) from None
+        except KafkaException as error:
+            why = f"Kafka failed: {error.args[0].str()}"
+            raise Trouble("kafka_failed", why, "the replay can be resumed", UNREACHABLE) from None
+
+
+def options_from(
+    dlq_topic: str,
+    to_topic: str | None,
+    changes: Iterable[str],
+    rate: str | None,
+    **more: Any,  # noqa: ANN401
+) -> ReplayOptions:
+    """Read how to replay from what a person wrote. `Trouble` names the option that cannot be understood."""
+    try:
+        pairs = tuple(condition_of(change) for change in changes)
+        per_s = float(rate.removesuffix("/s")) if rate else None
+    except SelectorError as error:
+        raise Trouble("bad_option", f"--set: {error}", exit_code=USAGE) from None
+    except ValueError:
+        raise Trouble("bad_option", f"--rate: {rate!r} is not a rate like 500/s", exit_code=USAGE) from None
+    if per_s is not None and not 0 < per_s < math.inf:
+        raise Trouble("bad_option", "--rate must be more than 0", exit_code=USAGE)
+    return ReplayOptions(to_topic, changes=pairs, rate=per_s, parking_topic=dlq_topic + PARKING_SUFFIX, **more)

@@ -1,0 +1,68 @@
+"""What a person selects: the options of a command, the query of a URL. One language, read in one place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from keepstream.app.errors import USAGE, Trouble
+from keepstream.processors.replay.selection import Selection, SelectorError, condition_of, moment_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+ALTERNATIVES = {
+    "event_ids": ("--event-id", "TEXT", "Event id."),
+    "keys": ("--key", "TEXT", "Key of the record."),
+    "steps": ("--step", "STEP", "Step it died in: validate, store, metrics."),
+    "reasons": ("--reason", "TEXT", "Reason, or exception class of letters that others wrote."),
+    "verdicts": ("--verdict", "VERDICT", "Verdict: record or exhausted."),
+    "sqlstates": ("--sqlstate", "CODE", "SQLSTATE, like 23514."),
+}
+"""Field of `Selection` -> option, what stands behind it, help. Values of one are alternatives."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was asked for. ``limit`` None: its default. ``resolved_too``: --all was given."""
+
+    selection: Selection
+    limit: int | None = None
+    resolved_too: bool = False
+
+
+def chosen_from(given: Mapping[str, Any]) -> Chosen:
+    """Read options: texts for times and conditions, tuples for what is repeatable. `Trouble` names the wrong one."""
+    since, until = given.get("since"), given.get("until")
+    selection = Selection(
+        ids=given.get("ids", ()),
+        since=moment_given("--since", since) if since else None,
+        until=moment_given("--until", until) if until else None,
+        partitions=given.get("partitions", ()),
+        from_offset=given.get("from_offset"),
+        where=tuple(map(_condition, given.get("where", ()))),
+        **{name: given.get(name, ()) for name in ALTERNATIVES},
+    )
+    if selection.since and selection.until and selection.since >= selection.until:
+        raise bad_selector("--until", "is not after --since")
+    return Chosen(selection, given.get("limit"), given.get("resolved_too", False))
+
+
+def moment_given(option: str, text: str) -> datetime:
+    """Read a TIME; `Trouble` names the option."""
+    try:
+        return moment_of(text)
+    except SelectorError as error:
+        raise bad_selector(option, str(error)) from None
+
+
+def bad_selector(option: str, why: str) -> Trouble:
+    return Trouble("bad_selector", f"{option}: {why}", "`--help` describes the selectors", USAGE)
+
+
+def _condition(text: str) -> tuple[str, str]:
+    try:
+        return condition_of(text)
+    except SelectorError as error:
+        raise bad_selector("--where", str(error)) from None

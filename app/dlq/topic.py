@@ -1,0 +1,150 @@
+"""Dead letters for a command or a page: opening the topic and the ledger, finding letters in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaException
+
+from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.connect.connections import admin_client, connect
+from keepstream.app.dlq.lookup_by_offset import named_letters
+from keepstream.app.dlq.selectors import Chosen, bad_selector
+from keepstream.app.dlq.stretch import stretch_of
+from keepstream.app.errors import FAILED, NOT_FOUND, UNREACHABLE, Trouble
+from keepstream.schemas.claim_check import original_sha256
+from keepstream.schemas.dead_letter_record import Buried
+from keepstream.sinks.kafka.dead_letter_reader import follow, newest_first, oldest_first
+from keepstream.sinks.postgres.claim_checks import OriginalReader
+from keepstream.sinks.postgres.dead_letters import UNRESOLVED, LetterStates
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from confluent_kafka.admin import AdminClient
+
+    from keepstream.app.config.settings import Settings
+    from keepstream.processors.replay.selection import Selection
+
+_BATCH, _PATIENCE_S = 200, 0.2
+
+Found = tuple[Buried, str | None]
+"""A letter and its state; None where none is known."""
+Tell = Callable[[str], None]
+"""Who hears what is not an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A dead letter topic that answers. ``ledger`` is None where PostgreSQL does not."""
+
+    client: dict[str, Any]
+    topic: str
+    partitions: tuple[int, ...]
+    originals: OriginalReader
+    ledger: LetterStates | None = None
+
+    def newest(self, chosen: Chosen) -> Iterator[Found]:
+        known = self.ledger.places if self.ledger else lambda _names: {}
+        named = named_letters(self.client, self.topic, chosen.selection.ids, known)
+        if named is not None:
+            return self._select(sorted(named, key=lambda letter: letter.failed_at, reverse=True), chosen)
+        return self._select(newest_first(self.client, self.topic, stretch_of(chosen.selection)), chosen)
+
+    def oldest(self, chosen: Chosen) -> Iterator[Found]:
+        return self._select(oldest_first(self.client, self.topic, stretch_of(chosen.selection)), chosen)
+
+    def arriving(self, chosen: Chosen) -> Iterator[Found]:
+        return self._select(follow(self.client, self.topic, stretch_of(chosen.selection)), chosen, batch=1)
+
+    def whole(self, letter: Buried) -> Buried:
+        """Return the letter with its own bytes, also where the topic holds only a reference to them.
+
+        Trouble when PostgreSQL does not answer (4), or does not hold them any more (1).
+        """
+        try:
+            letter = self.originals.whole(letter)
+        except ValueError as error:
+            raise Trouble("original_damaged", str(error), exit_code=FAILED) from None
+        if original_sha256(letter):
+            raise Trouble(
+                "original_missing", f"{letter.id} is too large for {self.topic}, and PostgreSQL does not hold it",
+                "was the database restored from an older backup?", FAILED,
+            )  # fmt: skip
+        return letter
+
+    def _select(self, letters: Iterable[Buried], chosen: Chosen, batch: int = _BATCH) -> Iterator[Found]:
+        """Yield what matches, with states; these are asked for in batches, but what is found is not kept waiting."""
+        waiting: list[Buried] = []
+        due = 0.0
+        for letter in map(self.whole, letters) if chosen.selection.where else letters:
+            if chosen.selection.matches(letter):
+                waiting.append(letter)
+            if waiting and (len(waiting) >= batch or time.monotonic() >= due):
+                yield from self.with_states(waiting, resolved_too=chosen.resolved_too)
+                waiting = []
+                due = time.monotonic() + _PATIENCE_S
+        yield from self.with_states(waiting, resolved_too=chosen.resolved_too)
+
+    def with_states(self, letters: Sequence[Buried], *, resolved_too: bool) -> Iterator[Found]:
+        states = self.ledger.of([letter.id for letter in letters]) if self.ledger and letters else {}
+        for letter in letters:
+            state = states.get(letter.id)
+            if resolved_too or state is None or state in UNRESOLVED:
+                yield letter, state
+
+
+@contextmanager
+def open_queue(
+    settings: Settings,
+    selection: Selection | None = None,
+    *,
+    with_ledger: bool = True,
+    tell: Tell,
+    admin: AdminClient | None = None,
+) -> Iterator[Queue]:
+    """Open the dead letter topic of the settings; whoever does it often brings a connected ``admin``.
+
+    Trouble when Kafka does not answer (4), there is no such topic (3) or it lacks a partition selected (2). That
+    PostgreSQL does not answer is told in one line.
+    """
+    topic = settings.kafka.dlq_topic
+    try:
+        partitions = _partitions(settings, selection, admin_client(settings.kafka) if admin is None else admin)
+        client = {**librdkafka_settings(settings.kafka), "log_level": 0}
+        with ExitStack() as stack:
+            ledger = open_ledger(settings, stack, tell) if with_ledger else None
+            originals = OriginalReader(lambda: stack.enter_context(connect(settings)))
+            yield Queue(client, topic, partitions, originals, ledger)
+    except KafkaException as error:
+        why = error.args[0].str()
+        raise Trouble("kafka_failed", f"Kafka failed: {why}", "see `keepstream doctor`", UNREACHABLE) from None
+
+
+def open_ledger(settings: Settings, stack: ExitStack, tell: Tell) -> LetterStates | None:
+    """Connect to PostgreSQL until the stack ends; None, and one line told, when it does not answer."""
+    try:
+        ledger = LetterStates(stack.enter_context(connect(settings)))
+    except Trouble as trouble:
+        tell(f"Only what the topic says, without states and rows: {trouble.message}")
+        return None
+    if ledger.usable():
+        return ledger
+    tell("Only what the topic says, without states and rows: the tables do not exist (`keepstream db migrate`)")
+    return None
+
+
+def _partitions(settings: Settings, selection: Selection | None, admin: AdminClient) -> tuple[int, ...]:
+    topic = settings.kafka.dlq_topic
+    found = admin.list_topics(topic, timeout=10).topics.get(topic)
+    if found is None or found.error is not None:
+        raise Trouble("topic_missing", f"there is no topic {topic!r}", "is KEEPSTREAM_KAFKA__DLQ_TOPIC right?",
+                           NOT_FOUND)  # fmt: skip
+    for partition in selection.partitions if selection else ():
+        if partition not in found.partitions:
+            raise bad_selector("--partition", f"{topic} has no partition {partition}")
+    return tuple(sorted(found.partitions))

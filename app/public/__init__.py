@@ -1,0 +1,37 @@
+"""The public interface: the names that a contract or a step of yours imports, ``from keepstream import Contract``.
+
+Everything behind these names is private and may move in any version.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keepstream.schemas.contract import Contract as Contract
+    from keepstream.schemas.contract import Step as Step
+    from keepstream.schemas.event import Event as Event
+    from keepstream.schemas.event import Rejection as Rejection
+    from keepstream.schemas.record import Record as Record
+    from keepstream.schemas.record import header as header
+
+__all__ = ["Contract", "Event", "Record", "Rejection", "Step", "__version__", "header"]
+__version__ = version("keepstream")
+
+_HOMES = {
+    "Contract": "keepstream.schemas.contract",
+    "Event": "keepstream.schemas.event",
+    "Record": "keepstream.schemas.record",
+    "Rejection": "keepstream.schemas.event",
+    "Step": "keepstream.schemas.contract",
+    "header": "keepstream.schemas.record",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for: pydantic costs 0.1 s, and `keepstream --help` needs none."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'keepstream' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)

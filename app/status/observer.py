@@ -1,0 +1,143 @@
+"""Where the stream stands, from whatever answers: `keepstream status`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from confluent_kafka import KafkaException
+
+from keepstream.app.connect.connections import admin_client, connect
+from keepstream.app.errors import UNREACHABLE, Trouble
+from keepstream.app.status.lag import bounds_of
+from keepstream.app.status.oldest import oldest_unsettled
+from keepstream.app.status.snapshot import Look
+from keepstream.app.status.workers import Workers, ask_workers
+from keepstream.sinks.postgres.dead_letters import UNRESOLVED, LetterStates
+from keepstream.sinks.postgres.last_errors import LastError, last_errors
+from keepstream.sinks.postgres.status import last_replays, settled_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from confluent_kafka.admin import AdminClient
+
+    from keepstream.app.config.settings import Settings
+    from keepstream.sinks.postgres.status import Settled
+
+LAST_SHOWN = 5
+COUNT_EVERY_S = 10.0
+"""Dead letters are counted at most so often: counting millions takes a while."""
+KAFKA_PATIENCE_S = 3.0
+KAFKA, POSTGRES, WORKERS = "Kafka", "PostgreSQL", "workers"
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """What PostgreSQL says. ``reasons``: reason -> dead letters that are not resolved."""
+
+    settled: Mapping[int, Settled] = field(default_factory=dict)
+    replays: Sequence[Mapping[str, Any]] = ()
+    errors: Sequence[LastError] = ()
+    reasons: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A look, what goes with it, and which part did not answer."""
+
+    look: Look
+    ledger: Ledger
+    missing: Mapping[str, Trouble]
+    oldest_unsettled_s: float | None
+    """Unix time of the oldest unsettled record's Kafka timestamp; None when all is settled, or it is not known."""
+
+
+class Observer:
+    """Looks as often as it is asked. Each part is asked at the same time, and none waits for another's absence."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._admin: AdminClient | None = None
+        self._counted: tuple[float, Mapping[str, int]] | None = None
+
+    def see(self) -> Seen:
+        """Ask all parts. Never raises for one that is away."""
+        missing: dict[str, Trouble] = {}
+        with ThreadPoolExecutor(3, thread_name_prefix="status") as pool:
+            ends, ledger, asked = pool.submit(self._ends), pool.submit(self._ledger), pool.submit(self._workers)
+            workers = asked.result()
+            try:
+                books = ledger.result()
+            except Trouble as trouble:
+                books, missing[POSTGRES] = Ledger(), trouble
+            try:
+                bounds = ends.result()
+            except Trouble as trouble:
+                bounds, missing[KAFKA] = {}, trouble
+        if not workers.answered:
+            missing[WORKERS] = _no_worker(workers.asked)
+        blind = frozenset(name for name, part in (("ends", KAFKA), ("settled", POSTGRES)) if part in missing)
+        look = Look(time.monotonic(), books.settled, bounds, workers, books.replays, blind)
+        return Seen(look, books, missing, self._oldest(look))
+
+    def _ends(self) -> Mapping[int, tuple[int, int]]:
+        kafka = self._settings.kafka
+        try:
+            if self._admin is None:
+                self._admin = admin_client(kafka, KAFKA_PATIENCE_S)
+            return bounds_of(self._admin, kafka.topic)
+        except KafkaException:
+            self._admin = None  # the next look says where it should be
+            raise Trouble(
+                "kafka_unreachable", "Kafka does not answer", "run `keepstream doctor`", UNREACHABLE
+            ) from None
+
+    def _ledger(self) -> Ledger:
+        kafka = self._settings.kafka
+        with connect(self._settings, "keepstream status") as connection:
+            if self._counted is None or time.monotonic() - self._counted[0] > COUNT_EVERY_S:
+                self._counted = time.monotonic(), by_reason(LetterStates(connection).counts())
+            return Ledger(
+                {one.partition: one for one in settled_of(connection, kafka.topic)},
+                last_replays(connection, kafka.dlq_topic, LAST_SHOWN),
+                last_errors(connection, LAST_SHOWN),
+                self._counted[1],
+            )
+
+    def _workers(self) -> Workers:
+        async def ask() -> Workers:
+            async with aiohttp.ClientSession() as session:
+                return await ask_workers(self._settings.web.worker_urls, session, self._settings.kafka.topic)
+
+        return asyncio.run(ask())
+
+    def _oldest(self, look: Look) -> float | None:
+        """Ask the log; without Kafka or PostgreSQL, the workers, who know what they hold."""
+        if look.blind:
+            return look.workers.oldest_unsettled_s if any(look.workers.lag.values()) else None
+        positions = {
+            partition: max(start, look.settled[partition].next_offset if partition in look.settled else start)
+            for partition, (start, _) in look.ends.items()
+            if look.lag(partition)
+        }
+        return oldest_unsettled(self._settings.kafka, positions)
+
+
+def by_reason(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
+    """Return what is not resolved of `LetterStates.counts`, most first."""
+    counts: Counter[str] = Counter()
+    for row in rows:
+        if row["state"] in UNRESOLVED:
+            counts[row["reason"]] += row["letters"]
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _no_worker(asked: int) -> Trouble:
+    message = f"none of {asked} worker endpoints answers: no retries, no holds"
+    return Trouble("no_worker", message, "set KEEPSTREAM_WEB__WORKER_URLS to where workers serve their metrics")

@@ -1,0 +1,121 @@
+"""What the workers' own endpoints say: for `keepstream status` and the console."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+from prometheus_client.parser import text_string_to_metric_families
+
+from keepstream.sinks.prometheus import catalogue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from prometheus_client.samples import Sample
+
+SCRAPE_TIMEOUT_S, SCRAPE_MAX_BYTES = 1.5, 2 * 1024 * 1024
+_READY = (200, 503)
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Sums over the workers that answered. None of them: the figures mean nothing. Counters begin with the process."""
+
+    answered: int = 0
+    asked: int = 0
+    paused: int = 0
+    """Partitions held because the environment is ill."""
+    retries: int = 0
+    received: int = 0
+    processed: int = 0
+    failures: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
+    """(step, verdict, reason) -> failed attempts; those that never happened are left out."""
+    lag: Mapping[int, int] = field(default_factory=dict)
+    """Partition -> records, as its owner last saw it."""
+    oldest_unsettled_s: float | None = None
+    """Unix time of the oldest record that a worker holds in memory; the moment of asking when there is none."""
+    not_ready: Mapping[str, str] = field(default_factory=dict)
+    """The worker's address -> what its ``/readyz`` lacks: which part, and why partitions are held."""
+
+
+async def ask_workers(urls: Sequence[str], session: aiohttp.ClientSession, topic: str) -> Workers:
+    """Ask every worker at once; ``urls`` are those of their metrics, ``/readyz`` is beside them."""
+    texts = await asyncio.gather(*(_get(session, url, (200,)) for url in urls))
+    verdicts = await asyncio.gather(*(_get(session, _beside(url, "/readyz"), _READY) for url in urls))
+    not_ready = {
+        urlsplit(url).netloc.rpartition("@")[2]: why.strip()
+        for url, why in zip(urls, verdicts, strict=True)
+        if why and why.strip() != "ready"
+    }
+    try:
+        return workers_of([text for text in texts if text is not None], len(urls), topic, not_ready)
+    except ValueError:  # no exposition: something else listens there
+        return Workers(asked=len(urls))
+
+
+def workers_of(texts: Sequence[str], asked: int, topic: str, not_ready: Mapping[str, str] | None = None) -> Workers:
+    """Add up expositions. Where two tell of one partition, as in a rebalance, the one that is further is right."""
+    sums: Counter[str] = Counter()
+    failures: Counter[tuple[str, str, str]] = Counter()
+    lag: dict[int, int] = {}
+    oldest: list[float] = []
+    for name, sample in _samples(texts):
+        labels, value = sample.labels, sample.value
+        if labels.get("topic", topic) != topic:
+            continue
+        if name == catalogue.LAG.family:
+            lag[int(labels["partition"])] = min(int(value), lag.get(int(labels["partition"]), int(value)))
+        elif name == catalogue.OLDEST_UNSETTLED.family:
+            oldest.append(value)
+        elif name == catalogue.STEP_FAILURES.family and value:
+            failures[labels["step"], labels["verdict"], labels["reason"]] += int(value)
+        else:
+            sums[name] += int(value)
+    return Workers(
+        len(texts), asked, sums[catalogue.PAUSED.family], sums[catalogue.STEP_RETRIES.family],
+        sums[catalogue.RECEIVED.family], sums[catalogue.PROCESSED.family], failures, lag, min(oldest, default=None),
+        not_ready or {},
+    )  # fmt: skip
+
+
+_WANTED = {
+    metric.family
+    for metric in (
+        catalogue.PAUSED, catalogue.STEP_RETRIES, catalogue.RECEIVED, catalogue.PROCESSED, catalogue.STEP_FAILURES,
+        catalogue.LAG, catalogue.OLDEST_UNSETTLED,
+    )
+}  # fmt: skip
+
+
+def _samples(texts: Sequence[str]) -> Iterator[tuple[str, Sample]]:
+    for text in texts:
+        for family in text_string_to_metric_families(text):
+            if family.name in _WANTED:
+                yield from ((family.name, s) for s in family.samples if not s.name.endswith("_created"))
+
+
+def _beside(url: str, path: str) -> str:
+    parts = urlsplit(url)
+    base = parts.path.rpartition("/")[0]  # a proxy may serve several workers below paths of their own
+    return urlunsplit((parts.scheme, parts.netloc, base + path, "", ""))
+
+
+async def _get(session: aiohttp.ClientSession, url: str, statuses: Sequence[int]) -> str | None:
+    try:
+        timeout = aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_S)
+        async with session.get(url, allow_redirects=False, timeout=timeout) as answer:
+            if answer.status not in statuses:
+                return None
+            body = bytearray()  # one read returns what has arrived, not all there is
+            async for chunk in answer.content.iter_any():
+                body += chunk
+                if len(body) > SCRAPE_MAX_BYTES:
+                    return None
+            return body.decode()
+    except (aiohttp.ClientError, TimeoutError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,106 @@
+"""Batches and records as OpenTelemetry spans. Imported only when tracing is on (extra ``otel``).
+
+Where spans go and which are kept is said by OpenTelemetry's own variables: ``OTEL_EXPORTER_OTLP_ENDPOINT``,
+``OTEL_SERVICE_NAME``, ``OTEL_TRACES_SAMPLER``. Names follow the semantic conventions for messaging.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from keepstream.app.config.version import VERSION
+from keepstream.schemas.dead_letter import TRACEPARENT
+from keepstream.schemas.record import header
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from opentelemetry.context import Context
+    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.trace import Span as TraceSpan
+
+    from keepstream.processors.partition_queue import Batch
+    from keepstream.schemas.outcome import Tally
+    from keepstream.schemas.record import Record
+
+_PROPAGATOR = TraceContextTextMapPropagator()
+
+
+class OpenTelemetryTraces:
+    """`Traces`: a span per batch that links to every traced record, and a span per traced record.
+
+    A record's span belongs to the record's own trace, so that its producer's trace goes on here. A record without a
+    valid ``traceparent`` has no span of its own.
+    """
+
+    def __init__(self, processor: SpanProcessor) -> None:
+        self._provider = TracerProvider(resource=Resource.create({"service.version": VERSION}))
+        self._provider.add_span_processor(processor)
+        self._tracer = self._provider.get_tracer("keepstream", VERSION)
+
+    @classmethod
+    def from_environment(cls) -> OpenTelemetryTraces:
+        return cls(BatchSpanProcessor(OTLPSpanExporter()))
+
+    @contextmanager
+    def batch(self, batch: Batch) -> Iterator[Callable[[Tally], None]]:
+        """Open the spans; they end with the batch, in error when it was not settled."""
+        contexts = [(record, context) for record in batch.records if (context := remote_context(record))]
+        links = [Link(trace.get_current_span(context).get_span_context()) for _, context in contexts]
+        attributes: dict[str, str | int] = {**_about(batch), "messaging.batch.message_count": batch.span.records}
+        span = self._tracer.start_span(
+            f"process {batch.span.topic}", context=trace.set_span_in_context(trace.INVALID_SPAN),
+            kind=SpanKind.CONSUMER, attributes=attributes, links=links,
+        )  # fmt: skip
+        spans = [span, *(self._record_span(batch, span, record, context) for record, context in contexts)]
+        try:
+            yield lambda tally: _note(span, tally)
+        except BaseException as error:
+            for one in spans:
+                one.set_status(Status(StatusCode.ERROR, type(error).__name__))
+            raise
+        finally:
+            for one in reversed(spans):
+                one.end()
+
+    def close(self) -> None:
+        self._provider.shutdown()
+
+    def _record_span(self, batch: Batch, parent: TraceSpan, record: Record, context: Context) -> TraceSpan:
+        attributes: dict[str, str | int] = {**_about(batch), "messaging.kafka.offset": record.offset}
+        return self._tracer.start_span(
+            f"process {record.topic}", context=context, kind=SpanKind.CONSUMER, attributes=attributes,
+            links=[Link(parent.get_span_context())],
+        )  # fmt: skip
+
+
+def remote_context(record: Record) -> Context | None:
+    """Return the producer's trace context, from the record's last ``traceparent``; None without a valid one."""
+    text = header(record, TRACEPARENT)
+    if text is None:
+        return None
+    context = _PROPAGATOR.extract({TRACEPARENT: text, "tracestate": header(record, "tracestate") or ""})
+    return context if trace.get_current_span(context).get_span_context().is_valid else None
+
+
+def _about(batch: Batch) -> dict[str, str]:
+    return {
+        "messaging.system": "kafka",
+        "messaging.operation.type": "process",
+        "messaging.destination.name": batch.span.topic,
+        "messaging.destination.partition.id": str(batch.span.partition),
+    }
+
+
+def _note(span: TraceSpan, tally: Tally) -> None:
+    for fate in ("delivered", "duplicate", "stale", "dead_lettered"):
+        span.set_attribute(f"keepstream.{fate}", getattr(tally, fate))

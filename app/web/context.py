@@ -1,0 +1,137 @@
+"""What every page needs: the settings, threads to block in, templates, who is asking."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import jinja2
+from aiohttp import web
+from confluent_kafka.admin import AdminClient
+
+from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.dlq.format import in_one_line, moment_text
+from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, Trouble
+from keepstream.app.web.facets import Facets
+from keepstream.app.web.masking import Mask
+from keepstream.app.web.query import Query, query_of
+from keepstream.app.web.replay_jobs import Jobs
+from keepstream.app.web.sessions import Logins, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from keepstream.app.config.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+SESSION = "keepstream.session"
+FORM = "keepstream.form"
+THREADS = 8
+"""Requests that may block at a time; each has at most a connection to PostgreSQL and two to Kafka."""
+audit = logging.getLogger("keepstream.audit")
+audit.setLevel(logging.INFO)  # whatever the log level: who did what is not chatter
+_STATUS = {USAGE: 400, NOT_FOUND: 404, REFUSED: 409, UNREACHABLE: 503}
+
+
+@dataclass
+class Console:
+    """One per process."""
+
+    settings: Settings
+    mask: Mask = field(init=False)
+    logins: Logins = field(init=False)
+    jobs: Jobs = field(init=False)
+    facets: Facets = field(init=False)
+    kafka_admin: AdminClient = field(init=False)
+    """Asked by every page: a client of its own would first have to connect."""
+    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "console"))
+    _templates: jinja2.Environment = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.mask = Mask(self.settings.web.mask_fields)
+        self.logins = Logins(self.settings.web)
+        self.jobs = Jobs(self.settings, self.mask)
+        self.facets = Facets(self.settings)
+        self._templates = templates()
+        self.kafka_admin = AdminClient({**librdkafka_settings(self.settings.kafka), "log_level": 0})
+
+    async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run what blocks in a thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*args, **kwargs))
+
+    def query(self, request: web.Request) -> Query:
+        return query_of(request.query.items(), self.mask)
+
+    def page(self, request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:  # noqa: ANN401
+        session = session_of(request)
+        common = {
+            "session": session, "csrf": session.csrf if session else "", "may_replay": self.may_replay(request),
+            "path": request.path, "dlq_topic": self.settings.kafka.dlq_topic, "topic": self.settings.kafka.topic,
+            "web": self.settings.web,
+        }  # fmt: skip
+        text = self._templates.get_template(template).render(**common, **values)
+        return web.Response(text=text, content_type="text/html", status=status)
+
+    def trouble(self, request: web.Request, trouble: Trouble) -> web.Response:
+        return self.page(request, "trouble.html", _STATUS.get(trouble.exit_code, 500), trouble=trouble)
+
+    def may_replay(self, request: web.Request) -> bool:
+        """Whether this person may change something: the console allows it, and they logged in."""
+        return self.settings.web.allow_replay and session_of(request) is not None
+
+    def close(self) -> None:
+        self.jobs.stop_all()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+CONSOLE: web.AppKey[Console] = web.AppKey("console", Console)
+
+
+def console_of(request: web.Request) -> Console:
+    return request.app[CONSOLE]
+
+
+def session_of(request: web.Request) -> Session | None:
+    found: Session | None = request.get(SESSION)
+    return found
+
+
+def form_of(request: web.Request) -> Mapping[str, str]:
+    """Return the form that was checked; the last of what stands in it twice."""
+    return dict(form_pairs(request))
+
+
+def form_pairs(request: web.Request) -> list[tuple[str, str]]:
+    return [(name, value) for name, value in request[FORM].items() if isinstance(value, str)]
+
+
+def json_answer(data: Any) -> web.Response:  # noqa: ANN401
+    """Answer with JSON in which nothing looks like a tag, should something ever read it as HTML."""
+    return web.Response(text=json.dumps(data).replace("<", "\\u003c"), content_type="application/json")
+
+
+def tell_audit(request: web.Request, action: str, **about: object) -> None:
+    """Write one line about what somebody did, or tried to do."""
+    session = session_of(request)
+    said = {"user": session.user if session else None, "remote": request.remote, **about}
+    details = " ".join(f"{name}={in_one_line(str(value), 1024)!r}" for name, value in said.items() if value is not None)
+    audit.info("%s %s", action, details)
+
+
+def templates() -> jinja2.Environment:
+    """Escape everything, always; a name that is not there is an error and not an empty text."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("keepstream.app.web"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"line": in_one_line, "moment": moment_text, "count": "{:,}".format, "shell": shlex.quote}
+    return environment

@@ -1,0 +1,181 @@
+"""What stands before every page: headers, the host, who is asking, and whether a form came from one of our pages.
+
+The attacks are OWASP's; Flower's CVE-2022-30034 and its issues 1216 to 1227 say why a cookie alone is not enough.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import secrets
+from typing import TYPE_CHECKING
+from urllib.parse import quote, urlsplit
+
+from aiohttp import hdrs, web
+from multidict import MultiDict
+
+from keepstream.app.errors import Trouble
+from keepstream.app.web.context import FORM, SESSION, console_of, session_of, tell_audit
+from keepstream.app.web.sessions import TOKEN_USER, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+log = logging.getLogger(__name__)
+COOKIE, SECURE_COOKIE = "keepstream_session", "__Host-keepstream_session"
+OPEN_PATHS = ("/login", "/static/")
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
+    "object-src 'none'",
+    "Server": "keepstream",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    # Not no-referrer: then browsers send "Origin: null" with our own forms.
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_FORM_TYPE = "application/x-www-form-urlencoded"
+_SAFE = (hdrs.METH_GET, hdrs.METH_HEAD)
+
+
+@web.middleware
+async def careful(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer every failure with a page that quotes nothing, and put the headers on every answer."""
+    try:
+        answer = await handler(request)
+    except web.HTTPRedirection as redirection:
+        answer = redirection
+    except web.HTTPException as refusal:
+        answer = _page(request, refusal.status, Trouble(str(refusal.status), refusal.text or refusal.reason))
+        answer.headers.update({k: v for k, v in refusal.headers.items() if k in (hdrs.ALLOW, hdrs.RETRY_AFTER)})
+    except Trouble as trouble:
+        answer = console_of(request).trouble(request, trouble)
+    except Exception:
+        name = secrets.token_hex(4)
+        log.exception("a page failed: %s", name)
+        unforeseen = Trouble("internal", "Something failed that should not have.", f"the log says more about {name}")
+        answer = _page(request, 500, unforeseen)
+    answer.headers.update(HEADERS)
+    if not request.path.startswith("/static/"):
+        answer.headers[hdrs.CACHE_CONTROL] = "no-store"
+    return answer
+
+
+def _page(request: web.Request, status: int, trouble: Trouble) -> web.Response:
+    return console_of(request).page(request, "trouble.html", status, trouble=trouble)
+
+
+@web.middleware
+async def only_our_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse other names than ours: a page of a foreign name that was pointed at us could read everything."""
+    settings = console_of(request).settings.web
+    if settings.public_url:
+        known = request.host == urlsplit(settings.public_url).netloc
+    else:
+        known = console_of(request).logins.needed or _is_local(request.host)
+    if not known:
+        raise web.HTTPMisdirectedRequest(text="this console has another name: see KEEPSTREAM_WEB__PUBLIC_URL")
+    return await handler(request)
+
+
+@web.middleware
+async def only_who_may(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Find the session; without one, where logins are needed, lead to the login."""
+    console = console_of(request)
+    request[SESSION] = console.logins.session(request.cookies.get(cookie_name(request), ""))
+    bearer = request.headers.get(hdrs.AUTHORIZATION, "")
+    if bearer and request.method in _SAFE and _is_bearer(request, bearer):
+        request[SESSION] = Session(TOKEN_USER, secrets.token_urlsafe(32), 0.0)
+    if session_of(request) or not console.logins.needed or request.path.startswith(OPEN_PATHS):
+        return await handler(request)
+    if bearer or request.path.endswith(".json"):
+        raise web.HTTPUnauthorized(text="log in, or send the token")
+    if request.method in _SAFE and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
+        # A link in a chat: SameSite=Strict keeps the cookie back once, and our own page may ask again.
+        return console.page(request, "bounce.html")
+    raise web.HTTPSeeOther("/login?next=" + quote(request.path_qs if request.method in _SAFE else "/", safe=""))
+
+
+@web.middleware
+async def only_our_forms(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let a form pass only when it came from one of our pages, in a session, with that session's token."""
+    request[FORM] = MultiDict()
+    if request.method in _SAFE:
+        return await handler(request)
+    if not same_origin(request):
+        tell_audit(request, "refused", path=request.path, why="another origin")
+        raise web.HTTPForbidden(text="this form came from another site")
+    if request.content_type != _FORM_TYPE:
+        raise web.HTTPUnsupportedMediaType(text="only forms are understood here")
+    request[FORM] = await request.post()
+    if request.path != "/login":
+        _check_form(request)
+    return await handler(request)
+
+
+def _check_form(request: web.Request) -> None:
+    session, given = session_of(request), request[FORM].get("csrf", "")
+    if session is None:
+        raise web.HTTPForbidden(text="nothing can be changed without a login")
+    if not isinstance(given, str) or not hmac.compare_digest(given.encode(errors="replace"), session.csrf.encode()):
+        tell_audit(request, "refused", path=request.path, why="no token of this session")
+        raise web.HTTPForbidden(text="this form is not of your session; load the page again")
+    if request.path != "/logout" and not console_of(request).settings.web.allow_replay:
+        raise web.HTTPForbidden(text="this console only reads; KEEPSTREAM_WEB__ALLOW_REPLAY would change that")
+
+
+def same_origin(request: web.Request) -> bool:
+    """Whether a browser says that one of our pages sent this. Without any word of it: no."""
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None and site != "same-origin":
+        return False
+    origin = request.headers.get(hdrs.ORIGIN) or request.headers.get(hdrs.REFERER) or ""
+    public_url = console_of(request).settings.web.public_url
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    if public_url:
+        return f"{parts.scheme}://{parts.netloc}" == public_url
+    return parts.scheme in ("http", "https") and parts.netloc == request.host
+
+
+def cookie_name(request: web.Request) -> str:
+    return SECURE_COOKIE if is_https(request) else COOKIE
+
+
+def is_https(request: web.Request) -> bool:
+    return (console_of(request).settings.web.public_url or "").startswith("https://")
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return is_loopback(urlsplit(f"//{host}").hostname or "")
+    except ValueError:
+        return False
+
+
+def _is_bearer(request: web.Request, header: str) -> bool:
+    """Compare a script's token, with the same brake as a login has."""
+    console, keys = console_of(request), (f"address {request.remote}",)
+    scheme, _, token = header.partition(" ")
+    if wait_s := console.logins.brake.attempt(*keys):
+        raise web.HTTPTooManyRequests(text="too many attempts", headers={hdrs.RETRY_AFTER: f"{wait_s:.0f}"})
+    right = scheme.lower() == "bearer" and console.logins.is_token(token.strip())
+    if right:
+        console.logins.brake.forgive(*keys)
+    else:
+        tell_audit(request, "login_failed", name="bearer")
+    return right

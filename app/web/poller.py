@@ -1,0 +1,70 @@
+"""The stream, looked at every other second: rates need two looks, and charts need a history."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import aiohttp
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.connect.connections import connect
+from keepstream.app.errors import Trouble
+from keepstream.app.status.lag import bounds_of
+from keepstream.app.status.snapshot import Look
+from keepstream.app.status.workers import Workers, ask_workers
+from keepstream.sinks.postgres.status import last_replays, settled_of
+
+if TYPE_CHECKING:
+    from keepstream.app.config.settings import Settings
+
+log = logging.getLogger(__name__)
+EVERY_S = 2.0
+LOOKS_KEPT = 300
+"""Ten minutes."""
+REPLAYS_SHOWN = 8
+
+
+@dataclass
+class Pulse:
+    """Holds one client of Kafka; ``trouble`` says what does not answer."""
+
+    settings: Settings
+    looks: deque[Look] = field(default_factory=lambda: deque(maxlen=LOOKS_KEPT))
+    trouble: Trouble | None = None
+    _admin: AdminClient | None = None
+
+    async def run(self) -> None:
+        """Look for ever. Whatever fails is shown, and asked again."""
+        async with aiohttp.ClientSession() as session:
+            while True:
+                began = time.monotonic()
+                try:
+                    urls, topic = self.settings.web.worker_urls, self.settings.kafka.topic
+                    workers = await ask_workers(urls, session, topic)
+                    self.looks.append(await asyncio.to_thread(self._look, workers))
+                    self.trouble = None
+                except Trouble as trouble:
+                    self.trouble = trouble
+                except KafkaException:
+                    self.trouble = Trouble("kafka_unreachable", "Kafka does not answer", "see `keepstream doctor`")
+                except Exception:
+                    log.exception("the overview could not be read")
+                    self.trouble = Trouble("internal", "the overview could not be read; the log says why")
+                await asyncio.sleep(max(0.1, began + EVERY_S - time.monotonic()))
+
+    def _look(self, workers: Workers) -> Look:
+        kafka = self.settings.kafka
+        if self._admin is None:
+            self._admin = AdminClient({**librdkafka_settings(kafka), "log_level": 0})
+        ends = bounds_of(self._admin, kafka.topic)
+        with connect(self.settings, "keepstream web") as connection:
+            settled = {one.partition: one for one in settled_of(connection, kafka.topic)}
+            replays = last_replays(connection, kafka.dlq_topic, REPLAYS_SHOWN)
+        return Look(time.monotonic(), settled, ends, workers, replays)

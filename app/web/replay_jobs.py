@@ -1,0 +1,158 @@
+"""Dry runs and replays, each in a thread of its own, watched and stopped from pages."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from keepstream.app.dlq.replay import Look, Replayer, Survey, replayer_of
+from keepstream.app.errors import NOT_FOUND, REFUSED, Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from keepstream.app.config.settings import Settings
+    from keepstream.app.web.masking import Mask
+    from keepstream.app.web.query import Query
+    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
+
+log = logging.getLogger(__name__)
+MAX_KEPT = 100
+SETTLE_TIMEOUT_S = 300.0
+_ASK_EVERY_S = 0.3
+
+
+class Phase(StrEnum):
+    """How far a job is. After ``surveyed`` somebody has to confirm."""
+
+    SURVEYING = "surveying"
+    SURVEYED = "surveyed"
+    REPLAYING = "replaying"
+    SETTLING = "settling"
+    DONE = "done"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+
+
+RUNNING = frozenset({Phase.SURVEYING, Phase.REPLAYING, Phase.SETTLING})
+
+
+@dataclass
+class Job:
+    """One replay from its dry run to its sum. ``edited``: letters with the values that go out instead."""
+
+    query: Query
+    options: ReplayOptions
+    user: str
+    edited: list[tuple[Buried, bytes]] = field(default_factory=list)
+    id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
+    phase: Phase = Phase.SURVEYING
+    worked: int = 0
+    ends: Mapping[int, int] = field(default_factory=dict)
+    survey: Survey | None = None
+    run: ReplayRun | None = None
+    result: Reconciliation | None = None
+    known: bool = False
+    trouble: Trouble | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+    thread: threading.Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        return self.phase in RUNNING
+
+    @property
+    def total(self) -> int | None:
+        return self.survey.selected if self.survey else None
+
+    def progress(self, worked: int) -> None:
+        self.worked = worked
+
+
+class Jobs:
+    """Kept in memory; the replays themselves are in PostgreSQL, and ``--resume`` goes on with what a restart ended."""
+
+    def __init__(self, settings: Settings, mask: Mask) -> None:
+        self._settings = settings
+        self._mask = mask
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def find(self, job_id: str) -> Job:
+        """Return a job. Raises `Trouble` when there is none of this name."""
+        if job_id not in self._jobs:
+            raise Trouble("unknown_job", "there is no such dry run any more", "make another one", NOT_FOUND)
+        return self._jobs[job_id]
+
+    def survey(self, job: Job) -> None:
+        """Begin a dry run. Raises `Trouble` when too many run."""
+        with self._lock:
+            if sum(other.running for other in self._jobs.values()) >= MAX_KEPT // 10:
+                raise Trouble("busy", "too many dry runs and replays are running", "wait for one", REFUSED)
+            self._jobs[job.id] = job
+            for old in [one for one in self._jobs.values() if not one.running][: max(0, len(self._jobs) - MAX_KEPT)]:
+                del self._jobs[old.id]
+        self._start(job, self._survey)
+
+    def replay(self, job: Job, typed: str, user: str) -> None:
+        """Begin the replay of a dry run that somebody confirmed by its count. Raises `Trouble` when it is not that."""
+        with self._lock:
+            if job.phase is not Phase.SURVEYED or job.survey is None:
+                raise Trouble("not_surveyed", "this dry run was used or did not end", "make another one", REFUSED)
+            if typed.strip().replace(",", "") != str(job.survey.selected):
+                why = f"{job.survey.selected:,} would be replayed, and that is not what was typed"
+                raise Trouble("not_confirmed", why, "type the count", REFUSED)
+            job.phase, job.worked, job.user = Phase.REPLAYING, 0, user
+        self._start(job, self._replay)
+
+    def stop_all(self) -> None:
+        """Tell all to stop; each ends with the chunk under way."""
+        for job in self._jobs.values():
+            job.stop.set()
+        for job in self._jobs.values():
+            if job.thread:
+                job.thread.join(10)
+
+    def _start(self, job: Job, work: Callable[[Job, Replayer], None]) -> None:
+        job.thread = threading.Thread(target=self._guarded, args=(job, work), name=f"job {job.id}", daemon=True)
+        job.thread.start()
+
+    def _guarded(self, job: Job, work: Callable[[Job, Replayer], None]) -> None:
+        try:
+            with replayer_of(self._settings, job.options) as replayer:
+                work(job, replayer)
+        except Trouble as trouble:
+            job.trouble, job.phase = trouble, Phase.FAILED
+        except Exception:
+            log.exception("job %s failed", job.id)
+            job.trouble, job.phase = Trouble("internal", "it failed; the log says why"), Phase.FAILED
+
+    def _survey(self, job: Job, replayer: Replayer) -> None:
+        job.ends = replayer.ends()
+        edited = {letter.id: value for letter, value in job.edited}
+        look = Look(edited=edited, view=self._mask.value, progress=job.progress, stop=job.stop.is_set)
+        job.survey = replayer.survey(job.query.chosen.selection, job.options, job.ends, look)
+        job.phase = Phase.CANCELLED if job.stop.is_set() else Phase.SURVEYED
+
+    def _replay(self, job: Job, replayer: Replayer) -> None:
+        selection = job.query.chosen.selection
+        job.run = replayer.begin(selection, job.options, job.ends, job.user)
+        for letter, value in job.edited:
+            replayer.ledger.remember_edit(job.run, letter, value)
+        job.result = replayer.work(job.run, selection, job.progress, job.stop.is_set)
+        log.info("replay %d: %s", job.run.id, job.result)
+        if job.stop.is_set():
+            job.phase = Phase.CANCELLED
+            return
+        job.phase = Phase.SETTLING
+        deadline = time.monotonic() + SETTLE_TIMEOUT_S
+        while not job.known and time.monotonic() < deadline and not job.stop.wait(_ASK_EVERY_S):
+            job.known = replayer.outcome(job.run, job.result)
+        job.phase = Phase.DONE

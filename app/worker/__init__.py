@@ -1,0 +1,1 @@
+"""The process that consumes: Faust and aiokafka, assignment, health. Only `app.cli` starts it."""

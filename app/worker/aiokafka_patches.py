@@ -1,0 +1,110 @@
+"""Unpacking compressed batches within a limit.
+
+A batch is unpacked whole before its first record is read, and a megabyte of zstd can hold gigabytes. aiokafka's codecs
+know no limit, and the broker none either: it bounds what travels. Here a batch that does not unpack within the limit
+ends the reading of its partition where it stands, without an error: an error would skip what other partitions gave in
+the same fetch. Whoever fetches asks `unreadable`, holds the partition, and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+import aiokafka.record._crecords.default_records as compiled
+import aiokafka.record._crecords.legacy_records as compiled_legacy
+import aiokafka.record.default_records as plain
+import cramjam
+from aiokafka import codec
+from aiokafka.consumer import fetcher
+
+from keepstream.app.worker.header_names import PartitionRecords
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from aiokafka.structs import TopicPartition
+
+_BLOCK_LENGTH = struct.Struct(">i")
+_XERIAL_HEADER_BYTES = 16
+
+
+class UnreadableBatchError(ValueError):
+    """Raised for a batch that does not unpack within the limit, or not at all."""
+
+
+unreadable: dict[TopicPartition, UnreadableBatchError] = {}
+"""The partitions whose next batch cannot be unpacked. Who has seen to one removes it."""
+
+
+def bound_unpacking(limit_bytes: int) -> None:
+    """Make aiokafka unpack batches of at most ``limit_bytes``, for the whole process."""
+    unpacker = Unpacker(limit_bytes)
+    for module in (compiled, compiled_legacy, plain):
+        for name in ("gzip", "snappy", "lz4", "zstd"):
+            if hasattr(module, f"{name}_decode"):
+                setattr(module, f"{name}_decode", getattr(unpacker, name))
+    fetcher.PartitionRecords = _PartitionRecords
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacker:
+    """The codecs of Kafka. Their output goes to one room, of which only what was ever filled takes memory."""
+
+    limit_bytes: int
+    _room: mmap.mmap = field(init=False)
+    _lock: Lock = field(default_factory=Lock, init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_room", mmap.mmap(-1, self.limit_bytes))
+
+    def gzip(self, payload: Any) -> bytes:  # noqa: ANN401
+        return self._unpack(cramjam.gzip.decompress_into, payload)
+
+    def lz4(self, payload: Any) -> bytes:  # noqa: ANN401
+        return self._unpack(cramjam.lz4.decompress_into, payload)
+
+    def zstd(self, payload: Any) -> bytes:  # noqa: ANN401
+        return self._unpack(cramjam.zstd.decompress_into, payload)
+
+    def snappy(self, payload: Any) -> bytes:  # noqa: ANN401
+        """Snappy says beforehand how long it gets; aiokafka knows both its framings."""
+        try:
+            if sum(map(cramjam.snappy.decompress_raw_len, _snappy_blocks(payload))) > self.limit_bytes:
+                raise UnreadableBatchError(f"snappy: more than {self.limit_bytes} bytes")
+            return bytes(codec.snappy_decode(payload))
+        except (cramjam.DecompressionError, struct.error) as error:
+            raise UnreadableBatchError(f"snappy: {error}") from None
+
+    def _unpack(self, into: Callable[[Any, Any], int], payload: Any) -> bytes:  # noqa: ANN401
+        with self._lock:
+            try:
+                return self._room[: into(payload, self._room)]
+            except cramjam.DecompressionError as error:
+                raise UnreadableBatchError(str(error)) from None
+
+
+class _PartitionRecords(PartitionRecords):
+    def _unpack_records(self) -> Iterator[Any]:
+        try:
+            yield from super()._unpack_records()
+        except UnreadableBatchError as error:
+            unreadable[self._tp] = error
+
+
+def _snappy_blocks(payload: Any) -> Iterator[Any]:  # noqa: ANN401
+    view = memoryview(payload)
+    if not codec._detect_xerial_stream(payload):  # noqa: SLF001 - as aiokafka itself decides
+        yield view
+        return
+    at = _XERIAL_HEADER_BYTES
+    while at < len(view):
+        (length,) = _BLOCK_LENGTH.unpack_from(view, at)
+        if length < 0:
+            raise UnreadableBatchError("snappy: a block of negative length")  # aiokafka would go round in circles
+        at += _BLOCK_LENGTH.size
+        yield view[at : at + length]
+        at += length

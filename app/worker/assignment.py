@@ -1,0 +1,161 @@
+"""What this worker owns: beginning lanes at the stored offsets, giving them up, committing what is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from aiokafka.structs import TopicPartition
+
+from keepstream.app.process.exit import die, vital_task
+from keepstream.app.telemetry.logging import CURRENT_BATCH
+from keepstream.app.worker.journal import Journal
+from keepstream.app.worker.namesake import Namesake
+from keepstream.app.worker.start_offsets import Beginning
+from keepstream.schemas.committed_offset import GroupOffset
+from keepstream.schemas.failure import Failure, Step, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from keepstream.app.config.settings import KafkaSettings
+    from keepstream.app.worker.consumer_thread import ConsumerThread
+    from keepstream.processors.dispatcher import Lanes, Place
+    from keepstream.processors.partition_queue import Batch
+    from keepstream.schemas.record import Record
+    from keepstream.sinks.postgres.offsets import PostgresOffsets
+    from keepstream.sinks.prometheus.metrics import PrometheusMetrics
+
+log = logging.getLogger(__name__)
+
+
+class Assignment:
+    """Knows the lanes and moves them with Faust's rebalances. Lives on the worker's event loop."""
+
+    def __init__(
+        self, lanes: Lanes, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings
+    ) -> None:
+        self.lanes = lanes
+        self.thread: ConsumerThread | None = None
+        self._beginnings = Beginning(offsets, metrics, settings)
+        self._metrics = metrics
+        self._journal = Journal(metrics)
+        self._settings = settings
+        self._namesake = Namesake(settings.group_instance_id)
+        self._known_to_kafka: dict[Place, GroupOffset] = {}
+        self._beginning: asyncio.Task[None] | None = None
+        self._waiting: set[Place] = set()
+        self._answered = False
+
+    def narrow(self, tps: Iterable[Any]) -> None:
+        """Give up every partition that is not among these: the group's answer, which may be none at all.
+
+        A batch that is fenced while the group decides has begun its partition again, as if it were ours still.
+        """
+        ours = {(tp.topic, tp.partition) for tp in tps}
+        for place in {*self.lanes.places, *self._waiting} - ours:
+            self._give_up(place)
+        self._metrics.assigned.set(len(self.lanes.places))
+        self._answered |= not ours
+
+    def begin(self, tps: Iterable[Any]) -> None:
+        """Begin lanes for these partitions in the background, however long PostgreSQL takes to answer."""
+        places = {(tp.topic, tp.partition) for tp in tps}
+        self.lanes.close(places)
+        self._waiting |= places
+        if self._beginning is not None:
+            self._beginning.cancel()
+        self._beginning = vital_task(self._begin(), "begin lanes")
+
+    def revoke(self, tps: Iterable[Any]) -> None:
+        """Give partitions up; what is not settled there is abandoned."""
+        if trouble := self._namesake.trouble(self._consumer_thread().member_id):
+            die(trouble)
+        for tp in tps:
+            self._give_up((tp.topic, tp.partition))
+        self._metrics.assigned.set(len(self.lanes.places))
+
+    def _give_up(self, place: Place) -> None:
+        self.lanes.close([place])
+        self._waiting.discard(place)
+        self._known_to_kafka.pop(place, None)
+        self._metrics.partition_gone(*place)
+
+    def close(self) -> None:
+        """Give everything up: the worker ends."""
+        if self._beginning is not None:
+            self._beginning.cancel()
+        self.lanes.close(self.lanes.places)
+
+    def deliver(self, tp: Any, epoch: int, records: Sequence[Record]) -> Batch | None:  # noqa: ANN401
+        lane = self.lanes.of_epoch((tp.topic, tp.partition), epoch)
+        return lane.deliver(records) if lane else None
+
+    def read_to(self, tp: Any, epoch: int, position: int) -> None:  # noqa: ANN401
+        if lane := self.lanes.of_epoch((tp.topic, tp.partition), epoch):
+            lane.read_to(position)
+
+    def cannot_read(self, tp: Any, epoch: int, trouble: Exception) -> None:  # noqa: ANN401
+        """Show a partition as held whose next batch does not unpack; said again when a lane's own hold has ended."""
+        place = (tp.topic, tp.partition)
+        if self.lanes.of_epoch(place, epoch) and place not in self._metrics.pauses:
+            why = f"the next batch does not unpack within {self._settings.unpack_max_bytes} bytes ({trouble})"
+            self._journal.paused(*place, Failure(Step.VALIDATE, Verdict.SYSTEMIC, "unreadable_batch", why))
+
+    def uncommitted(self) -> dict[Place, GroupOffset]:
+        """Return what Kafka does not know yet."""
+        settled = self.lanes.settled()
+        offsets = {place: GroupOffset(offset, self._beginnings.began_at[place]) for place, offset in settled.items()}
+        return {place: offset for place, offset in offsets.items() if self._known_to_kafka.get(place) != offset}
+
+    def committed(self, offsets: Mapping[Place, GroupOffset]) -> None:
+        self._known_to_kafka.update(offsets)
+
+    def commit_failed(self, error: BaseException) -> None:
+        self._metrics.commit_failures.inc()
+        log.warning(
+            "offsets were not committed to Kafka (nothing is lost, lag tools look behind; tried again): %r", error
+        )
+
+    def lags(self) -> Iterator[tuple[str, int, int]]:
+        """Yield (topic, partition, records still to settle) for every lane whose end is known."""
+        for (topic, partition), settled in self.lanes.settled().items():
+            end = self._consumer_thread().end_offset(_tp((topic, partition)))
+            if end is not None and end >= 0:
+                yield topic, partition, max(0, end - settled)
+
+    async def fenced(self, place: Place) -> None:
+        """Begin again from what is stored: it is not where the lane left it."""
+        self._journal.fenced(*place)
+        self.begin([_tp(place)])
+
+    @property
+    def ready(self) -> bool:
+        """Whether every assigned partition has its lane. A worker whom the group gave none is ready to take over."""
+        return self._answered and not self._waiting
+
+    async def _begin(self) -> None:
+        CURRENT_BATCH.set(None)  # a fenced batch may have begun this
+        thread = self._consumer_thread()
+        starts = await self._beginnings.starts(thread, sorted(self._waiting))
+        if self._beginning is not asyncio.current_task():
+            return  # overtaken: psycopg can turn a cancellation into a lost connection, which `starts` outlives
+        owned = self._waiting & {(tp.topic, tp.partition) for tp in thread.assignment()}  # one may be given up since
+        starts = {place: start for place, start in starts.items() if place in owned}
+        epoch = self.lanes.open({place: start.fence for place, start in starts.items()})
+        await thread.seek_all({_tp(place): start.offset for place, start in starts.items()}, epoch)
+        self._waiting.clear()
+        self._answered = True
+        self._metrics.rebalances.inc()
+        self._metrics.assigned.set(len(self.lanes.places))
+        log.info("reading %d partitions", len(self.lanes.places))
+
+    def _consumer_thread(self) -> ConsumerThread:
+        if self.thread is None:
+            raise RuntimeError("the consumer thread has not started")
+        return self.thread
+
+
+def _tp(place: Place) -> Any:  # noqa: ANN401
+    return TopicPartition(*place)

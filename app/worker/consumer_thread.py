@@ -1,0 +1,221 @@
+"""aiokafka's consumer as keepstream needs it, inside Faust's consumer thread."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import aiokafka
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import ConsumerStoppedError
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
+
+from keepstream.app.connect.kafka_security import aiokafka_security
+from keepstream.app.worker.aiokafka_patches import UnreadableBatchError, bound_unpacking, unreadable
+from keepstream.app.worker.header_names import read_any_header_name
+from keepstream.app.worker.topic_ids import topic_ids
+from keepstream.processors.partition_queue import size_of
+from keepstream.schemas.committed_offset import GroupOffset
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from keepstream.app.config.settings import KafkaSettings
+
+MAX_POLL_RECORDS = 2000
+METADATA_MAX_AGE_MS = 60_000
+"""How soon an added partition is found; the usual 5 minutes is long for whoever waits for its first record."""
+FETCH_BYTES = 4 * 1024 * 1024
+"""About how much one fetch takes off aiokafka's buffers. A few kilobytes of those can hold a thousand times as much."""
+RESPONSE_BYTES = 16 * 1024 * 1024
+"""Most bytes of one answer of a broker, whatever the number of partitions."""
+TAKE_RECORDS = 25
+"""As many records are taken before their sizes are looked at."""
+UNKNOWN_RECORD_BYTES = 1024 * 1024
+"""What a record is thought to weigh before the first one was seen."""
+
+
+def new_consumer(settings: KafkaSettings, isolation_level: str = "read_committed") -> aiokafka.AIOKafkaConsumer:
+    """Build the consumer. Faust's own would read aborted transactions, and reset lost offsets without a word (T16)."""
+    read_any_header_name()
+    bound_unpacking(settings.unpack_max_bytes)
+    return aiokafka.AIOKafkaConsumer(
+        bootstrap_servers=settings.bootstrap_servers,
+        client_id="keepstream",
+        group_id=settings.group_id,
+        group_instance_id=settings.group_instance_id,
+        partition_assignment_strategy=[RoundRobinPartitionAssignor],
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        isolation_level=isolation_level,
+        max_poll_records=MAX_POLL_RECORDS,
+        max_partition_fetch_bytes=settings.fetch_max_bytes,
+        fetch_max_bytes=max(RESPONSE_BYTES, settings.fetch_max_bytes),
+        max_poll_interval_ms=_ms(settings.max_poll_interval_s),
+        request_timeout_ms=_ms(settings.request_timeout_s),
+        session_timeout_ms=_ms(settings.session_timeout_s),
+        rebalance_timeout_ms=_ms(settings.session_timeout_s),
+        heartbeat_interval_ms=_ms(settings.heartbeat_interval_s),
+        fetch_max_wait_ms=500,
+        metadata_max_age_ms=METADATA_MAX_AGE_MS,
+        **aiokafka_security(settings.security),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """Records of one partition, how far it was read with them, and the seek they follow."""
+
+    epoch: int
+    position: int
+    records: Sequence[Any]
+    trouble: UnreadableBatchError | None = None
+    """Why nothing comes after these records."""
+
+
+class ConsumerThread(AIOKafkaConsumerThread):
+    """Faust's consumer thread with our consumer in it. Methods named ``in_thread`` run on the thread's own loop.
+
+    Each seek carries an epoch and each fetch returns it: a fetch that was under way during a seek cannot be mistaken
+    for one that follows it, nor one that follows it for an older one.
+    """
+
+    settings: KafkaSettings
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._epochs: dict[TopicPartition, int] = {}
+        self._record_bytes = UNKNOWN_RECORD_BYTES
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ANN401, ARG002
+        return new_consumer(self.settings)
+
+    async def on_thread_stop(self) -> None:
+        """Stop the consumer; one that was asked to stop gives its partitions to the others at once."""
+        if self._consumer is not None and self.settings.leave_on_stop:
+            # aiokafka takes leave of a group for members without a name only. The broker takes it from any.
+            self._consumer._coordinator._group_instance_id = None
+        await super().on_thread_stop()
+
+    async def fetch(self, places: set[TopicPartition], timeout_s: float) -> dict[TopicPartition, Fetched]:
+        """Fetch from these partitions (at least one); every assigned partition is in the answer."""
+        return await self.call_thread(self._fetch_in_thread, places, timeout_s)  # type: ignore[no-any-return]
+
+    async def _fetch_in_thread(self, places: set[TopicPartition], timeout_s: float) -> dict[TopicPartition, Fetched]:
+        consumer = self._ensure_consumer()
+        if consumer._closed:
+            raise ConsumerStoppedError
+        if not self.consumer.flow_active:
+            return {}
+        # aiokafka's own getmany() does this; below it a dead coordination task goes unnoticed (Faust trap T34).
+        consumer._coordinator.check_errors()
+        with consumer._subscription.fetch_context():
+            records = await self._take(consumer, places, timeout_s)
+        # No await from here on: records, epochs and positions belong together.
+        positions = self._positions()
+        consumer.pause(*(tp for tp in positions if tp in unreadable))
+        return {
+            tp: Fetched(self._epochs.get(tp, 0), position, records.get(tp, ()), unreadable.get(tp))
+            for tp, position in positions.items()
+        }
+
+    async def _take(
+        self, consumer: aiokafka.AIOKafkaConsumer, places: set[TopicPartition], timeout_s: float
+    ) -> dict[TopicPartition, list[Any]]:
+        """Take records in small portions until there are enough of them, or enough bytes."""
+        taken: dict[TopicPartition, list[Any]] = {}
+        count, size_bytes, begun = 0, 0, False
+        while count < MAX_POLL_RECORDS and size_bytes < FETCH_BYTES:
+            room = (FETCH_BYTES - size_bytes) // self._record_bytes
+            wanted = max(1, min(TAKE_RECORDS, MAX_POLL_RECORDS - count, room))
+            found = await consumer._fetcher.fetched_records(places, 0 if begun else timeout_s, wanted)
+            begun, portion = True, 0
+            for tp, records in found.items():
+                taken.setdefault(tp, []).extend(records)
+                portion += len(records)
+                size_bytes += size_of(records)
+            count += portion
+            self._record_bytes = max(1, size_bytes // count) if count else self._record_bytes
+            # A portion that is not full was all there is; during a rebalance the next call would wait.
+            if portion < wanted or consumer._subscription.reassignment_in_progress:
+                break
+        return taken
+
+    def _positions(self) -> dict[TopicPartition, int]:
+        assignment = self._assignment()
+        states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
+        return {tp: state.position for tp, state in states.items() if state and state.has_valid_position}
+
+    def _assignment(self) -> Any:  # noqa: ANN401
+        subscription = self._ensure_consumer()._subscription.subscription
+        return subscription.assignment if subscription else None
+
+    async def seek_all(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
+        """Move each partition that is still ours to its offset; fetches from here on carry the epoch."""
+        await self.call_thread(self._seek_in_thread, offsets, epoch)
+
+    async def _seek_in_thread(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
+        consumer = self._ensure_consumer()
+        for tp, offset in offsets.items():
+            if tp in consumer.assignment():
+                if unreadable.pop(tp, None):
+                    consumer.resume(tp)
+                consumer.seek(tp, offset)
+                self._epochs[tp] = epoch
+
+    async def log_bounds(self, places: Sequence[TopicPartition]) -> LogBounds:
+        """Ask where the logs begin and end, and what the group committed. Raises KafkaError."""
+        return await self.call_thread(self._log_bounds_in_thread, places)  # type: ignore[no-any-return]
+
+    async def _log_bounds_in_thread(self, places: Sequence[TopicPartition]) -> LogBounds:
+        consumer = self._ensure_consumer()
+        starts = await consumer.beginning_offsets(places)
+        ends = await consumer.end_offsets(places)
+        # aiokafka's own committed() keeps the metadata to itself.
+        found = await consumer._coordinator.fetch_committed_offsets(list(places))
+        committed = {tp: GroupOffset.of(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
+        ids = await topic_ids(self.settings, {tp.topic for tp in places})
+        return LogBounds(starts, ends, committed, ids)
+
+    def end_offset(self, tp: TopicPartition) -> int | None:
+        """Return the end of the partition's committed log as of the last fetch; None before the first.
+
+        Asked from another thread: the partition may be lost at any moment, which is an error to aiokafka's own call.
+        """
+        assignment = self._assignment()
+        state = assignment.state_value(tp) if assignment else None
+        return state.lso if state else None
+
+    @property
+    def member_id(self) -> str:
+        """What the group's coordinator calls us; empty before we joined."""
+        return str(self._ensure_consumer()._coordinator.member_id)
+
+    async def commit_settled(self, offsets: Mapping[TopicPartition, GroupOffset]) -> None:
+        """Commit offsets to Kafka; raises KafkaError. Faust's own way would stop the worker (trap T35)."""
+        await self.call_thread(self._commit_in_thread, offsets)
+
+    async def _commit_in_thread(self, offsets: Mapping[TopicPartition, GroupOffset]) -> None:
+        consumer = self._ensure_consumer()
+        owned = consumer.assignment()
+        # aiokafka takes its own type only; Faust's TP merely equals it.
+        commit = {
+            TopicPartition(*tp): OffsetAndMetadata(at.offset, at.metadata) for tp, at in offsets.items() if tp in owned
+        }
+        if commit:
+            await consumer.commit(commit)
+
+
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """Per partition: the first offset of the log, its end, what the group committed, if anything; the topics' ids."""
+
+    starts: Mapping[TopicPartition, int]
+    ends: Mapping[TopicPartition, int]
+    committed: Mapping[TopicPartition, GroupOffset]
+    topic_ids: Mapping[str, str] = field(default_factory=dict)
+
+
+def _ms(seconds: float) -> int:
+    return int(seconds * 1000)

@@ -1,0 +1,71 @@
+"""The HTTP endpoint: ``/metrics``, ``/livez``, ``/readyz``. On threads of its own: a slow scrape costs nothing."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
+
+from keepstream.sinks.prometheus.metrics import CONTENT_TYPE
+
+if TYPE_CHECKING:
+    from keepstream.app.config.settings import HttpSettings
+    from keepstream.app.worker.health import Health
+
+log = logging.getLogger(__name__)
+_REQUEST_TIMEOUT_S = 5.0
+
+
+class Endpoint:
+    """A server that lives as long as the worker. Raises OSError when the address cannot be bound."""
+
+    def __init__(self, settings: HttpSettings, health: Health) -> None:
+        self._server = ThreadingHTTPServer((settings.host, settings.port), _handler(health))
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, name="http endpoint", daemon=True)
+
+    @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    def start(self) -> None:
+        self._thread.start()
+        log.info("serving /metrics, /livez and /readyz on %s:%d", *self._server.server_address[:2])
+
+    def stop(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def _handler(health: Health) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        timeout = _REQUEST_TIMEOUT_S
+
+        def do_GET(self) -> None:
+            path = self.path.partition("?")[0]
+            if path == "/metrics":
+                self._answer(HTTPStatus.OK, health.metrics.render(), CONTENT_TYPE)
+            elif path == "/livez":
+                self._verdict(health.alive())
+            elif path == "/readyz":
+                self._verdict(health.ready())
+            else:
+                self._answer(HTTPStatus.NOT_FOUND, b"try /metrics, /livez or /readyz\n")
+
+        def _verdict(self, verdict: tuple[bool, str]) -> None:
+            good, why = verdict
+            self._answer(HTTPStatus.OK if good else HTTPStatus.SERVICE_UNAVAILABLE, f"{why}\n".encode())
+
+        def _answer(self, status: HTTPStatus, body: bytes, content_type: str = "text/plain; charset=utf-8") -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: object) -> None:
+            """Say nothing: a scrape every few seconds is not news."""
+
+    return Handler

@@ -1,0 +1,181 @@
+"""The worker: a Faust app with one agent that hands batches to their lanes.
+
+Faust decides nothing here about what is lost or counted: it fetches, keeps the group membership and runs the agent
+(docs/decisions.md, "Faust"). Whatever nobody foresaw ends the process at once with exit code 70, because Faust would
+carry on past it; the next start reads again from the offsets in PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import faust
+import faust.streams
+import yarl
+from faust.app import BootStrategy
+
+from keepstream.app.process.exit import die, end_within, vital_task
+from keepstream.app.process.gc_tuning import search_seldom
+from keepstream.app.worker.assignment import Assignment
+from keepstream.app.worker.components import open_parts
+from keepstream.app.worker.crash_points import trap_of
+from keepstream.app.worker.faust_app import BatchConsumer, BatchSchema, BatchTransport
+from keepstream.app.worker.health import Health
+from keepstream.app.worker.http_server import Endpoint
+from keepstream.app.worker.probes import Probes
+from keepstream.app.worker.progress import KafkaEnds, ProgressWatch
+from keepstream.app.worker.pulse import Pulse
+from keepstream.app.worker.startup import topic_is_there
+from keepstream.app.worker.stored_offsets import StoredOffsetsWatch
+from keepstream.app.worker.watchdog import LoopWatchdog
+from keepstream.processors.dispatcher import Lanes
+
+if TYPE_CHECKING:
+    from keepstream.app.config.settings import Settings
+    from keepstream.app.worker.components import Parts
+
+log = logging.getLogger(__name__)
+STOP_GRACE_S = 5.0
+"""How long Faust's own shutdown may take after the drain. Nothing depends on it (Faust trap T35)."""
+EXIT_STOPPED = 0
+
+
+class _ConsumerOnly(BootStrategy):
+    enable_kafka_producer = False
+    """Nobody produces through Faust, and its producer would connect without our TLS and SASL."""
+
+
+class _App(faust.App):
+    BootStrategy = _ConsumerOnly
+
+    def _create_directories(self) -> None:
+        """Make no data folder: there are no tables, and the working directory is not ours."""
+
+
+def build_app(settings: Settings, assignment: Assignment) -> faust.App:
+    """Build the Faust app with the guards of docs/decisions.md, "Faust"."""
+    if faust.streams._CStreamIterator is None:  # type: ignore[attr-defined]  # noqa: SLF001
+        die("faust was installed without its Cython extension, without which it acknowledges what it skips (trap T11)")
+    kafka = settings.kafka
+    url = yarl.URL(f"kafka://{kafka.bootstrap_servers.partition(',')[0]}")
+    app = _App(
+        kafka.group_id,
+        broker=str(url),
+        web_enabled=False,
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        table_standby_replicas=0,
+        processing_guarantee="at_least_once",
+        stream_wait_empty=False,
+        broker_commit_interval=kafka.commit_interval_s,
+        broker_session_timeout=kafka.session_timeout_s,
+        broker_request_timeout=kafka.request_timeout_s,
+        broker_heartbeat_interval=kafka.heartbeat_interval_s,
+        broker_max_poll_interval=kafka.max_poll_interval_s,
+        producer_request_timeout=kafka.request_timeout_s,
+    )
+    trap = trap_of(settings.crash_at)
+    base = trap.armed_consumer(BatchConsumer) if trap else BatchConsumer
+    consumer = type("Consumer", (base,), {"settings": settings, "assigned": assignment})
+    transport = type("Transport", (BatchTransport,), {"Consumer": consumer})
+    app.transport = transport([url], app, loop=asyncio.get_running_loop())
+    schema = BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
+    topic = app.topic(kafka.topic, schema=schema)
+
+    @app.agent(topic)
+    async def dispatch(stream: Any) -> None:  # noqa: ANN401
+        async for batch in stream.noack():
+            batch.lane.enqueue(batch)
+
+    return app
+
+
+async def run(settings: Settings) -> None:
+    """Work until SIGTERM or SIGINT, then drain and return."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def end_in_time(*_signal: object) -> None:
+        # Not the loop's own handler, which a loop that stands still would never run.
+        end_within(settings.worker.drain_timeout_s + STOP_GRACE_S, EXIT_STOPPED)
+        with suppress(RuntimeError):  # asked twice, and the loop is closed already
+            loop.call_soon_threadsafe(stop.set)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end_in_time)
+    async with open_parts(settings) as parts:
+        worker = Worker(settings, parts)
+        starting = asyncio.create_task(worker.start())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+            await stopping
+            await worker.stop()
+        else:
+            starting.cancel()
+
+
+class Worker:
+    """One process of the consumer group."""
+
+    def __init__(self, settings: Settings, parts: Parts) -> None:
+        self._settings = settings
+        self._lanes = Lanes(
+            parts.process,
+            buffer_bytes=settings.worker.buffer_bytes,
+            on_fenced=lambda place: self._assignment.fenced(place),  # noqa: PLW0108 - it comes a line later
+            on_fatal=die,
+        )
+        self._assignment = Assignment(self._lanes, parts.offsets, parts.metrics, settings.kafka)
+        limit_s = settings.worker.progress_timeout_s
+        progress = ProgressWatch(limit_s, KafkaEnds(settings.kafka), parts.store, self._lanes, parts.metrics)
+        self._health = Health(parts.metrics, self._assignment, progress)
+        self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
+        self._app = build_app(settings, self._assignment)
+        pulse = Pulse(parts.metrics, self._health, self._assignment, self._check)
+        probes = Probes(self._health, parts.metrics, parts.standing, settings.kafka)
+        self._watchdog = LoopWatchdog(settings.worker.loop_timeout_s)
+        stored = StoredOffsetsWatch(self._lanes, parts.offsets, self._assignment.fenced)
+        self._watching = {
+            "stored offsets": stored.run,
+            "pulse": pulse.run,
+            "probes": probes.run,
+            "progress": progress.run,
+        }
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        if self._endpoint:
+            self._endpoint.start()
+        self._watchdog.start()
+        self._tasks = [vital_task(watch(), name) for name, watch in self._watching.items()]
+        await topic_is_there(self._settings.kafka)
+        await self._app.start()
+        search_seldom()
+
+    async def stop(self) -> None:
+        """Settle what is in flight, commit, leave the group. `run` has set a deadline: nothing unsettled is lost."""
+        log.info("stopping: settling the batches in flight")
+        self._health.stopping = True
+        limit_s = self._settings.worker.drain_timeout_s
+        if not await self._lanes.drain(limit_s):
+            log.warning("some batches did not settle in time; the next owner reads them again")
+        await self._app.consumer.commit()
+        self._assignment.close()
+        self._watchdog.stop()
+        for task in self._tasks:
+            task.cancel()
+        await self._app.stop()
+        if self._endpoint:
+            self._endpoint.stop()
+        log.info("stopped")
+
+    def _check(self) -> None:
+        self._watchdog.beat()
+        if self._app.crashed:
+            die(self._app.crash_reason or "Faust crashed")

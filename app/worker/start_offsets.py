@@ -1,0 +1,118 @@
+"""Where lanes begin: what PostgreSQL, Kafka and this worker know of a partition, held against each other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, TypeVar
+
+import psycopg
+from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
+from psycopg_pool import PoolTimeout
+
+from keepstream.app.process.exit import die
+from keepstream.processors.start_offset import StartReason, decide_start
+from keepstream.schemas.committed_offset import GroupOffset
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from keepstream.app.config.settings import KafkaSettings
+    from keepstream.app.worker.consumer_thread import ConsumerThread, LogBounds
+    from keepstream.processors.dispatcher import Place
+    from keepstream.processors.start_offset import Start
+    from keepstream.sinks.postgres.offsets import PostgresOffsets, StoredOffset
+    from keepstream.sinks.prometheus.metrics import PrometheusMetrics
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+RETRY_WAIT_S = 1.0
+NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
+
+
+class Beginning:
+    """Finds starts and writes them down. ``began_at`` is where each partition once began, as far as this worker knows.
+
+    It goes to Kafka beside the offsets, and outlives what PostgreSQL forgets.
+    """
+
+    def __init__(self, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings) -> None:
+        self.began_at: dict[Place, int] = {}
+        self._offsets = offsets
+        self._metrics = metrics
+        self._settings = settings
+
+    async def starts(self, thread: ConsumerThread, places: Sequence[Place]) -> dict[Place, Start]:
+        """Return where these places begin, however long PostgreSQL and Kafka take to answer."""
+        while True:
+            try:
+                return await self._decide(thread, places)
+            except (psycopg.Error, PoolTimeout, KafkaError) as error:
+                hint = "; run `keepstream db migrate`" if isinstance(error, NOT_MIGRATED) else ""
+                log.warning("the stored offsets cannot be read yet (%s)%s", type(error).__name__, hint)
+                await asyncio.sleep(RETRY_WAIT_S)
+
+    async def _decide(self, thread: ConsumerThread, places: Sequence[Place]) -> dict[Place, Start]:
+        # What is stored comes first: the former owner may still be at work, and an end of the log that was read before
+        # it settled more would make the topic look re-created.
+        stored: dict[Place, StoredOffset] = {}
+        known_ids: dict[Place, str] = {}
+        for topic in {topic for topic, _ in places}:
+            partitions = [partition for t, partition in places if t == topic]
+            stored |= _placed(topic, await self._offsets.load(topic, partitions))
+            known_ids |= _placed(topic, await self._offsets.load_topic_ids(topic, partitions))
+        bounds = await thread.log_bounds([TopicPartition(*place) for place in places])
+        starts = {}
+        for place in places:
+            topic_id, known_id = bounds.topic_ids.get(place[0]), known_ids.get(place)
+            is_other_topic = topic_id is not None and known_id is not None and known_id != topic_id
+            start = self._start_of(place, stored.get(place), bounds, is_other_topic=is_other_topic)
+            await self._record(place, start, stored.get(place))
+            self.began_at[place] = _began_at(start, stored.get(place))
+            if topic_id is not None and topic_id != known_id:
+                await self._offsets.identify(*place, topic_id)
+            starts[place] = start
+        return starts
+
+    def _start_of(self, place: Place, stored: StoredOffset | None, bounds: LogBounds, *, is_other_topic: bool) -> Start:
+        tp = TopicPartition(*place)
+        return decide_start(
+            stored.next_offset if stored else None, self._known_of(place, bounds.committed.get(tp)),
+            bounds.starts[tp], bounds.ends[tp],
+            is_other_topic=is_other_topic, reset_to_end=self._settings.auto_offset_reset == "latest",
+        )  # fmt: skip
+
+    def _known_of(self, place: Place, committed: GroupOffset | None) -> GroupOffset | None:
+        """Add what this worker knows itself: it may have begun a partition that neither side tells of any more."""
+        if place in self.began_at and (committed is None or committed.first_offset is None):
+            return GroupOffset(self.began_at[place], self.began_at[place])
+        return committed
+
+    async def _record(self, place: Place, start: Start, at: StoredOffset | None) -> None:
+        """Make the table agree with the decision, and say aloud what is not ordinary."""
+        stored = at.next_offset if at else None
+        if (start.lost or start.reason is StartReason.RECREATED) and self._settings.on_gap == "stop":
+            missing = start.fence if stored is None else stored
+            die(f"{place[0]}-{place[1]} no longer holds the stored offset {missing}, but begins at {start.offset} "
+                f"({start.reason}); KEEPSTREAM_KAFKA__ON_GAP=continue reads what is left")  # fmt: skip
+        if stored is None:
+            if start.reason is StartReason.FORGOTTEN:
+                log.error("%s-%d was consumed before, but PostgreSQL knows nothing of it (failover, backup, another "
+                          "database?); reading it again from %d, where it began", *place, start.fence)  # fmt: skip
+            await self._offsets.open(*place, start.fence)
+        elif start.reason is StartReason.RECREATED:
+            log.error("%s-%d was re-created or truncated, the stored offset %d is not of this log; reading it from its "
+                      "start, known events count as duplicates", *place, stored)  # fmt: skip
+            await self._offsets.rewind(*place, expected_offset=stored, next_offset=start.fence)
+        if start.lost:
+            log.error("%s-%d: retention deleted %d records that are not in PostgreSQL", *place, start.lost)
+            self._metrics.offset_gaps.labels(place[0]).inc(start.lost)
+
+
+def _began_at(start: Start, stored: StoredOffset | None) -> int:
+    return start.fence if stored is None or start.reason is StartReason.RECREATED else stored.first_offset
+
+
+def _placed(topic: str, by_partition: Mapping[int, T]) -> dict[Place, T]:
+    return {(topic, partition): value for partition, value in by_partition.items()}

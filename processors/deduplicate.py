@@ -1,0 +1,47 @@
+"""Repeats of an event inside one batch: what a store would say if it met them one by one.
+
+PostgreSQL refuses one upsert that hits a row twice (SQLSTATE 21000), so only the newest of each id travels.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from keepstream.processors.validation.validate import moment
+from keepstream.schemas.outcome import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from keepstream.schemas.event import ValidEvent
+
+
+def fold(events: Sequence[ValidEvent]) -> tuple[Sequence[ValidEvent], Tally]:
+    """Keep the newest of each event_id, count the others as duplicate or stale. Order is kept."""
+    newest: dict[str, ValidEvent] = {event.event_id: event for event in events}
+    if len(newest) == len(events):
+        return events, Tally()
+    newest.clear()
+    tally = Tally()
+    for event in events:
+        rival = newest.setdefault(event.event_id, event)
+        if rival is event:
+            continue
+        if moment(event.timestamp) < moment(rival.timestamp):
+            tally.stale += 1
+        else:
+            tally.duplicate += 1
+            newest[event.event_id] = event
+    return list(newest.values()), tally
+
+
+def unique_runs(events: Sequence[ValidEvent]) -> Iterator[list[ValidEvent]]:
+    """Cut events into the fewest consecutive runs in which no event_id repeats."""
+    run: dict[str, ValidEvent] = {}
+    for event in events:
+        if event.event_id in run:
+            yield list(run.values())
+            run = {}
+        run[event.event_id] = event
+    if run:
+        yield list(run.values())

@@ -1,0 +1,1 @@
+"""Which dead letters go out again, and as what."""

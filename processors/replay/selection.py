@@ -1,0 +1,104 @@
+"""Which dead letters: the one selector language of the command line, the replay and the console."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from keepstream.schemas.dead_letter_record import Buried
+
+_AGO = re.compile(r"([0-9]+)\s*([smhdw])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+class SelectorError(ValueError):
+    """A selector that cannot be understood; the message says what would be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Conditions that all must hold; several values of one condition are alternatives. Empty selects everything.
+
+    ``since`` and ``until`` are in UTC and mean the time of death. ``where`` are (JSON path, text) pairs.
+    """
+
+    ids: tuple[str, ...] = ()
+    event_ids: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    verdicts: tuple[str, ...] = ()
+    sqlstates: tuple[str, ...] = ()
+    since: datetime | None = None
+    until: datetime | None = None
+    partitions: tuple[int, ...] = ()
+    from_offset: int | None = None
+    where: tuple[tuple[str, str], ...] = ()
+
+    def matches(self, letter: Buried) -> bool:
+        """Whether every condition holds. Cheap conditions first; the payload is parsed only for ``where``."""
+        return (
+            (not self.partitions or letter.record.partition in self.partitions)
+            and (self.from_offset is None or letter.record.offset >= self.from_offset)
+            and (not self.ids or letter.id in self.ids or letter.place in self.ids)
+            and (not self.event_ids or letter.event_id in self.event_ids)
+            and (not self.keys or (letter.record.key or b"").decode(errors="replace") in self.keys)
+            and (not self.steps or letter.step in self.steps)
+            and (not self.reasons or letter.reason in self.reasons)
+            and (not self.verdicts or letter.verdict in self.verdicts)
+            and (not self.sqlstates or letter.sqlstate in self.sqlstates)
+            and (self.since is None or letter.failed_at >= self.since)
+            and (self.until is None or letter.failed_at < self.until)
+            and all(json_path(letter.record.value, path) == text for path, text in self.where)
+        )
+
+    def as_json(self) -> str:
+        """Write it down, without what is empty."""
+        given = {name: value for name, value in asdict(self).items() if value not in ((), None)}
+        return json.dumps(given, default=str)
+
+
+def selection_from(written: dict[str, Any]) -> Selection:
+    """Read back what `Selection.as_json` wrote."""
+    fields: dict[str, Any] = dict(written)
+    for name in ("since", "until"):
+        if name in fields:
+            fields[name] = datetime.fromisoformat(fields[name])
+    if "where" in fields:
+        fields["where"] = tuple((path, text) for path, text in fields["where"])
+    tupled: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+    return Selection(**tupled)
+
+
+def moment_of(text: str, now: datetime | None = None) -> datetime:
+    """Read ``2h``, ``30m``, ``7d`` (that long ago) or RFC 3339. Raises SelectorError."""
+    try:
+        if ago := _AGO.fullmatch(text.strip()):
+            return (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        parsed = datetime.fromisoformat(text.strip())
+        return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
+        raise SelectorError(f"{text!r} is neither an age like 2h nor a time like 2026-11-24T10:00:00Z") from None
+
+
+def condition_of(text: str) -> tuple[str, str]:
+    """Read ``payload.order.id=4711``. Raises SelectorError."""
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise SelectorError(f"{text!r} is not json.path=value, like payload.order_id=4711")
+    return path, value
+
+
+def json_path(value: bytes | None, path: str) -> str | None:
+    """Return what stands at a dotted path (list items by number) as text: strings plain, the rest as JSON."""
+    try:
+        found: Any = json.loads(value or b"")
+        for part in path.split("."):
+            found = found[int(part)] if isinstance(found, list) else found[part]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return found if isinstance(found, str) else json.dumps(found)

@@ -1,0 +1,65 @@
+"""Where a partition begins after an assignment. Pure: facts in, decision out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from keepstream.schemas.committed_offset import GroupOffset
+
+
+class StartReason(StrEnum):
+    """Why a partition begins where it begins."""
+
+    STORED = "stored"
+    """Where PostgreSQL says it stood: the ordinary case."""
+    COMMITTED = "committed"
+    """Never consumed by keepstream, but another consumer of the group committed an offset."""
+    FORGOTTEN = "forgotten"
+    """Consumed by keepstream, as the group's offset says, but PostgreSQL knows nothing of it (a failover to a standby
+    that lagged, a backup, another database). Begins where keepstream once began: what was stored since may be gone."""
+    POLICY = "policy"
+    """Never consumed by anybody: ``auto_offset_reset`` decides."""
+    GAP = "gap"
+    """Retention deleted records before they were read: begins at what is left."""
+    RECREATED = "recreated"
+    """It is another topic of the same name, or its log ends before the stored offset. Begins at its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """``offset`` is where to read from, ``fence`` what `stream_offsets` shall hold, ``lost`` the gap's size."""
+
+    offset: int
+    fence: int
+    reason: StartReason
+    lost: int = 0
+
+
+def decide_start(
+    stored: int | None,
+    committed: GroupOffset | None,
+    log_start: int,
+    log_end: int,
+    *,
+    is_other_topic: bool = False,
+    reset_to_end: bool = False,
+) -> Start:
+    """Prefer what is stored; never skip records that still exist, never wait for an offset that will not come."""
+    if stored is not None:
+        if is_other_topic or stored > log_end:
+            return Start(log_start, log_start, StartReason.RECREATED)
+        if stored < log_start:
+            return Start(log_start, stored, StartReason.GAP, log_start - stored)
+        return Start(stored, stored, StartReason.STORED)
+    if committed is not None and committed.offset <= log_end:
+        if committed.first_offset is not None:
+            first = min(committed.first_offset, committed.offset)
+            begin = max(first, log_start)
+            return Start(begin, first, StartReason.FORGOTTEN, begin - first)
+        if log_start <= committed.offset:
+            return Start(committed.offset, committed.offset, StartReason.COMMITTED)
+    begin = log_end if reset_to_end and committed is None else log_start
+    return Start(begin, begin, StartReason.POLICY)

@@ -1,0 +1,1 @@
+"""From bytes to an event, or to a rejection that names the field. Pure."""

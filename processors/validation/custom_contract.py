@@ -1,0 +1,87 @@
+"""A value in a deployment's own shape is rewritten into ours, before our own contract looks at it.
+
+So whatever foreign code returns, nothing enters the table that our contract would refuse. One contract holds for the
+whole process: the worker, the audit, a replay's dry run and `events validate` cannot disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import pydantic_core
+from pydantic import ValidationError
+
+from keepstream.processors.validation.rejection import rejection_of
+from keepstream.schemas.contract import Contract
+from keepstream.schemas.event import Event, Rejection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from keepstream.schemas.contract import Step
+    from keepstream.schemas.record import Record
+
+T = TypeVar("T")
+_OWN = frozenset(Event.model_fields)
+_OPTIONAL = ("metadata", "timestamp", "correlation_id")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnContract:
+    """The shape that producers write, and the steps of one's own, by name and in order."""
+
+    model: type[Contract | Event] = Event
+    steps: Mapping[str, Step] = field(default_factory=dict)
+
+    def document(self, record: Record, value: bytes) -> bytes | Rejection:
+        """Return the value in our shape; the producer's own bytes where nothing changes them."""
+        made = _called(self.model.__name__, lambda: self._event(record, value), value)
+        if isinstance(made, Rejection | bytes):
+            return made
+        for name, step in self.steps.items():
+            given = made
+            made = _called(name, lambda: _event_of(step(given, record)), value)  # noqa: B023 - called at once
+            if isinstance(made, Rejection):
+                return made
+        event = made
+        return _called(self.model.__name__, lambda: _json(event), value)
+
+    def _event(self, record: Record, value: bytes) -> Event | bytes:
+        parsed = self.model.model_validate_json(value)
+        if isinstance(parsed, Contract):
+            return _event_of(parsed.event(record))  # type: ignore[return-value]
+        return Event.model_validate_json(value) if self.steps else value
+
+
+def _called(name: str, foreign: Callable[[], T], value: bytes) -> T | Rejection:
+    """Call foreign code. Its mistakes are the record's: they end as dead letters, to be replayed once it is mended."""
+    try:
+        return foreign()
+    except ValidationError as error:
+        return rejection_of(error, value)
+    except Exception as error:  # noqa: BLE001 - its text is left out: it may quote the event
+        return Rejection("contract_failed", f"{name} raised {type(error).__name__}")
+
+
+def _event_of(returned: object) -> Event | Rejection:
+    if not isinstance(returned, Event | Rejection):
+        raise TypeError
+    return returned
+
+
+def _json(event: Event) -> bytes:
+    """Write it without what is absent. NaN stays NaN, to be refused as everywhere, and does not become null."""
+    fields = event.model_dump(include=set(_OWN), warnings=False)
+    present = {name: value for name, value in fields.items() if value is not None or name not in _OPTIONAL}
+    return pydantic_core.to_json(present, inf_nan_mode="constants")
+
+
+@dataclass
+class Chosen:
+    """What this process uses. None is our own contract, at full speed."""
+
+    contract: OwnContract | None = None
+
+
+chosen = Chosen()

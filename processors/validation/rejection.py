@@ -1,0 +1,80 @@
+"""Turn what pydantic says about a value into a stable reason and a sentence that names the field."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pydantic_core
+
+from keepstream.schemas.event import MAX_ID_CHARS, Rejection
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
+
+_SENTENCES = {
+    ("event_id", "string_pattern_mismatch"): "must not be blank",
+    ("event_id", "string_too_short"): "must not be empty",
+    ("timestamp", "string_pattern_mismatch"): "must be RFC 3339 with a zone, like 2026-11-24T10:00:00Z",
+    ("payload", "dict_type"): "must be a JSON object",
+    ("metadata", "dict_type"): "must be a JSON object or null",
+}
+_OF_A_WHOLE_MODEL = ("value_error", "assertion_error")  # validators of a contract of one's own
+
+
+def rejection_of(error: ValidationError, value: bytes) -> Rejection:
+    """Describe the first error; the value itself never appears in the message."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    if first["type"] == "json_invalid":
+        return _not_json(first, value)
+    event_id = usable_event_id(value)
+    if not first["loc"] and first["type"] not in _OF_A_WHOLE_MODEL:
+        return Rejection("not_an_object", "the value is valid JSON but not an object", event_id)
+    field = ".".join(map(str, first["loc"])) or "event"
+    if first["type"] == "missing":
+        return Rejection("missing_field", f"{field}: is required and absent", event_id)
+    reason = "invalid_timestamp" if field == "timestamp" else "invalid_field"
+    return Rejection(reason, f"{field}: {_sentence(field, first)}", event_id)
+
+
+def usable_event_id(value: bytes) -> str | None:
+    """Return the event_id of a rejected value when it has one that a row could have."""
+    try:
+        found = pydantic_core.from_json(value)
+    except ValueError:
+        return None
+    event_id = found.get("event_id") if isinstance(found, dict) else None
+    usable = isinstance(event_id, str) and 0 < len(event_id) <= MAX_ID_CHARS and "\0" not in event_id
+    return event_id if usable else None
+
+
+def _sentence(field: str, error: ErrorDetails) -> str:
+    return _SENTENCES.get((field, error["type"])) or error["msg"][0].lower() + error["msg"][1:]
+
+
+def _not_json(error: ErrorDetails, value: bytes) -> Rejection:
+    try:
+        value.decode()
+    except UnicodeDecodeError as undecodable:
+        return Rejection("invalid_utf8", f"the value is not UTF-8: byte {undecodable.start} cannot be decoded")
+    if "surrogate" in error["msg"] or ("hex escape" in error["msg"] and _python_reads(value)):
+        return Rejection("lone_surrogate", f"a string holds half of a surrogate pair: {_where(error)}")
+    if "number out of range" in error["msg"]:
+        return Rejection("number_out_of_range", f"a number has more digits than are accepted: {_where(error)}")
+    if value.startswith("\ufeff".encode()):
+        return Rejection("invalid_json", "the value starts with a byte order mark, which JSON does not allow")
+    return Rejection("invalid_json", f"the value is not JSON: {_where(error)}")
+
+
+def _python_reads(value: bytes) -> bool:
+    """Python's own parser takes half a surrogate pair, and nothing else that pydantic's refuses at a hex escape."""
+    try:
+        json.loads(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _where(error: ErrorDetails) -> str:
+    return error["msg"].removeprefix("Invalid JSON: ")

@@ -1,0 +1,143 @@
+"""The validate step: bytes become an event, or a rejection that names the field and why. Pure.
+
+Two checks make it up. The *contract* (pydantic, depth) is looked at for every record. The *content* (what jsonb cannot
+hold) is exact but slow, and PostgreSQL refuses precisely the same things: so the fast path asks for it only when
+PostgreSQL has complained. The verdict on a record is the same either way.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter, ValidationError
+
+from keepstream.processors.validation.cloudevents import cloud_event_document, is_cloud_event
+from keepstream.processors.validation.custom_contract import chosen
+from keepstream.processors.validation.jsonb import depth, unholdable
+from keepstream.processors.validation.rejection import rejection_of
+from keepstream.schemas.event import Envelope, Rejection, ValidEvent
+from keepstream.schemas.record import header
+
+if TYPE_CHECKING:
+    from keepstream.schemas.record import Record
+
+MAX_VALUE_BYTES = 1024 * 1024
+MAX_DEPTH = 64
+
+_parse = TypeAdapter(Envelope).validator.validate_json
+_CLOSING_BRACE = ord("}")
+_MAX_TIMESTAMP_MS = 253_402_300_799_999  # the last millisecond of year 9999
+_EPOCH = datetime.fromtimestamp(0, UTC)
+_EDGE_YEARS = frozenset(("0001", "9999"))
+_FINER_THAN_US = re.compile(r"\.[0-9]{7,9}")
+_LONGEST_IN_US_AND_UTC = len("2026-11-24T10:00:00.123456Z")
+_TRACEPARENT = re.compile("[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
+
+
+def validate(record: Record) -> ValidEvent | Rejection:
+    """Check everything: what this accepts, PostgreSQL stores."""
+    checked = check_contract(record)
+    return checked if isinstance(checked, Rejection) else check_content(checked) or checked
+
+
+def check_contract(record: Record) -> ValidEvent | Rejection:
+    """Check size, depth, JSON and fields."""
+    value = record.value
+    if not value:
+        return _nothing(value)
+    if len(value) > MAX_VALUE_BYTES:
+        return Rejection("too_large", f"the value has {len(value)} bytes; at most {MAX_VALUE_BYTES} are accepted")
+    if value.count(b"{") + value.count(b"[") > MAX_DEPTH and depth(value) > MAX_DEPTH:
+        return Rejection("too_deep", f"the value nests deeper than {MAX_DEPTH} levels")
+    if record.headers and is_cloud_event(record):
+        value = cloud_event_document(record, value)
+    if chosen.contract is not None:
+        rewritten = chosen.contract.document(record, value)
+        if isinstance(rewritten, Rejection):
+            return rewritten
+        value = rewritten
+    try:
+        event = _parse(value)
+    except ValidationError as error:
+        return rejection_of(error, value)
+    return _complete(record, value, event)
+
+
+def check_content(event: ValidEvent) -> Rejection | None:
+    """Find what jsonb cannot hold: NUL characters, NaN and Infinity, numbers out of range."""
+    found = unholdable(event.document)
+    return found and Rejection(*found, event_id=None if "\0" in event.event_id else event.event_id)
+
+
+def _nothing(value: bytes | None) -> Rejection:
+    if value is None:
+        return Rejection(
+            "tombstone", "the record has no value (a tombstone); events are never deleted through the topic"
+        )
+    return Rejection("empty_value", "the value is empty; a JSON object is expected")
+
+
+def _complete(record: Record, value: bytes, event: Envelope) -> ValidEvent | Rejection:
+    """Append what the producer left out; a later key wins in jsonb, so nothing has to be cut out first."""
+    event_id, timestamp, correlation_id = event["event_id"], event.get("timestamp"), event.get("correlation_id")
+    added = b""
+    if timestamp is None:
+        if not 0 <= record.timestamp <= _MAX_TIMESTAMP_MS:
+            return _bad_timestamp(event_id, "absent, and the record's own Kafka timestamp is out of range")
+        timestamp = (_EPOCH + timedelta(milliseconds=record.timestamp)).isoformat(timespec="milliseconds")
+        added += b',"timestamp":"%b"' % timestamp.encode()
+    elif not _in_calendar(timestamp):
+        return _bad_timestamp(event_id, "not a moment of the calendar between years 1 and 9999 in UTC")
+    if not correlation_id:
+        correlation_id = _fallback_correlation_id(record) or event_id
+        added += b',"correlation_id":%b' % _json_string(correlation_id)
+    if value[-1] != _CLOSING_BRACE:
+        value = value.rstrip(b" \t\r\n")
+    document = b'%b%b,"@offset":%d}' % (value[:-1], added, record.offset)
+    return ValidEvent(record, event_id, timestamp, correlation_id, document)
+
+
+def _bad_timestamp(event_id: str, why: str) -> Rejection:
+    return Rejection("invalid_timestamp", f"timestamp: {why}", event_id)
+
+
+def moment(timestamp: str) -> datetime:
+    """Parse a timestamp that matched the contract's pattern, rounding to microseconds as PostgreSQL does.
+
+    Raises ValueError or OverflowError when no calendar has it.
+    """
+    finer = _FINER_THAN_US.search(timestamp) if len(timestamp) > _LONGEST_IN_US_AND_UTC else None
+    if finer is None:
+        return datetime.fromisoformat(timestamp.upper())
+    whole = datetime.fromisoformat((timestamp[: finer.start()] + timestamp[finer.end() :]).upper())
+    return whole + timedelta(microseconds=round(float(finer.group()) * 1_000_000))
+
+
+def _in_calendar(timestamp: str) -> bool:
+    if timestamp[:4] not in _EDGE_YEARS:
+        try:
+            datetime.fromisoformat(timestamp)
+        except ValueError:
+            pass  # lower case, or no such day: the exact way tells
+        else:
+            return True
+    try:
+        moment(timestamp).astimezone(UTC)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _fallback_correlation_id(record: Record) -> str | None:
+    given = header(record, "correlation_id")
+    if given and len(given) <= 255 and "\0" not in given:  # noqa: PLR2004 - MAX_ID_CHARS
+        return given
+    trace = _TRACEPARENT.fullmatch(header(record, "traceparent") or "")
+    return trace[1] if trace else None
+
+
+def _json_string(text: str) -> bytes:
+    return json.dumps(text).encode()

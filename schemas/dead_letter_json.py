@@ -1,0 +1,63 @@
+"""A dead letter as one line of JSON, byte for byte: what `dlq export` writes and `dlq import` reads.
+
+Key, value and header values are base64, null where they are absent (an empty one is ``""``). ``headers`` is a list of
+pairs: order and repetitions stay. ``id`` is for people; reading ignores it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.record import KafkaRecord
+
+
+class NotALetterError(ValueError):
+    """A line is not an exported dead letter; the message says why."""
+
+
+def line_of(record: KafkaRecord) -> str:
+    """Write a record down, without the newline. ASCII only."""
+    return json.dumps({
+        "id": Buried(record).id,
+        "topic": record.topic, "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp,
+        "key": _text(record.key), "value": _text(record.value),
+        "headers": [[name, _text(value)] for name, value in record.headers],
+    })  # fmt: skip
+
+
+def record_in(line: str | bytes) -> KafkaRecord:
+    """Read a record from its line. Raises NotALetterError."""
+    try:
+        found: dict[str, Any] = json.loads(line)
+        return KafkaRecord(
+            str(found["topic"]), _number(found, "partition"), _number(found, "offset"), _number(found, "timestamp"),
+            _bytes(found["key"]), _bytes(found["value"]), [(_name(n), _bytes(v)) for n, v in found["headers"]],
+        )  # fmt: skip
+    except KeyError as missing:
+        raise NotALetterError(f"{missing.args[0]} is absent") from None
+    except (ValueError, TypeError, RecursionError) as error:
+        raise NotALetterError(str(error)) from None
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else base64.b64encode(value).decode()
+
+
+def _bytes(text: str | None) -> bytes | None:
+    return None if text is None else base64.b64decode(text, validate=True)
+
+
+def _number(found: dict[str, Any], name: str) -> int:
+    number = found[name]
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise NotALetterError(f"{name} is not an integer")
+    return number
+
+
+def _name(name: object) -> str:
+    if not isinstance(name, str):
+        raise NotALetterError("a header's name is not a string")
+    return name

@@ -1,0 +1,204 @@
+"""A dead letter as it is found in a dead letter topic, whoever wrote it.
+
+Header names: Kafka Connect (KIP-298), Kafka Streams (KIP-1034), share groups (KIP-1191), Spring Kafka, Spring Cloud
+Stream, SmallRye, Karafka Pro, django-kafka, arroyo, and our own.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from keepstream.schemas.dead_letter import CONNECT, PREFIX, REPLAY_COUNT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keepstream.schemas.record import KafkaRecord
+
+T = TypeVar("T")
+
+TOPIC = (
+    CONNECT + "topic", "__streams.errors.topic", "__dlq.errors.topic", "kafka_dlt-original-topic", "x-original-topic",
+    "dead-letter-topic", "source_topic", "DEAD_LETTER_MESSAGE_TOPIC",
+)  # fmt: skip
+PARTITION = (
+    CONNECT + "partition", "__streams.errors.partition", "__dlq.errors.partition", "kafka_dlt-original-partition",
+    "x-original-partition", "dead-letter-partition", "source_partition", "original_partition",
+    "DEAD_LETTER_MESSAGE_PARTITION",
+)  # fmt: skip
+OFFSET = (
+    CONNECT + "offset", "__streams.errors.offset", "__dlq.errors.offset", "kafka_dlt-original-offset",
+    "x-original-offset", "dead-letter-offset", "source_offset", "original_offset", "DEAD_LETTER_MESSAGE_OFFSET",
+)  # fmt: skip
+STEP = (PREFIX + "step", CONNECT + "stage")
+REASON = (
+    PREFIX + "reason", CONNECT + "exception.class.name", "__streams.errors.exception", "kafka_dlt-exception-fqcn",
+    "x-exception-fqcn", "dead-letter-exception-class-name",
+)  # fmt: skip
+MESSAGE = (
+    CONNECT + "exception.message", "__streams.errors.message", "__dlq.errors.message", "kafka_dlt-exception-message",
+    "x-exception-message", "dead-letter-reason", "DEAD_LETTER_SUMMARY",
+)  # fmt: skip
+ATTEMPTS = (
+    PREFIX + "attempts", "__dlq.errors.delivery.count", "kafka_deliveryAttempt", "retry_topic-attempts",
+    "source_attempts", "delayed-retry-count",
+)  # fmt: skip
+ERROR_HEADERS = frozenset(
+    {*STEP, *REASON, *MESSAGE, *ATTEMPTS, "DEAD_LETTER_DETAIL", CONNECT + "exception.stacktrace",
+     "__streams.errors.stacktrace", "kafka_dlt-exception-stacktrace", "x-exception-stacktrace",
+     "kafka_dlt-exception-cause-fqcn", "dead-letter-cause", "dead-letter-cause-class-name"}
+)  # fmt: skip
+"""What says why a record died: a replay leaves these behind, and keeps where the record came from."""
+
+
+class _Once(Generic[T]):
+    """`functools.cached_property` without the lock that it takes before Python 3.12: 1 us for each of a letter's."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, _owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, letter: Buried, _owner: type) -> T:
+        value = letter.__dict__[self._name] = self._compute(letter)
+        return value
+
+
+@dataclass(frozen=True)
+class Buried:
+    """A record of a dead letter topic and what its headers say. What nobody wrote is None."""
+
+    record: KafkaRecord
+
+    @property
+    def place(self) -> str:
+        """Where it stands in the dead letter topic: ``topic-partition-offset``."""
+        return f"{self.record.topic}-{self.record.partition}-{self.record.offset}"
+
+    @_Once
+    def id(self) -> str:
+        """Name the death: the same for every copy. Falls back to the place for what others wrote."""
+        ours = self._header(PREFIX + "id")
+        if ours:
+            return ours
+        if self.origin_topic and self.origin_partition is not None and self.origin_offset is not None:
+            return f"{self.origin_topic}-{self.origin_partition}-{self.origin_offset}"
+        return self.place
+
+    @_Once
+    def origin_topic(self) -> str | None:
+        return self._text(TOPIC)
+
+    @_Once
+    def origin_partition(self) -> int | None:
+        return self._number(PARTITION)
+
+    @_Once
+    def origin_offset(self) -> int | None:
+        return self._number(OFFSET)
+
+    @_Once
+    def step(self) -> str | None:
+        return self._text(STEP)
+
+    @_Once
+    def verdict(self) -> str | None:
+        return self._header(PREFIX + "verdict")
+
+    @_Once
+    def reason(self) -> str | None:
+        return self._text(REASON)
+
+    @_Once
+    def message(self) -> str | None:
+        return self._text(MESSAGE)
+
+    @_Once
+    def sqlstate(self) -> str | None:
+        return self._header(PREFIX + "sqlstate")
+
+    @_Once
+    def attempts(self) -> int | None:
+        return self._number(ATTEMPTS)
+
+    @_Once
+    def event_id(self) -> str | None:
+        return self._header(PREFIX + "event-id") or self._header("ce_id")
+
+    @_Once
+    def correlation_id(self) -> str | None:
+        return self._header(PREFIX + "correlation-id") or self._header("correlation_id")
+
+    @_Once
+    def replay_count(self) -> int:
+        text = self._header(REPLAY_COUNT) or ""
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004 - 32 bits
+
+    @_Once
+    def first_failed_at(self) -> datetime | None:
+        return _moment(self._header(PREFIX + "first-failure"))
+
+    @_Once
+    def last_failed_at(self) -> datetime | None:
+        """When it died, if it says so."""
+        return _moment(self._header(PREFIX + "last-failure"))
+
+    @_Once
+    def failed_at(self) -> datetime:
+        """When it died, as far as is known: our header, else the record's own timestamp. In UTC."""
+        return self.last_failed_at or datetime.fromtimestamp(min(max(self.record.timestamp, 0), _MAX_MS) / 1000, UTC)
+
+    @_Once
+    def _values(self) -> dict[str, bytes]:
+        """Keep the last value of each name, empty ones left out: a letter is asked for a dozen of its many headers."""
+        last = dict(self.record.headers)
+        return last if all(last.values()) else {name: value for name, value in self.record.headers if value}  # type: ignore[return-value]
+
+    def raw(self, name: str) -> bytes | None:
+        """Return the last value of that name; None when absent or empty."""
+        return self._values.get(name)
+
+    def _header(self, name: str) -> str | None:
+        value = self._values.get(name)
+        try:
+            return None if value is None else value.decode()
+        except UnicodeDecodeError:
+            return None
+
+    def _text(self, names: tuple[str, ...]) -> str | None:
+        for name in names:
+            if text := self._header(name):
+                return text
+        return None
+
+    def _number(self, names: tuple[str, ...]) -> int | None:
+        for name in names:
+            if (number := _integer(self._values.get(name))) is not None:
+                return number
+        return None
+
+
+_MAX_MS = 253_402_300_799_999
+
+
+def _integer(value: bytes | None) -> int | None:
+    """Read digits, or the big-endian integers that Spring writes. Nothing that is counted here is negative."""
+    number = -1
+    if value and value.isdigit():
+        number = int(value) if len(value) < 20 else -1  # noqa: PLR2004 - 64 bits
+    elif value and len(value) in (4, 8) and value[0] == 0:  # else it is a word, like "null": no offset is that large
+        number = int(struct.unpack(">i" if len(value) == 4 else ">q", value)[0])  # noqa: PLR2004
+    return number if 0 <= number < 2**63 else None
+
+
+def _moment(text: str | None) -> datetime | None:
+    try:
+        parsed = datetime.fromisoformat(text) if text else None
+        return parsed.astimezone(UTC) if parsed and parsed.tzinfo else None
+    except (ValueError, OverflowError):  # no time, or one whose zone moves it out of the calendar
+        return None

@@ -1,0 +1,1 @@
+"""Kafka by librdkafka: publishing dead letters, reading topics back, replaying."""

@@ -1,0 +1,69 @@
+"""Putting exported dead letters back into a topic, byte for byte."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaException, Producer
+
+from keepstream.sinks.kafka.confirmed_producer import place_of
+from keepstream.sinks.kafka.dead_letters import PRODUCER_SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+
+    from confluent_kafka import KafkaError, Message
+
+    from keepstream.schemas.record import KafkaRecord
+
+    Returned = tuple[KafkaRecord, str | None]
+    """A record and its new place, None where the broker did not say."""
+
+_BATCH = 1000
+_CONFIRM_TIMEOUT_S = 60
+
+
+class LettersReturn:
+    """An idempotent producer for one topic. ``partitions`` are those that the topic has."""
+
+    def __init__(self, client: Mapping[str, object], topic: str, partitions: Container[int]) -> None:
+        self._topic = topic
+        self._partitions = partitions
+        self._producer = Producer({
+            **client, **PRODUCER_SETTINGS, "linger.ms": 20, "message.timeout.ms": _CONFIRM_TIMEOUT_S * 1000,
+        })  # fmt: skip
+
+    def send(self, records: Iterable[KafkaRecord]) -> Iterator[Sequence[Returned]]:
+        """Produce, and yield batches with their new places, each once the broker has confirmed all of it.
+
+        Raises KafkaException when it has not.
+        A letter goes to the partition that it had, where there is one of that number. librdkafka writes the present
+        moment for the timestamps 0 and -1.
+        """
+        source = iter(records)
+        while batch := list(itertools.islice(source, _BATCH)):
+            yield self._send(batch)
+
+    def _send(self, batch: Sequence[KafkaRecord]) -> list[Returned]:
+        errors: list[KafkaError] = []
+        returned: list[Returned] = []
+        for record in batch:
+            self._produce(record, returned, errors)
+        self._producer.flush(_CONFIRM_TIMEOUT_S + 5)  # every message has been answered by then, if with a time-out
+        if errors:
+            raise KafkaException(errors[0])
+        return returned
+
+    def _produce(self, record: KafkaRecord, returned: list[Returned], errors: list[KafkaError]) -> None:
+        def confirm(error: KafkaError | None, message: Message) -> None:
+            if error is not None:
+                errors.append(error)
+            else:
+                returned.append((record, place_of(message) or None))
+
+        partition = {"partition": record.partition} if record.partition in self._partitions else {}
+        self._producer.produce(
+            self._topic, value=record.value, key=record.key, headers=[*record.headers],
+            timestamp=max(record.timestamp, 0), on_delivery=confirm, **partition,  # type: ignore[arg-type]
+        )  # fmt: skip

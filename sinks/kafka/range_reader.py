@@ -1,0 +1,136 @@
+"""A consumer that jumps about in one topic. It joins no group and commits nothing."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from keepstream.schemas.record import KafkaRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+
+    from confluent_kafka import Message
+
+ANSWER_TIMEOUT_S = 10.0
+_BATCH = 500
+_ELECTING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+"""Passing answers about a partition whose leader moves, or that was just created."""
+_MS = {
+    # A jump waits for the fetch that is under way: it must not linger at the end of a partition, nor at a full queue.
+    "fetch.wait.max.ms": 3,
+    "fetch.queue.backoff.ms": 5,
+}
+
+
+class Seeker:
+    """Reads ranges of offsets, several partitions at once. Everything raises KafkaException when no broker answers."""
+
+    def __init__(self, client: Mapping[str, object], topic: str, **settings: object) -> None:
+        self._topic = topic
+        self._consumer = Consumer({
+            **client, "group.id": "keepstream-reader", "enable.auto.commit": False, "enable.partition.eof": True,
+            # What was deleted while we looked is skipped.
+            "auto.offset.reset": "earliest", **_MS, "queued.max.messages.kbytes": 16 * 1024,
+            "queued.min.messages": 10_000, **settings,
+        })  # fmt: skip
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def partitions(self) -> list[int]:
+        found = self._consumer.list_topics(self._topic, timeout=ANSWER_TIMEOUT_S).topics[self._topic]
+        if found.error is not None:
+            raise KafkaException(found.error)
+        return sorted(found.partitions)
+
+    def bounds(self, partitions: Sequence[int] | None = None) -> dict[int, tuple[int, int]]:
+        """Return (first offset, offset after the last) of each partition as it stands now."""
+        chosen = self.partitions() if partitions is None else sorted(set(partitions))
+        return {p: self._ask(p) for p in chosen}
+
+    def read(self, ranges: Mapping[int, tuple[int, int]], *, only_first: bool = False) -> Generator[KafkaRecord]:
+        """Yield the records of each range ``[start, end)``, in order within a partition; or the first of each.
+
+        Offsets without a record (compacted, transaction markers, aborted) are passed over.
+        """
+        todo = {p: end for p, (start, end) in ranges.items() if start < end}
+        self._consumer.assign([TopicPartition(self._topic, p, ranges[p][0]) for p in todo])
+        heard_at = time.monotonic()
+        while todo:
+            messages = self._poll(0.2)
+            if messages:
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > ANSWER_TIMEOUT_S:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its only name
+            for message in messages:
+                partition = message.partition() or 0
+                end = todo.get(partition)
+                if end is None:
+                    continue
+                record = None if _ended(message) else record_of(message)
+                if record and record.offset < end:
+                    yield record
+                if record is None or only_first or record.offset + 1 >= end:
+                    self._leave(todo, partition)
+
+    def tail(self, starts: Mapping[int, int]) -> Iterator[KafkaRecord]:
+        """Yield records from these offsets on, and then whatever arrives, for ever."""
+        self._consumer.assign([TopicPartition(self._topic, p, start) for p, start in starts.items()])
+        while True:
+            for message in self._poll(0.2):
+                if not _ended(message):
+                    yield record_of(message)
+
+    def _leave(self, todo: dict[int, int], partition: int) -> None:
+        del todo[partition]
+        self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
+
+    def _ask(self, partition: int) -> tuple[int, int]:
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        while True:
+            try:
+                place = TopicPartition(self._topic, partition)
+                bounds = self._consumer.get_watermark_offsets(place, timeout=ANSWER_TIMEOUT_S)
+            except KafkaException as error:
+                if error.args[0].code() not in _ELECTING or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+                continue
+            if bounds is None:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
+            return bounds
+
+    def _poll(self, timeout_s: float) -> list[Message]:
+        """Return what is there, as soon as something is: consume() alone waits until its batch is full."""
+        first = self._consumer.poll(timeout_s)
+        found = [] if first is None else [first, *self._consumer.consume(_BATCH, timeout=0)]
+        return [message for message in found if message.error() is None or not is_about_the_group(message)]
+
+
+def record_of(message: Message) -> KafkaRecord:
+    """Copy what librdkafka delivered."""
+    return KafkaRecord(
+        message.topic() or "", message.partition() or 0, message.offset() or 0, message.timestamp()[1],
+        message.key(), message.value(), message.headers() or [],  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def is_about_the_group(message: Message) -> bool:
+    """Whether an error tells of our group: the client looks for it, we never join it, no right on it is needed."""
+    error = message.error()
+    return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+
+
+def _ended(message: Message) -> bool:
+    error = message.error()
+    if error is None:
+        return False
+    if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
+        return True
+    raise KafkaException(error)

@@ -1,0 +1,113 @@
+"""Producing what a replay sends, and finding again what a killed one sent."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from keepstream.schemas.record import header
+from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, Outgoing, Sent
+from keepstream.sinks.kafka.range_reader import Seeker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+TopicEnds = dict[str, dict[int, int]]
+_ASK_TIMEOUT_S = 10.0
+_ANY = -1
+"""librdkafka's name for the partition that the partitioner chooses."""
+_SILENT = "the broker did not answer in time"
+_SETTINGS: dict[str, str | int | float | bool] = {
+    "enable.idempotence": True,
+    "acks": "all",
+    "compression.type": "lz4",
+    "linger.ms": 5,
+    "message.max.bytes": 16 * 1024 * 1024,
+    # As Kafka's own clients do: the same key goes to the same partition as from most producers.
+    "partitioner": "murmur2_random",
+}
+
+
+class KafkaOutbox:
+    """`Outbox` on an idempotent producer. Raises KafkaException when the broker is away."""
+
+    def __init__(
+        self, client: Mapping[str, str | int | float | bool], parking_topic: str, *, timeout_s: float = 30.0
+    ) -> None:
+        self._client = dict(client)
+        self._parking_topic = parking_topic
+        self._timeout_s = timeout_s
+        self._producer = Producer({**_SETTINGS, **client, "message.timeout.ms": int(timeout_s * 1000)})
+        self._admin = AdminClient(self._client)
+        self._partitions: dict[str, list[TopicPartition]] = {}
+        self._posted: list[Outgoing] = []
+        self._answers: dict[str, Sent] = {}
+
+    def ends(self, topics: Iterable[str]) -> TopicEnds:
+        ends: TopicEnds = {topic: {} for topic in topics}
+        places = [place for topic in ends for place in self._places(topic)]
+        latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
+        answers = self._admin.list_offsets(dict.fromkeys(places, latest)) if places else {}
+        for place, answer in answers.items():
+            ends[place.topic][place.partition] = answer.result(timeout=_ASK_TIMEOUT_S).offset
+        return ends
+
+    def post(self, letters: Sequence[Outgoing]) -> None:
+        self._posted.extend(letters)
+        for letter in letters:
+            self._produce(letter)
+
+    def answers(self) -> list[Sent]:
+        # Longer than a message may take: each one has been answered by then, if only with a time-out.
+        self._producer.flush(self._timeout_s + 5)
+        posted, answers, self._posted, self._answers = self._posted, self._answers, [], {}
+        return [answers.get(one.letter_id) or Sent(one.letter_id, one.topic, None, None, _SILENT) for one in posted]
+
+    def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[Sent]:
+        found: dict[str, Sent] = {}
+        wanted = str(replay_id)
+        for topic, starts in since.items():
+            parked = topic == self._parking_topic
+            ends = self.ends([topic])[topic]
+            with Seeker(self._client, topic) as seeker:
+                for record in seeker.read({p: (starts.get(p, 0), end) for p, end in ends.items()}):
+                    letter_id = header(record, REPLAY_OF)
+                    if letter_id in letter_ids and header(record, REPLAY_ID) == wanted:
+                        found[letter_id] = Sent(letter_id, topic, record.partition, record.offset, parked=parked)
+        return [*found.values()]
+
+    def _places(self, topic: str) -> list[TopicPartition]:
+        if topic not in self._partitions:
+            found = self._admin.list_topics(topic, timeout=_ASK_TIMEOUT_S).topics[topic]
+            if found.error is not None:
+                return []  # producing to it will say so, letter by letter
+            self._partitions[topic] = [TopicPartition(topic, partition) for partition in found.partitions]
+        return self._partitions[topic]
+
+    def _produce(self, letter: Outgoing) -> None:
+        answered = partial(_answer, self._answers, letter)
+        partition = _ANY if letter.partition is None else letter.partition
+        while True:
+            try:
+                self._producer.produce(
+                    letter.topic, letter.value, letter.key, partition, on_delivery=answered,
+                    timestamp=max(letter.timestamp, 0), headers=letter.headers,  # type: ignore[arg-type]
+                )  # fmt: skip
+            except BufferError:
+                self._producer.poll(0.1)
+            except KafkaException as error:
+                sent = Sent(letter.letter_id, letter.topic, None, None, error.args[0].str())
+                self._answers[letter.letter_id] = sent
+                return
+            else:
+                return
+
+
+def _answer(answers: dict[str, Sent], letter: Outgoing, error: KafkaError | None, message: Message) -> None:
+    why = error.str() if error else None
+    place = letter.topic, message.partition(), message.offset()
+    answers[letter.letter_id] = Sent(letter.letter_id, *place, why, letter.parks)

@@ -1,0 +1,105 @@
+"""A walk back over several partitions at once, newest first, in chunks: memory stays flat."""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from typing import TYPE_CHECKING
+
+from keepstream.schemas.dead_letter_record import Buried
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Mapping, Sequence
+
+    from keepstream.schemas.record import KafkaRecord
+    from keepstream.sinks.kafka.range_reader import Seeker
+
+FIRST_CHUNK, MAX_CHUNK = 64, 8192
+HELD_BYTES = 64 * 1024 * 1024
+"""What all partitions together may hold, but at least one letter each."""
+_RECORD_BYTES, _HEADER_BYTES = 800, 170
+"""What Python adds to a record's and a header's own bytes."""
+
+
+def newest_letters(seeker: Seeker, ranges: Mapping[int, tuple[int, int]]) -> Generator[Buried]:
+    """Yield the letters of ``ranges``, partition -> [start, end), merged by time of death.
+
+    A partition is read on, further back, only when what was read of it is used up.
+    """
+    share = HELD_BYTES // max(1, len(ranges))
+    stacks = {p: _Stack(start, end, share) for p, (start, end) in ranges.items()}
+    heads: list[tuple[float, int]] = []
+    dry = list(stacks)
+    while True:
+        for partition in _refill(seeker, stacks, dry):
+            heapq.heappush(heads, stacks[partition].head(partition))
+        if not heads:
+            return
+        _, partition = heads[0]
+        yield stacks[partition].letters.pop()
+        dry = []
+        if stacks[partition].letters:
+            heapq.heapreplace(heads, stacks[partition].head(partition))
+        else:
+            heapq.heappop(heads)
+            dry = [partition]
+
+
+def _refill(seeker: Seeker, stacks: Mapping[int, _Stack], partitions: Sequence[int]) -> Iterator[int]:
+    """Read the next chunk of each, and one more where a chunk held nothing; yield those that have letters now."""
+    dry = list(partitions)
+    while dry := [p for p in dry if not stacks[p].finished]:
+        for record in seeker.read({p: stacks[p].open_chunk() for p in dry}):
+            stacks[record.partition].push(record)
+        for partition in dry:
+            stacks[partition].close_chunk()
+        yield from (p for p in dry if stacks[p].letters)
+        dry = [p for p in dry if not stacks[p].letters]
+
+
+class _Stack:
+    """What was read of one partition, newest on top, and what is still to be read below it: ``[start, end)``."""
+
+    def __init__(self, start: int, end: int, max_bytes: int) -> None:
+        self.letters: deque[Buried] = deque()
+        self._start, self._end = start, end
+        self._max_bytes = max_bytes
+        self._size = FIRST_CHUNK
+        self._bytes = 0
+        self._overflown = False
+
+    @property
+    def finished(self) -> bool:
+        return self._start >= self._end
+
+    def head(self, partition: int) -> tuple[float, int]:
+        """Return what a heap sorts by: the latest death comes first."""
+        return -self.letters[-1].failed_at.timestamp(), partition
+
+    def open_chunk(self) -> tuple[int, int]:
+        self._bytes, self._overflown = 0, False
+        return max(self._start, self._end - self._size), self._end
+
+    def push(self, record: KafkaRecord) -> None:
+        """Put a record on top. What is too much falls off the bottom, and belongs to the next chunk again."""
+        self.letters.append(Buried(record))
+        self._bytes += _size_of(record)
+        while self._bytes > self._max_bytes and len(self.letters) > 1:
+            self._overflown = True
+            self._bytes -= _size_of(self.letters.popleft().record)
+
+    def close_chunk(self) -> None:
+        """Go on below: twice as far, or as far as the memory allowed."""
+        if self._overflown:
+            self._end = self.letters[0].record.offset
+            self._size = len(self.letters)
+        else:
+            self._end = max(self._start, self._end - self._size)
+            self._size = min(MAX_CHUNK, self._size * 2)
+
+
+def _size_of(record: KafkaRecord) -> int:
+    size = len(record.value or b"") + len(record.key or b"") + _RECORD_BYTES
+    for _, value in record.headers:
+        size += len(value or b"") + _HEADER_BYTES
+    return size

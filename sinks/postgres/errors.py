@@ -1,0 +1,92 @@
+"""Whose fault a database error is: the one table of SQLSTATE verdicts.
+
+Sources: PostgreSQL's appendix A (error codes) and 13.5 (serialization failures); Npgsql's ``IsTransient`` and Spring's
+``SQLStateSQLExceptionTranslator`` for the classes. Where they disagree: docs/decisions.md, "SQLSTATE verdicts".
+"""
+
+from __future__ import annotations
+
+import re
+
+import psycopg
+
+from keepstream.schemas.failure import Failure, RecordError, Step, StepError, SystemicError, TransientError, Verdict
+
+_T, _R, _S = Verdict.TRANSIENT, Verdict.RECORD, Verdict.SYSTEMIC
+
+BY_CODE: dict[str, Verdict] = {
+    "08P01": _S,  # protocol violation
+    "21000": _S,  # our own bug: a row hit twice by one statement
+    "25P02": _T,  # a statement after a failed one
+    "25P03": _T,  # idle in transaction
+    "25P04": _T,  # transaction timeout
+    "25006": _S,  # read-only: a standby after a failover
+    "26000": _T,  # a pooler lost our prepared statement
+    "0A000": _T,  # "cached plan must not change result type" after DDL
+    "55000": _T,
+    "55006": _T,
+    "55P03": _T,  # lock timeout
+    "57014": _T,  # statement timeout
+    "P0001": _R,  # raised by somebody's trigger
+}
+BY_CLASS: dict[str, Verdict] = {
+    "08": _T,  # connection lost in the middle; failing to connect at all is systemic (see `connect_failure`)
+    "22": _R,  # data exception
+    "23": _R,  # integrity constraint
+    "28": _S,  # authentication
+    "3D": _S,  # no such database
+    "3F": _S,  # no such schema
+    "40": _T,  # serialization, deadlock, outcome unknown
+    "42": _S,  # table, column or privilege missing: a migration was forgotten
+    "44": _R,  # WITH CHECK OPTION
+    "53": _S,  # disk full, out of memory, too many connections
+    "54": _R,  # program limit: an index entry too large
+    "57": _S,  # shutdown, crash, starting up
+    "58": _S,  # I/O
+    "XX": _S,  # internal error, corruption
+}
+_ERRORS: dict[Verdict, type[StepError]] = {_T: TransientError, _R: RecordError, _S: SystemicError}
+
+RACED = "22012"
+"""Our own division by zero: a row was committed by somebody else while the statement ran (sql/settle.sql)."""
+
+
+def verdict_of(sqlstate: str | None) -> Verdict:
+    """Unknown codes are transient: tried again a few times, then isolated."""
+    if sqlstate is None:
+        return Verdict.TRANSIENT
+    return BY_CODE.get(sqlstate) or BY_CLASS.get(sqlstate[:2], Verdict.TRANSIENT)
+
+
+def step_error(error: psycopg.Error, step: Step) -> StepError:
+    """Translate a driver error; the message names constraint, column and table, never a value."""
+    sqlstate = error.sqlstate
+    if sqlstate == RACED:
+        return TransientError(Failure(step, _T, "raced", "another worker wrote the same event meanwhile", sqlstate))
+    verdict = verdict_of(sqlstate)
+    failure = Failure(step, verdict, reason_of(error), _message(error), sqlstate)
+    return _ERRORS[verdict](failure)
+
+
+def connect_failure(error: Exception, step: Step) -> SystemicError:
+    """Describe that no connection could be had; the driver's text may name users and hosts and is not kept."""
+    sqlstate = getattr(error, "sqlstate", None)
+    reason = reason_of(error) if sqlstate and isinstance(error, psycopg.Error) else "database_unreachable"
+    return SystemicError(Failure(step, _S, reason, "PostgreSQL cannot be reached", sqlstate))
+
+
+def reason_of(error: psycopg.Error) -> str:
+    """Return a stable code: PostgreSQL's own condition name, like ``check_violation``."""
+    if error.sqlstate is None:
+        return "connection_lost"
+    name = type(error).__name__
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
+
+
+def _message(error: psycopg.Error) -> str:
+    if error.sqlstate is None:
+        return "the connection to PostgreSQL was lost"
+    diag = error.diag
+    named = {"constraint": diag.constraint_name, "column": diag.column_name, "table": diag.table_name}
+    where = ", ".join(f'{kind} "{name}"' for kind, name in named.items() if name)
+    return f"{reason_of(error).replace('_', ' ')} (SQLSTATE {error.sqlstate}){': ' + where if where else ''}"

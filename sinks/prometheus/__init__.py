@@ -1,0 +1,1 @@
+"""The metrics: one catalogue, and their exposition."""

@@ -1,0 +1,174 @@
+"""Prometheus: the metrics of the catalogue, written by the worker and returned to a scrape."""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections import Counter as Tallies
+from functools import cache
+from typing import TYPE_CHECKING
+
+from keepstream.schemas.failure import Step
+from keepstream.schemas.outcome import Fate
+from keepstream.sinks.prometheus import catalogue
+from keepstream.sinks.prometheus.catalogue import CONTRACT_REASONS, KNOWN_FAILURES, Given
+from keepstream.sinks.prometheus.collectors import EventHistogram, ExactTotals, PoolFigures
+from keepstream.sinks.prometheus.metric_registry import MetricRegistry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from prometheus_client import Counter, Gauge
+
+    from keepstream.schemas.dead_letter import DeadLetter
+    from keepstream.schemas.failure import Failure
+    from keepstream.schemas.outcome import Tally
+    from keepstream.schemas.standing import Standing
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class PrometheusMetrics:
+    """What `keepstream.processors.ports.Metrics` tells, as the series of `keepstream.sinks.prometheus.catalogue`.
+
+    Counters are for rates and start at zero with the process; exact totals are in the table ``event_counters``.
+    """
+
+    def __init__(self, topics: Iterable[str] = ()) -> None:
+        self._registry = MetricRegistry(topics)
+        self._paused: dict[tuple[str, int], str] = {}
+        self._declare_flow(self._registry)
+        self._declare_trouble(self._registry)
+        self._declare_dead_letters(self._registry)
+        self.end_to_end = EventHistogram(catalogue.END_TO_END, topics)
+        self._topic = cache(self._children)
+        self._steps = {step: self.step_duration.labels(step.value) for step in Step}
+        self._batches = {outcome: self.batches.labels(outcome.value) for outcome in Given}
+        self._totals = ExactTotals()
+        self._registry.add(self.end_to_end)
+        self._registry.add(self._totals)
+
+    def _declare_flow(self, registry: MetricRegistry) -> None:
+        self.received = registry.counter(catalogue.RECEIVED)
+        self.processed = registry.counter(catalogue.PROCESSED)
+        self.abandoned = registry.counter(catalogue.ABANDONED)
+        self.in_progress = registry.gauge(catalogue.IN_PROGRESS)
+        self.batches = registry.counter(catalogue.BATCHES, {"outcome": tuple(Given)})
+        self.batch_events = registry.histogram(catalogue.BATCH_EVENTS)
+        self.step_duration = registry.histogram(catalogue.STEP_DURATION)
+        self.last_processed = registry.gauge(catalogue.LAST_PROCESSED)
+        self.oldest_unsettled = registry.gauge(catalogue.OLDEST_UNSETTLED)
+        self.lag = registry.gauge(catalogue.LAG)
+        self.assigned = registry.gauge(catalogue.ASSIGNED)
+        self.rebalances = registry.counter(catalogue.REBALANCES)
+        self.buffered = registry.gauge(catalogue.BUFFERED)
+        self.loop_lag = registry.gauge(catalogue.LOOP_LAG)
+        self._build_info = registry.gauge(catalogue.BUILD_INFO)
+
+    def _declare_trouble(self, registry: MetricRegistry) -> None:
+        self.step_failures = registry.counter(catalogue.STEP_FAILURES)
+        self.step_retries = registry.counter(catalogue.STEP_RETRIES)
+        self.paused_partitions = registry.gauge(catalogue.PAUSED)
+        self.fences = registry.counter(catalogue.FENCED)
+        self.offset_gaps = registry.counter(catalogue.OFFSET_GAP)
+        self.commit_failures = registry.counter(catalogue.COMMIT_FAILURES)
+        self.log_records = registry.counter(catalogue.LOG_RECORDS)
+        for step, verdict, reason in KNOWN_FAILURES:
+            self.step_failures.labels(step.value, verdict.value, reason)
+
+    def _declare_dead_letters(self, registry: MetricRegistry) -> None:
+        self.dlq_published = registry.counter(catalogue.DLQ_PUBLISHED)
+        self.dlq_publish_failures = registry.counter(catalogue.DLQ_PUBLISH_FAILURES)
+        self.dlq_publish_duration = registry.histogram(catalogue.DLQ_PUBLISH_DURATION)
+        self.dlq_open = registry.gauge(catalogue.DLQ_OPEN)
+        self.dlq_oldest = registry.gauge(catalogue.DLQ_OLDEST)
+        self.ledger_read_at = registry.gauge(catalogue.LEDGER_READ)
+        for reason in CONTRACT_REASONS:
+            self.dlq_published.labels(Step.VALIDATE.value, reason)
+
+    def _children(self, topic: str) -> tuple[Counter, Gauge, list[tuple[str, Counter]]]:
+        """Look a topic's series up once: prometheus_client's ``labels`` takes longer than counting."""
+        processed = [(fate.value, self.processed.labels(topic, fate.value)) for fate in Fate]
+        return self.received.labels(topic), self.in_progress.labels(topic), processed
+
+    def about(self, version: str, faust: str) -> None:
+        self._build_info.labels(version, platform.python_version(), faust).set(1)
+
+    def watch_pool(self, stats: Callable[[], Mapping[str, float]]) -> None:
+        """Export the connection pool's own figures at each scrape."""
+        self._registry.add(PoolFigures(stats))
+
+    def render(self) -> bytes:
+        """Return the exposition text of all metrics."""
+        return self._registry.render()
+
+    @property
+    def pauses(self) -> dict[tuple[str, int], str]:
+        """Why partitions are held right now: (topic, partition) -> reason."""
+        return dict(self._paused)
+
+    def batch_begun(self, topic: str, records: int) -> None:
+        received, in_progress, _ = self._topic(topic)
+        received.inc(records)
+        in_progress.inc(records)
+
+    def batch_ended(self, topic: str, records: int, outcome: Given) -> None:
+        """Close what `batch_begun` opened. Only a settled batch has met `batch_settled` before."""
+        self._topic(topic)[1].dec(records)
+        self._batches[outcome].inc()
+        if outcome is not Given.SETTLED:
+            self.abandoned.labels(topic).inc(records)
+
+    def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None:
+        now = time.time()
+        for name, processed in self._topic(topic)[2]:
+            if count := getattr(tally, name):
+                processed.inc(count)
+        self.batch_events.observe(tally.total)
+        self.last_processed.labels(topic, str(partition)).set(now)
+        if oldest_timestamp_ms > 0:
+            self.end_to_end.observe(topic, max(0.0, now - oldest_timestamp_ms / 1000), tally.total)
+
+    def step_took(self, step: Step, duration_s: float) -> None:
+        self._steps[step].observe(duration_s)
+
+    def publish_took(self, duration_s: float) -> None:
+        self.dlq_publish_duration.observe(duration_s)
+
+    def attempt_failed(self, failure: Failure, *, retried: bool) -> None:
+        self.step_failures.labels(failure.step.value, failure.verdict.value, failure.reason).inc()
+        if retried:
+            self.step_retries.labels(failure.step.value).inc()
+
+    def dead_lettered(self, letters: Sequence[DeadLetter]) -> None:
+        causes = Tallies((letter.failure.step.value, letter.failure.reason) for letter in letters)
+        for (step, reason), count in causes.items():
+            self.dlq_published.labels(step, reason).inc(count)
+
+    def paused(self, topic: str, partition: int, failure: Failure) -> None:
+        if failure.reason == "dlq_unavailable":
+            self.dlq_publish_failures.inc()
+        self.attempt_failed(failure, retried=True)
+        self._paused[topic, partition] = failure.message
+        self.paused_partitions.set(len(self._paused))
+
+    def resumed(self, topic: str, partition: int) -> None:
+        self._paused.pop((topic, partition), None)
+        self.paused_partitions.set(len(self._paused))
+
+    def fenced(self, topic: str, partition: int) -> None:
+        self.resumed(topic, partition)
+        self.fences.inc()
+
+    def partition_gone(self, topic: str, partition: int) -> None:
+        """Remove the series of a partition that somebody else owns now."""
+        self.resumed(topic, partition)
+        for gauge in (self.lag, self.last_processed, self.oldest_unsettled):
+            gauge.remove(topic, str(partition))
+
+    def ledger_read(self, standing: Standing) -> None:
+        """Show what PostgreSQL counted."""
+        self._totals.standing = standing
+        self.dlq_open.set(standing.open_letters)
+        self.dlq_oldest.set(standing.oldest_open_at.timestamp() if standing.oldest_open_at else 0)
+        self.ledger_read_at.set_to_current_time()
