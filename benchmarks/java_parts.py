@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.contestant import HERE, MissingError
-from keepstream.app.embedded.cache import cache_root, exclusive
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
-from keepstream.app.embedded.fetch import Fetcher
-from keepstream.app.embedded.pins import Pin, load_pins
+from keepstream.app.embedded.kafka_jars import Fetcher, Pin, cache_root, exclusive, load_pins
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from keepstream.app.embedded.java import java
-from keepstream.app.embedded.pins import KAFKA_VERSION
+from keepstream.app.embedded.kafka_jars import KAFKA_VERSION
 
 if TYPE_CHECKING:
     from benchmarks.stage import Stage

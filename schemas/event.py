@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # typing.TypedDict is not enough for pydantic before Python 3.12
 
-if TYPE_CHECKING:
-    from keepstream.schemas.record import Record
+from keepstream.schemas.record import Record
 
 MAX_ID_CHARS = 255
 MAX_RETRY_ATTEMPT = 2**31 - 1  # PostgreSQL's integer
@@ -88,3 +89,21 @@ class ValidEvent:
     timestamp: str
     correlation_id: str
     document: bytes
+
+
+Step: TypeAlias = Callable[[Event, Record], Event | Rejection]
+"""A step of one's own: a pure function of the event. It is called again for the same record after a crash, by the audit
+and by a replay's dry run, so it asks nobody and keeps nothing."""
+
+
+class Contract(BaseModel, ABC):
+    """Another event shape: its fields are what producers write, `event` says what they mean.
+
+    A shape that only narrows ours (a typed payload) is a subclass of `Event` instead.
+    """
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    @abstractmethod
+    def event(self, record: Record) -> Event | Rejection:
+        """Return the event that this value means, or why it means none."""

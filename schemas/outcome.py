@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from keepstream.schemas.dead_letter import DeadLetter
@@ -89,3 +89,20 @@ class Stored:
     pending_ids: Sequence[str] = ()
     repeats: Tally = field(default_factory=Tally)
     server_run: datetime | None = None
+
+
+OPEN_COUNT_LIMIT = 100_000
+"""Open dead letters are counted up to here: a gauge need not cost a long scan."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Exact totals over all partitions and all workers, and the dead letters nobody has dealt with."""
+
+    outcomes: Mapping[str, int]
+    """Outcome -> records, as in `keepstream.schemas.outcome.Fate`."""
+    open_letters: int
+    """At most `OPEN_COUNT_LIMIT`."""
+    oldest_open_at: datetime | None
+    replay_outcomes: Mapping[str, int]
+    """``replayed``, ``skipped``, ``failed`` -> letters, over all replays."""

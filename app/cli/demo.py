@@ -6,9 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keepstream.app.cli.audit_view import check_row, show_checks
-from keepstream.app.cli.failure import FAILED, UNREACHABLE, CommandError
-from keepstream.app.cli.output import json_option, load_settings, on_terminal, print_json, say
+from keepstream.app.cli.audit import check_row, show_checks
+from keepstream.app.cli.output import (
+    FAILED,
+    UNREACHABLE,
+    CommandError,
+    json_option,
+    load_settings,
+    on_terminal,
+    print_json,
+    say,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,17 +5,21 @@ from __future__ import annotations
 import itertools
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from collections import Counter
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from keepstream.app.cli.options import selectors
-from keepstream.app.cli.output import json_option, print_json
-from keepstream.app.dlq.format import in_one_line, moment_text, row_of
+from keepstream.app.cli.output import FAILED, NOT_FOUND, CommandError, json_option, print_json, print_rows, say
+from keepstream.app.dlq.format import in_one_line, moment_text, pretty, row_of, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from keepstream.app.dlq.selectors import Chosen
     from keepstream.app.dlq.topic import Found
+    from keepstream.schemas.dead_letter_record import Buried
 
 DEFAULT_LIMIT = 50
 _LINE = "{:<20}  {:<10}  {:<8}  {:<24}  {:<28}  {}"
@@ -32,7 +36,7 @@ def list_letters(*, chosen: Chosen, follow: bool, as_json: bool) -> None:
 
     Resolved ones were replayed or discarded; PostgreSQL knows that. Without it, all that the topic holds are listed.
     """
-    from keepstream.app.cli.letters import open_queue
+    from keepstream.app.cli.output import open_queue
 
     with open_queue(chosen.selection) as queue:
         found = queue.arriving(chosen) if follow else queue.newest(chosen)
@@ -54,3 +58,107 @@ def _line(found: Found) -> str:
         moment_text(letter.failed_at, "seconds"), state or "-", letter.step or "-",
         in_one_line(letter.reason or "-"), in_one_line(letter.id), in_one_line(letter.message, room and max(room, 20)),
     )  # fmt: skip
+
+
+@click.command(epilog="Example: keepstream dlq show events-3-4711 --raw | jq .payload")
+@click.argument("name", metavar="ID")
+@click.option("--raw", is_flag=True, help="Write the exact bytes of the value to stdout, and nothing else.")
+@json_option
+def show(*, name: str, raw: bool, as_json: bool) -> None:
+    """Show a dead letter: payload, headers, error, attempts, times, its event's row, its replays.
+
+    ID is the letter's id, its place in the dead letter topic (TOPIC-PARTITION-OFFSET) or an event_id, of which the
+    newest death is shown. Exit 3 when there is none.
+    """
+    from keepstream.app.cli.output import open_queue
+    from keepstream.app.dlq.lookup import known_of, locate
+
+    with open_queue() as queue:
+        letter = locate(queue, name, say)
+        if letter is None:
+            raise CommandError("unknown_letter", f"no dead letter has the id, place or event_id {name!r}",
+                               "`keepstream dlq list --all` lists them", NOT_FOUND)  # fmt: skip
+        if raw:
+            _write_raw(queue.whole(letter))
+            return
+        letter = queue.originals.whole(letter) if queue.ledger else letter
+        known = known_of(queue, letter)
+    if as_json:
+        value = letter.record.value
+        headers = [{"name": n, "value": text_of(v)} for n, v in letter.record.headers]
+        print_json({**known["letter"], "value": text_of(value), "headers": headers, "event": known["event"],
+                    "replays": known["replays"]})  # fmt: skip
+    else:
+        _print(letter, known)
+
+
+def _write_raw(letter: Buried) -> None:
+    if letter.record.value is None:
+        say("the record has no value (a tombstone)")
+    else:
+        click.get_binary_stream("stdout").write(letter.record.value)
+
+
+def _print(letter: Buried, known: Mapping[str, Any]) -> None:
+    from keepstream.processors.replay.selection import json_path
+
+    for name, value in known["letter"].items():
+        if value is not None:
+            click.echo(f"{name:<17} {in_one_line(value)}")
+    path = known["letter"]["path"]
+    if path and (found := json_path(letter.record.value, path)) is not None:
+        click.echo(f"{'value there':<17} {in_one_line(found)}")
+    click.echo("\nHeaders")
+    for name, value in letter.record.headers:
+        click.echo(f"  {in_one_line(name)}: {in_one_line(text_of(value))}")
+    click.echo("\nPayload")
+    click.echo(pretty(letter.record.value))
+    if known["event"]:
+        click.echo("\nEvent")
+        print_rows([known["event"]], as_json=False)
+    if known["replays"]:
+        click.echo("\nReplays")
+        print_rows(known["replays"], as_json=False)
+
+
+def _type(letter: Buried) -> str | None:
+    """Look in the envelope's payload, then in the value itself (letters of others), then in CloudEvents' header."""
+    from keepstream.processors.replay.selection import json_path
+    from keepstream.schemas.record import header
+
+    value = letter.record.value
+    return json_path(value, "payload.type") or json_path(value, "type") or header(letter.record, "ce_type")
+
+
+_GROUPS: dict[str, Callable[[Buried], str | None]] = {
+    "step": lambda letter: letter.step,
+    "reason": lambda letter: letter.reason,
+    "verdict": lambda letter: letter.verdict,
+    "type": _type,
+    "hour": lambda letter: letter.failed_at.strftime("%Y-%m-%dT%H:00Z"),
+}
+_DEFAULT = ("step", "reason", "verdict")
+
+
+@click.command(epilog="Example: keepstream dlq stats --since 1h --fail-above 100 || page-somebody")
+@selectors()
+@click.option("--by", "groups", multiple=True, type=click.Choice([*_GROUPS]), metavar="GROUP",
+              help="step, reason, verdict, type or hour. Repeatable. Default: step, reason and verdict.")  # fmt: skip
+@click.option("--fail-above", type=click.IntRange(min=0), metavar="COUNT", help="Exit 1 when there are more.")
+@json_option
+def stats(*, chosen: Chosen, groups: tuple[str, ...], fail_above: int | None, as_json: bool) -> None:
+    """Count the dead letters that are not resolved. ``type`` is the payload's field of that name, or ce_type."""
+    from keepstream.app.cli.output import open_queue
+
+    names = groups or _DEFAULT
+    with open_queue(chosen.selection) as queue:
+        found = itertools.islice(queue.oldest(chosen), chosen.limit)
+        counts = Counter(tuple(_GROUPS[name](letter) for name in names) for letter, _ in found)
+    ranked = sorted(counts.items(), key=lambda item: [str(key) for key in item[0]])
+    if "hour" not in names:
+        ranked.sort(key=lambda item: -item[1])
+    print_rows([{"letters": count, **dict(zip(names, key, strict=True))} for key, count in ranked], as_json=as_json)
+    total = counts.total()
+    say(f"{total:,} dead letters")
+    if fail_above is not None and total > fail_above:
+        raise CommandError("too_many", f"{total} dead letters are more than {fail_above}", exit_code=FAILED)

@@ -3,24 +3,71 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import sys
+from collections import deque
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING
 
 import click
 
-from keepstream.app.cli.dlq_export import write_export
-from keepstream.app.cli.failure import REFUSED, CommandError
-from keepstream.app.cli.output import json_option, print_rows, say
+from keepstream.app.cli.options import selectors
+from keepstream.app.cli.output import FAILED, REFUSED, CommandError, json_option, print_rows, say
 from keepstream.app.dlq.selectors import bad_selector, moment_given
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
+    from keepstream.app.dlq.selectors import Chosen
     from keepstream.app.dlq.topic import Queue
     from keepstream.schemas.dead_letter_record import Buried
     from keepstream.schemas.record import KafkaRecord
+
+
+@click.command(epilog="Example: keepstream dlq export --since 7d --output dead.jsonl")
+@selectors(resolved=False)
+@click.option("--output", required=True, metavar="FILE", help="A new file, or - for stdout.")
+def export(*, chosen: Chosen, output: str) -> None:
+    """Write dead letters as JSON lines, oldest first, byte for byte; resolved ones and copies too.
+
+    Key, value and header values are base64. `keepstream dlq import` puts them back.
+    """
+    from keepstream.app.cli.output import open_queue
+    from keepstream.sinks.dead_letter_file import stream_letters
+
+    with open_queue(chosen.selection, with_ledger=False) as queue:
+        records = itertools.islice(_matching(queue, chosen), chosen.limit)
+        if output == "-":
+            count = stream_letters(click.get_binary_stream("stdout"), records)
+        else:
+            count = write_export(Path(output), records)
+    say(f"{count:,} dead letters exported")
+
+
+def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
+    """Write a new file; CommandError when it exists (5) or cannot be written (1)."""
+    from keepstream.sinks.dead_letter_file import write_letters
+
+    try:
+        return write_letters(path, records)
+    except FileExistsError:
+        raise CommandError("file_exists", f"{path} exists", "exports never overwrite; name another", REFUSED) from None
+    except OSError as error:
+        raise CommandError("not_exported", f"{path}: {error.strerror}", exit_code=FAILED) from None
+
+
+def _matching(queue: Queue, chosen: Chosen) -> Iterator[KafkaRecord]:
+    from keepstream.app.dlq.topic import stretch_of
+    from keepstream.sinks.kafka.dead_letter_reader import oldest_first
+
+    for found in oldest_first(queue.client, queue.topic, stretch_of(chosen.selection), copies=True):
+        letter = queue.whole(found)
+        if chosen.selection.matches(letter):
+            yield letter.record
+
 
 _BATCH = 1000
 
@@ -43,7 +90,7 @@ def purge(
     They are deleted once the file is safe on the disk and the topic's name was typed. Letters that were open are
     discarded then; `keepstream dlq import` of the file brings them back. Off a terminal it refuses without --yes.
     """
-    from keepstream.app.cli.letters import open_queue
+    from keepstream.app.cli.output import open_queue
     from keepstream.processors.replay.selection import Selection
 
     if (before is None) == (through is None):
@@ -137,3 +184,50 @@ class _Purge:
             ids = (Buried(record).id for record in read_letters(file))
             while batch := list(itertools.islice(ids, _BATCH)):
                 self._queue.ledger.discard(batch)
+
+
+@click.command("import", epilog="Example: keepstream dlq import dead.jsonl")
+@click.argument("source", type=click.File("rb"), metavar="FILE")
+@json_option
+def import_letters(*, source: IO[bytes], as_json: bool) -> None:
+    """Put exported dead letters (FILE, or - for stdin) back into the dead letter topic, byte for byte.
+
+    Every line is checked before the first is sent: exit 1 and nothing is imported when one is not a dead letter. Each
+    is confirmed by the broker. Those that a purge discarded are open again.
+    """
+    from keepstream.app.cli.output import open_queue
+    from keepstream.schemas.dead_letter_json import NotALetterError
+    from keepstream.sinks.dead_letter_file import read_letters
+
+    with open_queue() as queue, _spooled(source) as file:
+        try:
+            deque(read_letters(file), maxlen=0)
+        except NotALetterError as error:
+            raise CommandError("not_a_letter", f"{error}; nothing was imported", exit_code=FAILED) from None
+        file.seek(0)
+        count = sum(_put_back(queue, file))
+    print_rows([{"topic": queue.topic, "imported": count}], as_json=as_json)
+
+
+@contextmanager
+def _spooled(source: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Give a file that can be read twice: a pipe is copied to the disk."""
+    if source.seekable():
+        yield source
+        return
+    with TemporaryFile() as copy:
+        shutil.copyfileobj(source, copy)
+        copy.seek(0)
+        yield copy
+
+
+def _put_back(queue: Queue, source: IO[bytes]) -> Iterator[int]:
+    """Yield how many were confirmed, batch by batch."""
+    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.sinks.dead_letter_file import read_letters
+    from keepstream.sinks.kafka.dead_letter_importer import LettersReturn
+
+    for batch in LettersReturn(queue.client, queue.topic, queue.partitions).send(read_letters(source)):
+        if queue.ledger:
+            queue.ledger.returned({Buried(record).id: place for record, place in batch})
+        yield len(batch)

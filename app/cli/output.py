@@ -5,17 +5,46 @@ from __future__ import annotations
 import json
 import sys
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 from pydantic import ValidationError
 
-from keepstream.app.cli.failure import USAGE, CommandError
+from keepstream.app.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE, Trouble
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from keepstream.app.config.settings import Settings
+    from keepstream.app.dlq.topic import Queue
+    from keepstream.processors.replay.selection import Selection
+
+__all__ = ["FAILED", "NOT_FOUND", "REFUSED", "UNREACHABLE", "USAGE", "CommandError"]
+
+
+class CommandError(click.ClickException):
+    """Printed on stderr, as JSON when the command was asked for JSON."""
+
+    def __init__(self, code: str, message: str, hint: str = "", exit_code: int = FAILED) -> None:
+        super().__init__(message)
+        self.code = code
+        self.hint = hint
+        self.exit_code = exit_code
+
+    @classmethod
+    def of(cls, trouble: Trouble) -> CommandError:
+        return cls(trouble.code, trouble.message, trouble.hint, trouble.exit_code)
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        if "--json" in sys.argv:
+            error = {"code": self.code, "message": self.message, "hint": self.hint}
+            click.echo(json.dumps({"error": error}), file=file, err=True)
+            return
+        click.echo(f"Error: {self.message}", file=file, err=True)
+        if self.hint:
+            click.echo(f"  {self.hint}", file=file, err=True)
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output: one JSON object per line.")
 
@@ -23,8 +52,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Machine-read
 def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -> Settings:
     """Read the settings and use the contract that they name; the command line's (``{section: {field: value}}``) win."""
     from keepstream.app.config.contract import use_own_contract
-    from keepstream.app.config.settings import Settings
-    from keepstream.app.config.settings_file import SettingsFileError
+    from keepstream.app.config.settings import Settings, SettingsFileError
 
     given = {
         section: chosen
@@ -85,3 +113,9 @@ def _plain(value: object) -> object:
     if isinstance(value, datetime):
         return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return value if isinstance(value, int | float | str | bool | dict | list) else str(value)
+
+
+def open_queue(selection: Selection | None = None, *, with_ledger: bool = True) -> AbstractContextManager[Queue]:
+    from keepstream.app.dlq import topic
+
+    return topic.open_queue(load_settings(), selection, with_ledger=with_ledger, tell=say)

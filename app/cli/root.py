@@ -2,27 +2,77 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.failure import CommandError
-from keepstream.app.cli.lazy import LazyGroup
-from keepstream.app.cli.streams import open_standard_streams
+from keepstream.app.cli.output import CommandError
+from keepstream.app.errors import Trouble
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class LazyGroup(click.Group):
+    """``lazy`` maps a name to (module, attribute, short help); the help stands there so that none is imported."""
+
+    def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str, str]], **options: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **options)
+        self._lazy = lazy
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(self._lazy)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in self._lazy:
+            return None
+        module, attribute, _ = self._lazy[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
+        """Run the command; what the rooms below could not do becomes an exit code."""
+        try:
+            return super().invoke(ctx)
+        except Trouble as trouble:
+            raise CommandError.of(trouble) from None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in self._lazy.items()])
+
+
+def open_standard_streams() -> None:
+    """Give a closed stdin, stdout or stderr to /dev/null.
+
+    Otherwise its number goes to the next socket, and whatever a library prints goes into that socket; and Python's own
+    ``sys.stderr`` is None, which nobody expects.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - open for as long as we live
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
 
 # Name -> (module, attribute, short help). The help stands here so that `--help` imports nothing else.
 COMMANDS = {
     "worker": ("keepstream.app.cli.worker", "worker", "Consume the topic until SIGTERM."),
     "demo": ("keepstream.app.cli.demo", "demo", "Watch real events flow, then see the proof. Needs nothing installed."),
     "events": ("keepstream.app.cli.events", "events", "Produce, validate, list and look up events."),
-    "dlq": ("keepstream.app.cli.dlq", "dlq", "Find, understand, replay and remove dead letters."),
+    "dlq": ("keepstream.app.cli.root", "dlq", "Find, understand, replay and remove dead letters."),
     "web": ("keepstream.app.cli.web", "web", "Serve the console: see the stream, mend dead letters."),
     "db": ("keepstream.app.cli.db", "db", "Create and check the tables."),
     "topics": ("keepstream.app.cli.topics", "topics", "Create and check the topics."),
     "audit": ("keepstream.app.cli.audit", "audit", "Check that nothing was lost and nothing counted twice."),
     "status": ("keepstream.app.cli.status", "status", "One screen: rates, lag, dead letters, what is missing."),
-    "lag": ("keepstream.app.cli.lag", "lag", "Show how far each partition is behind."),
+    "lag": ("keepstream.app.cli.status", "lag", "Show how far each partition is behind."),
     "doctor": ("keepstream.app.cli.doctor", "doctor", "Check everything a worker needs, and say how to fix it."),
     "config": ("keepstream.app.cli.config", "config", "Show the settings."),
 }
@@ -60,3 +110,23 @@ def main() -> None:
         sys.stderr.close()
         sys.exit(0)
     sys.exit(result if isinstance(result, int) else 0)
+
+
+DLQ_COMMANDS = {
+    "list": ("keepstream.app.cli.dlq_browse", "list_letters", "List dead letters, newest first."),
+    "show": ("keepstream.app.cli.dlq_browse", "show", "Show all that is known of one dead letter."),
+    "stats": ("keepstream.app.cli.dlq_browse", "stats", "Count dead letters by step, reason, type or hour."),
+    "replay": ("keepstream.app.cli.dlq_replay", "replay", "Send dead letters home, once each, and prove it."),
+    "export": ("keepstream.app.cli.dlq_transfer", "export", "Write dead letters to a file, byte for byte."),
+    "import": ("keepstream.app.cli.dlq_transfer", "import_letters", "Put exported dead letters back."),
+    "purge": ("keepstream.app.cli.dlq_transfer", "purge", "Export, then delete old dead letters."),
+}
+
+
+@click.group(cls=LazyGroup, lazy=DLQ_COMMANDS)
+def dlq() -> None:
+    """Find, understand, replay and remove dead letters.
+
+    The topic is KEEPSTREAM_KAFKA__DLQ_TOPIC. It may be one that Kafka Connect, Kafka Streams, Spring, SmallRye or
+    Karafka fill: their headers are understood.
+    """

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.failure import FAILED, CommandError
-from keepstream.app.cli.output import json_option, load_settings, print_rows
+from keepstream.app.cli.output import FAILED, CommandError, json_option, load_settings, print_rows
 from keepstream.app.connect.connections import admin_client
 
 if TYPE_CHECKING:

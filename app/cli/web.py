@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from keepstream.app.cli.failure import FAILED, CommandError
-from keepstream.app.cli.output import load_settings, say
+from keepstream.app.cli.output import FAILED, CommandError, load_settings, say
 
 
 @click.command(epilog="Example: KEEPSTREAM_WEB__TOKEN=$(openssl rand -hex 16) keepstream web --allow-replay")

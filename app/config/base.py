@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
+from importlib.metadata import version
 from pathlib import Path  # noqa: TC003 - pydantic reads it
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Bytes = Annotated[int, Field(ge=1024)]
@@ -27,3 +32,34 @@ class Section(BaseModel):
     """A branch of the tree: unknown names are errors, and a field's docstring is its description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+
+def secret(value: SecretStr | None, file: Path | None) -> str | None:
+    """Return the secret; a file's final line break is not part of it. Raises OSError when the file cannot be read."""
+    if file is not None:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    return value.get_secret_value() if value is not None else None
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine by its very name; no name is looked up but ``localhost``'s own meaning."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def only_loopback(servers: str) -> bool:
+    """Whether all of ``host:port,host:port`` are on loopback."""
+    return all(is_loopback(host_of(server.strip())) for server in servers.split(","))
+
+
+def host_of(server: str) -> str:
+    """Return the host of ``[scheme://]host[:port]``; an IPv6 address stands in brackets."""
+    place = server.rpartition("://")[2]
+    return place.partition("]")[0].lstrip("[") if place.startswith("[") else place.partition(":")[0]
+
+
+VERSION = version("keepstream")

@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keepstream.app.config.settings import Settings
-    from keepstream.schemas.contract import Contract, Step
-    from keepstream.schemas.event import Event
+    from keepstream.schemas.event import Contract, Event, Step
 
 STEPS_GROUP = "keepstream.steps"
 """The group of entry points that names steps."""
@@ -32,8 +31,7 @@ def use_own_contract(settings: Settings) -> None:
 
 def find_contract(place: str) -> type[Contract | Event]:
     """Import ``module:Class``."""
-    from keepstream.schemas.contract import Contract  # noqa: PLC0415
-    from keepstream.schemas.event import Event  # noqa: PLC0415
+    from keepstream.schemas.event import Contract, Event  # noqa: PLC0415
 
     module, _, name = place.partition(":")
     try:
@@ -41,9 +39,7 @@ def find_contract(place: str) -> type[Contract | Event]:
     except Exception as error:  # foreign code: an import may raise anything
         raise _unusable("KEEPSTREAM_CONTRACT", place, f"{type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Contract | Event)):
-        raise _unusable(
-            "KEEPSTREAM_CONTRACT", place, "it is no subclass of keepstream.Contract or keepstream.Event"
-        )
+        raise _unusable("KEEPSTREAM_CONTRACT", place, "it is no subclass of keepstream.Contract or keepstream.Event")
     return found
 
 

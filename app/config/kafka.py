@@ -6,8 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, FilePath, SecretStr, model_validator
 
-from keepstream.app.config.base import SecretFile, Section
-from keepstream.app.config.loopback import is_loopback, only_loopback
+from keepstream.app.config.base import SecretFile, Section, is_loopback, only_loopback
 
 Text = Annotated[str, Field(min_length=1)]
 

@@ -7,9 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from keepstream.app.config.base import Seconds, SecretFile, Section
-from keepstream.app.config.loopback import is_loopback
-from keepstream.app.config.secret_file import secret
+from keepstream.app.config.base import Seconds, SecretFile, Section, is_loopback, secret
 
 
 class PostgresSettings(Section):

@@ -5,7 +5,9 @@ A nested setting's variable is its path: ``KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS``
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -13,8 +15,37 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from keepstream.app.config.base import Bytes, Seconds, Section
 from keepstream.app.config.kafka import KafkaSecuritySettings
 from keepstream.app.config.postgres import PostgresSettings
-from keepstream.app.config.settings_file import settings_in_file
 from keepstream.app.config.web import WebSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+FILE = Path("keepstream.toml")
+TABLE = "keepstream"
+
+
+class SettingsFileError(Exception):
+    """The file is there and cannot be used."""
+
+
+def settings_in_file(known: Container[str]) -> dict[str, Any]:
+    """Return what the file says, nothing without one; sections are checked later. Raises SettingsFileError."""
+    try:
+        content = tomllib.loads(FILE.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsFileError(f"{FILE} cannot be read: {error}") from None
+    table = content.get(TABLE)
+    if not isinstance(table, dict) or len(content) > 1:
+        others = ", ".join(sorted(content.keys() - {TABLE})) or "no table"
+        raise SettingsFileError(
+            f"{FILE} has {others}: settings stand in [{TABLE}] and in its sections, like [{TABLE}.kafka]"
+        )
+    for name in table:
+        if name not in known:
+            raise SettingsFileError(f"{FILE}: there is no setting {TABLE}.{name}")
+    return table
 
 
 class KafkaSettings(Section):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from aiokafka.abc import AbstractTokenProvider
 
-from keepstream.app.config.secret_file import secret
+from keepstream.app.config.base import secret
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from keepstream.app.dlq.format import row_of
-from keepstream.app.dlq.letter_leap import NEWEST
 from keepstream.app.dlq.lookup_by_offset import NoPlaceError, places_of
+from keepstream.app.dlq.page import NEWEST
 from keepstream.sinks.kafka.dead_letter_reader import letter_at, newest_first
 from keepstream.sinks.postgres.dead_letters import death_key
 

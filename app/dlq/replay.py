@@ -15,7 +15,7 @@ from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.dlq.lookup_by_offset import named_letters
 from keepstream.app.dlq.prefetch import prefetched
-from keepstream.app.dlq.stretch import stretch_of
+from keepstream.app.dlq.topic import stretch_of
 from keepstream.app.errors import REFUSED, UNREACHABLE, USAGE, Trouble
 from keepstream.app.process.gc_tuning import no_search
 from keepstream.processors.replay.outgoing import ChangeError, changed, difference, target_of, verdict_now

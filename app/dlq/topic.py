@@ -14,11 +14,10 @@ from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.dlq.lookup_by_offset import named_letters
 from keepstream.app.dlq.selectors import Chosen, bad_selector
-from keepstream.app.dlq.stretch import stretch_of
 from keepstream.app.errors import FAILED, NOT_FOUND, UNREACHABLE, Trouble
 from keepstream.schemas.claim_check import original_sha256
 from keepstream.schemas.dead_letter_record import Buried
-from keepstream.sinks.kafka.dead_letter_reader import follow, newest_first, oldest_first
+from keepstream.sinks.kafka.dead_letter_reader import Stretch, follow, newest_first, oldest_first
 from keepstream.sinks.postgres.claim_checks import OriginalReader
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED, LetterStates
 
@@ -29,6 +28,11 @@ if TYPE_CHECKING:
 
     from keepstream.app.config.settings import Settings
     from keepstream.processors.replay.selection import Selection
+
+
+def stretch_of(selection: Selection) -> Stretch:
+    return Stretch(selection.partitions or None, selection.since, selection.until, selection.from_offset or 0)
+
 
 _BATCH, _PATIENCE_S = 200, 0.2
 

@@ -2,19 +2,165 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
 import shutil
 import tempfile
+import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keepstream.app.embedded.cache import cache_root, exclusive
-from keepstream.app.embedded.errors import KAFKA_HINT, EmbeddedUnavailableError
-from keepstream.app.embedded.fetch import PART, Fetcher
-from keepstream.app.embedded.pins import KAFKA_VERSION, Pin, load_pins
+from keepstream.app.embedded.errors import KAFKA_HINT, EmbeddedUnavailableError, missing_extra
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+
+KAFKA_VERSION = "4.4.0"
+PIN_FILE = Path(__file__).with_name("kafka-jars.txt")
+
+
+@dataclass(frozen=True)
+class Pin:
+    """One jar: Maven coordinate, size in bytes, sha256 in hex."""
+
+    group: str
+    artifact: str
+    version: str
+    size_bytes: int
+    sha256: str
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.artifact}-{self.version}.jar"
+
+    @property
+    def repository_path(self) -> Path:
+        """Where a Maven repository keeps it, relative to its root."""
+        return Path(*self.group.split("."), self.artifact, self.version, self.file_name)
+
+    def present_in(self, folder: Path) -> bool:
+        """By existence and size: cheap, and enough for a folder that only verified jars enter."""
+        try:
+            return (folder / self.file_name).stat().st_size == self.size_bytes
+        except FileNotFoundError:
+            return False
+
+    def matches(self, path: Path) -> bool:
+        """By content."""
+        with path.open("rb") as jar:
+            return hashlib.file_digest(jar, "sha256").hexdigest() == self.sha256
+
+
+def load_pins(path: Path = PIN_FILE) -> tuple[Pin, ...]:
+    """Read `group:artifact:version bytes sha256` lines; `#` starts a comment line."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return tuple(_parse(line) for line in lines if line and not line.startswith("#"))
+
+
+def _parse(line: str) -> Pin:
+    coordinate, size, sha256 = line.split()
+    group, artifact, version = coordinate.split(":")
+    return Pin(group, artifact, version, int(size), sha256)
+
+
+PART = "Apache Kafka jars"
+HTTP_TIMEOUT_S = 10
+
+
+class Fetcher:
+    """Puts one pinned jar into `folder`; jgo downloads to `staging` first.
+
+    Staging is ours because jgo writes downloads in place, only warns of a wrong checksum, and later
+    takes any file of the right name for whole: an interrupted download would poison its cache.
+    `cancelled` ends running downloads at their next 8 KB.
+    """
+
+    def __init__(self, staging: Path, folder: Path) -> None:
+        try:
+            from jgo.config import GlobalSettings  # noqa: PLC0415  an extra; 0.3 s to import
+            from jgo.maven import MavenContext, PythonResolver  # noqa: PLC0415
+        except ImportError as error:
+            raise missing_extra(PART, "jgo", KAFKA_HINT) from error
+        settings = GlobalSettings.load()
+        self._maven = MavenContext(
+            resolver=PythonResolver(progress_callback=self._watch),
+            repo_cache=staging,
+            remote_repos={**MavenContext().remote_repos, **settings.repositories},
+            timeout=HTTP_TIMEOUT_S,
+        )
+        self._local = Path(settings.repo_cache)
+        self._staging, self._folder = staging, folder
+        self.cancelled = threading.Event()
+
+    def __call__(self, pin: Pin) -> None:
+        """Put a whole jar into `folder`, or none and raise OSError (as requests does) or RuntimeError."""
+        staged = self._staging / pin.file_name
+        if not self._copy_local(pin, staged):
+            shutil.move(self._download(pin), staged)
+        if not pin.matches(staged):
+            raise RuntimeError(f"{pin.file_name} is not what it should be (its sha256 differs)")
+        staged.replace(self._folder / pin.file_name)
+
+    def _copy_local(self, pin: Pin, target: Path) -> bool:
+        source = self._local / pin.repository_path
+        if not (source.is_file() and pin.matches(source)):
+            return False
+        shutil.copyfile(source, target)
+        return True
+
+    def _download(self, pin: Pin) -> Path:
+        component = self._maven.project(pin.group, pin.artifact).at_version(pin.version)
+        return Path(component.artifact().resolve())
+
+    @contextmanager
+    def _watch(self, name: str, _size_bytes: int) -> Iterator[Callable[[int], None]]:
+        def received(_count_bytes: int) -> None:
+            if self.cancelled.is_set():
+                raise RuntimeError(f"the download of {name} was cancelled")
+
+        yield received
+
+
+_POLL_S = 0.1
+
+
+def cache_root() -> Path:
+    """$XDG_CACHE_HOME/keepstream, by default ~/.cache/keepstream."""
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(base) if base else Path.home() / ".cache") / "keepstream"
+
+
+@contextmanager
+def exclusive(folder: Path, *, timeout_s: float, waiting: Callable[[], None]) -> Iterator[None]:
+    """Hold `folder`'s lock; calls `waiting` once if another process has it.
+
+    Raises TimeoutError after `timeout_s`, OSError when the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("wb") as lock:
+        deadline = time.monotonic() + timeout_s
+        if not _try_lock(lock.fileno()):
+            waiting()
+            while not _try_lock(lock.fileno()):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"another process has held {folder} for {timeout_s:g} s")
+                time.sleep(_POLL_S)
+        yield
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
 
 DOWNLOAD_TIMEOUT_S = 900.0
 PARALLEL_DOWNLOADS = 6

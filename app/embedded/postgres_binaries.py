@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keepstream.app.embedded.account import readable_tree
 from keepstream.app.embedded.errors import POSTGRES_HINT, EmbeddedUnavailableError, missing_extra
+from keepstream.app.embedded.sandbox import readable_tree
 
 if TYPE_CHECKING:
-    from keepstream.app.embedded.account import Account
+    from keepstream.app.embedded.sandbox import Account
 
 PART = "PostgreSQL"
 _NEEDED = ("initdb", "postgres")

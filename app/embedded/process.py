@@ -15,14 +15,69 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from keepstream.app.embedded import proctree
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.process import launch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-    from keepstream.app.embedded.account import Account
+    from keepstream.app.embedded.sandbox import Account
+
+PROC = Path("/proc")
+GONE_TIMEOUT_S = 10.0
+
+
+def descendants(pid: int) -> list[int]:
+    """Process ids of all children, grandchildren and so on; nearest first."""
+    children: dict[int, list[int]] = {}
+    for child in _all_pids():
+        children.setdefault(_parent(child), []).append(child)
+    found = list(children.get(pid, []))
+    for child in found:  # grows while it is walked
+        found.extend(children.get(child, []))
+    return found
+
+
+def runs(pid: int) -> bool:
+    """Whether the process exists and is not merely waiting for its parent to take note (zombie)."""
+    fields = _stat_fields(pid)
+    return bool(fields) and fields[0] not in {"Z", "X"}
+
+
+def kill_all(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def wait_gone(pids: Iterable[int], *, timeout_s: float = GONE_TIMEOUT_S) -> bool:
+    """Wait until none of them runs; False if one still does at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    while any(runs(pid) for pid in pids):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _all_pids() -> list[int]:
+    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
+
+
+def _parent(pid: int) -> int:
+    fields = _stat_fields(pid)
+    return int(fields[1]) if fields else 0
+
+
+def _stat_fields(pid: int) -> list[str]:
+    """State, parent and what follows; empty if there is no such process."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+    # The name in parentheses may itself hold blanks and parentheses.
+    return text.rpartition(")")[2].split()
+
 
 LAUNCHER = Path(launch.__file__)
 POLL_S = 0.03
@@ -97,10 +152,10 @@ class ChildProcess:
         """SIGKILL the child and all it started; returns when none of them runs any more."""
         if self.exit_code is None:
             self._popen.send_signal(signal.SIGSTOP)  # so that it cannot fork while we look
-            family = [*proctree.descendants(self.pid), self.pid]
-            proctree.kill_all(family)
+            family = [*descendants(self.pid), self.pid]
+            kill_all(family)
             self._popen.wait()
-            proctree.wait_gone(family)
+            wait_gone(family)
 
     def _failure(self, what: str) -> EmbeddedUnavailableError:
         reason = f"{Path(self.program.argv[0]).name} {what}; its log ends:\n{log_tail(self.program.log_path)}"

@@ -10,10 +10,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from keepstream.schemas.contract import Contract as Contract
-    from keepstream.schemas.contract import Step as Step
+    from keepstream.schemas.event import Contract as Contract
     from keepstream.schemas.event import Event as Event
     from keepstream.schemas.event import Rejection as Rejection
+    from keepstream.schemas.event import Step as Step
     from keepstream.schemas.record import Record as Record
     from keepstream.schemas.record import header as header
 
@@ -21,11 +21,11 @@ __all__ = ["Contract", "Event", "Record", "Rejection", "Step", "__version__", "h
 __version__ = version("keepstream")
 
 _HOMES = {
-    "Contract": "keepstream.schemas.contract",
+    "Contract": "keepstream.schemas.event",
     "Event": "keepstream.schemas.event",
     "Record": "keepstream.schemas.record",
     "Rejection": "keepstream.schemas.event",
-    "Step": "keepstream.schemas.contract",
+    "Step": "keepstream.schemas.event",
     "header": "keepstream.schemas.record",
 }
 

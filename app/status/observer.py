@@ -14,13 +14,11 @@ from confluent_kafka import KafkaException
 
 from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.errors import UNREACHABLE, Trouble
-from keepstream.app.status.lag import bounds_of
-from keepstream.app.status.oldest import oldest_unsettled
+from keepstream.app.status.lag import bounds_of, oldest_unsettled
 from keepstream.app.status.snapshot import Look
 from keepstream.app.status.workers import Workers, ask_workers
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED, LetterStates
-from keepstream.sinks.postgres.last_errors import LastError, last_errors
-from keepstream.sinks.postgres.status import last_replays, settled_of
+from keepstream.sinks.postgres.status import LastError, last_errors, last_replays, settled_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

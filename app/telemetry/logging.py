@@ -19,7 +19,7 @@ import structlog
 from pydantic import BaseModel, SecretStr
 
 from keepstream.app.config.base import HOLDS_A_SECRET
-from keepstream.app.config.secret_file import secret as secret_of
+from keepstream.app.config.base import secret as secret_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

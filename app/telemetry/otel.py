@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from keepstream.app.config.version import VERSION
+from keepstream.app.config.base import VERSION
 from keepstream.schemas.dead_letter import TRACEPARENT
 from keepstream.schemas.record import header
 

@@ -11,7 +11,7 @@ from keepstream.app.dlq.replay import options_from
 from keepstream.app.errors import REFUSED, USAGE, Trouble
 from keepstream.app.web.context import console_of, form_of, form_pairs, json_answer, session_of, tell_audit
 from keepstream.app.web.dead_letters import letter_named
-from keepstream.app.web.editing import draft_of, edited_value
+from keepstream.app.web.payload import draft_of, edited_value
 from keepstream.app.web.query import Query, query_of
 from keepstream.app.web.replay_jobs import Job
 

@@ -8,14 +8,13 @@ from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
+from keepstream.app.config.base import VERSION
 from keepstream.app.config.postgres import conninfo
-from keepstream.app.config.version import VERSION
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.telemetry import logging as logs
 from keepstream.app.telemetry.tracing import traces_of
 from keepstream.app.worker.crash_points import trap_of
-from keepstream.app.worker.instrumentation import ObservedBatches, TimedDeadLetters
-from keepstream.app.worker.journal import Journal
+from keepstream.app.worker.instrumentation import Journal, ObservedBatches, TimedDeadLetters
 from keepstream.processors.dead_letter_limit import FloodGuard
 from keepstream.processors.pause import Hold
 from keepstream.processors.pipeline import Pipeline, Policies
@@ -24,7 +23,7 @@ from keepstream.sinks.kafka.dead_letters import KafkaDeadLetters
 from keepstream.sinks.postgres.claim_checks import PostgresOriginals
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
 from keepstream.sinks.postgres.offsets import PostgresOffsets
-from keepstream.sinks.postgres.standing import PostgresStanding
+from keepstream.sinks.postgres.status import PostgresStanding
 from keepstream.sinks.postgres.store import PostgresStore
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 

@@ -11,9 +11,13 @@ from aiokafka.errors import ConsumerStoppedError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
-from keepstream.app.connect.kafka_security import aiokafka_security
-from keepstream.app.worker.aiokafka_patches import UnreadableBatchError, bound_unpacking, unreadable
-from keepstream.app.worker.header_names import read_any_header_name
+from keepstream.app.connect.client_config import aiokafka_security
+from keepstream.app.worker.aiokafka_patches import (
+    UnreadableBatchError,
+    bound_unpacking,
+    read_any_header_name,
+    unreadable,
+)
 from keepstream.app.worker.topic_ids import topic_ids
 from keepstream.processors.partition_queue import size_of
 from keepstream.schemas.committed_offset import GroupOffset

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
+from contextvars import Context
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ import structlog
 
 from keepstream.app.telemetry.logging import CURRENT_BATCH
 from keepstream.app.telemetry.tracing import NO_TRACES
-from keepstream.schemas.failure import FencedError
+from keepstream.schemas.failure import FencedError, Verdict
 from keepstream.sinks.prometheus.catalogue import Given
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from keepstream.processors.partition_queue import Batch
     from keepstream.processors.ports import DeadLetterQueue
     from keepstream.schemas.dead_letter import DeadLetter
+    from keepstream.schemas.failure import Failure, Step
     from keepstream.schemas.outcome import Tally
     from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
@@ -76,3 +79,94 @@ class TimedDeadLetters:
         placed = await self.queue.publish(letters)
         self.metrics.publish_took(time.perf_counter() - started)
         return placed
+
+
+SECOND = 1.0
+
+
+class LineBudget:
+    """What gets no line is counted, and ``tell`` is called with the number once the second is over."""
+
+    def __init__(self, lines_per_s: int, tell: Callable[[int], None]) -> None:
+        self._lines_per_s = lines_per_s
+        self._tell = tell
+        self._left = self._untold = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def take(self, wanted: int) -> int:
+        """Return how many lines may be written now. Called on an event loop."""
+        if self._timer is None:
+            self._left = self._lines_per_s
+            # A context of its own: the summary is of many batches, and must not carry the name of the first.
+            self._timer = asyncio.get_running_loop().call_later(SECOND, self._is_over, context=Context())
+        lines = min(wanted, self._left)
+        self._left -= lines
+        self._untold += wanted - lines
+        return lines
+
+    def _is_over(self) -> None:
+        untold, self._untold, self._timer = self._untold, 0, None
+        if untold:
+            self._tell(untold)
+
+
+DEAD_LETTER_LINES_PER_S = 100
+"""Thousands of dead letters per second would cost a tenth of the worker, and fill the disk that the log is on."""
+
+
+class Journal:
+    """`Metrics` that counts and writes. A record's payload, key and headers are never written."""
+
+    def __init__(self, metrics: PrometheusMetrics) -> None:
+        self._metrics = metrics
+        self._lines = LineBudget(DEAD_LETTER_LINES_PER_S, _tell_of_others)
+
+    def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None:
+        self._metrics.batch_settled(topic, partition, tally, oldest_timestamp_ms)
+
+    def step_took(self, step: Step, duration_s: float) -> None:
+        self._metrics.step_took(step, duration_s)
+
+    def attempt_failed(self, failure: Failure, *, retried: bool) -> None:
+        self._metrics.attempt_failed(failure, retried=retried)
+        # A bad record is met about seven times while its batch is halved; what counts is its dead letter's line.
+        tell = log.debug if failure.verdict is Verdict.RECORD else log.info
+        tell("attempt failed", **_facts(failure), retried=retried)
+
+    def dead_lettered(self, letters: Sequence[DeadLetter]) -> None:
+        self._metrics.dead_lettered(letters)
+        for letter in letters[: self._lines.take(len(letters))]:
+            record, tried = letter.record, letter.last_failed_at - letter.first_failed_at
+            log.warning("dead letter", topic=record.topic, partition=record.partition, offset=record.offset,
+                        event_id=letter.event_id, correlation_id=letter.correlation_id, **_facts(letter.failure),
+                        duration_s=round(tried.total_seconds(), 6))  # fmt: skip
+
+    def paused(self, topic: str, partition: int, failure: Failure) -> None:
+        if (topic, partition) not in self._metrics.pauses:
+            log.error("partition held", topic=topic, partition=partition, **_facts(failure))
+        self._metrics.paused(topic, partition, failure)
+
+    def resumed(self, topic: str, partition: int) -> None:
+        if (topic, partition) in self._metrics.pauses:
+            log.info("partition resumed", topic=topic, partition=partition)
+        self._metrics.resumed(topic, partition)
+
+    def fenced(self, topic: str, partition: int) -> None:
+        log.warning("the stored offset is not where this worker left it (another worker moved it, or PostgreSQL lost "
+                    "its last commits); beginning again from there", topic=topic, partition=partition)  # fmt: skip
+        self._metrics.fenced(topic, partition)
+
+
+def _tell_of_others(count: int) -> None:
+    log.warning("more dead letters in this second, without a line each: `keepstream dlq list` has them", count=count)
+
+
+def _facts(failure: Failure) -> dict[str, object]:
+    return {
+        "step": failure.step.value,
+        "verdict": failure.verdict.value,
+        "reason": failure.reason,
+        "why": failure.message,
+        "sqlstate": failure.sqlstate,
+        "attempts": failure.attempts,
+    }

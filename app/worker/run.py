@@ -24,14 +24,11 @@ from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.components import open_parts
 from keepstream.app.worker.crash_points import trap_of
 from keepstream.app.worker.faust_app import BatchConsumer, BatchSchema, BatchTransport
-from keepstream.app.worker.health import Health
+from keepstream.app.worker.health import Health, Probes, Pulse
 from keepstream.app.worker.http_server import Endpoint
-from keepstream.app.worker.probes import Probes
-from keepstream.app.worker.progress import KafkaEnds, ProgressWatch
-from keepstream.app.worker.pulse import Pulse
+from keepstream.app.worker.start_offsets import StoredOffsetsWatch
 from keepstream.app.worker.startup import topic_is_there
-from keepstream.app.worker.stored_offsets import StoredOffsetsWatch
-from keepstream.app.worker.watchdog import LoopWatchdog
+from keepstream.app.worker.watchdog import KafkaEnds, LoopWatchdog, ProgressWatch
 from keepstream.processors.dispatcher import Lanes
 
 if TYPE_CHECKING:

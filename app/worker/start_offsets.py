@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import psycopg
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
-from psycopg_pool import PoolTimeout
+from psycopg_pool import PoolClosed, PoolTimeout
 
 from keepstream.app.process.exit import die
 from keepstream.processors.start_offset import StartReason, decide_start
 from keepstream.schemas.committed_offset import GroupOffset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from keepstream.app.config.settings import KafkaSettings
     from keepstream.app.worker.consumer_thread import ConsumerThread, LogBounds
-    from keepstream.processors.dispatcher import Place
+    from keepstream.processors.dispatcher import Lanes, Place
+    from keepstream.processors.partition_queue import Lane
     from keepstream.processors.start_offset import Start
     from keepstream.sinks.postgres.offsets import PostgresOffsets, StoredOffset
     from keepstream.sinks.prometheus.metrics import PrometheusMetrics
@@ -116,3 +118,38 @@ def _began_at(start: Start, stored: StoredOffset | None) -> int:
 
 def _placed(topic: str, by_partition: Mapping[int, T]) -> dict[Place, T]:
     return {(topic, partition): value for partition, value in by_partition.items()}
+
+
+CHECK_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOffsetsWatch:
+    """``on_rewound`` is called with each place whose stored offset lies before what its lane has settled."""
+
+    lanes: Lanes
+    offsets: PostgresOffsets
+    on_rewound: Callable[[Place], Awaitable[None]]
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(CHECK_S)
+            try:
+                await self.check()
+            except (psycopg.Error, PoolTimeout, PoolClosed):
+                continue  # while PostgreSQL is away there is nothing to compare with
+
+    async def check(self) -> None:
+        """Compare once. What is stored is read after what is settled was noted, so it can only be further on."""
+        noted = [(lane, lane.stored_to) for lane in self.lanes.all()]
+        for topic in {lane.topic for lane, _ in noted}:
+            stored = await self.offsets.peek(topic)
+            for lane, stored_to in noted:
+                if lane.topic == topic and stored.get(lane.partition, 0) < stored_to:
+                    await self._rewound(lane, stored_to, stored.get(lane.partition, 0))
+
+    async def _rewound(self, lane: Lane, settled: int, stored: int) -> None:
+        if not lane.closed:
+            log.error("%s-%d: PostgreSQL went back from offset %d to %d; what lies between is read again",
+                      lane.topic, lane.partition, settled, stored)  # fmt: skip
+            await self.on_rewound((lane.topic, lane.partition))

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 import traceback
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
+from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._listoffsets import OffsetSpec
+
+from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.process.exit import die
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Mapping
+
+    from prometheus_client import Counter
+
+    from keepstream.app.config.settings import KafkaSettings
+    from keepstream.processors.dispatcher import Lanes, Place
+    from keepstream.processors.ports import EventStore
+    from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 TICK_S = 1.0
 MAX_FRAMES = 12
@@ -73,3 +87,133 @@ def in_one_line(frames: list[tuple[str, int | None, str]]) -> str:
     """Write (file, line, function) as ``room/file.py:12 function < ...``."""
     told = [f"{'/'.join(Path(file).parts[-2:])}:{line} {name}" for file, line, name in frames[:MAX_FRAMES]]
     return " < ".join(told) or "nowhere"
+
+
+CHECKS_PER_LIMIT = 4
+ASK_TIMEOUT_S = 5.0
+
+
+class Ends(Protocol):
+    """Where the partitions end, asked of Kafka by another way than the consumer's."""
+
+    async def of(self, places: Collection[Place]) -> Mapping[Place, int] | None:
+        """Return the ends; None where Kafka does not answer for all of them."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Behind:
+    settled: int
+    since_beat: int
+
+
+@dataclass(slots=True)
+class ProgressWatch:
+    """Told once per second what is settled. What was seen behind and did not move for ``limit_s`` is stuck.
+
+    Time is counted in beats: a worker that was suspended as a whole has not stood still. Not counted is a partition
+    that is held, and nothing is while attempts fail and are tried again, or while Kafka or PostgreSQL do not answer.
+    """
+
+    limit_s: float
+    ends: Ends
+    store: EventStore
+    lanes: Lanes
+    metrics: PrometheusMetrics
+    on_stuck: Callable[[str], None] = die
+    _beats: int = 0
+    _failures: float = 0
+    _behind: dict[Place, _Behind] = field(default_factory=dict)
+    _next_check: float = 0
+
+    async def run(self) -> None:
+        """Look once per second. On a task of its own: asking Kafka and PostgreSQL may take a while."""
+        while True:
+            await asyncio.sleep(1)
+            failures = total_of(self.metrics.step_failures)
+            await self.beat(self.lanes.settled(), self.metrics.pauses.keys(), failures)
+
+    async def beat(self, settled: Mapping[Place, int], held: Collection[Place], failures: float) -> None:
+        """Look at the worker; ``failures`` is the number of failed attempts so far."""
+        self._beats += 1
+        if failures != self._failures:
+            self._behind.clear()
+            self._failures = failures
+        for place in [*self._behind]:
+            if place in held or settled.get(place) != self._behind[place].settled:
+                del self._behind[place]
+        if self._beats >= self._next_check:
+            self._next_check = self._beats + self.limit_s / CHECKS_PER_LIMIT
+            await self._check({place: offset for place, offset in settled.items() if place not in held})
+
+    def standstill(self) -> str | None:
+        """Name a partition that has stood still for half the limit: ``/livez`` says so before the process ends."""
+        for place, seen in list(self._behind.items()):
+            stood_s = self._beats - seen.since_beat
+            if stood_s >= self.limit_s / 2:
+                return "{}-{} has work and has stood at offset {} for {} s".format(*place, seen.settled, stood_s)
+        return None
+
+    async def _check(self, settled: Mapping[Place, int]) -> None:
+        ends = await self.ends.of(settled.keys()) if settled else {}
+        behind = {place: end for place, end in (ends or {}).items() if end > settled[place]}
+        if not behind or not await self.store.healthy():
+            self._behind.clear()
+            return
+        self._behind = {
+            place: self._behind.get(place, _Behind(settled[place], self._beats)) for place in behind
+        }  # fmt: skip
+        for place, seen in self._behind.items():
+            if self._beats - seen.since_beat >= self.limit_s:
+                self.on_stuck(self._reason(place, seen, behind[place]))
+                return
+
+    def _reason(self, place: Place, seen: _Behind, end: int) -> str:
+        name = "{}-{}".format(*place)
+        return (
+            f"{name} has stood at offset {seen.settled} of {end} for {self._beats - seen.since_beat} s while Kafka "
+            f"and PostgreSQL answer; its lane stands at {stack_of_task(f'lane {name}')}"
+        )
+
+
+@dataclass(slots=True)
+class KafkaEnds:
+    """Asks with librdkafka: what keeps aiokafka from answering does not concern it."""
+
+    settings: KafkaSettings
+    _admin: AdminClient | None = None
+
+    async def of(self, places: Collection[Place]) -> Mapping[Place, int] | None:
+        return await asyncio.to_thread(self._ask, list(places))
+
+    def _ask(self, places: list[Place]) -> Mapping[Place, int] | None:
+        wanted = {TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
+        try:
+            if self._admin is None:
+                self._admin = AdminClient({**librdkafka_settings(self.settings), "log_level": 0})
+            asked = self._admin.list_offsets(
+                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ASK_TIMEOUT_S
+            )
+            return {(str(tp.topic), tp.partition): answer.result(ASK_TIMEOUT_S).offset for tp, answer in asked.items()}
+        except (KafkaException, TimeoutError):
+            return None
+
+
+def stack_of_task(name: str) -> str:
+    """Return where a task waits, innermost frame first, in one line."""
+    task = next((task for task in asyncio.all_tasks() if task.get_name() == name), None)
+    frames, awaited = [], task.get_coro() if task else None
+    while (frame := getattr(awaited, "cr_frame", None)) is not None:
+        frames.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
+        awaited = getattr(awaited, "cr_await", None)
+    return in_one_line(frames[::-1])
+
+
+def total_of(counter: Counter) -> float:
+    """Return a counter's sum over all its labels."""
+    return sum(
+        sample.value
+        for family in counter.collect()
+        for sample in family.samples
+        if sample.name == f"{family.name}_total"
+    )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from benchmarks.java_parts import classpath, plugin_path
-from keepstream.app.embedded.broker import render
 from keepstream.app.embedded.java import java, java_env
+from keepstream.app.embedded.kafka import render
 from keepstream.app.embedded.ports import LOOPBACK, free_port
 
 if TYPE_CHECKING:

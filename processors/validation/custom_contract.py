@@ -13,13 +13,12 @@ import pydantic_core
 from pydantic import ValidationError
 
 from keepstream.processors.validation.rejection import rejection_of
-from keepstream.schemas.contract import Contract
-from keepstream.schemas.event import Event, Rejection
+from keepstream.schemas.event import Contract, Event, Rejection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from keepstream.schemas.contract import Step
+    from keepstream.schemas.event import Step
     from keepstream.schemas.record import Record
 
 T = TypeVar("T")

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from psycopg.rows import dict_row
+from psycopg.types.numeric import Int8
 
+from keepstream.schemas.outcome import OPEN_COUNT_LIMIT, Fate, Standing
 from keepstream.sinks.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
     Connection = psycopg.Connection[tuple[Any, ...]]
+    from keepstream.sinks.postgres.connection import Pool
 
 OVERVIEW = statement("overview")
 _REPLAYS = """
@@ -44,3 +47,47 @@ def last_replays(connection: Connection, dlq_topic: str, limit: int) -> list[dic
     """Return the newest runs. ``held``: it was ended and holds letters that only its resume will send."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_REPLAYS, [dlq_topic, limit]).fetchall()
+
+
+LAST_ERRORS = statement("last_errors")
+
+
+@dataclass(frozen=True, slots=True)
+class LastError:
+    """A dead letter without its record. ``id`` is what `keepstream dlq show` takes."""
+
+    failed_at: datetime
+    step: str
+    verdict: str
+    reason: str
+    id: str
+    event_id: str | None
+    message: str
+
+
+def last_errors(connection: Connection, limit: int) -> Sequence[LastError]:
+    """Return the newest first."""
+    return [LastError(*row) for row in connection.execute(LAST_ERRORS, {"limit": limit}).fetchall()]
+
+
+STANDING = statement("standing")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresStanding:
+    """Reads `Standing` on the worker's pool. Raises psycopg errors and PoolTimeout untranslated."""
+
+    pool: Pool
+
+    async def read(self) -> Standing:
+        async with self.pool.connection() as connection:
+            row = await (await connection.execute(STANDING, {"limit": Int8(OPEN_COUNT_LIMIT)})).fetchone()
+        assert row is not None  # noqa: S101 - an aggregate always returns a row
+        delivered, duplicate, stale, failed, letters, oldest, replayed, skipped, refused = row
+        outcomes: dict[str, int] = {
+            Fate.DELIVERED: delivered,
+            Fate.DUPLICATE: duplicate,
+            Fate.STALE: stale,
+            Fate.DEAD_LETTERED: failed,
+        }
+        return Standing(outcomes, letters, oldest, {"replayed": replayed, "skipped": skipped, "failed": refused})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -12,19 +13,51 @@ import psycopg
 from psycopg.types.numeric import Int4, Int8
 from psycopg_pool import PoolClosed, PoolTimeout
 
+from keepstream.schemas.dead_letter import capped
 from keepstream.schemas.failure import FencedError, Step
 from keepstream.schemas.outcome import Stored, Tally
 from keepstream.sinks.postgres.connection import JsonDocument
 from keepstream.sinks.postgres.errors import connect_failure, step_error
-from keepstream.sinks.postgres.ledger import ledger_document
 from keepstream.sinks.postgres.statements import buried, statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from keepstream.schemas.dead_letter import DeadLetter
     from keepstream.schemas.event import ValidEvent
     from keepstream.schemas.outcome import Settlement, Span
     from keepstream.sinks.postgres.connection import Pool
+
+
+def ledger_document(letters: Sequence[DeadLetter]) -> JsonDocument:
+    """Return one JSON array; texts are capped and free of NUL, which headers may hold and jsonb may not."""
+    return JsonDocument(json.dumps([_row(letter) for letter in letters]).encode())
+
+
+def _row(letter: DeadLetter) -> dict[str, Any]:
+    record, failure = letter.record, letter.failure
+    return {
+        "topic": record.topic,
+        "partition": record.partition,
+        "offset": record.offset,
+        "event_id": _clean(letter.event_id),
+        "correlation_id": _clean(letter.correlation_id),
+        "step": failure.step.value,
+        "verdict": failure.verdict.value,
+        "reason": failure.reason,
+        "message": _clean(failure.message),
+        "sqlstate": failure.sqlstate,
+        "attempts": failure.attempts,
+        "first_failed_at": letter.first_failed_at.isoformat(),
+        "last_failed_at": letter.last_failed_at.isoformat(),
+        "replay_count": letter.replay_count,
+        "place": letter.place,
+    }
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None else capped(text).decode().replace("\0", "\ufffd")
+
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 

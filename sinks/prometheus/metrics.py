@@ -12,8 +12,7 @@ from keepstream.schemas.failure import Step
 from keepstream.schemas.outcome import Fate
 from keepstream.sinks.prometheus import catalogue
 from keepstream.sinks.prometheus.catalogue import CONTRACT_REASONS, KNOWN_FAILURES, Given
-from keepstream.sinks.prometheus.collectors import EventHistogram, ExactTotals, PoolFigures
-from keepstream.sinks.prometheus.metric_registry import MetricRegistry
+from keepstream.sinks.prometheus.collectors import EventHistogram, ExactTotals, MetricRegistry, PoolFigures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,8 +21,7 @@ if TYPE_CHECKING:
 
     from keepstream.schemas.dead_letter import DeadLetter
     from keepstream.schemas.failure import Failure
-    from keepstream.schemas.outcome import Tally
-    from keepstream.schemas.standing import Standing
+    from keepstream.schemas.outcome import Standing, Tally
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keepstream.app.demo.supervised import WorkerProcess
+from keepstream.app.demo.worker_process import WorkerProcess
 from keepstream.app.status.audit import DeepAudit, quick
 from keepstream.schemas.record import header
 from tests.acceptance.dead_letters import Graveyard

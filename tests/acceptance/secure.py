@@ -17,10 +17,10 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 from psycopg import sql
 
-from keepstream.app.embedded.account import unprivileged_account
 from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.ports import LOOPBACK, free_port
 from keepstream.app.embedded.postgres import NAME, EmbeddedPostgres
+from keepstream.app.embedded.sandbox import unprivileged_account
 from tests.certificates import Authority, Identity
 from tests.conftest import DEBIAN_BINARIES
 

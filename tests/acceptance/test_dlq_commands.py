@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import pytest
 
-from keepstream.app.cli.dlq import COMMANDS
+from keepstream.app.cli.root import COMMANDS
 from keepstream.schemas.failure import Step, Verdict
 from tests.acceptance.dead_letters import nowhere, without_postgres
 from tests.builders import make_value

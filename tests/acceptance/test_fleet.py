@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keepstream.app.embedded.proctree import descendants, runs
+from keepstream.app.embedded.process import descendants, runs
 from tests.builders import make_value
 from tests.real import eventually
 

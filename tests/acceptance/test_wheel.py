@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keepstream.app.config.version import VERSION
+from keepstream.app.config.base import VERSION
 from tests.builders import make_value
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(400), pytest.mark.long]

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from keepstream.app.embedded import proctree
+from keepstream.app.embedded import process as proctree
 
 if TYPE_CHECKING:
     from keepstream.app.embedded.kafka import EmbeddedKafka

@@ -14,13 +14,13 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from keepstream.app.embedded import postgres_binaries as pg_binaries
-from keepstream.app.embedded import proctree
-from keepstream.app.embedded.account import CANDIDATES, unprivileged_account
+from keepstream.app.embedded import process as proctree
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.kafka import SMALL_JVM, EmbeddedKafka
 from keepstream.app.embedded.ports import LOOPBACK
 from keepstream.app.embedded.postgres import EmbeddedPostgres
 from keepstream.app.embedded.postgres_binaries import find_binaries
+from keepstream.app.embedded.sandbox import CANDIDATES, unprivileged_account
 from tests.contract.embedded_probes import ask, consume_one, family, make_topic, produce_one
 
 if TYPE_CHECKING:

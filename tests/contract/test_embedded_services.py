@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from keepstream.app.embedded import proctree, services
+from keepstream.app.embedded import process, services
 from keepstream.app.embedded import sandbox as scratch
-from keepstream.app.embedded.account import reachable, unprivileged_account
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.kafka_jars import jar_folder, kafka_classpath
 from keepstream.app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.embedded.sandbox import reachable, unprivileged_account
 from keepstream.app.embedded.services import embedded_services
 from tests.contract.embedded_probes import ask, family
 
@@ -44,7 +44,7 @@ def test_both_start_together_and_are_gone_at_the_end_even_after_an_interrupt() -
     started: list[int | None] = []
     with pytest.raises(KeyboardInterrupt):
         work()
-    assert not any(proctree.runs(pid) for pid in started if pid)
+    assert not any(process.runs(pid) for pid in started if pid)
     assert any("Starting" in line for line in lines)
 
 
@@ -103,7 +103,7 @@ def test_a_parent_killed_with_kill_9_takes_its_servers_along_and_the_next_start_
         told = json.loads(parent.stdout.readline())
         pids = [pid for server in told["pids"] for pid in family(server)]
         parent.send_signal(signal.SIGKILL)
-    assert proctree.wait_gone(pids, timeout_s=10)
+    assert process.wait_gone(pids, timeout_s=10)
     homes = [Path(home) for home in told["homes"]]
     assert all(home.exists() for home in homes)
     for home in homes:
@@ -141,7 +141,7 @@ def test_an_ordinary_user_starts_both_under_his_own_name() -> None:
             assert {Path(f"/proc/{pid}").stat().st_uid for pid in told["pids"]} == {account.uid}
             parent.communicate("", timeout=60)
     assert parent.returncode == 0
-    assert not any(proctree.runs(pid) for pid in told["pids"])
+    assert not any(process.runs(pid) for pid in told["pids"])
     assert not any(Path(folder).exists() for folder in told["homes"])
 
 

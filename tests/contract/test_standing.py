@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keepstream.schemas.outcome import Fate
-from keepstream.schemas.standing import Standing
+from keepstream.schemas.outcome import Fate, Standing
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
-from keepstream.sinks.postgres.standing import PostgresStanding
+from keepstream.sinks.postgres.status import PostgresStanding
 
 if TYPE_CHECKING:
     from tests.real import Database

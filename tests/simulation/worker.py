@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from keepstream.app.worker.assignment import Assignment
-from keepstream.app.worker.stored_offsets import StoredOffsetsWatch
+from keepstream.app.worker.start_offsets import StoredOffsetsWatch
 from keepstream.processors.dispatcher import Lanes
 from keepstream.processors.pause import Hold
 from keepstream.processors.pipeline import Pipeline, Policies

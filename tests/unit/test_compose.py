@@ -12,7 +12,7 @@ import yaml
 from keepstream.app.cli.config import settings_rows
 from keepstream.app.cli.root import root
 from keepstream.app.config.settings import Settings
-from keepstream.app.embedded.pins import KAFKA_VERSION
+from keepstream.app.embedded.kafka_jars import KAFKA_VERSION
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8"))

@@ -13,10 +13,9 @@ import pytest
 
 from keepstream.app.config.settings import HttpSettings
 from keepstream.app.worker import health as health_module
-from keepstream.app.worker.health import KAFKA, POSTGRES, Health
+from keepstream.app.worker.health import KAFKA, POSTGRES, Health, Pulse
 from keepstream.app.worker.http_server import Endpoint
-from keepstream.app.worker.progress import ProgressWatch
-from keepstream.app.worker.pulse import Pulse
+from keepstream.app.worker.watchdog import ProgressWatch
 from keepstream.processors.dispatcher import Lanes
 from keepstream.schemas.failure import Verdict
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
@@ -82,7 +81,7 @@ async def test_a_frozen_loop_is_not_alive_and_one_that_turns_again_is(
     health: Health, assignment: Any, ask: Callable[[str], tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(health_module, "LOOP_STUCK_AFTER_S", 0.3)
-    monkeypatch.setattr("keepstream.app.worker.pulse.BEAT_S", 0.05)
+    monkeypatch.setattr("keepstream.app.worker.health.BEAT_S", 0.05)
     pulse = asyncio.create_task(Pulse(health.metrics, health, assignment, lambda: None).run())
     await asyncio.sleep(0.1)
     assert ask("/livez")[0] == 200

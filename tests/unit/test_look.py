@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from rich.console import Console
 
-from keepstream.app.cli.status_view import screen
+from keepstream.app.cli.status import screen
 from keepstream.app.errors import UNREACHABLE, Trouble
 from keepstream.app.status.observer import Ledger, Seen, by_reason
 from keepstream.app.status.report import report
 from keepstream.app.status.snapshot import Look, drain_s, duration_text, earlier, partition_rate, rate
 from keepstream.app.status.workers import Workers, workers_of
-from keepstream.sinks.postgres.last_errors import LastError
-from keepstream.sinks.postgres.status import Settled
+from keepstream.sinks.postgres.status import LastError, Settled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from keepstream.processors.validation import validate
 from keepstream.schemas.failure import Step, Verdict
-from keepstream.schemas.outcome import Fate, Tally
-from keepstream.schemas.standing import Standing
+from keepstream.schemas.outcome import Fate, Standing, Tally
 from keepstream.sinks.prometheus.catalogue import CATALOGUE, CONTRACT_REASONS, Given, Metric
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_dead_letter, make_failure

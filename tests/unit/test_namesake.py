@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keepstream.app.worker.namesake import LIMIT, WITHIN_S, Namesake
+from keepstream.app.worker.assignment import LIMIT, WITHIN_S, Namesake
 
 
 def told(namesake: Namesake, ids: list[str], *, every_s: float = 1) -> list[str | None]:

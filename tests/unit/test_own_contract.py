@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from keepstream.app.cli.failure import CommandError
+from keepstream.app.cli.output import CommandError
 from keepstream.app.config.contract import find_contract, use_own_contract
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import Trouble
 from keepstream.processors.validation.custom_contract import OwnContract, chosen
 from keepstream.processors.validation.validate import check_contract, validate
-from keepstream.schemas.contract import Contract
-from keepstream.schemas.event import Event, Rejection, ValidEvent
+from keepstream.schemas.event import Contract, Event, Rejection, ValidEvent
 from tests.builders import AT, make_record, make_value
 
 if TYPE_CHECKING:

@@ -12,9 +12,8 @@ from confluent_kafka import KafkaError, KafkaException
 from psycopg_pool import PoolTimeout
 
 from keepstream.app.config.settings import KafkaSettings
-from keepstream.app.worker.health import KAFKA, POSTGRES, Health
-from keepstream.app.worker.probes import Probes
-from keepstream.schemas.standing import Standing
+from keepstream.app.worker.health import KAFKA, POSTGRES, Health, Probes
+from keepstream.schemas.outcome import Standing
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.unit.test_metrics import value
 
@@ -108,7 +107,7 @@ async def test_old_totals_stay_while_postgres_is_away_and_their_age_tells() -> N
 
 
 def test_a_missing_part_is_told_once_and_its_return_once(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "keepstream.app.worker.probes")
+    caplog.set_level("INFO", "keepstream.app.worker.health")
     probes = probes_of(FakeStanding())
     for trouble in (None, "gone", "gone", None, None):
         probes._note(KAFKA, trouble)
@@ -122,8 +121,8 @@ async def test_without_a_client_kafka_is_missing_until_one_can_be_made(
     clients: list[Any], missing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Librdkafka makes no client without a token. A client that has nothing in hand is as long as an empty list."""
-    monkeypatch.setattr("keepstream.app.worker.probes.FIRST_PROBE_S", 0)
-    monkeypatch.setattr("keepstream.app.worker.probes.PROBE_S", 0.01)
+    monkeypatch.setattr("keepstream.app.worker.health.FIRST_PROBE_S", 0)
+    monkeypatch.setattr("keepstream.app.worker.health.PROBE_S", 0.01)
     monkeypatch.setattr(FakeAdmin, "__len__", lambda _: 0, raising=False)
     monkeypatch.setattr(Probes, "_admin", lambda _: clients.pop(0) if len(clients) > 1 else clients[0])
     probes = probes_of(FakeStanding())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from keepstream.app.worker.progress import ProgressWatch, stack_of_task, total_of
+from keepstream.app.worker.watchdog import ProgressWatch, stack_of_task, total_of
 from tests.fakes import MemoryStore
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from pydantic import SecretStr, ValidationError
 
 from keepstream.app.config.kafka import KafkaSecuritySettings
 from keepstream.app.config.settings import Settings
-from keepstream.app.connect.client_config import librdkafka_settings
-from keepstream.app.connect.kafka_security import aiokafka_security, librdkafka_security
+from keepstream.app.connect.client_config import aiokafka_security, librdkafka_security, librdkafka_settings
 from keepstream.app.connect.oauth import AiokafkaTokens, TokenError, TokenFile, expiry_of
 from keepstream.app.telemetry.logging import secrets_of
 from tests.certificates import Authority, unsigned_jwt

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from keepstream.app.worker.stored_offsets import StoredOffsetsWatch
+from keepstream.app.worker.start_offsets import StoredOffsetsWatch
 from keepstream.processors.dispatcher import Lanes
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.structs import TopicPartition
 
 from keepstream.app.worker import aiokafka_patches as unpacking
-from keepstream.app.worker.header_names import read_any_header_name
+from keepstream.app.worker.aiokafka_patches import read_any_header_name
 from tests.raw_headers import raw_batch
 
 if TYPE_CHECKING:

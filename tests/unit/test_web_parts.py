@@ -12,12 +12,11 @@ from hypothesis import strategies as st
 from keepstream.app.config.web import WebSettings
 from keepstream.app.errors import Trouble
 from keepstream.app.web import sessions as logins
-from keepstream.app.web.charts import HEIGHT, chart_of
-from keepstream.app.web.editing import draft_of, edited_value
 from keepstream.app.web.login import safe_path
 from keepstream.app.web.masking import HIDDEN, Mask
 from keepstream.app.web.middleware import is_loopback
-from keepstream.app.web.payload import line_at, payload_of
+from keepstream.app.web.overview import HEIGHT, chart_of
+from keepstream.app.web.payload import draft_of, edited_value, line_at, payload_of
 from keepstream.app.web.sessions import Brake, Logins, is_password, password_hash
 from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.schemas.dead_letter_record import Buried

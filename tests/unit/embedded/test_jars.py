@@ -11,7 +11,7 @@ import pytest
 
 from keepstream.app.embedded import kafka_jars as jars
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
-from keepstream.app.embedded.pins import Pin, load_pins
+from keepstream.app.embedded.kafka_jars import Pin, load_pins
 from keepstream.app.embedded.ports import free_port
 
 if TYPE_CHECKING:

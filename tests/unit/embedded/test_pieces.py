@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keepstream.app.embedded import broker, proctree
+from keepstream.app.embedded import kafka, process
 from keepstream.app.embedded import sandbox as scratch
-from keepstream.app.embedded.account import reachable, readable_tree
-from keepstream.app.embedded.cache import cache_root, exclusive
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.kafka_jars import cache_root, exclusive
 from keepstream.app.embedded.ports import free_port, listens
+from keepstream.app.embedded.postgres import _segment_id
 from keepstream.app.embedded.process import ChildProcess, Program, log_tail, run_to_end
-from keepstream.app.embedded.shared_memory import _segment_id
+from keepstream.app.embedded.sandbox import reachable, readable_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,10 +79,10 @@ def test_a_kill_reaches_grandchildren_in_sessions_of_their_own(tmp_path: Path) -
     program = python(tmp_path, code)
     child = ChildProcess(program)
     child.wait_ready(lambda: printed(program, "up"), timeout_s=20)
-    grandchildren = proctree.descendants(child.pid)
+    grandchildren = process.descendants(child.pid)
     child.kill()
     assert len(grandchildren) == 1
-    assert not proctree.runs(grandchildren[0])
+    assert not process.runs(grandchildren[0])
 
 
 def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
@@ -157,10 +157,10 @@ def test_a_free_port_has_no_listener_and_can_be_bound() -> None:
 
 
 def test_the_callers_broker_properties_win_and_backslashes_survive(tmp_path: Path) -> None:
-    properties = broker.broker_properties(tmp_path, 1, 2, {"num.partitions": "3", "x": "a\\b"})
+    properties = kafka.broker_properties(tmp_path, 1, 2, {"num.partitions": "3", "x": "a\\b"})
     assert properties["listeners"] == "PLAINTEXT://127.0.0.1:1,CONTROLLER://127.0.0.1:2"
-    assert "num.partitions=3\n" in broker.render(properties)
-    assert "x=a\\\\b\n" in broker.render(properties)
+    assert "num.partitions=3\n" in kafka.render(properties)
+    assert "x=a\\\\b\n" in kafka.render(properties)
 
 
 def test_a_private_folder_is_not_reachable_for_others(tmp_path: Path) -> None:
