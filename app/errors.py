@@ -5,7 +5,7 @@ from __future__ import annotations
 FAILED, USAGE, NOT_FOUND, UNREACHABLE, REFUSED = 1, 2, 3, 4, 5
 
 
-class Trouble(Exception):  # noqa: N818 - not always an error of ours
+class KeepstreamError(Exception):
     """A stable code, a sentence, a hint how to fix it, and the exit code of a command that meets it."""
 
     def __init__(self, code: str, message: str, hint: str = "", exit_code: int = FAILED) -> None:

@@ -1,7 +1,7 @@
 """The promise, checked: every record ends in exactly one of two places and is counted once. Pure.
 
-`checks` compares what PostgreSQL says about itself. `Accounted` and `faults` judge the records of the topic: most of
-them stand in ``events`` under their own offset, or in the dead letter topic, and need no look at their bytes.
+`checks` compares what PostgreSQL says about itself. `OffsetCoverage` and `faults` judge the records of the topic: most
+of them stand in ``events`` under their own offset, or in the dead letter topic, and need no look at their bytes.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ from bisect import bisect_left, bisect_right
 from typing import TYPE_CHECKING, Protocol
 
 from keepstream.processors.validation.validate import check_contract, moment
-from keepstream.schemas.audit import Check, Difference, Fault
+from keepstream.schemas.audit import Check, Discrepancy, Fault
 from keepstream.schemas.event import ValidEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from keepstream.schemas.audit import Book
+    from keepstream.schemas.audit import PartitionAccount
     from keepstream.schemas.record import Record
 
 Stretch = tuple[int, int, int]
 """Partition, first and last offset."""
 
 
-class Archive(Protocol):
+class EventLookup(Protocol):
     """What PostgreSQL knows about single events."""
 
     def versions(self, event_ids: Sequence[str]) -> dict[str, datetime]:
@@ -36,7 +36,7 @@ class Archive(Protocol):
         ...
 
 
-def checks(books: Sequence[Book]) -> Iterator[Check]:
+def checks(books: Sequence[PartitionAccount]) -> Iterator[Check]:
     """Compare what was written apart: offsets, counters, rows and the ledger of dead letters."""
     for book in books:
         yield from _of_partition(book)
@@ -45,7 +45,7 @@ def checks(books: Sequence[Book]) -> Iterator[Check]:
     yield Check(claim, sum(b.delivered for b in books), sum(b.rows for b in books) + pruned)
 
 
-def _of_partition(book: Book) -> Iterator[Check]:
+def _of_partition(book: PartitionAccount) -> Iterator[Check]:
     place = (book.topic, book.partition)
     fates = book.delivered + book.duplicate + book.stale + book.dead_lettered
     yield Check("consumed = delivered + duplicate + stale + dead-lettered", book.consumed, fates, *place)
@@ -58,7 +58,7 @@ def _of_partition(book: Book) -> Iterator[Check]:
         yield Check("rows and dead letters beyond the next offset = 0", book.ahead, 0, *place)
 
 
-class Accounted:
+class OffsetCoverage:
     """Where records are known to have ended: sorted stretches of offsets, taken one by one, never all at once."""
 
     def __init__(self, stretches: Iterable[Stretch]) -> None:
@@ -87,7 +87,7 @@ class Accounted:
 _BEYOND: Stretch = (2**31, 0, -1)
 
 
-def faults(records: Sequence[Record], archive: Archive) -> Iterator[Difference]:
+def faults(records: Sequence[Record], archive: EventLookup) -> Iterator[Discrepancy]:
     """Judge records that stand nowhere under their own offset: repeats of a stored event, or lost.
 
     The same event stored with the same timestamp, or a newer one, is as good as the record itself. Of an event that is
@@ -112,5 +112,5 @@ def _older(event: ValidEvent, bound: datetime | None) -> bool:
     return bound is not None and moment(event.timestamp) < bound
 
 
-def _difference(fault: Fault, record: Record, event_id: str | None) -> Difference:
-    return Difference(fault, record.topic, record.partition, record.offset, event_id)
+def _difference(fault: Fault, record: Record, event_id: str | None) -> Discrepancy:
+    return Discrepancy(fault, record.topic, record.partition, record.offset, event_id)

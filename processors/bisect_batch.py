@@ -11,16 +11,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from keepstream.processors.deduplicate import unique_runs
+from keepstream.processors.deduplicate import split_at_duplicates
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.failure import FencedError, RecordError, Step, TransientError, Verdict
-from keepstream.schemas.outcome import Stored
+from keepstream.schemas.outcome import StoreResult
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keepstream.processors.partition_queue import Batch
-    from keepstream.processors.pause import Hold
+    from keepstream.processors.pause import Pause
     from keepstream.processors.ports import EventStore, Metrics
     from keepstream.processors.retry import RetryPolicy
     from keepstream.schemas.event import ValidEvent
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Isolation:
+class BatchBisection:
     """One batch taken apart: what was stored as pending, what repeated, what died."""
 
     store: EventStore
     metrics: Metrics
-    hold: Hold
+    hold: Pause
     policy: RetryPolicy
     batch: Batch
-    stored: Stored = field(default_factory=Stored)
+    stored: StoreResult = field(default_factory=StoreResult)
     dead: list[DeadLetter] = field(default_factory=list)
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     async def store_step(self, events: Sequence[ValidEvent]) -> None:
         """Store events in order. Repeats of an id go in later statements, so that a bad one cannot hide a good one."""
         started = time.perf_counter()
-        for run in unique_runs(events):
+        for run in split_at_duplicates(events):
             await self._store(run)
         self.metrics.step_took(Step.STORE, time.perf_counter() - started)
 
@@ -60,7 +60,7 @@ class Isolation:
             else:
                 return self._collect(stored)
 
-    async def _attempt(self, events: Sequence[ValidEvent]) -> Stored:
+    async def _attempt(self, events: Sequence[ValidEvent]) -> StoreResult:
         return await self.policy.run(Step.STORE, lambda: self.store.store(self.batch.span, events), self._on_retry)
 
     async def _halve(self, events: Sequence[ValidEvent], failure: Failure) -> None:
@@ -76,13 +76,13 @@ class Isolation:
         now = datetime.now(UTC)
         self.dead.append(DeadLetter(event.record, failure, self.started_at, now, event.event_id, event.correlation_id))
 
-    def _collect(self, stored: Stored) -> None:
+    def _collect(self, stored: StoreResult) -> None:
         before = self.stored
         if before.server_run not in (None, stored.server_run):
             span = self.batch.span
             raise FencedError(span.topic, span.partition, span.expected_offset)
         pending_ids = [*before.pending_ids, *stored.pending_ids]
-        self.stored = Stored(pending_ids, before.repeats + stored.repeats, stored.server_run)
+        self.stored = StoreResult(pending_ids, before.repeats + stored.repeats, stored.server_run)
 
     def _on_retry(self, failure: Failure) -> None:
         self.metrics.attempt_failed(failure, retried=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class FloodGuard:
+class DeadLetterLimit:
     """A `DeadLetterQueue` that refuses what would make more than ``limit`` dead among the last ``window`` offsets.
 
     Per partition, and since this worker owns it: a restart begins anew and lets ``limit`` more through. What a replay

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from keepstream.processors.validation.validate import moment
-from keepstream.schemas.outcome import Tally
+from keepstream.schemas.outcome import OutcomeCounts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from keepstream.schemas.event import ValidEvent
 
 
-def fold(events: Sequence[ValidEvent]) -> tuple[Sequence[ValidEvent], Tally]:
+def fold(events: Sequence[ValidEvent]) -> tuple[Sequence[ValidEvent], OutcomeCounts]:
     """Keep the newest of each event_id, count the others as duplicate or stale. Order is kept."""
     newest: dict[str, ValidEvent] = {event.event_id: event for event in events}
     if len(newest) == len(events):
-        return events, Tally()
+        return events, OutcomeCounts()
     newest.clear()
-    tally = Tally()
+    tally = OutcomeCounts()
     for event in events:
         rival = newest.setdefault(event.event_id, event)
         if rival is event:
@@ -35,7 +35,7 @@ def fold(events: Sequence[ValidEvent]) -> tuple[Sequence[ValidEvent], Tally]:
     return list(newest.values()), tally
 
 
-def unique_runs(events: Sequence[ValidEvent]) -> Iterator[list[ValidEvent]]:
+def split_at_duplicates(events: Sequence[ValidEvent]) -> Iterator[list[ValidEvent]]:
     """Cut events into the fewest consecutive runs in which no event_id repeats."""
     run: dict[str, ValidEvent] = {}
     for event in events:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from keepstream.processors.partition_queue import AbandonedError, Batch, Lane
+from keepstream.processors.partition_queue import Batch, PartitionQueue, PartitionRevokedError
 from keepstream.schemas.failure import FencedError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-    from keepstream.schemas.outcome import Tally
+    from keepstream.schemas.outcome import OutcomeCounts
 
 Place = tuple[str, int]
 """(topic, partition)"""
@@ -19,7 +19,7 @@ Place = tuple[str, int]
 MIN_LANE_BYTES = 256 * 1024
 
 
-class Lanes:
+class Dispatcher:
     """One lane and one task per assigned partition.
 
     ``buffer_bytes`` bounds what all lanes hold together. ``on_fenced`` is called with the place whose stored offset
@@ -28,7 +28,7 @@ class Lanes:
 
     def __init__(
         self,
-        process: Callable[[Batch], Awaitable[Tally]],
+        process: Callable[[Batch], Awaitable[OutcomeCounts]],
         *,
         buffer_bytes: int,
         on_fenced: Callable[[Place], Awaitable[None]],
@@ -38,7 +38,7 @@ class Lanes:
         self._buffer_bytes = buffer_bytes
         self._on_fenced = on_fenced
         self._on_fatal = on_fatal
-        self._lanes: dict[Place, Lane] = {}
+        self._lanes: dict[Place, PartitionQueue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
         self._draining = False
@@ -48,7 +48,7 @@ class Lanes:
     def __contains__(self, place: object) -> bool:
         return place in self._lanes
 
-    def of_epoch(self, place: Place, epoch: int) -> Lane | None:
+    def of_epoch(self, place: Place, epoch: int) -> PartitionQueue | None:
         """Return the lane that follows this very seek, if it is still open."""
         lane = self._lanes.get(place)
         return lane if lane is not None and lane.epoch == epoch else None
@@ -57,7 +57,7 @@ class Lanes:
     def places(self) -> list[Place]:
         return list(self._lanes)
 
-    def all(self) -> list[Lane]:
+    def all(self) -> list[PartitionQueue]:
         """Return the open lanes, to look at."""
         return list(self._lanes.values())
 
@@ -66,7 +66,7 @@ class Lanes:
         self.close(starts)
         self._epoch += 1
         for (topic, partition), offset in starts.items():
-            lane = Lane(topic, partition, offset, self._epoch, self.room)
+            lane = PartitionQueue(topic, partition, offset, self._epoch, self.room)
             self._lanes[topic, partition] = lane
             task = asyncio.create_task(self._work(lane), name=f"lane {topic}-{partition}")
             self._tasks.add(task)
@@ -103,7 +103,7 @@ class Lanes:
             return False
         return True
 
-    async def _work(self, lane: Lane) -> None:
+    async def _work(self, lane: PartitionQueue) -> None:
         try:
             while batch := await lane.next_batch():
                 self._busy += 1
@@ -113,7 +113,7 @@ class Lanes:
                 finally:
                     self._busy -= 1
                     self.room.set()
-        except AbandonedError:
+        except PartitionRevokedError:
             return
         except FencedError:
             if not lane.closed:

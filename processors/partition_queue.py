@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from keepstream.schemas.outcome import Span
+from keepstream.schemas.outcome import BatchRange
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,7 +30,7 @@ def size_of(records: Sequence[Record]) -> int:
     return values + headers + RECORD_OVERHEAD_BYTES * len(records)
 
 
-class AbandonedError(Exception):
+class PartitionRevokedError(Exception):
     """The batch's partition was taken away: whoever owns it now reads it again."""
 
 
@@ -38,19 +38,19 @@ class AbandonedError(Exception):
 class Batch:
     """Up to 100 records of one partition, in order, with the stretch of offsets they cover."""
 
-    lane: Lane
+    lane: PartitionQueue
     records: Sequence[Record]
-    span: Span
+    span: BatchRange
     size_bytes: int
 
     def check_open(self, *, waiting: bool = False) -> None:
         """Raise AbandonedError when the partition was taken away, or when waiting longer would delay the shutdown."""
         if self.lane.closed or (waiting and self.lane.finishing):
-            raise AbandonedError
+            raise PartitionRevokedError
 
 
 @dataclass(slots=True, eq=False)
-class Lane:
+class PartitionQueue:
     """The unsettled batches of one partition. ``room`` is set whenever a settled batch has made room."""
 
     topic: str
@@ -79,7 +79,7 @@ class Lane:
         """Take a chunk off the fetch. Return None for records that lie before what this lane expects."""
         if records[0].offset < self.next_expected:
             return None
-        span = Span(self.topic, self.partition, self.next_expected, records[-1].offset + 1, len(records))
+        span = BatchRange(self.topic, self.partition, self.next_expected, records[-1].offset + 1, len(records))
         size_bytes = size_of(records)
         batch = Batch(self, records, span, size_bytes)
         self.next_expected = span.next_offset

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class Pause:
     """Waits between probes of an ill environment: exponential from ``base_s`` up to ``cap_s``, with full jitter."""
 
     metrics: Metrics

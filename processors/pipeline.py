@@ -13,27 +13,27 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from keepstream.processors.bisect_batch import Isolation
+from keepstream.processors.bisect_batch import BatchBisection
 from keepstream.processors.deduplicate import fold
 from keepstream.processors.retry import RetryPolicy
 from keepstream.processors.validation.validate import check_content, check_contract
-from keepstream.schemas.dead_letter import DeadLetter, oldest_fresh_ms
+from keepstream.schemas.dead_letter import DeadLetter, first_original_timestamp_ms
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import Failure, RecordError, Step, TransientError, Verdict
-from keepstream.schemas.outcome import Settlement, Tally
+from keepstream.schemas.outcome import OutcomeCounts, Settlement
 from keepstream.schemas.record import header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keepstream.processors.partition_queue import Batch
-    from keepstream.processors.pause import Hold
+    from keepstream.processors.pause import Pause
     from keepstream.processors.ports import DeadLetterQueue, EventStore, Metrics
     from keepstream.schemas.record import Record
 
 
 @dataclass(slots=True)
-class Work:
+class BatchState:
     """A batch on its way: what is still good, what has died, and how much of that is already published."""
 
     batch: Batch
@@ -57,10 +57,10 @@ class Pipeline:
     store: EventStore
     dead_letters: DeadLetterQueue
     metrics: Metrics
-    hold: Hold
+    hold: Pause
     policies: Policies = field(default_factory=Policies)
 
-    async def process(self, batch: Batch) -> Tally:
+    async def process(self, batch: Batch) -> OutcomeCounts:
         """Return once no record of the batch can be lost or counted again.
 
         Raises AbandonedError when the partition is taken away, FencedError when it was moved.
@@ -71,17 +71,17 @@ class Pipeline:
             tally = await self._by_steps(work)
         self.metrics.dead_lettered(work.dead)
         span = batch.span
-        self.metrics.batch_settled(span.topic, span.partition, tally, oldest_fresh_ms(batch.records))
+        self.metrics.batch_settled(span.topic, span.partition, tally, first_original_timestamp_ms(batch.records))
         return tally
 
-    def _validate(self, batch: Batch) -> Work:
+    def _validate(self, batch: Batch) -> BatchState:
         started = time.perf_counter()
-        work = Work(batch, [], [])
+        work = BatchState(batch, [], [])
         work.events = _accept(work, map(check_contract, batch.records), batch.records)
         self.metrics.step_took(Step.VALIDATE, time.perf_counter() - started)
         return work
 
-    async def _settle(self, work: Work) -> Tally | None:
+    async def _settle(self, work: BatchState) -> OutcomeCounts | None:
         """Take the fast path; return None when the steps have to be taken one by one."""
         try:
             return await self._settle_once(work)
@@ -95,7 +95,7 @@ class Pipeline:
             return None
         return await self._settle(work)
 
-    async def _settle_once(self, work: Work) -> Tally:
+    async def _settle_once(self, work: BatchState) -> OutcomeCounts:
         events, folded = fold(work.events)
         if folded.total and _reject_content(work):  # what is folded away would never meet PostgreSQL's refusal
             events, folded = fold(work.events)
@@ -106,14 +106,14 @@ class Pipeline:
         self.metrics.step_took(Step.STORE, time.perf_counter() - started)
         return tally
 
-    async def _by_steps(self, work: Work) -> Tally:
-        isolation = Isolation(self.store, self.metrics, self.hold, self.policies.store, work.batch)
+    async def _by_steps(self, work: BatchState) -> OutcomeCounts:
+        isolation = BatchBisection(self.store, self.metrics, self.hold, self.policies.store, work.batch)
         await isolation.store_step(work.events)
         work.dead.extend(isolation.dead)
         await self._publish(work)
         return await self._metrics_step(work, isolation)
 
-    async def _metrics_step(self, work: Work, isolation: Isolation) -> Tally:
+    async def _metrics_step(self, work: BatchState, isolation: BatchBisection) -> OutcomeCounts:
         settlement = Settlement(work.batch.span, (), work.dead)
         started = time.perf_counter()
         while True:
@@ -134,7 +134,7 @@ class Pipeline:
     def _on_retry(self, failure: Failure) -> None:
         self.metrics.attempt_failed(failure, retried=True)
 
-    async def _publish(self, work: Work) -> None:
+    async def _publish(self, work: BatchState) -> None:
         """Publish what is not published yet; the offset moves only after the broker has confirmed it."""
         letters = work.dead[work.published :]
         if letters:
@@ -143,7 +143,7 @@ class Pipeline:
             work.published = len(work.dead)
 
 
-def _reject_content(work: Work) -> bool:
+def _reject_content(work: BatchState) -> bool:
     """Look closer at what PostgreSQL refused; True when that explains the refusal."""
     events, before = work.events, len(work.dead)
     checked = [check_content(event) or event for event in events]
@@ -152,7 +152,7 @@ def _reject_content(work: Work) -> bool:
 
 
 def _accept(
-    work: Work,
+    work: BatchState,
     checked: Sequence[ValidEvent | Rejection] | map[ValidEvent | Rejection],
     records: Sequence[Record],
 ) -> list[ValidEvent]:

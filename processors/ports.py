@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from keepstream.schemas.dead_letter import DeadLetter
     from keepstream.schemas.event import ValidEvent
     from keepstream.schemas.failure import Failure, Step
-    from keepstream.schemas.outcome import Settlement, Span, Stored, Tally
+    from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
 
 
 class EventStore(Protocol):
@@ -19,15 +19,15 @@ class EventStore(Protocol):
     Every method raises TransientError, RecordError or SystemicError; those that name a span raise FencedError.
     """
 
-    async def settle(self, settlement: Settlement) -> Tally:
+    async def settle(self, settlement: Settlement) -> OutcomeCounts:
         """Fast path: write rows as delivered, counters, dead letters and the offset in one transaction."""
         ...
 
-    async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
+    async def store(self, span: BatchRange, events: Sequence[ValidEvent]) -> StoreResult:
         """Step path, store: upsert rows as pending, for good. Ids must be unique within the call."""
         ...
 
-    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
+    async def count(self, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
         """Step path, metrics: pending rows become delivered, with counters, dead letters and the offset.
 
         Raises FencedError too when the server was started since it stored: the rows may be gone.
@@ -50,7 +50,7 @@ class DeadLetterQueue(Protocol):
 class Metrics(Protocol):
     """Who is told. Nothing here may raise or wait."""
 
-    def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None: ...
+    def batch_settled(self, topic: str, partition: int, tally: OutcomeCounts, oldest_timestamp_ms: int) -> None: ...
     def step_took(self, step: Step, duration_s: float) -> None: ...
     def attempt_failed(self, failure: Failure, *, retried: bool) -> None: ...
     def dead_lettered(self, letters: Sequence[DeadLetter]) -> None: ...

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from keepstream.schemas.committed_offset import GroupOffset
+    from keepstream.schemas.committed_offset import CommittedOffset
 
 
 class StartReason(StrEnum):
@@ -29,7 +29,7 @@ class StartReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartOffset:
     """``offset`` is where to read from, ``fence`` what `stream_offsets` shall hold, ``lost`` the gap's size."""
 
     offset: int
@@ -38,28 +38,28 @@ class Start:
     lost: int = 0
 
 
-def decide_start(
+def decide_start_offset(
     stored: int | None,
-    committed: GroupOffset | None,
+    committed: CommittedOffset | None,
     log_start: int,
     log_end: int,
     *,
     is_other_topic: bool = False,
     reset_to_end: bool = False,
-) -> Start:
+) -> StartOffset:
     """Prefer what is stored; never skip records that still exist, never wait for an offset that will not come."""
     if stored is not None:
         if is_other_topic or stored > log_end:
-            return Start(log_start, log_start, StartReason.RECREATED)
+            return StartOffset(log_start, log_start, StartReason.RECREATED)
         if stored < log_start:
-            return Start(log_start, stored, StartReason.GAP, log_start - stored)
-        return Start(stored, stored, StartReason.STORED)
+            return StartOffset(log_start, stored, StartReason.GAP, log_start - stored)
+        return StartOffset(stored, stored, StartReason.STORED)
     if committed is not None and committed.offset <= log_end:
         if committed.first_offset is not None:
             first = min(committed.first_offset, committed.offset)
             begin = max(first, log_start)
-            return Start(begin, first, StartReason.FORGOTTEN, begin - first)
+            return StartOffset(begin, first, StartReason.FORGOTTEN, begin - first)
         if log_start <= committed.offset:
-            return Start(committed.offset, committed.offset, StartReason.COMMITTED)
+            return StartOffset(committed.offset, committed.offset, StartReason.COMMITTED)
     begin = log_end if reset_to_end and committed is None else log_start
-    return Start(begin, begin, StartReason.POLICY)
+    return StartOffset(begin, begin, StartReason.POLICY)

@@ -22,7 +22,7 @@ class Check:
 
 
 @dataclass(frozen=True, slots=True)
-class Book:
+class PartitionAccount:
     """What PostgreSQL says about one partition, all of it read in one snapshot.
 
     ``consumed`` and ``skipped`` were written with the offset, ``total`` and the fates with the counters; ``rows`` and
@@ -51,7 +51,7 @@ class Book:
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class AuditWindow:
     """Which records of a partition to read again: offsets ``[start, end)``.
 
     ``held_from`` is the first offset that the topic still holds: of what lies before it, only the dead letters can be
@@ -85,7 +85,7 @@ class Fault(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Discrepancy:
     """One record that does not end in exactly one place."""
 
     fault: Fault

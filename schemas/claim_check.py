@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from keepstream.schemas.dead_letter import ERROR, MAX_TEXT_BYTES, ORIGIN, PREFIX
-from keepstream.schemas.dead_letter_json import line_of, record_in
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_json import from_json_line, to_json_line
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MAX_KEPT_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Original:
+class StoredDeadLetter:
     """A whole dead letter, as it is kept outside the topic. ``letter`` is a compressed line of an export."""
 
     letter_id: str
@@ -35,12 +35,14 @@ class Original:
     letter: bytes
 
 
-def original_of(record: KafkaRecord) -> Original:
+def pack_dead_letter(record: KafkaRecord) -> StoredDeadLetter:
     """Pack a whole dead letter."""
-    return Original(Buried(record).id, _sha256(record), zlib.compress(line_of(record).encode(), 1))
+    return StoredDeadLetter(
+        DeadLetterRecord(record).id, _sha256(record), zlib.compress(to_json_line(record).encode(), 1)
+    )
 
 
-def reference_to(record: KafkaRecord) -> KafkaRecord:
+def make_claim_check(record: KafkaRecord) -> KafkaRecord:
     """Return the letter to publish instead: no value, what says why it died, and which original belongs to it."""
     key = record.key if len(record.key or b"") <= MAX_KEPT_BYTES else None
     marks = [(ORIGINAL, _sha256(record).encode()), (ORIGINAL_BYTES, str(len(record.value or b"")).encode())]
@@ -55,21 +57,21 @@ def _small(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, b
     return [(name, value) for name, value in ours.items() if len(value or b"") <= MAX_TEXT_BYTES]
 
 
-def original_sha256(letter: Buried) -> str | None:
+def claim_check_sha256(letter: DeadLetterRecord) -> str | None:
     """Return what names the original of a reference; None for a letter that is whole."""
     found = letter.raw(ORIGINAL)
     return found.decode(errors="replace") if found else None
 
 
-def restored(letter: Buried, packed: bytes) -> Buried:
+def restored(letter: DeadLetterRecord, packed: bytes) -> DeadLetterRecord:
     """Put the original in a reference's place. Raises ValueError when these are not the bytes that it names."""
     try:
-        here, whole = letter.record, record_in(zlib.decompress(packed))
+        here, whole = letter.record, from_json_line(zlib.decompress(packed))
     except zlib.error:
         raise ValueError(f"the original of {letter.id} is damaged") from None
-    if _sha256(whole) != original_sha256(letter):
+    if _sha256(whole) != claim_check_sha256(letter):
         raise ValueError(f"the original of {letter.id} is not the one that its SHA-256 names")
-    return Buried(KafkaRecord(here.topic, here.partition, here.offset, here.timestamp, whole.key, whole.value,
+    return DeadLetterRecord(KafkaRecord(here.topic, here.partition, here.offset, here.timestamp, whole.key, whole.value,
                               whole.headers))  # fmt: skip
 
 

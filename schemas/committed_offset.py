@@ -14,7 +14,7 @@ _MARK = re.compile(r"keepstream first_offset=(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class GroupOffset:
+class CommittedOffset:
     """``first_offset`` is where keepstream began the partition; None when another consumer committed."""
 
     offset: int
@@ -26,7 +26,7 @@ class GroupOffset:
         return "" if self.first_offset is None else f"keepstream first_offset={self.first_offset}"
 
     @classmethod
-    def of(cls, offset: int, metadata: str) -> GroupOffset:
+    def of(cls, offset: int, metadata: str) -> CommittedOffset:
         """Read what was committed, by whomever."""
         found = _MARK.fullmatch(metadata)
         return cls(offset, int(found[1]) if found else None)

@@ -63,7 +63,7 @@ class DeadLetter:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004 - 32 bits
 
 
-def oldest_fresh_ms(records: Sequence[Record]) -> int:
+def first_original_timestamp_ms(records: Sequence[Record]) -> int:
     """Return the Kafka timestamp of the first record that is no replay, or -1: a replay keeps its old timestamp."""
     for record in records:
         if not any(name == REPLAY_COUNT for name, _ in record.headers):

@@ -10,25 +10,25 @@ import base64
 import json
 from typing import Any
 
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
 
 
-class NotALetterError(ValueError):
+class InvalidExportError(ValueError):
     """A line is not an exported dead letter; the message says why."""
 
 
-def line_of(record: KafkaRecord) -> str:
+def to_json_line(record: KafkaRecord) -> str:
     """Write a record down, without the newline. ASCII only."""
     return json.dumps({
-        "id": Buried(record).id,
+        "id": DeadLetterRecord(record).id,
         "topic": record.topic, "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp,
         "key": _text(record.key), "value": _text(record.value),
         "headers": [[name, _text(value)] for name, value in record.headers],
     })  # fmt: skip
 
 
-def record_in(line: str | bytes) -> KafkaRecord:
+def from_json_line(line: str | bytes) -> KafkaRecord:
     """Read a record from its line. Raises NotALetterError."""
     try:
         found: dict[str, Any] = json.loads(line)
@@ -37,9 +37,9 @@ def record_in(line: str | bytes) -> KafkaRecord:
             _bytes(found["key"]), _bytes(found["value"]), [(_name(n), _bytes(v)) for n, v in found["headers"]],
         )  # fmt: skip
     except KeyError as missing:
-        raise NotALetterError(f"{missing.args[0]} is absent") from None
+        raise InvalidExportError(f"{missing.args[0]} is absent") from None
     except (ValueError, TypeError, RecursionError) as error:
-        raise NotALetterError(str(error)) from None
+        raise InvalidExportError(str(error)) from None
 
 
 def _text(value: bytes | None) -> str | None:
@@ -53,11 +53,11 @@ def _bytes(text: str | None) -> bytes | None:
 def _number(found: dict[str, Any], name: str) -> int:
     number = found[name]
     if isinstance(number, bool) or not isinstance(number, int):
-        raise NotALetterError(f"{name} is not an integer")
+        raise InvalidExportError(f"{name} is not an integer")
     return number
 
 
 def _name(name: object) -> str:
     if not isinstance(name, str):
-        raise NotALetterError("a header's name is not a string")
+        raise InvalidExportError("a header's name is not a string")
     return name

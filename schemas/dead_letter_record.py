@@ -64,13 +64,13 @@ class _Once(Generic[T]):
     def __set_name__(self, _owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, letter: Buried, _owner: type) -> T:
+    def __get__(self, letter: DeadLetterRecord, _owner: type) -> T:
         value = letter.__dict__[self._name] = self._compute(letter)
         return value
 
 
 @dataclass(frozen=True)
-class Buried:
+class DeadLetterRecord:
     """A record of a dead letter topic and what its headers say. What nobody wrote is None."""
 
     record: KafkaRecord

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from keepstream.schemas.event import ValidEvent
 
 
-class Fate(StrEnum):
+class Outcome(StrEnum):
     """The ways a record can end; their sum is what was consumed."""
 
     DELIVERED = "delivered"
@@ -24,7 +24,7 @@ class Fate(StrEnum):
 
 
 @dataclass(slots=True)
-class Tally:
+class OutcomeCounts:
     """How many records of a batch met which fate.
 
     ``updated`` are those duplicates that carried a newer version of a row and replaced it.
@@ -40,8 +40,8 @@ class Tally:
     def total(self) -> int:
         return self.delivered + self.duplicate + self.stale + self.dead_lettered
 
-    def __add__(self, other: Tally) -> Tally:
-        return Tally(
+    def __add__(self, other: OutcomeCounts) -> OutcomeCounts:
+        return OutcomeCounts(
             self.delivered + other.delivered,
             self.duplicate + other.duplicate,
             self.stale + other.stale,
@@ -51,7 +51,7 @@ class Tally:
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class BatchRange:
     """The stretch of one partition that a batch covers.
 
     ``expected_offset`` is where the partition stood before it (the fence), ``next_offset`` where it stands after.
@@ -73,21 +73,21 @@ class Settlement:
     ``tally`` holds what was decided before the store was asked: folded repeats and dead letters.
     """
 
-    span: Span
+    span: BatchRange
     events: Sequence[ValidEvent]
     dead: Sequence[DeadLetter] = ()
-    tally: Tally = field(default_factory=Tally)
+    tally: OutcomeCounts = field(default_factory=OutcomeCounts)
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class StoreResult:
     """What the store step found: rows that wait for the metrics step, and repeats that need no row.
 
     ``server_run`` is since when the server runs that holds them. Another run may be a standby that lacks them.
     """
 
     pending_ids: Sequence[str] = ()
-    repeats: Tally = field(default_factory=Tally)
+    repeats: OutcomeCounts = field(default_factory=OutcomeCounts)
     server_run: datetime | None = None
 
 
@@ -96,11 +96,11 @@ OPEN_COUNT_LIMIT = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Totals:
     """Exact totals over all partitions and all workers, and the dead letters nobody has dealt with."""
 
     outcomes: Mapping[str, int]
-    """Outcome -> records, as in `keepstream.schemas.outcome.Fate`."""
+    """Outcome -> records, as in `keepstream.schemas.outcome.Outcome`."""
     open_letters: int
     """At most `OPEN_COUNT_LIMIT`."""
     oldest_open_at: datetime | None

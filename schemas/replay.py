@@ -28,7 +28,7 @@ class LetterState(StrEnum):
     DEAD_AGAIN = "dead_again"
 
 
-class Outgoing(NamedTuple):
+class ReplayRecord(NamedTuple):
     """One record that a replay produces. ``partition`` None lets the partitioner decide."""
 
     letter_id: str
@@ -41,7 +41,7 @@ class Outgoing(NamedTuple):
     parks: bool = False
 
 
-class Sent(NamedTuple):
+class DeliveryReport(NamedTuple):
     """What the broker said: where the record stands now, or why it does not."""
 
     letter_id: str

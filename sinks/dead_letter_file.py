@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import IO, TYPE_CHECKING
 
-from keepstream.schemas.dead_letter_json import NotALetterError, line_of, record_in
+from keepstream.schemas.dead_letter_json import InvalidExportError, from_json_line, to_json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -36,7 +36,7 @@ def stream_letters(file: IO[bytes], records: Iterable[KafkaRecord]) -> int:
     """Write letters to an open file and return how many they were."""
     count = 0
     for record in records:
-        file.write(line_of(record).encode() + b"\n")
+        file.write(to_json_line(record).encode() + b"\n")
         count += 1
     return count
 
@@ -47,9 +47,9 @@ def read_letters(file: Iterable[bytes]) -> Iterator[KafkaRecord]:
         if not line.strip():
             continue
         try:
-            yield record_in(line)
-        except NotALetterError as error:
-            raise NotALetterError(f"line {number}: {error}") from None
+            yield from_json_line(line)
+        except InvalidExportError as error:
+            raise InvalidExportError(f"line {number}: {error}") from None
 
 
 def _sync_folder(path: Path) -> None:

@@ -8,7 +8,7 @@ import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from keepstream.processors.partition_queue import Lane
+from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.validation.validate import validate
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
@@ -64,7 +64,7 @@ def make_batch(records: Sequence[Record], start: int | None = None) -> Batch:
     """A batch as its lane delivers it."""
     first = records[0]
     begin = first.offset if start is None else start
-    lane = Lane(first.topic, first.partition, begin, 1, asyncio.Event())
+    lane = PartitionQueue(first.topic, first.partition, begin, 1, asyncio.Event())
     batch = lane.deliver(records)
     assert batch is not None
     return batch

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepstream.processors.validation.validate import moment
 from keepstream.schemas.failure import FencedError, StepError
-from keepstream.schemas.outcome import Settlement, Span, Stored, Tally
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -39,35 +39,35 @@ class MemoryStore:
 
     next_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
-    totals: Tally = field(default_factory=Tally)
+    totals: OutcomeCounts = field(default_factory=OutcomeCounts)
     letters: dict[str, DeadLetter] = field(default_factory=dict)
     refuse: Callable[[str, Sequence[ValidEvent]], None] = lambda _method, _events: None
     is_healthy: bool = True
     run: datetime = FIRST_RUN
     """Since when the server runs."""
 
-    async def settle(self, settlement: Settlement) -> Tally:
+    async def settle(self, settlement: Settlement) -> OutcomeCounts:
         self._accept("settle", settlement.events)
         self._fence(settlement.span)
-        tally = Tally(dead_lettered=len(settlement.dead)) + settlement.tally
+        tally = OutcomeCounts(dead_lettered=len(settlement.dead)) + settlement.tally
         for event in settlement.events:
             tally += self._write(event, "delivered")
         self._finish(settlement, tally)
         return tally
 
-    async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
+    async def store(self, span: BatchRange, events: Sequence[ValidEvent]) -> StoreResult:
         self._accept("store", events)
         self._fence(span)
-        pending, repeats = [], Tally()
+        pending, repeats = [], OutcomeCounts()
         for event in events:
             tally = self._write(event, "pending")
             if tally.delivered:
                 pending.append(event.event_id)
             else:
                 repeats += tally
-        return Stored(pending, repeats, self.run)
+        return StoreResult(pending, repeats, self.run)
 
-    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
+    async def count(self, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
         self._accept("count", ())
         self._fence(settlement.span)
         if stored.server_run not in (None, self.run):
@@ -76,7 +76,7 @@ class MemoryStore:
         moved = {i for i in pending_ids if self.rows[i].status != "delivered"}
         for event_id in moved:
             self.rows[event_id].status = "delivered"
-        tally = Tally(len(moved), len(pending_ids) - len(moved), 0, len(settlement.dead)) + stored.repeats
+        tally = OutcomeCounts(len(moved), len(pending_ids) - len(moved), 0, len(settlement.dead)) + stored.repeats
         self._finish(settlement, tally)
         return tally
 
@@ -88,11 +88,11 @@ class MemoryStore:
         assert len(ids) == len(events), "one statement may not hit a row twice (SQLSTATE 21000)"
         self.refuse(method, events)
 
-    def _fence(self, span: Span) -> None:
+    def _fence(self, span: BatchRange) -> None:
         if self.next_offsets.get((span.topic, span.partition)) != span.expected_offset:
             raise FencedError(span.topic, span.partition, span.expected_offset)
 
-    def _finish(self, settlement: Settlement, tally: Tally) -> None:
+    def _finish(self, settlement: Settlement, tally: OutcomeCounts) -> None:
         self.totals += tally
         self.letters.update({letter.id: letter for letter in settlement.dead})
         for letter in settlement.dead:
@@ -101,24 +101,24 @@ class MemoryStore:
                 row.status = "failed"
         self.next_offsets[settlement.span.topic, settlement.span.partition] = settlement.span.next_offset
 
-    def _write(self, event: ValidEvent, status: str) -> Tally:
+    def _write(self, event: ValidEvent, status: str) -> OutcomeCounts:
         """Return what one event counts as; ``delivered`` means: a row that was not delivered before."""
         version = (moment(event.timestamp), event.record.partition, event.record.offset)
         content = event.document.rpartition(b',"@offset"')[0]
         row = self.rows.get(event.event_id)
         if row is None:
             self.rows[event.event_id] = Row(event.document, status, version, content)
-            return Tally(delivered=1)
+            return OutcomeCounts(delivered=1)
         if version > row.version and (row.status != "delivered" or content != row.content):
             row.document, row.version, row.content = event.document, version, content
             if row.status == "delivered":
-                return Tally(duplicate=1, updated=1)
+                return OutcomeCounts(duplicate=1, updated=1)
             row.status = status
-            return Tally(delivered=1)
+            return OutcomeCounts(delivered=1)
         if version == row.version and row.status != "delivered":
             row.status = status
-            return Tally(delivered=1)
-        return Tally(stale=1) if version[0] < row.version[0] else Tally(duplicate=1)
+            return OutcomeCounts(delivered=1)
+        return OutcomeCounts(stale=1) if version[0] < row.version[0] else OutcomeCounts(duplicate=1)
 
 
 @dataclass
@@ -140,7 +140,7 @@ class MemoryDeadLetters:
 class RecordedMetrics:
     """Remembers what it was told."""
 
-    settled: list[Tally] = field(default_factory=list)
+    settled: list[OutcomeCounts] = field(default_factory=list)
     failures: list[tuple[Failure, bool]] = field(default_factory=list)
     letters: list[DeadLetter] = field(default_factory=list)
     pauses: list[Failure] = field(default_factory=list)
@@ -148,7 +148,7 @@ class RecordedMetrics:
     fences: int = 0
     steps: list[Step] = field(default_factory=list)
 
-    def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None:
+    def batch_settled(self, topic: str, partition: int, tally: OutcomeCounts, oldest_timestamp_ms: int) -> None:
         self.settled.append(tally)
 
     def step_took(self, step: Step, duration_s: float) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, LetterState, Outgoing, Reconciliation, ReplayRun, Sent
+from keepstream.schemas.replay import (
+    REPLAY_ID,
+    REPLAY_OF,
+    DeliveryReport,
+    LetterState,
+    Reconciliation,
+    ReplayRecord,
+    ReplayRun,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -57,7 +65,7 @@ class MemoryLedger:
     def uncertain(self, run: ReplayRun) -> tuple[set[str], TopicEnds]:
         return set(self.planned), self.ends
 
-    def record(self, run: ReplayRun, sent: Sequence[Sent]) -> None:
+    def record(self, run: ReplayRun, sent: Sequence[DeliveryReport]) -> None:
         self.die("before record")
         for one in sent:
             entry = self.entries.setdefault(one.letter_id, Entry(one.state, run.pass_number))
@@ -79,37 +87,37 @@ class MemoryLedger:
 
 @dataclass
 class MemoryOutbox:
-    """`Outbox`: one partition per topic; each record sent takes an edge of its own."""
+    """`ReplayProducer`: one partition per topic; each record sent takes an edge of its own."""
 
     die: Callable[[str], None] = lambda _edge: None
-    topics: dict[str, list[Outgoing]] = field(default_factory=dict)
-    refuse: Callable[[Outgoing], bool] = lambda _letter: False
-    answered: list[Sent] = field(default_factory=list)
+    topics: dict[str, list[ReplayRecord]] = field(default_factory=dict)
+    refuse: Callable[[ReplayRecord], bool] = lambda _letter: False
+    answered: list[DeliveryReport] = field(default_factory=list)
 
     def ends(self, topics: Iterable[str]) -> TopicEnds:
         return {topic: {0: len(self.topics.get(topic, ()))} for topic in topics}
 
-    def post(self, letters: Sequence[Outgoing]) -> None:
+    def post(self, letters: Sequence[ReplayRecord]) -> None:
         for letter in letters:
             self.die("before send")
             if self.refuse(letter):
-                self.answered.append(Sent(letter.letter_id, letter.topic, None, None, "refused"))
+                self.answered.append(DeliveryReport(letter.letter_id, letter.topic, None, None, "refused"))
                 continue
             log = self.topics.setdefault(letter.topic, [])
             log.append(letter)
-            self.answered.append(Sent(letter.letter_id, letter.topic, 0, len(log) - 1, parked=letter.parks))
+            self.answered.append(DeliveryReport(letter.letter_id, letter.topic, 0, len(log) - 1, parked=letter.parks))
         self.die("after send")
 
-    def answers(self) -> list[Sent]:
+    def answers(self) -> list[DeliveryReport]:
         answers, self.answered = self.answered, []
         return answers
 
-    def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[Sent]:
+    def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[DeliveryReport]:
         found = []
         for topic, starts in since.items():
             for offset, letter in enumerate(self.topics.get(topic, ())):
                 headers = dict(letter.headers)
                 of = (headers[REPLAY_OF] or b"").decode()
                 if offset >= starts[0] and headers[REPLAY_ID] == str(replay_id).encode() and of in letter_ids:
-                    found.append(Sent(of, topic, 0, offset, parked=letter.parks))
+                    found.append(DeliveryReport(of, topic, 0, offset, parked=letter.parks))
         return found

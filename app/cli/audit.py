@@ -23,7 +23,7 @@ from keepstream.app.cli.output import (
     say,
 )
 from keepstream.app.connect.connections import admin_client, connect
-from keepstream.app.dlq.selectors import moment_given
+from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.schemas.audit import Fault
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     import psycopg
 
     from keepstream.app.config.settings import Settings
-    from keepstream.app.status.audit import DeepAudit, Reach
-    from keepstream.schemas.audit import Check, Difference
+    from keepstream.app.status.audit import AuditScope, DeepAudit
+    from keepstream.schemas.audit import Check, Discrepancy
 
 _MEANINGS = {
     Fault.MISSING: "neither stored nor dead-lettered",
@@ -61,7 +61,7 @@ def show_checks(checks: Sequence[Check]) -> None:
                 click.echo(f"  OFF  {place}{claim}: {check.left:,} is not {check.right:,}")
 
 
-def show_difference(difference: Difference, *, as_json: bool) -> None:
+def show_difference(difference: Discrepancy, *, as_json: bool) -> None:
     if as_json:
         print_json({"fault": difference.fault, "topic": difference.topic, "partition": difference.partition,
                     "offset": difference.offset, "event_id": difference.event_id})  # fmt: skip
@@ -153,7 +153,7 @@ def _quick(connection: psycopg.Connection[tuple[object, ...]], *, as_json: bool)
 
 
 def _deep(
-    settings: Settings, connection: psycopg.Connection[tuple[object, ...]], reach: Reach, *, every_one: bool,
+    settings: Settings, connection: psycopg.Connection[tuple[object, ...]], reach: AuditScope, *, every_one: bool,
     as_json: bool,
 ) -> bool:  # fmt: skip
     from keepstream.app.connect.client_config import librdkafka_settings
@@ -173,13 +173,15 @@ def _deep(
     return found == 0
 
 
-def _reach(since: str | None, from_offset: int | None, to_offset: int | None, partitions: tuple[int, ...]) -> Reach:
-    from keepstream.app.status.audit import Reach
+def _reach(
+    since: str | None, from_offset: int | None, to_offset: int | None, partitions: tuple[int, ...]
+) -> AuditScope:
+    from keepstream.app.status.audit import AuditScope
 
-    return Reach(moment_given("--since", since) if since else None, from_offset, to_offset, partitions)
+    return AuditScope(parse_time_option("--since", since) if since else None, from_offset, to_offset, partitions)
 
 
-def _check_topics(settings: Settings, reach: Reach) -> None:
+def _check_topics(settings: Settings, reach: AuditScope) -> None:
     topics = admin_client(settings.kafka).list_topics(timeout=10).topics
     for topic in (settings.kafka.topic, settings.kafka.dlq_topic):
         if topic not in topics or topics[topic].error is not None:

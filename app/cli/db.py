@@ -10,7 +10,7 @@ import click
 
 from keepstream.app.cli.output import FAILED, REFUSED, USAGE, CommandError, json_option, load_settings, print_rows, say
 from keepstream.app.connect.connections import connect
-from keepstream.app.dlq.selectors import moment_given
+from keepstream.app.dlq.selectors import parse_time_option
 
 
 @click.command(epilog="Example: keepstream db prune --older-than 90d --dry-run")
@@ -28,7 +28,7 @@ def prune(*, before: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """
     from keepstream.sinks.postgres import prune as retention
 
-    moment = moment_given("--before", before)
+    moment = parse_time_option("--before", before)
     if moment > datetime.now(UTC):
         raise CommandError("bad_usage", "--before: this is in the future", "`keepstream db prune --help`", USAGE)
     with connect(load_settings()) as connection:

@@ -12,14 +12,14 @@ import click
 
 from keepstream.app.cli.options import selectors
 from keepstream.app.cli.output import FAILED, NOT_FOUND, CommandError, json_option, print_json, print_rows, say
-from keepstream.app.dlq.format import in_one_line, moment_text, pretty, row_of, text_of
+from keepstream.app.dlq.format import format_time, one_line, pretty, text_of, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from keepstream.app.dlq.selectors import Chosen
     from keepstream.app.dlq.topic import Found
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 DEFAULT_LIMIT = 50
 _LINE = "{:<20}  {:<10}  {:<8}  {:<24}  {:<28}  {}"
@@ -36,14 +36,14 @@ def list_letters(*, chosen: Chosen, follow: bool, as_json: bool) -> None:
 
     Resolved ones were replayed or discarded; PostgreSQL knows that. Without it, all that the topic holds are listed.
     """
-    from keepstream.app.cli.output import open_queue
+    from keepstream.app.cli.output import open_dead_letter_topic
 
-    with open_queue(chosen.selection) as queue:
+    with open_dead_letter_topic(chosen.selection) as queue:
         found = queue.arriving(chosen) if follow else queue.newest(chosen)
         limit = chosen.limit or (None if follow else DEFAULT_LIMIT)
         for number, one in enumerate(itertools.islice(found, limit)):
             if as_json:
-                print_json(row_of(*one))
+                print_json(to_row(*one))
                 continue
             if number == 0:
                 click.echo(_LINE.format("DIED", "STATE", "STEP", "REASON", "ID", "MESSAGE"))
@@ -55,8 +55,8 @@ def _line(found: Found) -> str:
     letter, state = found
     room = shutil.get_terminal_size().columns - _MESSAGE_AT if sys.stdout.isatty() else None
     return _LINE.format(
-        moment_text(letter.failed_at, "seconds"), state or "-", letter.step or "-",
-        in_one_line(letter.reason or "-"), in_one_line(letter.id), in_one_line(letter.message, room and max(room, 20)),
+        format_time(letter.failed_at, "seconds"), state or "-", letter.step or "-",
+        one_line(letter.reason or "-"), one_line(letter.id), one_line(letter.message, room and max(room, 20)),
     )  # fmt: skip
 
 
@@ -70,10 +70,10 @@ def show(*, name: str, raw: bool, as_json: bool) -> None:
     ID is the letter's id, its place in the dead letter topic (TOPIC-PARTITION-OFFSET) or an event_id, of which the
     newest death is shown. Exit 3 when there is none.
     """
-    from keepstream.app.cli.output import open_queue
-    from keepstream.app.dlq.lookup import known_of, locate
+    from keepstream.app.cli.output import open_dead_letter_topic
+    from keepstream.app.dlq.lookup import describe, locate
 
-    with open_queue() as queue:
+    with open_dead_letter_topic() as queue:
         letter = locate(queue, name, say)
         if letter is None:
             raise CommandError("unknown_letter", f"no dead letter has the id, place or event_id {name!r}",
@@ -82,7 +82,7 @@ def show(*, name: str, raw: bool, as_json: bool) -> None:
             _write_raw(queue.whole(letter))
             return
         letter = queue.originals.whole(letter) if queue.ledger else letter
-        known = known_of(queue, letter)
+        known = describe(queue, letter)
     if as_json:
         value = letter.record.value
         headers = [{"name": n, "value": text_of(v)} for n, v in letter.record.headers]
@@ -92,25 +92,25 @@ def show(*, name: str, raw: bool, as_json: bool) -> None:
         _print(letter, known)
 
 
-def _write_raw(letter: Buried) -> None:
+def _write_raw(letter: DeadLetterRecord) -> None:
     if letter.record.value is None:
         say("the record has no value (a tombstone)")
     else:
         click.get_binary_stream("stdout").write(letter.record.value)
 
 
-def _print(letter: Buried, known: Mapping[str, Any]) -> None:
+def _print(letter: DeadLetterRecord, known: Mapping[str, Any]) -> None:
     from keepstream.processors.replay.selection import json_path
 
     for name, value in known["letter"].items():
         if value is not None:
-            click.echo(f"{name:<17} {in_one_line(value)}")
+            click.echo(f"{name:<17} {one_line(value)}")
     path = known["letter"]["path"]
     if path and (found := json_path(letter.record.value, path)) is not None:
-        click.echo(f"{'value there':<17} {in_one_line(found)}")
+        click.echo(f"{'value there':<17} {one_line(found)}")
     click.echo("\nHeaders")
     for name, value in letter.record.headers:
-        click.echo(f"  {in_one_line(name)}: {in_one_line(text_of(value))}")
+        click.echo(f"  {one_line(name)}: {one_line(text_of(value))}")
     click.echo("\nPayload")
     click.echo(pretty(letter.record.value))
     if known["event"]:
@@ -121,7 +121,7 @@ def _print(letter: Buried, known: Mapping[str, Any]) -> None:
         print_rows(known["replays"], as_json=False)
 
 
-def _type(letter: Buried) -> str | None:
+def _type(letter: DeadLetterRecord) -> str | None:
     """Look in the envelope's payload, then in the value itself (letters of others), then in CloudEvents' header."""
     from keepstream.processors.replay.selection import json_path
     from keepstream.schemas.record import header
@@ -130,7 +130,7 @@ def _type(letter: Buried) -> str | None:
     return json_path(value, "payload.type") or json_path(value, "type") or header(letter.record, "ce_type")
 
 
-_GROUPS: dict[str, Callable[[Buried], str | None]] = {
+_GROUPS: dict[str, Callable[[DeadLetterRecord], str | None]] = {
     "step": lambda letter: letter.step,
     "reason": lambda letter: letter.reason,
     "verdict": lambda letter: letter.verdict,
@@ -148,10 +148,10 @@ _DEFAULT = ("step", "reason", "verdict")
 @json_option
 def stats(*, chosen: Chosen, groups: tuple[str, ...], fail_above: int | None, as_json: bool) -> None:
     """Count the dead letters that are not resolved. ``type`` is the payload's field of that name, or ce_type."""
-    from keepstream.app.cli.output import open_queue
+    from keepstream.app.cli.output import open_dead_letter_topic
 
     names = groups or _DEFAULT
-    with open_queue(chosen.selection) as queue:
+    with open_dead_letter_topic(chosen.selection) as queue:
         found = itertools.islice(queue.oldest(chosen), chosen.limit)
         counts = Counter(tuple(_GROUPS[name](letter) for name in names) for letter, _ in found)
     ranked = sorted(counts.items(), key=lambda item: [str(key) for key in item[0]])

@@ -26,13 +26,13 @@ from keepstream.app.cli.output import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from keepstream.app.dlq.replay import Replayer, Survey
+    from keepstream.app.dlq.replay import DryRun, Replayer
     from keepstream.app.dlq.selectors import Chosen
     from keepstream.processors.replay.selection import Selection
     from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 
 
-def show_survey(survey: Survey, *, dry_run: bool, as_json: bool) -> None:
+def show_survey(survey: DryRun, *, dry_run: bool, as_json: bool) -> None:
     if dry_run and as_json:
         print_json({
             "selected": survey.selected, "would_pass": survey.would_pass, "would_park": survey.would_park,

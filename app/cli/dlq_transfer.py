@@ -16,14 +16,14 @@ import click
 
 from keepstream.app.cli.options import selectors
 from keepstream.app.cli.output import FAILED, REFUSED, CommandError, json_option, print_rows, say
-from keepstream.app.dlq.selectors import bad_selector, moment_given
+from keepstream.app.dlq.selectors import bad_selector, parse_time_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from keepstream.app.dlq.selectors import Chosen
     from keepstream.app.dlq.topic import Queue
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
     from keepstream.schemas.record import KafkaRecord
 
 
@@ -35,10 +35,10 @@ def export(*, chosen: Chosen, output: str) -> None:
 
     Key, value and header values are base64. `keepstream dlq import` puts them back.
     """
-    from keepstream.app.cli.output import open_queue
+    from keepstream.app.cli.output import open_dead_letter_topic
     from keepstream.sinks.dead_letter_file import stream_letters
 
-    with open_queue(chosen.selection, with_ledger=False) as queue:
+    with open_dead_letter_topic(chosen.selection, with_ledger=False) as queue:
         records = itertools.islice(_matching(queue, chosen), chosen.limit)
         if output == "-":
             count = stream_letters(click.get_binary_stream("stdout"), records)
@@ -60,10 +60,10 @@ def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
 
 
 def _matching(queue: Queue, chosen: Chosen) -> Iterator[KafkaRecord]:
-    from keepstream.app.dlq.topic import stretch_of
+    from keepstream.app.dlq.topic import scan_range_of
     from keepstream.sinks.kafka.dead_letter_reader import oldest_first
 
-    for found in oldest_first(queue.client, queue.topic, stretch_of(chosen.selection), copies=True):
+    for found in oldest_first(queue.client, queue.topic, scan_range_of(chosen.selection), copies=True):
         letter = queue.whole(found)
         if chosen.selection.matches(letter):
             yield letter.record
@@ -90,15 +90,15 @@ def purge(
     They are deleted once the file is safe on the disk and the topic's name was typed. Letters that were open are
     discarded then; `keepstream dlq import` of the file brings them back. Off a terminal it refuses without --yes.
     """
-    from keepstream.app.cli.output import open_queue
+    from keepstream.app.cli.output import open_dead_letter_topic
     from keepstream.processors.replay.selection import Selection
 
     if (before is None) == (through is None):
         raise bad_selector("--before, --through", "exactly one of them is needed")
-    moment = moment_given("--before", before) if before else None
+    moment = parse_time_option("--before", before) if before else None
     if not yes and not sys.stdin.isatty():
         raise CommandError("refused", "this deletes, and nobody is here to ask", "say --yes", REFUSED)
-    with open_queue(Selection(partitions=partitions)) as queue:
+    with open_dead_letter_topic(Selection(partitions=partitions)) as queue:
         if through is not None and not partitions and len(queue.partitions) > 1:
             raise bad_selector("--through", "an offset is one partition's: name it with --partition")
         plan = _Purge(queue, partitions or queue.partitions, moment, through)
@@ -154,7 +154,7 @@ class _Purge:
                 self._cut[partition] = letter.record.offset + 1
                 yield self._queue.whole(letter).record
 
-    def _goes(self, letter: Buried) -> bool:
+    def _goes(self, letter: DeadLetterRecord) -> bool:
         if self._through is not None:
             return letter.record.offset <= self._through
         return self._before is not None and letter.failed_at < self._before
@@ -176,12 +176,12 @@ class _Purge:
         return {place.partition: answer.result(timeout=60).low_watermark for place, answer in answers.items()}
 
     def _discard(self, path: Path) -> None:
-        from keepstream.schemas.dead_letter_record import Buried
+        from keepstream.schemas.dead_letter_record import DeadLetterRecord
         from keepstream.sinks.dead_letter_file import read_letters
 
         assert self._queue.ledger is not None  # noqa: S101
         with path.open("rb") as file:
-            ids = (Buried(record).id for record in read_letters(file))
+            ids = (DeadLetterRecord(record).id for record in read_letters(file))
             while batch := list(itertools.islice(ids, _BATCH)):
                 self._queue.ledger.discard(batch)
 
@@ -195,14 +195,14 @@ def import_letters(*, source: IO[bytes], as_json: bool) -> None:
     Every line is checked before the first is sent: exit 1 and nothing is imported when one is not a dead letter. Each
     is confirmed by the broker. Those that a purge discarded are open again.
     """
-    from keepstream.app.cli.output import open_queue
-    from keepstream.schemas.dead_letter_json import NotALetterError
+    from keepstream.app.cli.output import open_dead_letter_topic
+    from keepstream.schemas.dead_letter_json import InvalidExportError
     from keepstream.sinks.dead_letter_file import read_letters
 
-    with open_queue() as queue, _spooled(source) as file:
+    with open_dead_letter_topic() as queue, _spooled(source) as file:
         try:
             deque(read_letters(file), maxlen=0)
-        except NotALetterError as error:
+        except InvalidExportError as error:
             raise CommandError("not_a_letter", f"{error}; nothing was imported", exit_code=FAILED) from None
         file.seek(0)
         count = sum(_put_back(queue, file))
@@ -223,11 +223,11 @@ def _spooled(source: IO[bytes]) -> Iterator[IO[bytes]]:
 
 def _put_back(queue: Queue, source: IO[bytes]) -> Iterator[int]:
     """Yield how many were confirmed, batch by batch."""
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
     from keepstream.sinks.dead_letter_file import read_letters
-    from keepstream.sinks.kafka.dead_letter_importer import LettersReturn
+    from keepstream.sinks.kafka.dead_letter_importer import DeadLetterImporter
 
-    for batch in LettersReturn(queue.client, queue.topic, queue.partitions).send(read_letters(source)):
+    for batch in DeadLetterImporter(queue.client, queue.topic, queue.partitions).send(read_letters(source)):
         if queue.ledger:
-            queue.ledger.returned({Buried(record).id: place for record, place in batch})
+            queue.ledger.returned({DeadLetterRecord(record).id: place for record, place in batch})
         yield len(batch)

@@ -11,7 +11,7 @@ import click
 
 from keepstream.app.cli.output import FAILED, CommandError, json_option, load_settings, print_rows
 from keepstream.app.connect.connections import admin_client, connect
-from keepstream.app.errors import Trouble
+from keepstream.app.errors import KeepstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ def examine(settings: Settings) -> Iterator[Finding]:
     for name, check in checks.items():
         try:
             yield from check(settings)
-        except Trouble as error:
+        except KeepstreamError as error:
             yield Finding(name, "fail", error.message, error.hint)
 
 

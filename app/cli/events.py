@@ -18,7 +18,7 @@ from keepstream.app.cli.output import (
     say,
 )
 from keepstream.app.connect.connections import admin_client, connect
-from keepstream.app.dlq.selectors import moment_given
+from keepstream.app.dlq.selectors import parse_time_option
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +37,8 @@ def list_events(
     """List events that are stored, newest first by the event's own time. `events show` adds the payload."""
     given = {
         "status": status, "correlation_id": correlation_id, "limit": limit,
-        "since": moment_given("--since", since) if since else None,
-        "until": moment_given("--until", until) if until else None,
+        "since": parse_time_option("--since", since) if since else None,
+        "until": parse_time_option("--until", until) if until else None,
     }  # fmt: skip
     from keepstream.sinks.postgres.events import EventSearch
 

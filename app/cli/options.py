@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.dlq.selectors import ALTERNATIVES, chosen_from
+from keepstream.app.dlq.selectors import ALTERNATIVES, parse_query
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def selectors(*, resolved: bool = True) -> Callable[[Callable[..., Any]], Callab
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def with_selection(**given: Any) -> Any:  # noqa: ANN401
-            chosen = chosen_from({name: given.pop(name) for name in _NAMES if name in given})
+            chosen = parse_query({name: given.pop(name) for name in _NAMES if name in given})
             return command(chosen=chosen, **given)
 
         decorated: Callable[..., Any] = with_selection

@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from pydantic import ValidationError
 
-from keepstream.app.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE, Trouble
+from keepstream.app.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class CommandError(click.ClickException):
         self.exit_code = exit_code
 
     @classmethod
-    def of(cls, trouble: Trouble) -> CommandError:
+    def of(cls, trouble: KeepstreamError) -> CommandError:
         return cls(trouble.code, trouble.message, trouble.hint, trouble.exit_code)
 
     def show(self, file: IO[Any] | None = None) -> None:
@@ -115,7 +115,9 @@ def _plain(value: object) -> object:
     return value if isinstance(value, int | float | str | bool | dict | list) else str(value)
 
 
-def open_queue(selection: Selection | None = None, *, with_ledger: bool = True) -> AbstractContextManager[Queue]:
+def open_dead_letter_topic(
+    selection: Selection | None = None, *, with_ledger: bool = True
+) -> AbstractContextManager[Queue]:
     from keepstream.app.dlq import topic
 
-    return topic.open_queue(load_settings(), selection, with_ledger=with_ledger, tell=say)
+    return topic.open_dead_letter_topic(load_settings(), selection, with_ledger=with_ledger, tell=say)

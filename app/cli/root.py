@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keepstream.app.cli.output import CommandError
-from keepstream.app.errors import Trouble
+from keepstream.app.errors import KeepstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,7 @@ class LazyGroup(click.Group):
         """Run the command; what the rooms below could not do becomes an exit code."""
         try:
             return super().invoke(ctx)
-        except Trouble as trouble:
+        except KeepstreamError as trouble:
             raise CommandError.of(trouble) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

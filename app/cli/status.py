@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keepstream.app.cli.output import FAILED, CommandError, json_option, load_settings, print_json, print_rows
-from keepstream.app.dlq.format import in_one_line, moment_text
+from keepstream.app.dlq.format import format_time, one_line
 from keepstream.app.status.snapshot import OUTCOMES, duration_text
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from keepstream.app.config.settings import Settings
-    from keepstream.app.status.observer import Seen
+    from keepstream.app.status.observer import StatusReading
 
-    Reported = tuple[Seen, dict[str, Any]]
+    Reported = tuple[StatusReading, dict[str, Any]]
 
 DASH = "\N{EN DASH}"
 PARTITIONS_SHOWN = 8
@@ -42,7 +42,7 @@ def screen(report: Mapping[str, Any]) -> RenderableType:
 
 
 def _blocks(report: Mapping[str, Any]) -> Iterator[RenderableType]:
-    yield Text(f"{report['topic']}  {moment_text(report['at'], 'seconds')}", style="bold")
+    yield Text(f"{report['topic']}  {format_time(report['at'], 'seconds')}", style="bold")
     for part in report["missing"]:
         yield Text(f"{part['part']} missing: {part['message']}. {_sentence(part['hint'])}", style="red")
     yield _figures(report)
@@ -84,7 +84,7 @@ def _partitions(rows: list[Mapping[str, Any]]) -> RenderableType:
 
 def _workers(workers: Mapping[str, Any]) -> Iterator[RenderableType]:
     for address, why in workers["not_ready"].items():
-        yield Text(f"worker {address} is not ready: {in_one_line(why)}", style="yellow")
+        yield Text(f"worker {address} is not ready: {one_line(why)}", style="yellow")
     if workers["step_failures"]:
         rows = workers["step_failures"][:REASONS_SHOWN]
         yield _listed(rows, {"step": "Failed step", "verdict": "Verdict", "reason": "Reason", "attempts": "Attempts"})
@@ -114,8 +114,8 @@ def _listed(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Ta
 
 def _cell(value: object) -> str:
     if isinstance(value, datetime):
-        return moment_text(value, "seconds")
-    return _count(value) if isinstance(value, int) else in_one_line(value, TEXT_SHOWN)
+        return format_time(value, "seconds")
+    return _count(value) if isinstance(value, int) else one_line(value, TEXT_SHOWN)
 
 
 def _table(*names: str, right: Collection[str] = ()) -> Table:
@@ -139,7 +139,7 @@ def _per_s(rate: float | None) -> str:
 
 
 def _moment(moment: datetime | None) -> str:
-    return DASH if moment is None else moment_text(moment, "seconds")
+    return DASH if moment is None else format_time(moment, "seconds")
 
 
 def _age(moment: datetime | None, now: datetime) -> str:
@@ -182,11 +182,11 @@ def status(*, watch: bool, interval_s: float, as_json: bool) -> None:
 def _reports(settings: Settings, interval_s: float) -> Iterator[Reported]:
     from collections import deque
 
-    from keepstream.app.status.observer import Observer
+    from keepstream.app.status.observer import StatusReader
     from keepstream.app.status.report import report
     from keepstream.app.status.snapshot import earlier
 
-    observer, looks = Observer(settings), deque[Any](maxlen=LOOKS_KEPT)
+    observer, looks = StatusReader(settings), deque[Any](maxlen=LOOKS_KEPT)
     while True:
         began = time.monotonic()
         seen = observer.see()
@@ -208,7 +208,7 @@ def _stay(reports: Iterator[Reported], *, as_json: bool) -> None:
             live.update(_screen(report), refresh=True)
 
 
-def _complain(seen: Seen) -> None:
+def _complain(seen: StatusReading) -> None:
     from keepstream.app.status.observer import WORKERS
 
     for part, trouble in seen.missing.items():

@@ -57,13 +57,13 @@ def run_alone(settings: Settings) -> None:
     """Be the worker."""
     import asyncio
 
-    from keepstream.app.process.exit import die, end_without_memory, heed_the_alarm, leave
+    from keepstream.app.process.exit import die, exit_on_thread_memory_error, handle_sigalrm_as_pid1, leave
     from keepstream.app.telemetry import logging as logs
     from keepstream.app.worker.run import run
 
     logs.configure(settings)
-    end_without_memory()
-    heed_the_alarm()
+    exit_on_thread_memory_error()
+    handle_sigalrm_as_pid1()
     try:
         asyncio.run(run(settings))
     except Exception as error:  # noqa: BLE001 - whatever it is, one line and 70

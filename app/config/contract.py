@@ -6,7 +6,7 @@ import importlib
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
-from keepstream.app.errors import USAGE, Trouble
+from keepstream.app.errors import USAGE, KeepstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,13 +20,13 @@ STEPS_GROUP = "keepstream.steps"
 
 def use_own_contract(settings: Settings) -> None:
     """From here on records are read as the settings say; Trouble when something is not to be found."""
-    from keepstream.processors.validation.custom_contract import OwnContract, chosen  # noqa: PLC0415 - pydantic, and only where it is needed
+    from keepstream.processors.validation.custom_contract import CustomContract, chosen  # noqa: PLC0415 - pydantic, and only where it is needed
     from keepstream.schemas.event import Event  # noqa: PLC0415
 
     chosen.contract = None
     if settings.contract or settings.steps:
         model = find_contract(settings.contract) if settings.contract else Event
-        chosen.contract = OwnContract(model, find_steps(settings.steps))
+        chosen.contract = CustomContract(model, find_steps(settings.steps))
 
 
 def find_contract(place: str) -> type[Contract | Event]:
@@ -57,6 +57,6 @@ def find_steps(names: Sequence[str]) -> dict[str, Step]:
     return steps
 
 
-def _unusable(variable: str, value: str, why: str) -> Trouble:
+def _unusable(variable: str, value: str, why: str) -> KeepstreamError:
     hint = "docs/own-events.md shows how it is made"
-    return Trouble("bad_settings", f"{variable}: {value!r} cannot be used: {why}", hint, USAGE)
+    return KeepstreamError("bad_settings", f"{variable}: {value!r} cannot be used: {why}", hint, USAGE)

@@ -1,4 +1,4 @@
-"""Connections that a command or the console opens for itself. Each failure is a `Trouble` that names no secret."""
+"""Connections to Kafka and PostgreSQL for a command or the console. A failure is a `KeepstreamError` without secrets."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from keepstream.app.config.postgres import conninfo
 from keepstream.app.connect.client_config import librdkafka_settings
-from keepstream.app.connect.diagnose import Complaints, postgres_refusal
-from keepstream.app.errors import UNREACHABLE, USAGE, Trouble
+from keepstream.app.connect.diagnose import LastKafkaError, postgres_refusal
+from keepstream.app.errors import UNREACHABLE, USAGE, KeepstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,15 +40,17 @@ def connect(
         try:
             yield connection
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
-            raise Trouble("not_migrated", "tables or columns do not exist", "run `keepstream db migrate`") from None
+            raise KeepstreamError(
+                "not_migrated", "tables or columns do not exist", "run `keepstream db migrate`"
+            ) from None
         except psycopg.OperationalError as error:
             raise unreachable_postgres(error, postgres) from None
 
 
-def unreachable_postgres(error: Exception, settings: PostgresSettings) -> Trouble:
+def unreachable_postgres(error: Exception, settings: PostgresSettings) -> KeepstreamError:
     """Say why without quoting the driver, whose text may hold the URL."""
     message = f"PostgreSQL cannot be reached: {postgres_refusal(str(error), settings)}"
-    return Trouble("postgres_unreachable", message, "check KEEPSTREAM_POSTGRES__URL", UNREACHABLE)
+    return KeepstreamError("postgres_unreachable", message, "check KEEPSTREAM_POSTGRES__URL", UNREACHABLE)
 
 
 def admin_client(kafka: KafkaSettings, timeout_s: float = 10.0) -> AdminClient:
@@ -58,19 +60,21 @@ def admin_client(kafka: KafkaSettings, timeout_s: float = 10.0) -> AdminClient:
 
     from keepstream.app.connect.oauth import token_trouble
 
-    complaints = Complaints(kafka)
+    complaints = LastKafkaError(kafka)
     try:
         admin = AdminClient(librdkafka_settings(kafka) | {"log_level": 0, "error_cb": complaints})
     except KafkaException as error:  # a certificate or a key that cannot be loaded, a token that is not to be had
         if trouble := token_trouble(kafka.security):
-            raise Trouble("kafka_unreachable", trouble, "check KEEPSTREAM_KAFKA__SECURITY__...", UNREACHABLE) from None
-        raise Trouble("kafka_settings", f"the Kafka client refuses its settings: {error.args[0].str()}",
+            raise KeepstreamError(
+                "kafka_unreachable", trouble, "check KEEPSTREAM_KAFKA__SECURITY__...", UNREACHABLE
+            ) from None
+        raise KeepstreamError("kafka_settings", f"the Kafka client refuses its settings: {error.args[0].str()}",
                       "check KEEPSTREAM_KAFKA__SECURITY__...", USAGE) from None  # fmt: skip
     try:
         admin.list_topics(timeout=timeout_s)
     except KafkaException:
         admin.poll(0)  # for what it complained of
-        raise Trouble(
+        raise KeepstreamError(
             "kafka_unreachable", f"Kafka cannot be reached at {kafka.bootstrap_servers}: {complaints.why()}",
             "check KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS and KEEPSTREAM_KAFKA__SECURITY__...", UNREACHABLE,
         ) from None  # fmt: skip

@@ -101,7 +101,7 @@ _POSTGRES = (
 """What libpq's text has in it -> what it means. The first that fits."""
 
 
-class Complaints:
+class LastKafkaError:
     """librdkafka's ``error_cb``: keeps the last thing it said, for whoever got no answer in time."""
 
     def __init__(self, settings: KafkaSettings) -> None:

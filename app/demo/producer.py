@@ -8,35 +8,35 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from keepstream.schemas.outcome import Fate
+from keepstream.schemas.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from keepstream.app.demo.traffic import Shipment
+    from keepstream.app.demo.traffic import DemoRecord
 
 
-class Shop:
+class DemoProducer:
     """An idempotent producer. ``produced`` and ``dead_values`` count acknowledged records only."""
 
     def __init__(self, client: Mapping[str, str | int | float | bool], topic: str) -> None:
         self._producer = Producer({**client, "enable.idempotence": True, "compression.type": "lz4", "linger.ms": 5})
         self._topic = topic
-        self.produced: Counter[Fate] = Counter()
+        self.produced: Counter[Outcome] = Counter()
         self.dead_values: Counter[bytes | None] = Counter()
 
     @property
     def acknowledged(self) -> int:
         return sum(self.produced.values())
 
-    def send(self, shipment: Shipment) -> None:
+    def send(self, shipment: DemoRecord) -> None:
         """Hand a record to the producer. Raises KafkaException when the broker refused an earlier one."""
 
         def delivered(error: KafkaError | None, _message: Message) -> None:
             if error is not None:
                 raise KafkaException(error)
             self.produced[shipment.fate] += 1
-            if shipment.fate is Fate.DEAD_LETTERED:
+            if shipment.fate is Outcome.DEAD_LETTERED:
                 self.dead_values[shipment.value] += 1
 
         while True:
@@ -48,7 +48,7 @@ class Shop:
                 self._producer.poll(0)
                 return
 
-    def send_paced(self, shipments: Iterable[Shipment], rate: float) -> Iterator[int]:
+    def send_paced(self, shipments: Iterable[DemoRecord], rate: float) -> Iterator[int]:
         """Send at ``rate`` records per second on an open schedule; yield how many were sent."""
         started = time.monotonic()
         for number, shipment in enumerate(shipments):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keepstream.processors.audit import checks as audit_checks
 from keepstream.schemas.audit import Check
-from keepstream.schemas.outcome import Fate
+from keepstream.schemas.outcome import Outcome
 from keepstream.schemas.record import KafkaRecord, header
 from keepstream.sinks.postgres.audit import books
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from keepstream.app.demo.producer import Shop
-    from keepstream.schemas.audit import Book
+    from keepstream.app.demo.producer import DemoProducer
+    from keepstream.schemas.audit import PartitionAccount
 
 _DEATHS = "SELECT step, reason, count(*) FROM dead_letters WHERE topic = %s GROUP BY step, reason ORDER BY 3 DESC, 2"
 _BURST = """
@@ -48,7 +48,7 @@ class Proof:
 def prove(
     connection: psycopg.Connection[tuple[Any, ...]],
     topic: str,
-    shop: Shop,
+    shop: DemoProducer,
     dead_records: Iterable[KafkaRecord],
     differences: int,
 ) -> Proof:
@@ -65,12 +65,14 @@ def prove(
     return Proof(checks, deaths, burst / span_s if span_s else 0.0, p50_s, p99_s, exact)
 
 
-def _checks(shop: Shop, found: Sequence[Book], dead_records: Iterable[KafkaRecord]) -> Iterator[Check]:
-    counted = {fate: sum(getattr(book, fate.value) for book in found) for fate in Fate}
+def _checks(
+    shop: DemoProducer, found: Sequence[PartitionAccount], dead_records: Iterable[KafkaRecord]
+) -> Iterator[Check]:
+    counted = {fate: sum(getattr(book, fate.value) for book in found) for fate in Outcome}
     produced = shop.acknowledged
     yield Check("produced = delivered + duplicate + stale + dead-lettered", produced, sum(counted.values()))
     for fate, count in counted.items():
         yield Check(f"{fate.value.replace('_', '-')}: counted = meant", count, shop.produced[fate])
     unique = {header(record, "keepstream.dlq.id"): record.value for record in dead_records}
     same = sum((Counter(unique.values()) & shop.dead_values).values())
-    yield Check("dead letters with untouched bytes = meant", same, shop.produced[Fate.DEAD_LETTERED])
+    yield Check("dead letters with untouched bytes = meant", same, shop.produced[Outcome.DEAD_LETTERED])

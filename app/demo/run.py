@@ -17,7 +17,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from keepstream.app.demo.producer import Shop
+from keepstream.app.demo.producer import DemoProducer
 from keepstream.app.demo.proof import Proof, prove
 from keepstream.app.demo.traffic import traffic
 from keepstream.app.demo.worker_process import DemoError, Supervisor
@@ -59,7 +59,7 @@ class Demo:
         self._client: dict[str, str | int | float | bool] = {
             "bootstrap.servers": backend.bootstrap_servers, "log_level": 0,
         }  # fmt: skip
-        self.shop = Shop(self._client, self.topic)
+        self.shop = DemoProducer(self._client, self.topic)
         self.kills = 0
 
     def run(self) -> Proof:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from keepstream.schemas.outcome import Fate
+from keepstream.schemas.outcome import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,11 +19,11 @@ _CUSTOMERS, _SKUS = 5_000, 400
 
 
 @dataclass(frozen=True, slots=True)
-class Shipment:
+class DemoRecord:
     """One record to produce. ``kind`` names what is special about it; ``fate`` is how it must end."""
 
     kind: str
-    fate: Fate
+    fate: Outcome
     key: bytes
     value: bytes | None
 
@@ -65,7 +65,7 @@ BROKEN: dict[str, Callable[[Fields], bytes | None]] = {
 """What producers get wrong, by name; each ends as a dead letter."""
 
 
-def traffic(count: int, phase: str, seed: int) -> Iterator[Shipment]:
+def traffic(count: int, phase: str, seed: int) -> Iterator[DemoRecord]:
     """Yield exactly ``count`` records. The same seed gives the same kinds and payloads; ids are new each time."""
     rng = random.Random(seed)  # noqa: S311 - traffic, not secrets
     kinds = [*BROKEN, "duplicate", "stale update"]
@@ -80,17 +80,17 @@ def traffic(count: int, phase: str, seed: int) -> Iterator[Shipment]:
             yield shipment
 
 
-def _shipments(kind: str, event: Fields) -> Iterator[Shipment]:
+def _shipments(kind: str, event: Fields) -> Iterator[DemoRecord]:
     key = str(event["payload"]["order_id"]).encode()
     if kind in BROKEN:
-        yield Shipment(kind, Fate.DEAD_LETTERED, key, BROKEN[kind](event))
+        yield DemoRecord(kind, Outcome.DEAD_LETTERED, key, BROKEN[kind](event))
         return
-    yield Shipment("order", Fate.DELIVERED, key, _encode(event))
+    yield DemoRecord("order", Outcome.DELIVERED, key, _encode(event))
     if kind == "duplicate":
-        yield Shipment(kind, Fate.DUPLICATE, key, _encode(event))
+        yield DemoRecord(kind, Outcome.DUPLICATE, key, _encode(event))
     elif kind == "stale update":
         older = datetime.fromisoformat(event["timestamp"]) - timedelta(minutes=5)
-        yield Shipment(kind, Fate.STALE, key, _with(timestamp=older.isoformat(), metadata=None)(event))
+        yield DemoRecord(kind, Outcome.STALE, key, _with(timestamp=older.isoformat(), metadata=None)(event))
 
 
 def _event(rng: random.Random, phase: str) -> Fields:

@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 
-def row_of(letter: Buried, state: str | None) -> dict[str, Any]:
+def to_row(letter: DeadLetterRecord, state: str | None) -> dict[str, Any]:
     """Return what is known of a letter, without payload and headers."""
     record = letter.record
     return {
@@ -50,12 +50,12 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def moment_text(moment: datetime, timespec: str = "milliseconds") -> str:
+def format_time(moment: datetime, timespec: str = "milliseconds") -> str:
     return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
-def in_one_line(value: object, width: int | None = None) -> str:
+def one_line(value: object, width: int | None = None) -> str:
     """Return a value as one line, cut to a width."""
-    value = moment_text(value) if isinstance(value, datetime) else value
+    value = format_time(value) if isinstance(value, datetime) else value
     text = "" if value is None else visible(str(value)).replace("\n", " ")
     return text if width is None or len(text) <= width else text[: max(0, width - 1)] + "\N{HORIZONTAL ELLIPSIS}"

@@ -8,27 +8,27 @@ import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from keepstream.app.dlq.format import row_of
-from keepstream.app.dlq.lookup_by_offset import NoPlaceError, places_of
+from keepstream.app.dlq.format import to_row
+from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, places_of
 from keepstream.app.dlq.page import NEWEST
 from keepstream.sinks.kafka.dead_letter_reader import letter_at, newest_first
-from keepstream.sinks.postgres.dead_letters import death_key
+from keepstream.sinks.postgres.dead_letters import parse_record_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from keepstream.app.dlq.topic import Queue, Tell
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 _PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*): ")
 
 
-def locate(queue: Queue, name: str, tell: Tell, patience_s: float = math.inf) -> Buried | None:
+def locate(queue: Queue, name: str, tell: Tell, patience_s: float = math.inf) -> DeadLetterRecord | None:
     """Find a letter: at its place, where PostgreSQL remembers it, else by walking back through the topic.
 
     The walk ends after ``patience_s``, and finds nothing then.
     """
-    topic, partition, offset = death_key(name)
+    topic, partition, offset = parse_record_id(name)
     if topic == queue.topic and partition is not None and offset is not None:
         return letter_at(queue.client, topic, partition, offset)
     if letter := remembered(queue, name):
@@ -40,7 +40,7 @@ def locate(queue: Queue, name: str, tell: Tell, patience_s: float = math.inf) ->
     return _first_named(name, walk)
 
 
-def remembered(queue: Queue, name: str) -> Buried | None:
+def remembered(queue: Queue, name: str) -> DeadLetterRecord | None:
     """Find a letter by id or event id where PostgreSQL remembers its place."""
     named = ({"ids": (name,)}, {"event_ids": (name,)})
     deaths = (queue.ledger.deaths(given, NEWEST, 1, resolved_too=True) for given in named) if queue.ledger else ()
@@ -50,26 +50,26 @@ def remembered(queue: Queue, name: str) -> Buried | None:
     try:
         with places_of(queue.client, queue.topic) as places:
             return places.find({death.id: death.place})[death.id]
-    except NoPlaceError:
+    except StaleRecordIdError:
         return None
 
 
-def known_of(queue: Queue, letter: Buried) -> dict[str, Any]:
+def describe(queue: Queue, letter: DeadLetterRecord) -> dict[str, Any]:
     """Collect what the topic and PostgreSQL say: ``letter``, ``event`` (None without a row), ``replays``."""
     ledger = queue.ledger
     state = ledger.of([letter.id]).get(letter.id) if ledger else None
     return {
-        "letter": row_of(letter, state) | {"path": path_of(letter)},
+        "letter": to_row(letter, state) | {"path": failed_field(letter)},
         "event": ledger.event(letter.event_id) if ledger and letter.event_id else None,
         "replays": ledger.replays(letter.id) if ledger else [],
     }
 
 
-def path_of(letter: Buried) -> str | None:
+def failed_field(letter: DeadLetterRecord) -> str | None:
     """Return the field that the message is about: the contract's messages begin with it."""
     found = _PATH.match(letter.message or "") if letter.step == "validate" else None
     return found and found[1]
 
 
-def _first_named(name: str, letters: Iterable[Buried]) -> Buried | None:
+def _first_named(name: str, letters: Iterable[DeadLetterRecord]) -> DeadLetterRecord | None:
     return next((one for one in letters if name in (one.id, one.event_id)), None)

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from keepstream.schemas.dead_letter_record import Buried
-from keepstream.sinks.kafka.range_reader import Seeker
-from keepstream.sinks.postgres.dead_letters import death_key
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.sinks.kafka.range_reader import RangeReader
+from keepstream.sinks.postgres.dead_letters import parse_record_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,34 +24,34 @@ _LOOKING_UP = {"fetch.message.max.bytes": 1, "queued.min.messages": 1, "fetch.qu
 """One batch of the topic per fetch: what is around a letter is of no use."""
 
 
-class NoPlaceError(Exception):
+class StaleRecordIdError(Exception):
     """PostgreSQL does not know where a letter lies in this topic, or another one lies there."""
 
 
 @contextmanager
 def places_of(client: Mapping[str, object], topic: str) -> Iterator[Places]:
     """Look up letters in all of a topic."""
-    with Seeker(client, topic, **_LOOKING_UP) as seeker:
+    with RangeReader(client, topic, **_LOOKING_UP) as seeker:
         yield Places(topic, seeker)
 
 
-def named_letters(
+def fetch_by_id(
     client: Mapping[str, object], topic: str, names: Sequence[str], known: Callable[[Sequence[str]], Mapping[str, str]]
-) -> list[Buried] | None:
+) -> list[DeadLetterRecord] | None:
     """Return the letters of these names, oldest first within each partition; None where only a walk finds them all.
 
     A name is a letter's id, whose place ``known`` may tell, or its place itself.
     """
     if not names or len(names) > MAX_NAMED:
         return None
-    places = {name: name if death_key(name)[0] == topic else None for name in names}
+    places = {name: name if parse_record_id(name)[0] == topic else None for name in names}
     places |= known([name for name, place in places.items() if place is None])
     if None in places.values():
         return None
     try:
         with places_of(client, topic) as reader:
             found = reader.find(places)
-    except NoPlaceError:
+    except StaleRecordIdError:
         return None
     return sorted(filter(None, found.values()), key=lambda letter: (letter.record.partition, letter.record.offset))
 
@@ -59,13 +59,13 @@ def named_letters(
 class Places:
     """Reads letters at their places, several partitions at once."""
 
-    def __init__(self, topic: str, seeker: Seeker) -> None:
+    def __init__(self, topic: str, seeker: RangeReader) -> None:
         self._topic, self._seeker = topic, seeker
 
-    def find(self, places: Mapping[str, str | None]) -> dict[str, Buried | None]:
+    def find(self, places: Mapping[str, str | None]) -> dict[str, DeadLetterRecord | None]:
         """Return each letter by its name, None for one that left the topic. Raises NoPlaceError."""
         bounds = self._seeker.bounds()
-        found: dict[str, Buried | None] = dict.fromkeys(places)
+        found: dict[str, DeadLetterRecord | None] = dict.fromkeys(places)
         wanted: dict[int, dict[int, str]] = defaultdict(dict)
         for name, place in places.items():
             partition, offset = self._place(place, bounds)
@@ -76,21 +76,23 @@ class Places:
             if asked is None:  # a neighbour
                 continue
             if asked not in (letter.id, letter.place):
-                raise NoPlaceError(asked)
+                raise StaleRecordIdError(asked)
             found[asked] = letter
         return found
 
     def _place(self, place: str | None, bounds: Mapping[int, Range]) -> tuple[int, int]:
-        topic, partition, offset = death_key(place or "")
+        topic, partition, offset = parse_record_id(place or "")
         if topic != self._topic or partition is None or offset is None or partition not in bounds:
-            raise NoPlaceError(place)
+            raise StaleRecordIdError(place)
         if offset >= bounds[partition][1]:
-            raise NoPlaceError(place)
+            raise StaleRecordIdError(place)
         return partition, offset
 
-    def _read(self, ranges: dict[int, list[Range]]) -> Iterator[Buried]:
+    def _read(self, ranges: dict[int, list[Range]]) -> Iterator[DeadLetterRecord]:
         while ranges := {partition: left for partition, left in ranges.items() if left}:
-            yield from map(Buried, self._seeker.read({partition: left.pop() for partition, left in ranges.items()}))
+            yield from map(
+                DeadLetterRecord, self._seeker.read({partition: left.pop() for partition, left in ranges.items()})
+            )
 
 
 def _ranges(offsets: Mapping[int, str]) -> list[Range]:

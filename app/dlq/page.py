@@ -13,10 +13,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from keepstream.app.dlq.lookup_by_offset import NoPlaceError, places_of
-from keepstream.app.dlq.topic import stretch_of
+from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, places_of
+from keepstream.app.dlq.topic import scan_range_of
 from keepstream.sinks.kafka.dead_letter_reader import newest_first
-from keepstream.sinks.postgres.dead_letters import Death, death_key
+from keepstream.sinks.postgres.dead_letters import DeadLetterKey, parse_record_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
     from keepstream.app.dlq.lookup_by_offset import Places
     from keepstream.app.dlq.selectors import Chosen
     from keepstream.app.dlq.topic import Found, Queue
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
     from keepstream.sinks.kafka.dead_letter_reader import Stretch
 
 _CHUNK = 50
-NEWEST = Death(datetime.max.replace(tzinfo=UTC), "")
+NEWEST = DeadLetterKey(datetime.max.replace(tzinfo=UTC), "")
 """All died before this."""
 
 
 @dataclass(slots=True)
-class Leap:
+class IndexScan:
     """Fills up ``found`` with letters older than what was walked, whose offsets are ``ends`` and beyond."""
 
     queue: Queue
@@ -42,15 +42,15 @@ class Leap:
     found: list[Found]
     ends: Mapping[int, int]
     deadline: float
-    before: Death | None = None
+    before: DeadLetterKey | None = None
     """All that PostgreSQL knows was looked up down to here."""
     known_end: bool = False
     looked_at: int = 0
     missing: int = 0
     back_to: datetime | None = None
 
-    def run(self, before: Death | None) -> None:
-        """Go on behind a death, or begin with the newest: a walk need not have met it. Raises `NoPlaceError`."""
+    def run(self, before: DeadLetterKey | None) -> None:
+        """Go on behind a death, or begin with the newest: a walk need not have met it. Raises `StaleRecordIdError`."""
         self.before = before or NEWEST
         with places_of(self.queue.client, self.queue.topic) as places:
             while not self._full() and not self.known_end:
@@ -75,7 +75,7 @@ class Leap:
                 break
         self.found.extend(self.queue.with_states(matching, resolved_too=self.chosen.resolved_too))
 
-    def _next_deaths(self) -> list[Death]:
+    def _next_deaths(self) -> list[DeadLetterKey]:
         ledger, selection = self.queue.ledger, self.chosen.selection
         assert ledger is not None  # noqa: S101 - without it nobody leaps
         assert self.before is not None  # noqa: S101 - the same
@@ -84,12 +84,12 @@ class Leap:
     def _full(self) -> bool:
         return len(self.found) >= self.size or time.monotonic() > self.deadline
 
-    def _is_new(self, letter: Buried) -> bool:
+    def _is_new(self, letter: DeadLetterRecord) -> bool:
         """Whether the walk did not pass it."""
         partition, offset = letter.record.partition, letter.record.offset
         return offset < self.ends.get(partition, offset + 1)
 
-    def _matches(self, letter: Buried) -> bool:
+    def _matches(self, letter: DeadLetterRecord) -> bool:
         selection = self.chosen.selection
         return selection.matches(self.queue.whole(letter) if selection.where else letter)
 
@@ -112,7 +112,7 @@ class Cursor:
     """
 
     ends: Mapping[int, int] = field(default_factory=dict)
-    before: Death | None = None
+    before: DeadLetterKey | None = None
     walk: bool = False
 
 
@@ -131,19 +131,19 @@ class Page:
     """When the last letter that was looked at died."""
 
 
-def page_of(queue: Queue, chosen: Chosen, size: int, start: Cursor | None = None, budget_s: float = BUDGET_S) -> Page:
+def list_page(queue: Queue, chosen: Chosen, size: int, start: Cursor | None = None, budget_s: float = BUDGET_S) -> Page:
     """Return the next ``size`` letters from ``start`` on, or fewer when the budget was used up."""
     start = start or Cursor()
     may_leap = not start.walk and _is_known(queue, chosen)
     walk = _Walk(queue, chosen, size, dict(start.ends), time.monotonic() + budget_s, may_leap=may_leap)
     if not start.before:
         walk.run()
-    leap = Leap(queue, chosen, size, walk.found, walk.ends, walk.deadline)
+    leap = IndexScan(queue, chosen, size, walk.found, walk.ends, walk.deadline)
     if start.before or walk.wants_to_leap:
         walked = len(walk.found)
         try:
             leap.run(start.before)
-        except NoPlaceError:
+        except StaleRecordIdError:
             del walk.found[walked:]
             leap.before, walk.may_leap = None, False
             walk.run()
@@ -156,7 +156,7 @@ def page_of(queue: Queue, chosen: Chosen, size: int, start: Cursor | None = None
 def _is_known(queue: Queue, chosen: Chosen) -> bool:
     """Whether PostgreSQL can tell, nearly, what is selected: payloads and keys it does not know."""
     asked = chosen.selection
-    if queue.ledger is None or any(death_key(name)[0] in (None, queue.topic) for name in asked.ids):
+    if queue.ledger is None or any(parse_record_id(name)[0] in (None, queue.topic) for name in asked.ids):
         return False
     named = asked.ids or asked.event_ids or asked.steps or asked.reasons or asked.verdicts or asked.sqlstates
     return bool(named) or not (asked.keys or asked.where or asked.partitions or asked.from_offset)
@@ -176,7 +176,7 @@ class _Walk:
     exhausted: bool = False
     wants_to_leap: bool = False
     looked_at: int = 0
-    last: Buried | None = None
+    last: DeadLetterRecord | None = None
     """The last letter that was looked at."""
 
     def run(self) -> None:
@@ -202,12 +202,12 @@ class _Walk:
 
     def _stretch(self, ends: Mapping[int, int] | None = None) -> Stretch:
         """Return what to walk. Where the walk may leap, times are left to PostgreSQL: finding them takes long."""
-        asked = stretch_of(self.chosen.selection)
+        asked = scan_range_of(self.chosen.selection)
         ends = dict(self.ends if ends is None else ends)
         stretch = replace(asked, partitions=asked.partitions or self.queue.partitions, ends=ends)
         return replace(stretch, since=None, until=None) if self.may_leap else stretch
 
-    def _should_leap(self, chunk: Sequence[Buried]) -> bool:
+    def _should_leap(self, chunk: Sequence[DeadLetterRecord]) -> bool:
         """Whether matches are rare, and PostgreSQL knows each of the letters here: those of others have no row."""
         since = self.chosen.selection.since
         over = since is not None and self.last is not None and self.last.failed_at < since
@@ -218,7 +218,7 @@ class _Walk:
         self.may_leap = self.queue.ledger is not None and len(self.queue.ledger.of(here)) == len({*here})
         return self.may_leap
 
-    def _look_at(self, chunk: Sequence[Buried]) -> None:
+    def _look_at(self, chunk: Sequence[DeadLetterRecord]) -> None:
         visible = {letter.place: state for letter, state in self._visible(chunk)}
         for letter in chunk:
             self.ends[letter.record.partition] = letter.record.offset
@@ -230,7 +230,7 @@ class _Walk:
                 if len(self.found) == self.size:
                     break
 
-    def _visible(self, chunk: Iterable[Buried]) -> Iterator[Found]:
+    def _visible(self, chunk: Iterable[DeadLetterRecord]) -> Iterator[Found]:
         selection = self.chosen.selection
         letters = map(self.queue.whole, chunk) if selection.where else chunk
         matching = [letter for letter in letters if selection.matches(letter)]

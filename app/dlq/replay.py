@@ -13,21 +13,21 @@ from confluent_kafka import KafkaException
 
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.connections import admin_client, connect
-from keepstream.app.dlq.lookup_by_offset import named_letters
+from keepstream.app.dlq.lookup_by_offset import fetch_by_id
 from keepstream.app.dlq.prefetch import prefetched
-from keepstream.app.dlq.topic import stretch_of
-from keepstream.app.errors import REFUSED, UNREACHABLE, USAGE, Trouble
-from keepstream.app.process.gc_tuning import no_search
-from keepstream.processors.replay.outgoing import ChangeError, changed, difference, target_of, verdict_now
+from keepstream.app.dlq.topic import scan_range_of
+from keepstream.app.errors import REFUSED, UNREACHABLE, USAGE, KeepstreamError
+from keepstream.app.process.gc_tuning import gc_disabled
+from keepstream.processors.replay.outgoing import ChangeError, changed, difference, revalidate, target_topic_of
 from keepstream.processors.replay.replay import Replay, distinct_chunks
-from keepstream.processors.replay.selection import Selection, SelectorError, condition_of, selection_from
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.processors.replay.selection import Selection, SelectorError, parse_condition, selection_from
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.replay import PARKING_SUFFIX, ReplayOptions, ReplayRun
 from keepstream.sinks.kafka.dead_letter_reader import oldest_first
-from keepstream.sinks.kafka.replay_producer import KafkaOutbox
-from keepstream.sinks.postgres.claim_checks import OriginalReader
-from keepstream.sinks.postgres.dead_letters import LetterStates
-from keepstream.sinks.postgres.replays import PostgresReplays, ReplayBusyError
+from keepstream.sinks.kafka.replay_producer import KafkaReplayProducer
+from keepstream.sinks.postgres.claim_checks import ClaimCheckReader
+from keepstream.sinks.postgres.dead_letters import DeadLetterIndex
+from keepstream.sinks.postgres.replays import PostgresReplayLedger, ReplayBusyError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -45,7 +45,7 @@ class UnknownReplayError(LookupError):
 
 
 @dataclass(slots=True)
-class Survey:
+class DryRun:
     """What a selection would replay, judged by today's contract. ``refused`` counts reasons why not."""
 
     selected: int = 0
@@ -66,8 +66,8 @@ class Look:
     progress: Callable[[int], None] = lambda _worked: None
     stop: Callable[[], bool] = lambda: False
 
-    def shown(self, letter: Buried) -> Buried:
-        return Buried(replace(letter.record, value=self.view(letter.record.value)))
+    def shown(self, letter: DeadLetterRecord) -> DeadLetterRecord:
+        return DeadLetterRecord(replace(letter.record, value=self.view(letter.record.value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +75,21 @@ class Replayer:
     """One dead letter topic, its ledger and its way out. Holds the right to replay while it is open."""
 
     kafka: KafkaSettings
-    ledger: PostgresReplays
-    outbox: KafkaOutbox
-    originals: OriginalReader
-    states: LetterStates
+    ledger: PostgresReplayLedger
+    outbox: KafkaReplayProducer
+    originals: ClaimCheckReader
+    states: DeadLetterIndex
 
     def ends(self) -> dict[int, int]:
         """Return where the dead letter topic ends now: later deaths belong to the next replay."""
         return self.outbox.ends([self.kafka.dlq_topic])[self.kafka.dlq_topic]
 
-    def letters(self, selection: Selection, ends: Mapping[int, int], *, copies: bool = False) -> Generator[Buried]:
+    def letters(
+        self, selection: Selection, ends: Mapping[int, int], *, copies: bool = False
+    ) -> Generator[DeadLetterRecord]:
         """Yield the matching letters, oldest first within each partition. Named ones are read at their places."""
-        named = named_letters(self._client, self.kafka.dlq_topic, selection.ids, self.states.places)
-        walk = oldest_first(self._client, self.kafka.dlq_topic, stretch_of(selection), copies=copies)
+        named = fetch_by_id(self._client, self.kafka.dlq_topic, selection.ids, self.states.places)
+        walk = oldest_first(self._client, self.kafka.dlq_topic, scan_range_of(selection), copies=copies)
         for found in walk if named is None else named:
             letter, place = self.originals.whole(found), found.record
             if place.offset < ends.get(place.partition, 0) and selection.matches(letter):
@@ -95,10 +97,10 @@ class Replayer:
 
     def survey(
         self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], look: Look | None = None
-    ) -> Survey:
+    ) -> DryRun:
         """Look at everything a replay would send, and send nothing. Told to stop, it returns what it has so far."""
-        survey, look = Survey(), look or Look()
-        with no_search(), prefetched(self.unresolved(selection, options, ends)) as letters:
+        survey, look = DryRun(), look or Look()
+        with gc_disabled(), prefetched(self.unresolved(selection, options, ends)) as letters:
             for letter in letters:
                 self._judge(survey, letter, options, look)
                 if survey.selected % _SURVEY_CHUNK == 0:
@@ -127,7 +129,7 @@ class Replayer:
         """Replay, and close the run with its sums; cancelled when told to stop."""
         replay = Replay(run, self.ledger, self.outbox, progress, stop, ahead=prefetched)
         # Copies need no memory here: the ledger knows what this pass has seen.
-        with no_search(), closing(self.letters(selection, run.dlq_ends, copies=True)) as letters:
+        with gc_disabled(), closing(self.letters(selection, run.dlq_ends, copies=True)) as letters:
             result = replay.work(letters)
         self.ledger.finish(run, result, cancelled=stop())
         return result
@@ -143,7 +145,9 @@ class Replayer:
     def _client(self) -> dict[str, Any]:
         return {**librdkafka_settings(self.kafka), "log_level": 0}
 
-    def unresolved(self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int]) -> Generator[Buried]:
+    def unresolved(
+        self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int]
+    ) -> Generator[DeadLetterRecord]:
         nobody = ReplayRun(0, 0, {}, options)
         left = options.limit
         for chunk in distinct_chunks(self.letters(selection, ends), _SURVEY_CHUNK, lambda letter: letter.id):
@@ -153,7 +157,7 @@ class Replayer:
                 left = None if left is None else left - 1
                 yield chunk[letter_id]
 
-    def _judge(self, survey: Survey, letter: Buried, options: ReplayOptions, look: Look) -> None:
+    def _judge(self, survey: DryRun, letter: DeadLetterRecord, options: ReplayOptions, look: Look) -> None:
         survey.selected += 1
         if letter.replay_count >= options.max_replays:
             survey.would_park += 1
@@ -161,11 +165,11 @@ class Replayer:
         try:
             edited = look.edited.get(letter.id)
             value = changed(letter.record.value, options.changes) if edited is None else edited
-            survey.targets[target_of(letter, options)] += 1
+            survey.targets[target_topic_of(letter, options)] += 1
         except ChangeError as error:
             survey.refused[str(error)] += 1
             return
-        rejection = verdict_now(letter, value)
+        rejection = revalidate(letter, value)
         if rejection is None:
             survey.would_pass += 1
         else:
@@ -179,26 +183,26 @@ def open_replayer(
     kafka: KafkaSettings, connection: psycopg.Connection[tuple[Any, ...]], parking_topic: str
 ) -> Iterator[Replayer]:
     """Take the right to replay. Raises ReplayBusyError when somebody else has it, KafkaException without a broker."""
-    with closing(PostgresReplays(connection, kafka.dlq_topic)) as ledger:
+    with closing(PostgresReplayLedger(connection, kafka.dlq_topic)) as ledger:
         ledger.lock()
         ledger.settle()
-        outbox = KafkaOutbox({**librdkafka_settings(kafka), "log_level": 0}, parking_topic)
-        yield Replayer(kafka, ledger, outbox, OriginalReader(lambda: connection), LetterStates(connection))
+        outbox = KafkaReplayProducer({**librdkafka_settings(kafka), "log_level": 0}, parking_topic)
+        yield Replayer(kafka, ledger, outbox, ClaimCheckReader(lambda: connection), DeadLetterIndex(connection))
 
 
 @contextmanager
 def replayer_of(settings: Settings, options: ReplayOptions) -> Iterator[Replayer]:
-    """Open a replayer on the services of the settings. `Trouble` when they are away or another replay runs."""
+    """Open a replayer on the services of the settings. `KeepstreamError` when they are away or another replay runs."""
     admin_client(settings.kafka)
     with connect(settings) as connection:
         try:
             with open_replayer(settings.kafka, connection, options.parking_topic) as replayer:
                 yield replayer
         except ReplayBusyError as error:
-            raise Trouble("busy", str(error), "wait for it, or end it", REFUSED) from None
+            raise KeepstreamError("busy", str(error), "wait for it, or end it", REFUSED) from None
         except KafkaException as error:
             why = f"Kafka failed: {error.args[0].str()}"
-            raise Trouble("kafka_failed", why, "the replay can be resumed", UNREACHABLE) from None
+            raise KeepstreamError("kafka_failed", why, "the replay can be resumed", UNREACHABLE) from None
 
 
 def options_from(
@@ -208,14 +212,14 @@ def options_from(
     rate: str | None,
     **more: Any,  # noqa: ANN401
 ) -> ReplayOptions:
-    """Read how to replay from what a person wrote. `Trouble` names the option that cannot be understood."""
+    """Read how to replay from what a person wrote. `KeepstreamError` names the option that cannot be understood."""
     try:
-        pairs = tuple(condition_of(change) for change in changes)
+        pairs = tuple(parse_condition(change) for change in changes)
         per_s = float(rate.removesuffix("/s")) if rate else None
     except SelectorError as error:
-        raise Trouble("bad_option", f"--set: {error}", exit_code=USAGE) from None
+        raise KeepstreamError("bad_option", f"--set: {error}", exit_code=USAGE) from None
     except ValueError:
-        raise Trouble("bad_option", f"--rate: {rate!r} is not a rate like 500/s", exit_code=USAGE) from None
+        raise KeepstreamError("bad_option", f"--rate: {rate!r} is not a rate like 500/s", exit_code=USAGE) from None
     if per_s is not None and not 0 < per_s < math.inf:
-        raise Trouble("bad_option", "--rate must be more than 0", exit_code=USAGE)
+        raise KeepstreamError("bad_option", "--rate must be more than 0", exit_code=USAGE)
     return ReplayOptions(to_topic, changes=pairs, rate=per_s, parking_topic=dlq_topic + PARKING_SUFFIX, **more)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keepstream.app.errors import USAGE, Trouble
-from keepstream.processors.replay.selection import Selection, SelectorError, condition_of, moment_of
+from keepstream.app.errors import USAGE, KeepstreamError
+from keepstream.processors.replay.selection import Selection, SelectorError, parse_condition, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,13 +32,13 @@ class Chosen:
     resolved_too: bool = False
 
 
-def chosen_from(given: Mapping[str, Any]) -> Chosen:
-    """Read options: texts for times and conditions, tuples for what is repeatable. `Trouble` names the wrong one."""
+def parse_query(given: Mapping[str, Any]) -> Chosen:
+    """Parse options: texts for times and conditions, tuples for repeatable ones. `KeepstreamError` names a wrong one."""
     since, until = given.get("since"), given.get("until")
     selection = Selection(
         ids=given.get("ids", ()),
-        since=moment_given("--since", since) if since else None,
-        until=moment_given("--until", until) if until else None,
+        since=parse_time_option("--since", since) if since else None,
+        until=parse_time_option("--until", until) if until else None,
         partitions=given.get("partitions", ()),
         from_offset=given.get("from_offset"),
         where=tuple(map(_condition, given.get("where", ()))),
@@ -49,20 +49,20 @@ def chosen_from(given: Mapping[str, Any]) -> Chosen:
     return Chosen(selection, given.get("limit"), given.get("resolved_too", False))
 
 
-def moment_given(option: str, text: str) -> datetime:
-    """Read a TIME; `Trouble` names the option."""
+def parse_time_option(option: str, text: str) -> datetime:
+    """Read a TIME; `KeepstreamError` names the option."""
     try:
-        return moment_of(text)
+        return parse_time(text)
     except SelectorError as error:
         raise bad_selector(option, str(error)) from None
 
 
-def bad_selector(option: str, why: str) -> Trouble:
-    return Trouble("bad_selector", f"{option}: {why}", "`--help` describes the selectors", USAGE)
+def bad_selector(option: str, why: str) -> KeepstreamError:
+    return KeepstreamError("bad_selector", f"{option}: {why}", "`--help` describes the selectors", USAGE)
 
 
 def _condition(text: str) -> tuple[str, str]:
     try:
-        return condition_of(text)
+        return parse_condition(text)
     except SelectorError as error:
         raise bad_selector("--where", str(error)) from None

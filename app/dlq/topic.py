@@ -12,14 +12,14 @@ from confluent_kafka import KafkaException
 
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.connections import admin_client, connect
-from keepstream.app.dlq.lookup_by_offset import named_letters
+from keepstream.app.dlq.lookup_by_offset import fetch_by_id
 from keepstream.app.dlq.selectors import Chosen, bad_selector
-from keepstream.app.errors import FAILED, NOT_FOUND, UNREACHABLE, Trouble
-from keepstream.schemas.claim_check import original_sha256
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.app.errors import FAILED, NOT_FOUND, UNREACHABLE, KeepstreamError
+from keepstream.schemas.claim_check import claim_check_sha256
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.sinks.kafka.dead_letter_reader import Stretch, follow, newest_first, oldest_first
-from keepstream.sinks.postgres.claim_checks import OriginalReader
-from keepstream.sinks.postgres.dead_letters import UNRESOLVED, LetterStates
+from keepstream.sinks.postgres.claim_checks import ClaimCheckReader
+from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from keepstream.processors.replay.selection import Selection
 
 
-def stretch_of(selection: Selection) -> Stretch:
+def scan_range_of(selection: Selection) -> Stretch:
     return Stretch(selection.partitions or None, selection.since, selection.until, selection.from_offset or 0)
 
 
 _BATCH, _PATIENCE_S = 200, 0.2
 
-Found = tuple[Buried, str | None]
+Found = tuple[DeadLetterRecord, str | None]
 """A letter and its state; None where none is known."""
 Tell = Callable[[str], None]
 """Who hears what is not an error."""
@@ -49,23 +49,23 @@ class Queue:
     client: dict[str, Any]
     topic: str
     partitions: tuple[int, ...]
-    originals: OriginalReader
-    ledger: LetterStates | None = None
+    originals: ClaimCheckReader
+    ledger: DeadLetterIndex | None = None
 
     def newest(self, chosen: Chosen) -> Iterator[Found]:
         known = self.ledger.places if self.ledger else lambda _names: {}
-        named = named_letters(self.client, self.topic, chosen.selection.ids, known)
+        named = fetch_by_id(self.client, self.topic, chosen.selection.ids, known)
         if named is not None:
             return self._select(sorted(named, key=lambda letter: letter.failed_at, reverse=True), chosen)
-        return self._select(newest_first(self.client, self.topic, stretch_of(chosen.selection)), chosen)
+        return self._select(newest_first(self.client, self.topic, scan_range_of(chosen.selection)), chosen)
 
     def oldest(self, chosen: Chosen) -> Iterator[Found]:
-        return self._select(oldest_first(self.client, self.topic, stretch_of(chosen.selection)), chosen)
+        return self._select(oldest_first(self.client, self.topic, scan_range_of(chosen.selection)), chosen)
 
     def arriving(self, chosen: Chosen) -> Iterator[Found]:
-        return self._select(follow(self.client, self.topic, stretch_of(chosen.selection)), chosen, batch=1)
+        return self._select(follow(self.client, self.topic, scan_range_of(chosen.selection)), chosen, batch=1)
 
-    def whole(self, letter: Buried) -> Buried:
+    def whole(self, letter: DeadLetterRecord) -> DeadLetterRecord:
         """Return the letter with its own bytes, also where the topic holds only a reference to them.
 
         Trouble when PostgreSQL does not answer (4), or does not hold them any more (1).
@@ -73,17 +73,17 @@ class Queue:
         try:
             letter = self.originals.whole(letter)
         except ValueError as error:
-            raise Trouble("original_damaged", str(error), exit_code=FAILED) from None
-        if original_sha256(letter):
-            raise Trouble(
+            raise KeepstreamError("original_damaged", str(error), exit_code=FAILED) from None
+        if claim_check_sha256(letter):
+            raise KeepstreamError(
                 "original_missing", f"{letter.id} is too large for {self.topic}, and PostgreSQL does not hold it",
                 "was the database restored from an older backup?", FAILED,
             )  # fmt: skip
         return letter
 
-    def _select(self, letters: Iterable[Buried], chosen: Chosen, batch: int = _BATCH) -> Iterator[Found]:
+    def _select(self, letters: Iterable[DeadLetterRecord], chosen: Chosen, batch: int = _BATCH) -> Iterator[Found]:
         """Yield what matches, with states; these are asked for in batches, but what is found is not kept waiting."""
-        waiting: list[Buried] = []
+        waiting: list[DeadLetterRecord] = []
         due = 0.0
         for letter in map(self.whole, letters) if chosen.selection.where else letters:
             if chosen.selection.matches(letter):
@@ -94,7 +94,7 @@ class Queue:
                 due = time.monotonic() + _PATIENCE_S
         yield from self.with_states(waiting, resolved_too=chosen.resolved_too)
 
-    def with_states(self, letters: Sequence[Buried], *, resolved_too: bool) -> Iterator[Found]:
+    def with_states(self, letters: Sequence[DeadLetterRecord], *, resolved_too: bool) -> Iterator[Found]:
         states = self.ledger.of([letter.id for letter in letters]) if self.ledger and letters else {}
         for letter in letters:
             state = states.get(letter.id)
@@ -103,7 +103,7 @@ class Queue:
 
 
 @contextmanager
-def open_queue(
+def open_dead_letter_topic(
     settings: Settings,
     selection: Selection | None = None,
     *,
@@ -122,18 +122,18 @@ def open_queue(
         client = {**librdkafka_settings(settings.kafka), "log_level": 0}
         with ExitStack() as stack:
             ledger = open_ledger(settings, stack, tell) if with_ledger else None
-            originals = OriginalReader(lambda: stack.enter_context(connect(settings)))
+            originals = ClaimCheckReader(lambda: stack.enter_context(connect(settings)))
             yield Queue(client, topic, partitions, originals, ledger)
     except KafkaException as error:
         why = error.args[0].str()
-        raise Trouble("kafka_failed", f"Kafka failed: {why}", "see `keepstream doctor`", UNREACHABLE) from None
+        raise KeepstreamError("kafka_failed", f"Kafka failed: {why}", "see `keepstream doctor`", UNREACHABLE) from None
 
 
-def open_ledger(settings: Settings, stack: ExitStack, tell: Tell) -> LetterStates | None:
+def open_ledger(settings: Settings, stack: ExitStack, tell: Tell) -> DeadLetterIndex | None:
     """Connect to PostgreSQL until the stack ends; None, and one line told, when it does not answer."""
     try:
-        ledger = LetterStates(stack.enter_context(connect(settings)))
-    except Trouble as trouble:
+        ledger = DeadLetterIndex(stack.enter_context(connect(settings)))
+    except KeepstreamError as trouble:
         tell(f"Only what the topic says, without states and rows: {trouble.message}")
         return None
     if ledger.usable():
@@ -146,7 +146,7 @@ def _partitions(settings: Settings, selection: Selection | None, admin: AdminCli
     topic = settings.kafka.dlq_topic
     found = admin.list_topics(topic, timeout=10).topics.get(topic)
     if found is None or found.error is not None:
-        raise Trouble("topic_missing", f"there is no topic {topic!r}", "is KEEPSTREAM_KAFKA__DLQ_TOPIC right?",
+        raise KeepstreamError("topic_missing", f"there is no topic {topic!r}", "is KEEPSTREAM_KAFKA__DLQ_TOPIC right?",
                            NOT_FOUND)  # fmt: skip
     for partition in selection.partitions if selection else ():
         if partition not in found.partitions:

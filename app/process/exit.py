@@ -23,7 +23,7 @@ ALARM_AFTER_S = 1.0
 
 def die(error: BaseException | str) -> None:
     """End the process now: say why in one line and run no clean-up that could acknowledge anything."""
-    end_within(LAST_WORDS_S, EXIT_FATAL)
+    exit_within(LAST_WORDS_S, EXIT_FATAL)
     with suppress(Exception):  # stderr may be closed, its disk full
         log.critical("fatal: %s: %s", type(error).__name__ if isinstance(error, BaseException) else "error", error)
     leave(EXIT_FATAL)
@@ -37,7 +37,7 @@ def leave(exit_code: int) -> None:
     os._exit(exit_code)
 
 
-def end_within(limit_s: float, exit_code: int) -> None:
+def exit_within(limit_s: float, exit_code: int) -> None:
     """End the process after this time, whatever hangs (Faust trap T35).
 
     Out of memory, a new thread may end before it has told that it runs, and its starter waits for ever (CPython issue
@@ -50,7 +50,7 @@ def end_within(limit_s: float, exit_code: int) -> None:
         deadline.start()
 
 
-def heed_the_alarm() -> None:
+def handle_sigalrm_as_pid1() -> None:
     """Take SIGALRM ourselves where the kernel would not: it kills no first process of a container that lets it.
 
     Called on the main thread. Python runs this between two steps of it, so an init (``docker run --init``) is still
@@ -60,7 +60,7 @@ def heed_the_alarm() -> None:
         signal.signal(signal.SIGALRM, lambda *_alarm: os._exit(EXIT_FATAL))
 
 
-def end_without_memory() -> None:
+def exit_on_thread_memory_error() -> None:
     """From now on, end the process when a thread ends for want of memory: nobody does what it did."""
     uncaught = threading.excepthook
 
@@ -72,7 +72,7 @@ def end_without_memory() -> None:
     threading.excepthook = end_or_tell
 
 
-def vital_task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+def critical_task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
     """Run something that the worker cannot live without: its failure is not left unseen in a task."""
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(_end_if_failed)

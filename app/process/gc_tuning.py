@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 YOUNG_OBJECTS = 50_000
 
 
-def search_seldom() -> None:
+def tune_gc() -> None:
     """Call once everything is built: what is there now is not searched again, and the rest seldom."""
     gc.collect()
     gc.freeze()
@@ -25,7 +25,7 @@ def search_seldom() -> None:
 
 
 @contextmanager
-def no_search() -> Iterator[None]:
+def gc_disabled() -> Iterator[None]:
     """Search not at all: letters make no cycles, and looking for some took a fifth of a replay's time."""
     gc.disable()
     try:

@@ -75,7 +75,7 @@ def environments(settings: Settings) -> list[dict[str, str]]:
     return seats
 
 
-class Seat:
+class WorkerSlot:
     """One place in the fleet, and the worker that has it."""
 
     def __init__(self, number: int, environment: Mapping[str, str], start: StartWorker) -> None:
@@ -132,11 +132,11 @@ class Seat:
         self._wait_s = min(LONGEST_WAIT_S, self._wait_s * 2)
 
 
-class Fleet:
+class WorkerSupervisor:
     """All workers of one command."""
 
     def __init__(self, settings: Settings, start: StartWorker = start_worker) -> None:
-        self.seats = [Seat(n, own, start) for n, own in enumerate(environments(settings), 1)]
+        self.seats = [WorkerSlot(n, own, start) for n, own in enumerate(environments(settings), 1)]
         self._leave_within_s = settings.worker.drain_timeout_s + LEAVE_S
         self._asked = False
 
@@ -172,7 +172,7 @@ def as_exit_code(code: int) -> int:
 
 def run_fleet(settings: Settings) -> int:
     """Run the workers until SIGTERM or SIGINT."""
-    fleet = Fleet(settings)
+    fleet = WorkerSupervisor(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, fleet.ask_to_stop)
     return fleet.run()

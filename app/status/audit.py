@@ -10,12 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from keepstream.processors.audit import Accounted, checks, faults
-from keepstream.schemas.audit import Window
-from keepstream.sinks.kafka.range_reader import Seeker
+from keepstream.processors.audit import OffsetCoverage, checks, faults
+from keepstream.schemas.audit import AuditWindow
+from keepstream.sinks.kafka.range_reader import RangeReader
 from keepstream.sinks.kafka.topic_scan import TopicScan
 from keepstream.sinks.postgres.audit import audit_tables, books, positions
-from keepstream.sinks.postgres.dead_letters import death_key
+from keepstream.sinks.postgres.dead_letters import parse_record_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from keepstream.schemas.audit import Check, Difference
+    from keepstream.schemas.audit import Check, Discrepancy
     from keepstream.schemas.record import KafkaRecord
     from keepstream.sinks.postgres.audit import AuditTables
 
@@ -39,7 +39,7 @@ def quick(connection: Connection) -> list[Check]:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class AuditScope:
     """Which records to read again; nothing given: all that keepstream settled. ``to_offset`` is not included."""
 
     since: datetime | None = None
@@ -59,14 +59,14 @@ class DeepAudit:
     client: Mapping[str, object]
     topic: str
     dlq_topic: str
-    reach: Reach = field(default_factory=Reach)
+    reach: AuditScope = field(default_factory=AuditScope)
     progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
     records: int = 0
     letters: int = 0
-    windows: list[Window] = field(default_factory=list)
+    windows: list[AuditWindow] = field(default_factory=list)
     pruned_before: datetime | None = None
 
-    def run(self) -> Iterator[Difference]:
+    def run(self) -> Iterator[Discrepancy]:
         """Yield every difference, as it is found."""
         self.windows = self._windows()
         with audit_tables(self.connection, self.topic, self.windows) as tables:
@@ -75,17 +75,17 @@ class DeepAudit:
             yield from self._records(tables)
             self.pruned_before = tables.pruned_before()
 
-    def _windows(self) -> list[Window]:
+    def _windows(self) -> list[AuditWindow]:
         settled = positions(self.connection, self.topic)  # first: what is read later can only be more
         wanted = [p for p in settled if not self.reach.partitions or p.partition in self.reach.partitions]
-        with Seeker(self.client, self.topic) as seeker:
+        with RangeReader(self.client, self.topic) as seeker:
             bounds = seeker.bounds()
         since = {}
         if self.reach.since:
             with TopicScan(self.client, self.topic) as scan:
                 since = scan.offsets_at(self.reach.since, bounds)
         return [
-            Window(
+            AuditWindow(
                 p.partition, max(p.start, self.reach.from_offset or 0, since.get(p.partition, 0)),
                 min(p.end, bounds[p.partition][1], _or(self.reach.to_offset, p.end)), bounds[p.partition][0], p.rewound,
             )
@@ -95,22 +95,22 @@ class DeepAudit:
     def _letters(self) -> Iterator[tuple[int, int]]:
         """Yield the places of all records in the windows that the dead letter topic holds."""
         ranges = {window.partition: range(window.start, window.end) for window in self.windows}
-        with Seeker(self.client, self.dlq_topic) as seeker:
+        with RangeReader(self.client, self.dlq_topic) as seeker:
             bounds = seeker.bounds()
         progress = _Steps(self.progress, "dead letters", bounds)
         with TopicScan(self.client, self.dlq_topic) as scan:
             for partition, (start, end) in bounds.items():
                 for reached, letter_ids in scan.letter_ids(partition, start, end):
                     self.letters += len(letter_ids)
-                    for topic, origin, offset in map(death_key, letter_ids):
+                    for topic, origin, offset in map(parse_record_id, letter_ids):
                         if topic == self.topic and offset is not None and offset in ranges.get(origin or 0, ()):
                             yield origin or 0, offset
                     progress.at(partition, reached)
 
-    def _records(self, tables: AuditTables) -> Iterator[Difference]:
+    def _records(self, tables: AuditTables) -> Iterator[Discrepancy]:
         ranges = {window.partition: window.reads for window in sorted(self.windows, key=lambda w: w.partition)}
         progress = _Steps(self.progress, "records", ranges)
-        accounted = Accounted(tables.stretches())
+        accounted = OffsetCoverage(tables.stretches())
         suspects: list[KafkaRecord] = []
         with TopicScan(self.client, self.topic) as scan:
             for partition, (start, end) in ranges.items():

@@ -10,7 +10,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.connections import admin_client, connect
-from keepstream.app.errors import NOT_FOUND, Trouble
+from keepstream.app.errors import NOT_FOUND, KeepstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,7 +44,9 @@ def bounds_of(admin: AdminClient, topic: str) -> dict[int, tuple[int, int]]:
     """Return (first offset, end of what is committed) of each partition."""
     found = admin.list_topics(timeout=10).topics.get(topic)
     if found is None or found.error is not None:
-        raise Trouble("topic_missing", f"there is no topic {topic!r}", "run `keepstream topics ensure`", NOT_FOUND)
+        raise KeepstreamError(
+            "topic_missing", f"there is no topic {topic!r}", "run `keepstream topics ensure`", NOT_FOUND
+        )
     tps = [TopicPartition(topic, partition) for partition in found.partitions]
 
     def ask(spec: OffsetSpec) -> dict[int, int]:

@@ -13,12 +13,12 @@ import aiohttp
 from confluent_kafka import KafkaException
 
 from keepstream.app.connect.connections import admin_client, connect
-from keepstream.app.errors import UNREACHABLE, Trouble
+from keepstream.app.errors import UNREACHABLE, KeepstreamError
 from keepstream.app.status.lag import bounds_of, oldest_unsettled
 from keepstream.app.status.snapshot import Look
-from keepstream.app.status.workers import Workers, ask_workers
-from keepstream.sinks.postgres.dead_letters import UNRESOLVED, LetterStates
-from keepstream.sinks.postgres.status import LastError, last_errors, last_replays, settled_of
+from keepstream.app.status.workers import WorkerMetrics, scrape_workers
+from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
+from keepstream.sinks.postgres.status import LastError, last_errors, last_replays, partition_progress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
 
     from keepstream.app.config.settings import Settings
-    from keepstream.sinks.postgres.status import Settled
+    from keepstream.sinks.postgres.status import PartitionProgress
 
 LAST_SHOWN = 5
 COUNT_EVERY_S = 10.0
@@ -39,24 +39,24 @@ KAFKA, POSTGRES, WORKERS = "Kafka", "PostgreSQL", "workers"
 class Ledger:
     """What PostgreSQL says. ``reasons``: reason -> dead letters that are not resolved."""
 
-    settled: Mapping[int, Settled] = field(default_factory=dict)
+    settled: Mapping[int, PartitionProgress] = field(default_factory=dict)
     replays: Sequence[Mapping[str, Any]] = ()
     errors: Sequence[LastError] = ()
     reasons: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class StatusReading:
     """A look, what goes with it, and which part did not answer."""
 
     look: Look
     ledger: Ledger
-    missing: Mapping[str, Trouble]
+    missing: Mapping[str, KeepstreamError]
     oldest_unsettled_s: float | None
     """Unix time of the oldest unsettled record's Kafka timestamp; None when all is settled, or it is not known."""
 
 
-class Observer:
+class StatusReader:
     """Looks as often as it is asked. Each part is asked at the same time, and none waits for another's absence."""
 
     def __init__(self, settings: Settings) -> None:
@@ -64,25 +64,25 @@ class Observer:
         self._admin: AdminClient | None = None
         self._counted: tuple[float, Mapping[str, int]] | None = None
 
-    def see(self) -> Seen:
+    def see(self) -> StatusReading:
         """Ask all parts. Never raises for one that is away."""
-        missing: dict[str, Trouble] = {}
+        missing: dict[str, KeepstreamError] = {}
         with ThreadPoolExecutor(3, thread_name_prefix="status") as pool:
             ends, ledger, asked = pool.submit(self._ends), pool.submit(self._ledger), pool.submit(self._workers)
             workers = asked.result()
             try:
                 books = ledger.result()
-            except Trouble as trouble:
+            except KeepstreamError as trouble:
                 books, missing[POSTGRES] = Ledger(), trouble
             try:
                 bounds = ends.result()
-            except Trouble as trouble:
+            except KeepstreamError as trouble:
                 bounds, missing[KAFKA] = {}, trouble
         if not workers.answered:
             missing[WORKERS] = _no_worker(workers.asked)
         blind = frozenset(name for name, part in (("ends", KAFKA), ("settled", POSTGRES)) if part in missing)
         look = Look(time.monotonic(), books.settled, bounds, workers, books.replays, blind)
-        return Seen(look, books, missing, self._oldest(look))
+        return StatusReading(look, books, missing, self._oldest(look))
 
     def _ends(self) -> Mapping[int, tuple[int, int]]:
         kafka = self._settings.kafka
@@ -92,7 +92,7 @@ class Observer:
             return bounds_of(self._admin, kafka.topic)
         except KafkaException:
             self._admin = None  # the next look says where it should be
-            raise Trouble(
+            raise KeepstreamError(
                 "kafka_unreachable", "Kafka does not answer", "run `keepstream doctor`", UNREACHABLE
             ) from None
 
@@ -100,18 +100,18 @@ class Observer:
         kafka = self._settings.kafka
         with connect(self._settings, "keepstream status") as connection:
             if self._counted is None or time.monotonic() - self._counted[0] > COUNT_EVERY_S:
-                self._counted = time.monotonic(), by_reason(LetterStates(connection).counts())
+                self._counted = time.monotonic(), by_reason(DeadLetterIndex(connection).counts())
             return Ledger(
-                {one.partition: one for one in settled_of(connection, kafka.topic)},
+                {one.partition: one for one in partition_progress(connection, kafka.topic)},
                 last_replays(connection, kafka.dlq_topic, LAST_SHOWN),
                 last_errors(connection, LAST_SHOWN),
                 self._counted[1],
             )
 
-    def _workers(self) -> Workers:
-        async def ask() -> Workers:
+    def _workers(self) -> WorkerMetrics:
+        async def ask() -> WorkerMetrics:
             async with aiohttp.ClientSession() as session:
-                return await ask_workers(self._settings.web.worker_urls, session, self._settings.kafka.topic)
+                return await scrape_workers(self._settings.web.worker_urls, session, self._settings.kafka.topic)
 
         return asyncio.run(ask())
 
@@ -128,7 +128,7 @@ class Observer:
 
 
 def by_reason(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
-    """Return what is not resolved of `LetterStates.counts`, most first."""
+    """Return what is not resolved of `DeadLetterIndex.counts`, most first."""
     counts: Counter[str] = Counter()
     for row in rows:
         if row["state"] in UNRESOLVED:
@@ -136,6 +136,6 @@ def by_reason(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _no_worker(asked: int) -> Trouble:
+def _no_worker(asked: int) -> KeepstreamError:
     message = f"none of {asked} worker endpoints answers: no retries, no holds"
-    return Trouble("no_worker", message, "set KEEPSTREAM_WEB__WORKER_URLS to where workers serve their metrics")
+    return KeepstreamError("no_worker", message, "set KEEPSTREAM_WEB__WORKER_URLS to where workers serve their metrics")

@@ -11,11 +11,11 @@ from keepstream.app.status.observer import KAFKA, POSTGRES, WORKERS
 from keepstream.app.status.snapshot import OUTCOMES, drain_s, partition_rate, rate
 
 if TYPE_CHECKING:
-    from keepstream.app.status.observer import Seen
+    from keepstream.app.status.observer import StatusReading
     from keepstream.app.status.snapshot import Look
 
 
-def report(topic: str, seen: Seen, before: Look | None) -> dict[str, Any]:
+def report(topic: str, seen: StatusReading, before: Look | None) -> dict[str, Any]:
     """Return the whole state as plain values. What is not known is None, never 0; rates are per second."""
     look, missing = seen.look, seen.missing
     return {

@@ -9,17 +9,17 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from keepstream.app.status.workers import Workers
+from keepstream.app.status.workers import WorkerMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from keepstream.sinks.postgres.status import Settled
+    from keepstream.sinks.postgres.status import PartitionProgress
 
 RATE_S = 10.0
 """Rates are over so long where there are looks enough: shorter ones jump."""
 OUTCOMES = ("delivered", "duplicate", "stale", "failed")
-"""As `Settled` names what became of records; ``failed`` is dead-lettered."""
+"""As `PartitionProgress` names what became of records; ``failed`` is dead-lettered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Look:
     """What was seen at one moment. ``at``: monotonic seconds. ``ends``: partition -> (first offset, end of the log)."""
 
     at: float
-    settled: Mapping[int, Settled]
+    settled: Mapping[int, PartitionProgress]
     ends: Mapping[int, tuple[int, int]]
-    workers: Workers = field(default_factory=Workers)
+    workers: WorkerMetrics = field(default_factory=WorkerMetrics)
     replays: Sequence[Mapping[str, Any]] = ()
     blind: frozenset[str] = frozenset()
     """``ends``, ``settled``: what could not be seen, and is not merely empty."""

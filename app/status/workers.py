@@ -23,7 +23,7 @@ _READY = (200, 503)
 
 
 @dataclass(frozen=True, slots=True)
-class Workers:
+class WorkerMetrics:
     """Sums over the workers that answered. None of them: the figures mean nothing. Counters begin with the process."""
 
     answered: int = 0
@@ -43,7 +43,7 @@ class Workers:
     """The worker's address -> what its ``/readyz`` lacks: which part, and why partitions are held."""
 
 
-async def ask_workers(urls: Sequence[str], session: aiohttp.ClientSession, topic: str) -> Workers:
+async def scrape_workers(urls: Sequence[str], session: aiohttp.ClientSession, topic: str) -> WorkerMetrics:
     """Ask every worker at once; ``urls`` are those of their metrics, ``/readyz`` is beside them."""
     texts = await asyncio.gather(*(_get(session, url, (200,)) for url in urls))
     verdicts = await asyncio.gather(*(_get(session, _beside(url, "/readyz"), _READY) for url in urls))
@@ -55,10 +55,12 @@ async def ask_workers(urls: Sequence[str], session: aiohttp.ClientSession, topic
     try:
         return workers_of([text for text in texts if text is not None], len(urls), topic, not_ready)
     except ValueError:  # no exposition: something else listens there
-        return Workers(asked=len(urls))
+        return WorkerMetrics(asked=len(urls))
 
 
-def workers_of(texts: Sequence[str], asked: int, topic: str, not_ready: Mapping[str, str] | None = None) -> Workers:
+def workers_of(
+    texts: Sequence[str], asked: int, topic: str, not_ready: Mapping[str, str] | None = None
+) -> WorkerMetrics:
     """Add up expositions. Where two tell of one partition, as in a rebalance, the one that is further is right."""
     sums: Counter[str] = Counter()
     failures: Counter[tuple[str, str, str]] = Counter()
@@ -76,7 +78,7 @@ def workers_of(texts: Sequence[str], asked: int, topic: str, not_ready: Mapping[
             failures[labels["step"], labels["verdict"], labels["reason"]] += int(value)
         else:
             sums[name] += int(value)
-    return Workers(
+    return WorkerMetrics(
         len(texts), asked, sums[catalogue.PAUSED.family], sums[catalogue.STEP_RETRIES.family],
         sums[catalogue.RECEIVED.family], sums[catalogue.PROCESSED.family], failures, lag, min(oldest, default=None),
         not_ready or {},

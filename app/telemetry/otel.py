@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.trace import Span as TraceSpan
 
     from keepstream.processors.partition_queue import Batch
-    from keepstream.schemas.outcome import Tally
+    from keepstream.schemas.outcome import OutcomeCounts
     from keepstream.schemas.record import Record
 
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -52,7 +52,7 @@ class OpenTelemetryTraces:
         return cls(BatchSpanProcessor(OTLPSpanExporter()))
 
     @contextmanager
-    def batch(self, batch: Batch) -> Iterator[Callable[[Tally], None]]:
+    def batch(self, batch: Batch) -> Iterator[Callable[[OutcomeCounts], None]]:
         """Open the spans; they end with the batch, in error when it was not settled."""
         contexts = [(record, context) for record in batch.records if (context := remote_context(record))]
         links = [Link(trace.get_current_span(context).get_span_context()) for _, context in contexts]
@@ -101,6 +101,6 @@ def _about(batch: Batch) -> dict[str, str]:
     }
 
 
-def _note(span: TraceSpan, tally: Tally) -> None:
+def _note(span: TraceSpan, tally: OutcomeCounts) -> None:
     for fate in ("delivered", "duplicate", "stale", "dead_lettered"):
         span.set_attribute(f"keepstream.{fate}", getattr(tally, fate))

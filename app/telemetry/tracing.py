@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
     from keepstream.app.config.settings import TracesSettings
     from keepstream.processors.partition_queue import Batch
-    from keepstream.schemas.outcome import Tally
+    from keepstream.schemas.outcome import OutcomeCounts
 
 
 class Traces(Protocol):
     """Who is told of batches as spans."""
 
-    def batch(self, batch: Batch) -> AbstractContextManager[Callable[[Tally], None]]:
+    def batch(self, batch: Batch) -> AbstractContextManager[Callable[[OutcomeCounts], None]]:
         """Open the spans of a batch; the callable takes what became of it, before they end."""
         ...
 
@@ -29,9 +29,9 @@ class Traces(Protocol):
 class NoTraces:
     """Tracing switched off: one object made once, no span, no import of OpenTelemetry."""
 
-    _nothing: AbstractContextManager[Callable[[Tally], None]] = nullcontext(lambda _tally: None)
+    _nothing: AbstractContextManager[Callable[[OutcomeCounts], None]] = nullcontext(lambda _tally: None)
 
-    def batch(self, batch: Batch) -> AbstractContextManager[Callable[[Tally], None]]:  # noqa: ARG002
+    def batch(self, batch: Batch) -> AbstractContextManager[Callable[[OutcomeCounts], None]]:  # noqa: ARG002
         return self._nothing
 
     def close(self) -> None:

@@ -15,13 +15,13 @@ from aiohttp import web
 from confluent_kafka.admin import AdminClient
 
 from keepstream.app.connect.client_config import librdkafka_settings
-from keepstream.app.dlq.format import in_one_line, moment_text
-from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, Trouble
+from keepstream.app.dlq.format import format_time, one_line
+from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.app.web.facets import Facets
 from keepstream.app.web.masking import Mask
 from keepstream.app.web.query import Query, query_of
 from keepstream.app.web.replay_jobs import Jobs
-from keepstream.app.web.sessions import Logins, Session
+from keepstream.app.web.sessions import Session, Sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ class Console:
 
     settings: Settings
     mask: Mask = field(init=False)
-    logins: Logins = field(init=False)
+    logins: Sessions = field(init=False)
     jobs: Jobs = field(init=False)
     facets: Facets = field(init=False)
     kafka_admin: AdminClient = field(init=False)
@@ -55,7 +55,7 @@ class Console:
 
     def __post_init__(self) -> None:
         self.mask = Mask(self.settings.web.mask_fields)
-        self.logins = Logins(self.settings.web)
+        self.logins = Sessions(self.settings.web)
         self.jobs = Jobs(self.settings, self.mask)
         self.facets = Facets(self.settings)
         self._templates = templates()
@@ -78,7 +78,7 @@ class Console:
         text = self._templates.get_template(template).render(**common, **values)
         return web.Response(text=text, content_type="text/html", status=status)
 
-    def trouble(self, request: web.Request, trouble: Trouble) -> web.Response:
+    def trouble(self, request: web.Request, trouble: KeepstreamError) -> web.Response:
         return self.page(request, "trouble.html", _STATUS.get(trouble.exit_code, 500), trouble=trouble)
 
     def may_replay(self, request: web.Request) -> bool:
@@ -116,11 +116,11 @@ def json_answer(data: Any) -> web.Response:  # noqa: ANN401
     return web.Response(text=json.dumps(data).replace("<", "\\u003c"), content_type="application/json")
 
 
-def tell_audit(request: web.Request, action: str, **about: object) -> None:
+def audit_log(request: web.Request, action: str, **about: object) -> None:
     """Write one line about what somebody did, or tried to do."""
     session = session_of(request)
     said = {"user": session.user if session else None, "remote": request.remote, **about}
-    details = " ".join(f"{name}={in_one_line(str(value), 1024)!r}" for name, value in said.items() if value is not None)
+    details = " ".join(f"{name}={one_line(str(value), 1024)!r}" for name, value in said.items() if value is not None)
     audit.info("%s %s", action, details)
 
 
@@ -133,5 +133,5 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"line": in_one_line, "moment": moment_text, "count": "{:,}".format, "shell": shlex.quote}
+    environment.filters |= {"line": one_line, "moment": format_time, "count": "{:,}".format, "shell": shlex.quote}
     return environment

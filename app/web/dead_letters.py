@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import hdrs, web
 
-from keepstream.app.dlq.lookup import known_of, locate
-from keepstream.app.dlq.page import page_of
-from keepstream.app.dlq.topic import open_queue
-from keepstream.app.errors import NOT_FOUND, REFUSED, Trouble
-from keepstream.app.web.context import console_of, tell_audit
+from keepstream.app.dlq.lookup import describe, locate
+from keepstream.app.dlq.page import list_page
+from keepstream.app.dlq.topic import open_dead_letter_topic
+from keepstream.app.errors import NOT_FOUND, REFUSED, KeepstreamError
+from keepstream.app.web.context import audit_log, console_of
 from keepstream.app.web.facets import GROUPS, facets_of, matching
 from keepstream.app.web.payload import payload_of, timeline_of
 from keepstream.app.web.query import cursor_of, cursor_text
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from keepstream.app.dlq.page import Cursor, Page
     from keepstream.app.web.context import Console
     from keepstream.app.web.query import Query
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 routes = web.RouteTableDef()
 PAGE_LETTERS, MAX_PAGE_LETTERS = 50, 500
@@ -48,7 +48,7 @@ async def listing(request: web.Request) -> web.StreamResponse:
 async def single(request: web.Request) -> web.StreamResponse:
     """Show all that is known of one letter; ``id`` may be its id, its place or an event id."""
     console, name = console_of(request), request.query.get("id", "")
-    found = await console.blocking(letter_named, console, name)
+    found = await console.blocking(find_dead_letter, console, name)
     payload = payload_of(found.letter, console.mask, console.settings.web.show_bytes)
     return console.page(
         request, "dead_letter.html", letter=found.letter, known=found.known, said=found.said, payload=payload,
@@ -61,11 +61,11 @@ async def single(request: web.Request) -> web.StreamResponse:
 async def raw(request: web.Request) -> web.StreamResponse:
     """Give the exact bytes, as a download and never as a page."""
     console, name = console_of(request), request.query.get("id", "")
-    found = await console.blocking(letter_named, console, name)
+    found = await console.blocking(find_dead_letter, console, name)
     value = found.letter.record.value
     if console.mask.touches(value):
-        raise Trouble("masked", "some of its fields are masked", "ask whoever runs this console", REFUSED)
-    tell_audit(request, "download", letter=found.letter.id)
+        raise KeepstreamError("masked", "some of its fields are masked", "ask whoever runs this console", REFUSED)
+    audit_log(request, "download", letter=found.letter.id)
     answer = web.Response(body=value or b"", content_type="application/octet-stream")
     answer.headers[hdrs.CONTENT_DISPOSITION] = 'attachment; filename="payload.bin"'
     return answer
@@ -73,31 +73,31 @@ async def raw(request: web.Request) -> web.StreamResponse:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """One letter, whole; ``known`` as `known_of` says it; ``said``: what is missing, in words."""
+    """One letter, whole; ``known`` as `describe` says it; ``said``: what is missing, in words."""
 
-    letter: Buried
+    letter: DeadLetterRecord
     known: dict[str, Any]
     said: list[str]
 
 
-def letter_named(console: Console, name: str) -> Known:
-    """Find a letter by any of its names. Raises `Trouble`. Blocks."""
+def find_dead_letter(console: Console, name: str) -> Known:
+    """Find a letter by any of its names. Raises `KeepstreamError`. Blocks."""
     said: list[str] = []
-    with open_queue(console.settings, tell=said.append, admin=console.kafka_admin) as queue:
+    with open_dead_letter_topic(console.settings, tell=said.append, admin=console.kafka_admin) as queue:
         named = bool(name) and "\0" not in name
         letter = locate(queue, name, lambda _text: None, WALK_PATIENCE_S) if named else None
         if letter is None:
             hint = "it may have left the topic; `keepstream dlq show` looks through all of it"
-            raise Trouble("unknown_letter", "no dead letter has this id, place or event id", hint, NOT_FOUND)
+            raise KeepstreamError("unknown_letter", "no dead letter has this id, place or event id", hint, NOT_FOUND)
         letter = queue.originals.whole(letter) if queue.ledger else letter
-        return Known(letter, known_of(queue, letter), said)
+        return Known(letter, describe(queue, letter), said)
 
 
 def _page(console: Console, query: Query, start: Cursor) -> tuple[Page, list[str]]:
     said: list[str] = []
     selection = query.chosen.selection
-    with open_queue(console.settings, selection, tell=said.append, admin=console.kafka_admin) as queue:
-        return page_of(queue, query.chosen, min(query.chosen.limit or PAGE_LETTERS, MAX_PAGE_LETTERS), start), said
+    with open_dead_letter_topic(console.settings, selection, tell=said.append, admin=console.kafka_admin) as queue:
+        return list_page(queue, query.chosen, min(query.chosen.limit or PAGE_LETTERS, MAX_PAGE_LETTERS), start), said
 
 
 def _counted(query: Query, rows: Any) -> int | None:  # noqa: ANN401

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from keepstream.app.connect.connections import connect
 from keepstream.app.dlq.format import visible
-from keepstream.app.errors import FAILED, Trouble
+from keepstream.app.errors import FAILED, KeepstreamError
 from keepstream.app.web.context import console_of
 from keepstream.sinks.postgres.events import NO_FILTER, EventSearch
 
@@ -50,8 +50,8 @@ def _search(settings: Settings, mask: Mask, given: dict[str, str]) -> dict[str, 
             events = list(found.matching({**NO_FILTER, "correlation_id": correlated, "limit": MAX_ROWS}))
             return {"event": None, "events": events, "deaths": found.deaths_of_correlation(correlated, MAX_ROWS)}
         except psycopg.errors.QueryCanceled:
-            raise Trouble("too_slow", "PostgreSQL did not find it in time", "search by event id: it has an index",
-                          FAILED) from None  # fmt: skip
+            hint = "search by event id: it has an index"
+            raise KeepstreamError("too_slow", "PostgreSQL did not find it in time", hint, FAILED) from None
 
 
 def _shown(event: dict[str, Any] | None, mask: Mask) -> dict[str, Any] | None:

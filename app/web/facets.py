@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from keepstream.app.connect.connections import connect
-from keepstream.app.errors import Trouble
-from keepstream.sinks.postgres.dead_letters import UNRESOLVED, LetterStates
+from keepstream.app.errors import KeepstreamError
+from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,14 +68,14 @@ class Facets:
             self._counts.move_to_end(key)
             if len(self._counts) > _MAX_KEPT:
                 self._counts.popitem(last=False)
-        except Trouble:
+        except KeepstreamError:
             self._counts.pop(key, None)  # the page says by itself that PostgreSQL is away
         finally:
             del self._under_way[key]
 
     def _ask(self, since: Any, until: Any) -> list[dict[str, Any]]:  # noqa: ANN401
         with connect(self.settings, "keepstream web") as connection:
-            return LetterStates(connection).counts(since, until)
+            return DeadLetterIndex(connection).counts(since, until)
 
 
 def facets_of(query: Query, rows: Sequence[Mapping[str, Any]] | None) -> dict[str, list[Facet]] | None:

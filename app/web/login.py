@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from keepstream.app.web.context import SESSION, console_of, form_of, session_of, tell_audit
+from keepstream.app.web.context import SESSION, audit_log, console_of, form_of, session_of
 from keepstream.app.web.middleware import cookie_name, is_https
 
 routes = web.RouteTableDef()
@@ -22,16 +22,16 @@ async def login(request: web.Request) -> web.StreamResponse:
     name, secret = form.get("name", "")[:64], form.get("password", "")
     keys = (f"address {request.remote}", f"name {name}")
     if wait_s := console.logins.brake.attempt(*keys):
-        tell_audit(request, "login_braked", name=name)
+        audit_log(request, "login_braked", name=name)
         answer = _form(request, 429, f"Too many attempts. Try again in {wait_s:.0f} seconds.")
         answer.headers[hdrs.RETRY_AFTER] = f"{wait_s:.0f}"
         return answer
     user = await console.blocking(console.logins.user_of, name, secret)
     if user is None:
-        tell_audit(request, "login_failed", name=name)
+        audit_log(request, "login_failed", name=name)
         return _form(request, 403, "Name and password do not fit.")
     console.logins.brake.forgive(*keys)
-    tell_audit(request, "login", name=user)
+    audit_log(request, "login", name=user)
     answer = web.HTTPSeeOther(safe_path(form.get("next", "")))
     answer.set_cookie(
         cookie_name(request), console.logins.begin(user), path="/", httponly=True, samesite="Strict",
@@ -44,7 +44,7 @@ async def login(request: web.Request) -> web.StreamResponse:
 async def logout(request: web.Request) -> web.StreamResponse:
     name = cookie_name(request)
     console_of(request).logins.end(request.cookies.get(name, ""))
-    tell_audit(request, "logout")
+    audit_log(request, "logout")
     answer = web.HTTPSeeOther("/login")
     answer.del_cookie(name, path="/", httponly=True, samesite="Strict", secure=is_https(request))
     return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from keepstream.app.errors import REFUSED, Trouble
+from keepstream.app.errors import REFUSED, KeepstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -51,7 +51,7 @@ class Mask:
         return name.casefold() in self._names
 
     def check(self, path: str, text: str) -> None:
-        """Refuse to search for what may not be shown: guessing would show it. Raises `Trouble`."""
+        """Refuse to search for what may not be shown: guessing would show it. Raises `KeepstreamError`."""
         whole = bool(self) and text[:1] in ("{", "[")
         if whole or any(self.hides(part) for part in path.split(".")):
-            raise Trouble("masked", f"--where: {path} is masked", "search for another field", REFUSED)
+            raise KeepstreamError("masked", f"--where: {path} is masked", "search for another field", REFUSED)

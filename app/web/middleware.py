@@ -15,8 +15,8 @@ from urllib.parse import quote, urlsplit
 from aiohttp import hdrs, web
 from multidict import MultiDict
 
-from keepstream.app.errors import Trouble
-from keepstream.app.web.context import FORM, SESSION, console_of, session_of, tell_audit
+from keepstream.app.errors import KeepstreamError
+from keepstream.app.web.context import FORM, SESSION, audit_log, console_of, session_of
 from keepstream.app.web.sessions import TOKEN_USER, Session
 
 if TYPE_CHECKING:
@@ -51,14 +51,16 @@ async def careful(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPRedirection as redirection:
         answer = redirection
     except web.HTTPException as refusal:
-        answer = _page(request, refusal.status, Trouble(str(refusal.status), refusal.text or refusal.reason))
+        answer = _page(request, refusal.status, KeepstreamError(str(refusal.status), refusal.text or refusal.reason))
         answer.headers.update({k: v for k, v in refusal.headers.items() if k in (hdrs.ALLOW, hdrs.RETRY_AFTER)})
-    except Trouble as trouble:
+    except KeepstreamError as trouble:
         answer = console_of(request).trouble(request, trouble)
     except Exception:
         name = secrets.token_hex(4)
         log.exception("a page failed: %s", name)
-        unforeseen = Trouble("internal", "Something failed that should not have.", f"the log says more about {name}")
+        unforeseen = KeepstreamError(
+            "internal", "Something failed that should not have.", f"the log says more about {name}"
+        )
         answer = _page(request, 500, unforeseen)
     answer.headers.update(HEADERS)
     if not request.path.startswith("/static/"):
@@ -66,12 +68,12 @@ async def careful(request: web.Request, handler: Handler) -> web.StreamResponse:
     return answer
 
 
-def _page(request: web.Request, status: int, trouble: Trouble) -> web.Response:
+def _page(request: web.Request, status: int, trouble: KeepstreamError) -> web.Response:
     return console_of(request).page(request, "trouble.html", status, trouble=trouble)
 
 
 @web.middleware
-async def only_our_host(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse other names than ours: a page of a foreign name that was pointed at us could read everything."""
     settings = console_of(request).settings.web
     if settings.public_url:
@@ -84,7 +86,7 @@ async def only_our_host(request: web.Request, handler: Handler) -> web.StreamRes
 
 
 @web.middleware
-async def only_who_may(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Find the session; without one, where logins are needed, lead to the login."""
     console = console_of(request)
     request[SESSION] = console.logins.session(request.cookies.get(cookie_name(request), ""))
@@ -102,13 +104,13 @@ async def only_who_may(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 @web.middleware
-async def only_our_forms(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def check_csrf(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Let a form pass only when it came from one of our pages, in a session, with that session's token."""
     request[FORM] = MultiDict()
     if request.method in _SAFE:
         return await handler(request)
     if not same_origin(request):
-        tell_audit(request, "refused", path=request.path, why="another origin")
+        audit_log(request, "refused", path=request.path, why="another origin")
         raise web.HTTPForbidden(text="this form came from another site")
     if request.content_type != _FORM_TYPE:
         raise web.HTTPUnsupportedMediaType(text="only forms are understood here")
@@ -123,7 +125,7 @@ def _check_form(request: web.Request) -> None:
     if session is None:
         raise web.HTTPForbidden(text="nothing can be changed without a login")
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(errors="replace"), session.csrf.encode()):
-        tell_audit(request, "refused", path=request.path, why="no token of this session")
+        audit_log(request, "refused", path=request.path, why="no token of this session")
         raise web.HTTPForbidden(text="this form is not of your session; load the page again")
     if request.path != "/logout" and not console_of(request).settings.web.allow_replay:
         raise web.HTTPForbidden(text="this console only reads; KEEPSTREAM_WEB__ALLOW_REPLAY would change that")
@@ -177,5 +179,5 @@ def _is_bearer(request: web.Request, header: str) -> bool:
     if right:
         console.logins.brake.forgive(*keys)
     else:
-        tell_audit(request, "login_failed", name="bearer")
+        audit_log(request, "login_failed", name="bearer")
     return right

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from keepstream.app.dlq.format import pretty, visible
-from keepstream.app.dlq.lookup import path_of
-from keepstream.app.errors import REFUSED, Trouble
+from keepstream.app.dlq.lookup import failed_field
+from keepstream.app.errors import REFUSED, KeepstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keepstream.app.web.masking import Mask
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 _MARK = "\N{LEFT SEVEN EIGHTHS BLOCK}keepstream mark\N{LEFT SEVEN EIGHTHS BLOCK}"
 _MAX_MS = 253_402_300_799_999
@@ -43,9 +43,9 @@ class Moment:
     detail: str = ""
 
 
-def payload_of(letter: Buried, mask: Mask, show_bytes: int) -> Payload:
+def payload_of(letter: DeadLetterRecord, mask: Mask, show_bytes: int) -> Payload:
     """Make a payload showable: masked, cut, and every character that could do something escaped."""
-    value, path = letter.record.value, path_of(letter)
+    value, path = letter.record.value, failed_field(letter)
     shown = mask.value(value)
     cut = shown is not None and len(shown) > show_bytes
     shown = shown[:show_bytes] if shown is not None and cut else shown
@@ -81,7 +81,7 @@ def _put_mark(document: Any, parts: Sequence[str]) -> None:  # noqa: ANN401
     document[key] = _MARK
 
 
-def timeline_of(letter: Buried, known: dict[str, Any]) -> list[Moment]:
+def timeline_of(letter: DeadLetterRecord, known: dict[str, Any]) -> list[Moment]:
     """Return what is known to have happened, in order."""
     moments = []
     if letter.record.timestamp >= 0:
@@ -114,8 +114,8 @@ class Draft:
     ascii_only: bool = False
 
 
-def draft_of(letter: Buried, show_bytes: int) -> Draft:
-    """Return what to edit. `Trouble` for what a browser's field would change by itself, or that is too large."""
+def draft_of(letter: DeadLetterRecord, show_bytes: int) -> Draft:
+    """Return the text to edit. `KeepstreamError` when a browser's text field would change it, or it is too large."""
     value = letter.record.value or b""
     try:
         text = value.decode()
@@ -158,5 +158,7 @@ def _indented(text: str, form: tuple[str, str], *, ascii_only: bool) -> str | No
     return shown if all(char.isprintable() or char == "\n" for char in shown) else None
 
 
-def _unfit(why: str) -> Trouble:
-    return Trouble("not_editable", f"it cannot be edited here: {why}", "`keepstream dlq replay --edit` can", REFUSED)
+def _unfit(why: str) -> KeepstreamError:
+    return KeepstreamError(
+        "not_editable", f"it cannot be edited here: {why}", "`keepstream dlq replay --edit` can", REFUSED
+    )

@@ -15,11 +15,11 @@ from confluent_kafka.admin import AdminClient
 
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.connections import connect
-from keepstream.app.errors import Trouble
+from keepstream.app.errors import KeepstreamError
 from keepstream.app.status.lag import bounds_of
 from keepstream.app.status.snapshot import Look
-from keepstream.app.status.workers import Workers, ask_workers
-from keepstream.sinks.postgres.status import last_replays, settled_of
+from keepstream.app.status.workers import WorkerMetrics, scrape_workers
+from keepstream.sinks.postgres.status import last_replays, partition_progress
 
 if TYPE_CHECKING:
     from keepstream.app.config.settings import Settings
@@ -37,7 +37,7 @@ class Pulse:
 
     settings: Settings
     looks: deque[Look] = field(default_factory=lambda: deque(maxlen=LOOKS_KEPT))
-    trouble: Trouble | None = None
+    trouble: KeepstreamError | None = None
     _admin: AdminClient | None = None
 
     async def run(self) -> None:
@@ -47,24 +47,26 @@ class Pulse:
                 began = time.monotonic()
                 try:
                     urls, topic = self.settings.web.worker_urls, self.settings.kafka.topic
-                    workers = await ask_workers(urls, session, topic)
+                    workers = await scrape_workers(urls, session, topic)
                     self.looks.append(await asyncio.to_thread(self._look, workers))
                     self.trouble = None
-                except Trouble as trouble:
+                except KeepstreamError as trouble:
                     self.trouble = trouble
                 except KafkaException:
-                    self.trouble = Trouble("kafka_unreachable", "Kafka does not answer", "see `keepstream doctor`")
+                    self.trouble = KeepstreamError(
+                        "kafka_unreachable", "Kafka does not answer", "see `keepstream doctor`"
+                    )
                 except Exception:
                     log.exception("the overview could not be read")
-                    self.trouble = Trouble("internal", "the overview could not be read; the log says why")
+                    self.trouble = KeepstreamError("internal", "the overview could not be read; the log says why")
                 await asyncio.sleep(max(0.1, began + EVERY_S - time.monotonic()))
 
-    def _look(self, workers: Workers) -> Look:
+    def _look(self, workers: WorkerMetrics) -> Look:
         kafka = self.settings.kafka
         if self._admin is None:
             self._admin = AdminClient({**librdkafka_settings(kafka), "log_level": 0})
         ends = bounds_of(self._admin, kafka.topic)
         with connect(self.settings, "keepstream web") as connection:
-            settled = {one.partition: one for one in settled_of(connection, kafka.topic)}
+            settled = {one.partition: one for one in partition_progress(connection, kafka.topic)}
             replays = last_replays(connection, kafka.dlq_topic, REPLAYS_SHOWN)
         return Look(time.monotonic(), settled, ends, workers, replays)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from keepstream.app.dlq.page import Cursor
-from keepstream.app.dlq.selectors import ALTERNATIVES, Chosen, bad_selector, chosen_from
-from keepstream.sinks.postgres.dead_letters import Death, death_key
+from keepstream.app.dlq.selectors import ALTERNATIVES, Chosen, bad_selector, parse_query
+from keepstream.sinks.postgres.dead_letters import DeadLetterKey, parse_record_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 Pair = tuple[str, str]
 REPEATABLE = {"id": "ids", **{option[2:]: name for name, (option, *_) in ALTERNATIVES.items()}, "where": "where"}
-"""Parameter -> what `chosen_from` calls it."""
+"""Parameter -> what `parse_query` calls it."""
 SINGLE = ("since", "until", "from-offset", "limit", "all")
 NAMES = (*REPEATABLE, "partition", *SINGLE)
 MAX_PAIRS, MAX_VALUE_CHARS = 200, 1024
@@ -33,7 +33,7 @@ class Query:
     """The selectors that a URL holds, in its order; everything else in it is left out."""
 
     pairs: tuple[Pair, ...] = ()
-    chosen: Chosen = field(default_factory=lambda: chosen_from({}))
+    chosen: Chosen = field(default_factory=lambda: parse_query({}))
 
     def values(self, name: str) -> list[str]:
         return [value for key, value in self.pairs if key == name]
@@ -64,13 +64,13 @@ class Query:
 
 
 def query_of(given: Iterable[Pair], mask: Mask) -> Query:
-    """Read the selectors. `Trouble` names the parameter that cannot be understood, or may not be searched for."""
+    """Parse the selectors. `KeepstreamError` names the parameter that is malformed, or may not be searched for."""
     pairs = tuple((name, value) for name, value in given if name in NAMES and value)
     if len(pairs) > MAX_PAIRS or any(len(value) > MAX_VALUE_CHARS for _, value in pairs):
         raise bad_selector("query", f"more than {MAX_PAIRS} values, or one of more than {MAX_VALUE_CHARS} characters")
     if any("\0" in value for _, value in pairs):
         raise bad_selector("query", "a NUL character selects nothing")
-    query = Query(pairs, chosen_from(_options(pairs)))
+    query = Query(pairs, parse_query(_options(pairs)))
     for path, text in query.chosen.selection.where:
         mask.check(path, text)
     return query
@@ -110,7 +110,7 @@ def cursor_text(cursor: Cursor) -> str:
 
 
 def cursor_of(text: str) -> Cursor:
-    """Read it back. `Trouble` when it is no such thing."""
+    """Read it back. `KeepstreamError` when it is no such thing."""
     walk = text.endswith(_WALK)
     if walk and text.count("~") > 1:
         raise bad_selector("--before", "goes on in two ways")
@@ -120,10 +120,10 @@ def cursor_of(text: str) -> Cursor:
     return Cursor(ends, _death(*death) if death else None, walk)
 
 
-def _death(microseconds: str, letter_id: str = "") -> Death:
-    if None in death_key(letter_id):
+def _death(microseconds: str, letter_id: str = "") -> DeadLetterKey:
+    if None in parse_record_id(letter_id):
         raise bad_selector("--before", "names no letter")
     try:
-        return Death(_EPOCH + timedelta(microseconds=_number("before", microseconds)), letter_id)
+        return DeadLetterKey(_EPOCH + timedelta(microseconds=_number("before", microseconds)), letter_id)
     except OverflowError:
         raise bad_selector("--before", "is no time") from None

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from keepstream.app.dlq.replay import Look, Replayer, Survey, replayer_of
-from keepstream.app.errors import NOT_FOUND, REFUSED, Trouble
+from keepstream.app.dlq.replay import DryRun, Look, Replayer, replayer_of
+from keepstream.app.errors import NOT_FOUND, REFUSED, KeepstreamError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from keepstream.app.config.settings import Settings
     from keepstream.app.web.masking import Mask
     from keepstream.app.web.query import Query
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
     from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 
 log = logging.getLogger(__name__)
@@ -51,16 +51,16 @@ class Job:
     query: Query
     options: ReplayOptions
     user: str
-    edited: list[tuple[Buried, bytes]] = field(default_factory=list)
+    edited: list[tuple[DeadLetterRecord, bytes]] = field(default_factory=list)
     id: str = field(default_factory=lambda: secrets.token_urlsafe(12))
     phase: Phase = Phase.SURVEYING
     worked: int = 0
     ends: Mapping[int, int] = field(default_factory=dict)
-    survey: Survey | None = None
+    survey: DryRun | None = None
     run: ReplayRun | None = None
     result: Reconciliation | None = None
     known: bool = False
-    trouble: Trouble | None = None
+    trouble: KeepstreamError | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
 
@@ -86,29 +86,31 @@ class Jobs:
         self._lock = threading.Lock()
 
     def find(self, job_id: str) -> Job:
-        """Return a job. Raises `Trouble` when there is none of this name."""
+        """Return a job. Raises `KeepstreamError` when there is none of this name."""
         if job_id not in self._jobs:
-            raise Trouble("unknown_job", "there is no such dry run any more", "make another one", NOT_FOUND)
+            raise KeepstreamError("unknown_job", "there is no such dry run any more", "make another one", NOT_FOUND)
         return self._jobs[job_id]
 
     def survey(self, job: Job) -> None:
-        """Begin a dry run. Raises `Trouble` when too many run."""
+        """Begin a dry run. Raises `KeepstreamError` when too many run."""
         with self._lock:
             if sum(other.running for other in self._jobs.values()) >= MAX_KEPT // 10:
-                raise Trouble("busy", "too many dry runs and replays are running", "wait for one", REFUSED)
+                raise KeepstreamError("busy", "too many dry runs and replays are running", "wait for one", REFUSED)
             self._jobs[job.id] = job
             for old in [one for one in self._jobs.values() if not one.running][: max(0, len(self._jobs) - MAX_KEPT)]:
                 del self._jobs[old.id]
         self._start(job, self._survey)
 
     def replay(self, job: Job, typed: str, user: str) -> None:
-        """Begin the replay of a dry run that somebody confirmed by its count. Raises `Trouble` when it is not that."""
+        """Start the replay of a dry run that was confirmed by its count. Raises `KeepstreamError` when the count differs."""
         with self._lock:
             if job.phase is not Phase.SURVEYED or job.survey is None:
-                raise Trouble("not_surveyed", "this dry run was used or did not end", "make another one", REFUSED)
+                raise KeepstreamError(
+                    "not_surveyed", "this dry run was used or did not end", "make another one", REFUSED
+                )
             if typed.strip().replace(",", "") != str(job.survey.selected):
                 why = f"{job.survey.selected:,} would be replayed, and that is not what was typed"
-                raise Trouble("not_confirmed", why, "type the count", REFUSED)
+                raise KeepstreamError("not_confirmed", why, "type the count", REFUSED)
             job.phase, job.worked, job.user = Phase.REPLAYING, 0, user
         self._start(job, self._replay)
 
@@ -128,11 +130,11 @@ class Jobs:
         try:
             with replayer_of(self._settings, job.options) as replayer:
                 work(job, replayer)
-        except Trouble as trouble:
+        except KeepstreamError as trouble:
             job.trouble, job.phase = trouble, Phase.FAILED
         except Exception:
             log.exception("job %s failed", job.id)
-            job.trouble, job.phase = Trouble("internal", "it failed; the log says why"), Phase.FAILED
+            job.trouble, job.phase = KeepstreamError("internal", "it failed; the log says why"), Phase.FAILED
 
     def _survey(self, job: Job, replayer: Replayer) -> None:
         job.ends = replayer.ends()

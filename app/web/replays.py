@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from keepstream.app.dlq.replay import options_from
-from keepstream.app.errors import REFUSED, USAGE, Trouble
-from keepstream.app.web.context import console_of, form_of, form_pairs, json_answer, session_of, tell_audit
-from keepstream.app.web.dead_letters import letter_named
+from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
+from keepstream.app.web.context import audit_log, console_of, form_of, form_pairs, json_answer, session_of
+from keepstream.app.web.dead_letters import find_dead_letter
 from keepstream.app.web.payload import draft_of, edited_value
 from keepstream.app.web.query import Query, query_of
 from keepstream.app.web.replay_jobs import Job
@@ -35,7 +35,7 @@ async def ask(request: web.Request) -> web.StreamResponse:
 async def edit(request: web.Request) -> web.StreamResponse:
     """Show the form for one letter's value."""
     console = console_of(request)
-    found = await console.blocking(letter_named, console, request.query.get("id", ""))
+    found = await console.blocking(find_dead_letter, console, request.query.get("id", ""))
     _refuse_masked(console, found.letter.record.value)
     draft = draft_of(found.letter, console.settings.web.show_bytes)
     return console.page(request, "replay_edit.html", letter=found.letter, draft=draft)
@@ -45,11 +45,11 @@ async def edit(request: web.Request) -> web.StreamResponse:
 async def edited(request: web.Request) -> web.StreamResponse:
     """Make a dry run of one letter with another value."""
     console, form = console_of(request), form_of(request)
-    found = await console.blocking(letter_named, console, form.get("id", ""))
+    found = await console.blocking(find_dead_letter, console, form.get("id", ""))
     _refuse_masked(console, found.letter.record.value)
     value = edited_value(draft_of(found.letter, console.settings.web.show_bytes), form.get("value", ""))
     if value is None:
-        raise Trouble("not_edited", "the value is what it was", "replay it without editing", USAGE)
+        raise KeepstreamError("not_edited", "the value is what it was", "replay it without editing", USAGE)
     query = query_of([("id", found.letter.id)], console.mask)
     return _survey(request, Job(query, _options(console, query, form), _user(request), [(found.letter, value)]))
 
@@ -68,11 +68,11 @@ async def begin(request: web.Request) -> web.StreamResponse:
     job = console.jobs.find(form.get("job", ""))
     try:
         console.jobs.replay(job, form.get("count", ""), _user(request))
-    except Trouble as trouble:
+    except KeepstreamError as trouble:
         if trouble.code != "not_confirmed":
             raise
         return console.page(request, "replay_job.html", 409, job=job, wrong=trouble.message)
-    tell_audit(request, "replay", letters=job.total, selectors=job.query.link(), edited=len(job.edited))
+    audit_log(request, "replay", letters=job.total, selectors=job.query.link(), edited=len(job.edited))
     return web.HTTPSeeOther(f"/replay/job?id={job.id}")
 
 
@@ -80,7 +80,7 @@ async def begin(request: web.Request) -> web.StreamResponse:
 async def cancel(request: web.Request) -> web.StreamResponse:
     job = console_of(request).jobs.find(form_of(request).get("job", ""))
     job.stop.set()
-    tell_audit(request, "cancel", phase=job.phase, replay=job.run.id if job.run else None)
+    audit_log(request, "cancel", phase=job.phase, replay=job.run.id if job.run else None)
     return web.HTTPSeeOther(f"/replay/job?id={job.id}")
 
 
@@ -99,7 +99,7 @@ async def watch_json(request: web.Request) -> web.StreamResponse:
 
 def _survey(request: web.Request, job: Job) -> web.StreamResponse:
     console_of(request).jobs.survey(job)
-    tell_audit(request, "dry_run", selectors=job.query.link(), edited=len(job.edited))
+    audit_log(request, "dry_run", selectors=job.query.link(), edited=len(job.edited))
     return web.HTTPSeeOther(f"/replay/job?id={job.id}")
 
 
@@ -107,7 +107,7 @@ def _options(console: Console, query: Query, form: Any) -> ReplayOptions:  # noq
     changes = [line.strip() for line in form.get("set", "").splitlines() if line.strip()]
     max_replays = form.get("max-replays", "") or "3"
     if not (max_replays.isascii() and max_replays.isdigit() and int(max_replays[:9]) <= _MAX_REPLAYS):
-        raise Trouble("bad_option", "--max-replays: not a number", exit_code=USAGE)
+        raise KeepstreamError("bad_option", "--max-replays: not a number", exit_code=USAGE)
     return options_from(
         console.settings.kafka.dlq_topic, _topic(form.get("to-topic", "")), changes, form.get("rate", "").strip(),
         same_partition=bool(form.get("same-partition")), limit=query.chosen.limit, max_replays=int(max_replays),
@@ -118,13 +118,13 @@ def _options(console: Console, query: Query, form: Any) -> ReplayOptions:  # noq
 def _topic(text: str) -> str | None:
     text = text.strip()
     if text and not _TOPIC.fullmatch(text):
-        raise Trouble("bad_option", "--to-topic: no topic can have this name", exit_code=USAGE)
+        raise KeepstreamError("bad_option", "--to-topic: no topic can have this name", exit_code=USAGE)
     return text or None
 
 
 def _refuse_masked(console: Console, value: bytes | None) -> None:
     if console.mask.touches(value):
-        raise Trouble("masked", "some of its fields are masked, so its value cannot be edited as a whole",
+        raise KeepstreamError("masked", "some of its fields are masked, so its value cannot be edited as a whole",
                       "replay it with path=value changes", REFUSED)  # fmt: skip
 
 

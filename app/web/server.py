@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from keepstream.app.errors import REFUSED, Trouble
+from keepstream.app.errors import REFUSED, KeepstreamError
 from keepstream.app.web import dead_letters as letters
 from keepstream.app.web import events, overview, replays
 from keepstream.app.web import login as entrance
 from keepstream.app.web.context import CONSOLE, Console
-from keepstream.app.web.middleware import careful, is_loopback, only_our_forms, only_our_host, only_who_may
+from keepstream.app.web.middleware import authenticate, careful, check_csrf, check_host, is_loopback
 from keepstream.app.web.overview import PULSE
 from keepstream.app.web.poller import Pulse
 from keepstream.app.web.query import Query
@@ -31,21 +31,23 @@ STATIC = Path(__file__).with_name("static")
 
 
 def check_safety(settings: WebSettings) -> None:
-    """Refuse what nobody should serve. Raises `Trouble`."""
+    """Refuse what nobody should serve. Raises `KeepstreamError`."""
     auth = bool(settings.users or settings.token)
     how = "set KEEPSTREAM_WEB__USERS or KEEPSTREAM_WEB__TOKEN"
     if not auth and not is_loopback(settings.host):
         why = f"without a login the console is served on loopback only, not on {settings.host}"
-        raise Trouble("no_login", why, how, REFUSED)
+        raise KeepstreamError("no_login", why, how, REFUSED)
     if not auth and settings.allow_replay:
-        raise Trouble("no_login", "without a login the console only reads: nobody could say who replayed", how, REFUSED)
+        raise KeepstreamError(
+            "no_login", "without a login the console only reads: nobody could say who replayed", how, REFUSED
+        )
 
 
 def application(settings: Settings) -> web.Application:
-    """Build the application. Raises `Trouble` when the settings are not safe."""
+    """Build the application. Raises `KeepstreamError` when the settings are not safe."""
     check_safety(settings.web)
     app = web.Application(
-        middlewares=[careful, only_our_host, only_who_may, only_our_forms],
+        middlewares=[careful, check_host, authenticate, check_csrf],
         client_max_size=settings.web.request_max_bytes,
     )
     app[CONSOLE] = Console(settings)

@@ -55,7 +55,7 @@ class Session:
 
 
 @dataclass(slots=True)
-class Brake:
+class AttemptLimiter:
     """Counts attempts per key within a minute. An attempt counts until it is forgiven: many at once do not slip by."""
 
     per_minute: int
@@ -86,14 +86,14 @@ class Brake:
         return found[0] + 60 - now if found and len(found) >= self.per_minute else 0.0
 
 
-class Logins:
+class Sessions:
     """Sessions live in memory: whoever restarts the console logs everybody out."""
 
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()
         self._nobody = password_hash(secrets.token_hex()) if settings.users else ""
-        self.brake = Brake(settings.login_failures_per_minute)
+        self.brake = AttemptLimiter(settings.login_failures_per_minute)
 
     @property
     def needed(self) -> bool:

@@ -33,7 +33,7 @@ _StrictRecords: Any = fetcher.MemoryRecords
 _StrictPartition: Any = fetcher.PartitionRecords
 
 
-def read_any_header_name() -> None:
+def decode_headers_leniently() -> None:
     """Make aiokafka's fetcher lenient, for the whole process."""
     fetcher.MemoryRecords = _KeptRecords
     fetcher.PartitionRecords = PartitionRecords
@@ -107,17 +107,17 @@ _BLOCK_LENGTH = struct.Struct(">i")
 _XERIAL_HEADER_BYTES = 16
 
 
-class UnreadableBatchError(ValueError):
+class DecompressionLimitError(ValueError):
     """Raised for a batch that does not unpack within the limit, or not at all."""
 
 
-unreadable: dict[TopicPartition, UnreadableBatchError] = {}
+unreadable: dict[TopicPartition, DecompressionLimitError] = {}
 """The partitions whose next batch cannot be unpacked. Who has seen to one removes it."""
 
 
-def bound_unpacking(limit_bytes: int) -> None:
+def limit_decompression(limit_bytes: int) -> None:
     """Make aiokafka unpack batches of at most ``limit_bytes``, for the whole process."""
-    unpacker = Unpacker(limit_bytes)
+    unpacker = BoundedDecompressor(limit_bytes)
     for module in (compiled, compiled_legacy, plain):
         for name in ("gzip", "snappy", "lz4", "zstd"):
             if hasattr(module, f"{name}_decode"):
@@ -126,7 +126,7 @@ def bound_unpacking(limit_bytes: int) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Unpacker:
+class BoundedDecompressor:
     """The codecs of Kafka. Their output goes to one room, of which only what was ever filled takes memory."""
 
     limit_bytes: int
@@ -149,24 +149,24 @@ class Unpacker:
         """Snappy says beforehand how long it gets; aiokafka knows both its framings."""
         try:
             if sum(map(cramjam.snappy.decompress_raw_len, _snappy_blocks(payload))) > self.limit_bytes:
-                raise UnreadableBatchError(f"snappy: more than {self.limit_bytes} bytes")
+                raise DecompressionLimitError(f"snappy: more than {self.limit_bytes} bytes")
             return bytes(codec.snappy_decode(payload))
         except (cramjam.DecompressionError, struct.error) as error:
-            raise UnreadableBatchError(f"snappy: {error}") from None
+            raise DecompressionLimitError(f"snappy: {error}") from None
 
     def _unpack(self, into: Callable[[Any, Any], int], payload: Any) -> bytes:  # noqa: ANN401
         with self._lock:
             try:
                 return self._room[: into(payload, self._room)]
             except cramjam.DecompressionError as error:
-                raise UnreadableBatchError(str(error)) from None
+                raise DecompressionLimitError(str(error)) from None
 
 
 class _PartitionRecords(PartitionRecords):
     def _unpack_records(self) -> Iterator[Any]:
         try:
             yield from super()._unpack_records()
-        except UnreadableBatchError as error:
+        except DecompressionLimitError as error:
             unreadable[self._tp] = error
 
 
@@ -179,7 +179,7 @@ def _snappy_blocks(payload: Any) -> Iterator[Any]:  # noqa: ANN401
     while at < len(view):
         (length,) = _BLOCK_LENGTH.unpack_from(view, at)
         if length < 0:
-            raise UnreadableBatchError("snappy: a block of negative length")  # aiokafka would go round in circles
+            raise DecompressionLimitError("snappy: a block of negative length")  # aiokafka would go round in circles
         at += _BLOCK_LENGTH.size
         yield view[at : at + length]
         at += length

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiokafka.structs import TopicPartition
 
-from keepstream.app.process.exit import die, vital_task
+from keepstream.app.process.exit import critical_task, die
 from keepstream.app.telemetry.logging import CURRENT_BATCH
-from keepstream.app.worker.instrumentation import Journal
-from keepstream.app.worker.start_offsets import Beginning
-from keepstream.schemas.committed_offset import GroupOffset
+from keepstream.app.worker.instrumentation import LoggingMetrics
+from keepstream.app.worker.start_offsets import StartOffsetResolver
+from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.schemas.failure import Failure, Step, Verdict
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from keepstream.app.config.settings import KafkaSettings
     from keepstream.app.worker.consumer_thread import ConsumerThread
-    from keepstream.processors.dispatcher import Lanes, Place
+    from keepstream.processors.dispatcher import Dispatcher, Place
     from keepstream.processors.partition_queue import Batch
     from keepstream.schemas.record import Record
     from keepstream.sinks.postgres.offsets import PostgresOffsets
@@ -35,7 +35,7 @@ WITHIN_S = 60.0
 
 
 @dataclass(slots=True)
-class Namesake:
+class DuplicateInstanceDetector:
     """Told our member id at each revocation; knows when it was taken from us too often."""
 
     name: str | None
@@ -64,16 +64,16 @@ class Assignment:
     """Knows the lanes and moves them with Faust's rebalances. Lives on the worker's event loop."""
 
     def __init__(
-        self, lanes: Lanes, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings
+        self, lanes: Dispatcher, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings
     ) -> None:
         self.lanes = lanes
         self.thread: ConsumerThread | None = None
-        self._beginnings = Beginning(offsets, metrics, settings)
+        self._beginnings = StartOffsetResolver(offsets, metrics, settings)
         self._metrics = metrics
-        self._journal = Journal(metrics)
+        self._journal = LoggingMetrics(metrics)
         self._settings = settings
-        self._namesake = Namesake(settings.group_instance_id)
-        self._known_to_kafka: dict[Place, GroupOffset] = {}
+        self._namesake = DuplicateInstanceDetector(settings.group_instance_id)
+        self._known_to_kafka: dict[Place, CommittedOffset] = {}
         self._beginning: asyncio.Task[None] | None = None
         self._waiting: set[Place] = set()
         self._answered = False
@@ -96,7 +96,7 @@ class Assignment:
         self._waiting |= places
         if self._beginning is not None:
             self._beginning.cancel()
-        self._beginning = vital_task(self._begin(), "begin lanes")
+        self._beginning = critical_task(self._begin(), "begin lanes")
 
     def revoke(self, tps: Iterable[Any]) -> None:
         """Give partitions up; what is not settled there is abandoned."""
@@ -133,13 +133,15 @@ class Assignment:
             why = f"the next batch does not unpack within {self._settings.unpack_max_bytes} bytes ({trouble})"
             self._journal.paused(*place, Failure(Step.VALIDATE, Verdict.SYSTEMIC, "unreadable_batch", why))
 
-    def uncommitted(self) -> dict[Place, GroupOffset]:
+    def uncommitted(self) -> dict[Place, CommittedOffset]:
         """Return what Kafka does not know yet."""
         settled = self.lanes.settled()
-        offsets = {place: GroupOffset(offset, self._beginnings.began_at[place]) for place, offset in settled.items()}
+        offsets = {
+            place: CommittedOffset(offset, self._beginnings.began_at[place]) for place, offset in settled.items()
+        }
         return {place: offset for place, offset in offsets.items() if self._known_to_kafka.get(place) != offset}
 
-    def committed(self, offsets: Mapping[Place, GroupOffset]) -> None:
+    def committed(self, offsets: Mapping[Place, CommittedOffset]) -> None:
         self._known_to_kafka.update(offsets)
 
     def commit_failed(self, error: BaseException) -> None:

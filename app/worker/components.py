@@ -13,17 +13,17 @@ from keepstream.app.config.postgres import conninfo
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.telemetry import logging as logs
 from keepstream.app.telemetry.tracing import traces_of
-from keepstream.app.worker.crash_points import trap_of
-from keepstream.app.worker.instrumentation import Journal, ObservedBatches, TimedDeadLetters
-from keepstream.processors.dead_letter_limit import FloodGuard
-from keepstream.processors.pause import Hold
+from keepstream.app.worker.crash_points import parse_fail_point
+from keepstream.app.worker.instrumentation import InstrumentedPipeline, LoggingMetrics, TimedDeadLetterQueue
+from keepstream.processors.dead_letter_limit import DeadLetterLimit
+from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
-from keepstream.sinks.kafka.dead_letters import KafkaDeadLetters
-from keepstream.sinks.postgres.claim_checks import PostgresOriginals
+from keepstream.sinks.kafka.dead_letters import KafkaDeadLetterQueue
+from keepstream.sinks.postgres.claim_checks import PostgresClaimChecks
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
 from keepstream.sinks.postgres.offsets import PostgresOffsets
-from keepstream.sinks.postgres.status import PostgresStanding
+from keepstream.sinks.postgres.status import PostgresTotals
 from keepstream.sinks.postgres.store import PostgresStore
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
@@ -36,44 +36,44 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Components:
     """What a worker is made of."""
 
-    process: ObservedBatches
+    process: InstrumentedPipeline
     offsets: PostgresOffsets
-    standing: PostgresStanding
+    standing: PostgresTotals
     metrics: PrometheusMetrics
     store: PostgresStore
 
 
 @asynccontextmanager
-async def open_parts(settings: Settings) -> AsyncIterator[Parts]:
+async def open_components(settings: Settings) -> AsyncIterator[Components]:
     """Open the sinks and close them again. Nothing here waits for Kafka or PostgreSQL to be there."""
     metrics = PrometheusMetrics([settings.kafka.topic])
     metrics.about(VERSION, version("faust-streaming"))
     logs.count(metrics.log_records)
     pool = await open_pool(connection_policy(settings.postgres))
     metrics.watch_pool(pool.get_stats)
-    dead_letters = KafkaDeadLetters(
+    dead_letters = KafkaDeadLetterQueue(
         settings.kafka.dlq_topic,
         librdkafka_settings(settings.kafka),
         timeout_s=settings.kafka.dlq_timeout_s,
         app_version=VERSION,
-        originals=PostgresOriginals(pool),
+        originals=PostgresClaimChecks(pool),
     )
     traces = traces_of(settings.traces)
     policies = Policies(retry_policy(settings.worker.store_retry), retry_policy(settings.worker.metrics_retry))
-    journal = Journal(metrics)
-    queue: DeadLetterQueue = TimedDeadLetters(dead_letters, metrics)
+    journal = LoggingMetrics(metrics)
+    queue: DeadLetterQueue = TimedDeadLetterQueue(dead_letters, metrics)
     if settings.worker.flood_limit:
-        queue = FloodGuard(queue, settings.worker.flood_limit, settings.worker.flood_window)
+        queue = DeadLetterLimit(queue, settings.worker.flood_limit, settings.worker.flood_window)
     store = PostgresStore(pool)
-    pipeline = Pipeline(store, queue, journal, Hold(journal), policies)
-    if trap := trap_of(settings.crash_at):
+    pipeline = Pipeline(store, queue, journal, Pause(journal), policies)
+    if trap := parse_fail_point(settings.crash_at):
         pipeline = trap.armed(pipeline)
     try:
-        process = ObservedBatches(pipeline.process, metrics, traces)
-        yield Parts(process, PostgresOffsets(pool), PostgresStanding(pool), metrics, store)
+        process = InstrumentedPipeline(pipeline.process, metrics, traces)
+        yield Components(process, PostgresOffsets(pool), PostgresTotals(pool), metrics, store)
     finally:
         traces.close()
         await dead_letters.close()

@@ -13,14 +13,14 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from keepstream.app.connect.client_config import aiokafka_security
 from keepstream.app.worker.aiokafka_patches import (
-    UnreadableBatchError,
-    bound_unpacking,
-    read_any_header_name,
+    DecompressionLimitError,
+    decode_headers_leniently,
+    limit_decompression,
     unreadable,
 )
 from keepstream.app.worker.topic_ids import topic_ids
 from keepstream.processors.partition_queue import size_of
-from keepstream.schemas.committed_offset import GroupOffset
+from keepstream.schemas.committed_offset import CommittedOffset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +42,8 @@ UNKNOWN_RECORD_BYTES = 1024 * 1024
 
 def new_consumer(settings: KafkaSettings, isolation_level: str = "read_committed") -> aiokafka.AIOKafkaConsumer:
     """Build the consumer. Faust's own would read aborted transactions, and reset lost offsets without a word (T16)."""
-    read_any_header_name()
-    bound_unpacking(settings.unpack_max_bytes)
+    decode_headers_leniently()
+    limit_decompression(settings.unpack_max_bytes)
     return aiokafka.AIOKafkaConsumer(
         bootstrap_servers=settings.bootstrap_servers,
         client_id="keepstream",
@@ -74,7 +74,7 @@ class Fetched:
     epoch: int
     position: int
     records: Sequence[Any]
-    trouble: UnreadableBatchError | None = None
+    trouble: DecompressionLimitError | None = None
     """Why nothing comes after these records."""
 
 
@@ -178,7 +178,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         ends = await consumer.end_offsets(places)
         # aiokafka's own committed() keeps the metadata to itself.
         found = await consumer._coordinator.fetch_committed_offsets(list(places))
-        committed = {tp: GroupOffset.of(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
+        committed = {tp: CommittedOffset.of(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
         ids = await topic_ids(self.settings, {tp.topic for tp in places})
         return LogBounds(starts, ends, committed, ids)
 
@@ -196,11 +196,11 @@ class ConsumerThread(AIOKafkaConsumerThread):
         """What the group's coordinator calls us; empty before we joined."""
         return str(self._ensure_consumer()._coordinator.member_id)
 
-    async def commit_settled(self, offsets: Mapping[TopicPartition, GroupOffset]) -> None:
+    async def commit_settled(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         """Commit offsets to Kafka; raises KafkaError. Faust's own way would stop the worker (trap T35)."""
         await self.call_thread(self._commit_in_thread, offsets)
 
-    async def _commit_in_thread(self, offsets: Mapping[TopicPartition, GroupOffset]) -> None:
+    async def _commit_in_thread(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         consumer = self._ensure_consumer()
         owned = consumer.assignment()
         # aiokafka takes its own type only; Faust's TP merely equals it.
@@ -217,7 +217,7 @@ class LogBounds:
 
     starts: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
-    committed: Mapping[TopicPartition, GroupOffset]
+    committed: Mapping[TopicPartition, CommittedOffset]
     topic_ids: Mapping[str, str] = field(default_factory=dict)
 
 

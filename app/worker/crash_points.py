@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keepstream.processors.ports import DeadLetterQueue, EventStore
     from keepstream.schemas.dead_letter import DeadLetter
     from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.outcome import Settlement, Span, Stored, Tally
+    from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
 
 EXIT_CRASH_POINT = 86
 CRASH_POINTS = {
@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class Trap:
+class FailPoint:
     """Counts the passings of one point and ends the process at the last."""
 
     point: str
@@ -101,32 +101,32 @@ class Trap:
         return Consumer
 
 
-def trap_of(crash_at: str | None) -> Trap | None:
+def parse_fail_point(crash_at: str | None) -> FailPoint | None:
     """Read ``POINT`` or ``POINT:N``; None stays None."""
     if crash_at is None:
         return None
     point, _, passings = crash_at.partition(":")
-    return Trap(point, int(passings or 1))
+    return FailPoint(point, int(passings or 1))
 
 
 @dataclass(frozen=True, slots=True)
 class _Store:
-    trap: Trap
+    trap: FailPoint
     inner: EventStore
 
-    async def settle(self, settlement: Settlement) -> Tally:
+    async def settle(self, settlement: Settlement) -> OutcomeCounts:
         self.trap.passing("before-settle")
         tally = await self.trap.during("settle", self.inner.settle(settlement))
         self.trap.passing("after-settle")
         return tally
 
-    async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
+    async def store(self, span: BatchRange, events: Sequence[ValidEvent]) -> StoreResult:
         self.trap.passing("before-store")
         stored = await self.trap.during("store", self.inner.store(span, events))
         self.trap.passing("after-store")
         return stored
 
-    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
+    async def count(self, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
         self.trap.passing("before-count")
         tally = await self.trap.during("count", self.inner.count(settlement, stored))
         self.trap.passing("after-count")
@@ -138,7 +138,7 @@ class _Store:
 
 @dataclass(frozen=True, slots=True)
 class _DeadLetters:
-    trap: Trap
+    trap: FailPoint
     inner: DeadLetterQueue
 
     async def publish(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
@@ -151,7 +151,7 @@ class _DeadLetters:
 class _Metrics:
     """Told in the middle of things, so it knows when they happen."""
 
-    def __init__(self, trap: Trap, inner: Any) -> None:  # noqa: ANN401
+    def __init__(self, trap: FailPoint, inner: Any) -> None:  # noqa: ANN401
         self._trap = trap
         self._inner = inner
 
@@ -163,6 +163,6 @@ class _Metrics:
         if step is Step.VALIDATE:
             self._trap.passing("after-validate")
 
-    def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None:
+    def batch_settled(self, topic: str, partition: int, tally: OutcomeCounts, oldest_timestamp_ms: int) -> None:
         self._inner.batch_settled(topic, partition, tally, oldest_timestamp_ms)
         self._trap.passing("before-lane-settle")

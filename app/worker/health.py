@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from keepstream.app.config.settings import KafkaSettings
     from keepstream.app.worker.assignment import Assignment
-    from keepstream.app.worker.watchdog import ProgressWatch
+    from keepstream.app.worker.watchdog import StallDetector
     from keepstream.processors.dispatcher import Place
-    from keepstream.processors.partition_queue import Lane
-    from keepstream.sinks.postgres.status import PostgresStanding
+    from keepstream.processors.partition_queue import PartitionQueue
+    from keepstream.sinks.postgres.status import PostgresTotals
     from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 LOOP_STUCK_AFTER_S = 15.0
@@ -38,7 +38,7 @@ class Health:
 
     metrics: PrometheusMetrics
     assignment: Assignment | None = None
-    progress: ProgressWatch | None = None
+    progress: StallDetector | None = None
     stopping: bool = False
     missing: dict[str, str] = field(default_factory=dict)
     """Part -> what is wrong with it, as the last probe found it."""
@@ -81,12 +81,12 @@ ASK_TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Probes:
+class DependencyProbe:
     """Tells `Health` which part is missing, and `PrometheusMetrics` what PostgreSQL counted."""
 
     health: Health
     metrics: PrometheusMetrics
-    standing: PostgresStanding
+    standing: PostgresTotals
     kafka: KafkaSettings
 
     async def run(self) -> None:
@@ -170,7 +170,7 @@ class Pulse:
         lags = {(topic, partition): lag for topic, partition, lag in self.assignment.lags()}
         self._show(lanes, lags)
 
-    def _show(self, lanes: list[Lane], lags: dict[Place, int]) -> None:
+    def _show(self, lanes: list[PartitionQueue], lags: dict[Place, int]) -> None:
         for (topic, partition), lag in lags.items():
             self.metrics.lag.labels(topic, str(partition)).set(lag)
         for lane in lanes:
@@ -179,7 +179,7 @@ class Pulse:
         self.metrics.buffered.set(sum(lane.size_bytes for lane in lanes))
 
 
-def _oldest_s(lane: Lane) -> float:
+def _oldest_s(lane: PartitionQueue) -> float:
     """Return when the oldest unsettled record was written, in seconds since 1970; now when there is none."""
     timestamp_ms = lane.unsettled[0].records[0].timestamp if lane.unsettled else -1
     return timestamp_ms / 1000 if timestamp_ms > 0 else time.time()

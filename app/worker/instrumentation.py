@@ -14,7 +14,7 @@ import structlog
 from keepstream.app.telemetry.logging import CURRENT_BATCH
 from keepstream.app.telemetry.tracing import NO_TRACES
 from keepstream.schemas.failure import FencedError, Verdict
-from keepstream.sinks.prometheus.catalogue import Given
+from keepstream.sinks.prometheus.catalogue import BatchOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from keepstream.processors.ports import DeadLetterQueue
     from keepstream.schemas.dead_letter import DeadLetter
     from keepstream.schemas.failure import Failure, Step
-    from keepstream.schemas.outcome import Tally
+    from keepstream.schemas.outcome import OutcomeCounts
     from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 log = structlog.stdlib.get_logger("keepstream")
@@ -35,31 +35,31 @@ SLOW_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class ObservedBatches:
+class InstrumentedPipeline:
     """`Pipeline.process`, watched. Every batch begun ends as settled, abandoned or fenced."""
 
-    process: Callable[[Batch], Awaitable[Tally]]
+    process: Callable[[Batch], Awaitable[OutcomeCounts]]
     metrics: PrometheusMetrics
     traces: Traces = NO_TRACES
 
-    async def __call__(self, batch: Batch) -> Tally:
-        span, started, outcome = batch.span, time.perf_counter(), Given.ABANDONED
+    async def __call__(self, batch: Batch) -> OutcomeCounts:
+        span, started, outcome = batch.span, time.perf_counter(), BatchOutcome.ABANDONED
         CURRENT_BATCH.set(batch)
         self.metrics.batch_begun(span.topic, span.records)
         try:
             with self.traces.batch(batch) as done:
                 tally = await self.process(batch)
                 done(tally)
-            outcome = Given.SETTLED
+            outcome = BatchOutcome.SETTLED
         except FencedError:
-            outcome = Given.FENCED
+            outcome = BatchOutcome.FENCED
             raise
         finally:
             self.metrics.batch_ended(span.topic, span.records, outcome)
         self._tell(batch, tally, time.perf_counter() - started)
         return tally
 
-    def _tell(self, batch: Batch, tally: Tally, duration_s: float) -> None:
+    def _tell(self, batch: Batch, tally: OutcomeCounts, duration_s: float) -> None:
         level = logging.INFO if duration_s > SLOW_S else logging.DEBUG
         if _LOGGER.isEnabledFor(level):
             log.log(level, "batch settled", last_offset=batch.records[-1].offset, delivered=tally.delivered,
@@ -68,7 +68,7 @@ class ObservedBatches:
 
 
 @dataclass(frozen=True, slots=True)
-class TimedDeadLetters:
+class TimedDeadLetterQueue:
     """A `DeadLetterQueue` whose confirmations are timed."""
 
     queue: DeadLetterQueue
@@ -84,7 +84,7 @@ class TimedDeadLetters:
 SECOND = 1.0
 
 
-class LineBudget:
+class LogRateLimiter:
     """What gets no line is counted, and ``tell`` is called with the number once the second is over."""
 
     def __init__(self, lines_per_s: int, tell: Callable[[int], None]) -> None:
@@ -114,14 +114,14 @@ DEAD_LETTER_LINES_PER_S = 100
 """Thousands of dead letters per second would cost a tenth of the worker, and fill the disk that the log is on."""
 
 
-class Journal:
+class LoggingMetrics:
     """`Metrics` that counts and writes. A record's payload, key and headers are never written."""
 
     def __init__(self, metrics: PrometheusMetrics) -> None:
         self._metrics = metrics
-        self._lines = LineBudget(DEAD_LETTER_LINES_PER_S, _tell_of_others)
+        self._lines = LogRateLimiter(DEAD_LETTER_LINES_PER_S, _tell_of_others)
 
-    def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None:
+    def batch_settled(self, topic: str, partition: int, tally: OutcomeCounts, oldest_timestamp_ms: int) -> None:
         self._metrics.batch_settled(topic, partition, tally, oldest_timestamp_ms)
 
     def step_took(self, step: Step, duration_s: float) -> None:

@@ -18,22 +18,22 @@ import faust.streams
 import yarl
 from faust.app import BootStrategy
 
-from keepstream.app.process.exit import die, end_within, vital_task
-from keepstream.app.process.gc_tuning import search_seldom
+from keepstream.app.process.exit import critical_task, die, exit_within
+from keepstream.app.process.gc_tuning import tune_gc
 from keepstream.app.worker.assignment import Assignment
-from keepstream.app.worker.components import open_parts
-from keepstream.app.worker.crash_points import trap_of
+from keepstream.app.worker.components import open_components
+from keepstream.app.worker.crash_points import parse_fail_point
 from keepstream.app.worker.faust_app import BatchConsumer, BatchSchema, BatchTransport
-from keepstream.app.worker.health import Health, Probes, Pulse
+from keepstream.app.worker.health import DependencyProbe, Health, Pulse
 from keepstream.app.worker.http_server import Endpoint
-from keepstream.app.worker.start_offsets import StoredOffsetsWatch
-from keepstream.app.worker.startup import topic_is_there
-from keepstream.app.worker.watchdog import KafkaEnds, LoopWatchdog, ProgressWatch
-from keepstream.processors.dispatcher import Lanes
+from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
+from keepstream.app.worker.startup import wait_for_topic
+from keepstream.app.worker.watchdog import KafkaEnds, LoopWatchdog, StallDetector
+from keepstream.processors.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
     from keepstream.app.config.settings import Settings
-    from keepstream.app.worker.components import Parts
+    from keepstream.app.worker.components import Components
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 5.0
@@ -75,7 +75,7 @@ def build_app(settings: Settings, assignment: Assignment) -> faust.App:
         broker_max_poll_interval=kafka.max_poll_interval_s,
         producer_request_timeout=kafka.request_timeout_s,
     )
-    trap = trap_of(settings.crash_at)
+    trap = parse_fail_point(settings.crash_at)
     base = trap.armed_consumer(BatchConsumer) if trap else BatchConsumer
     consumer = type("Consumer", (base,), {"settings": settings, "assigned": assignment})
     transport = type("Transport", (BatchTransport,), {"Consumer": consumer})
@@ -98,13 +98,13 @@ async def run(settings: Settings) -> None:
 
     def end_in_time(*_signal: object) -> None:
         # Not the loop's own handler, which a loop that stands still would never run.
-        end_within(settings.worker.drain_timeout_s + STOP_GRACE_S, EXIT_STOPPED)
+        exit_within(settings.worker.drain_timeout_s + STOP_GRACE_S, EXIT_STOPPED)
         with suppress(RuntimeError):  # asked twice, and the loop is closed already
             loop.call_soon_threadsafe(stop.set)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end_in_time)
-    async with open_parts(settings) as parts:
+    async with open_components(settings) as parts:
         worker = Worker(settings, parts)
         starting = asyncio.create_task(worker.start())
         stopping = asyncio.create_task(stop.wait())
@@ -120,9 +120,9 @@ async def run(settings: Settings) -> None:
 class Worker:
     """One process of the consumer group."""
 
-    def __init__(self, settings: Settings, parts: Parts) -> None:
+    def __init__(self, settings: Settings, parts: Components) -> None:
         self._settings = settings
-        self._lanes = Lanes(
+        self._lanes = Dispatcher(
             parts.process,
             buffer_bytes=settings.worker.buffer_bytes,
             on_fenced=lambda place: self._assignment.fenced(place),  # noqa: PLW0108 - it comes a line later
@@ -130,14 +130,14 @@ class Worker:
         )
         self._assignment = Assignment(self._lanes, parts.offsets, parts.metrics, settings.kafka)
         limit_s = settings.worker.progress_timeout_s
-        progress = ProgressWatch(limit_s, KafkaEnds(settings.kafka), parts.store, self._lanes, parts.metrics)
+        progress = StallDetector(limit_s, KafkaEnds(settings.kafka), parts.store, self._lanes, parts.metrics)
         self._health = Health(parts.metrics, self._assignment, progress)
         self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
         self._app = build_app(settings, self._assignment)
         pulse = Pulse(parts.metrics, self._health, self._assignment, self._check)
-        probes = Probes(self._health, parts.metrics, parts.standing, settings.kafka)
+        probes = DependencyProbe(self._health, parts.metrics, parts.standing, settings.kafka)
         self._watchdog = LoopWatchdog(settings.worker.loop_timeout_s)
-        stored = StoredOffsetsWatch(self._lanes, parts.offsets, self._assignment.fenced)
+        stored = OffsetRegressionMonitor(self._lanes, parts.offsets, self._assignment.fenced)
         self._watching = {
             "stored offsets": stored.run,
             "pulse": pulse.run,
@@ -150,10 +150,10 @@ class Worker:
         if self._endpoint:
             self._endpoint.start()
         self._watchdog.start()
-        self._tasks = [vital_task(watch(), name) for name, watch in self._watching.items()]
-        await topic_is_there(self._settings.kafka)
+        self._tasks = [critical_task(watch(), name) for name, watch in self._watching.items()]
+        await wait_for_topic(self._settings.kafka)
         await self._app.start()
-        search_seldom()
+        tune_gc()
 
     async def stop(self) -> None:
         """Settle what is in flight, commit, leave the group. `run` has set a deadline: nothing unsettled is lost."""

@@ -13,17 +13,17 @@ from aiokafka.structs import TopicPartition
 from psycopg_pool import PoolClosed, PoolTimeout
 
 from keepstream.app.process.exit import die
-from keepstream.processors.start_offset import StartReason, decide_start
-from keepstream.schemas.committed_offset import GroupOffset
+from keepstream.processors.start_offset import StartReason, decide_start_offset
+from keepstream.schemas.committed_offset import CommittedOffset
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from keepstream.app.config.settings import KafkaSettings
     from keepstream.app.worker.consumer_thread import ConsumerThread, LogBounds
-    from keepstream.processors.dispatcher import Lanes, Place
-    from keepstream.processors.partition_queue import Lane
-    from keepstream.processors.start_offset import Start
+    from keepstream.processors.dispatcher import Dispatcher, Place
+    from keepstream.processors.partition_queue import PartitionQueue
+    from keepstream.processors.start_offset import StartOffset
     from keepstream.sinks.postgres.offsets import PostgresOffsets, StoredOffset
     from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
@@ -33,7 +33,7 @@ RETRY_WAIT_S = 1.0
 NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 
 
-class Beginning:
+class StartOffsetResolver:
     """Finds starts and writes them down. ``began_at`` is where each partition once began, as far as this worker knows.
 
     It goes to Kafka beside the offsets, and outlives what PostgreSQL forgets.
@@ -45,7 +45,7 @@ class Beginning:
         self._metrics = metrics
         self._settings = settings
 
-    async def starts(self, thread: ConsumerThread, places: Sequence[Place]) -> dict[Place, Start]:
+    async def starts(self, thread: ConsumerThread, places: Sequence[Place]) -> dict[Place, StartOffset]:
         """Return where these places begin, however long PostgreSQL and Kafka take to answer."""
         while True:
             try:
@@ -55,7 +55,7 @@ class Beginning:
                 log.warning("the stored offsets cannot be read yet (%s)%s", type(error).__name__, hint)
                 await asyncio.sleep(RETRY_WAIT_S)
 
-    async def _decide(self, thread: ConsumerThread, places: Sequence[Place]) -> dict[Place, Start]:
+    async def _decide(self, thread: ConsumerThread, places: Sequence[Place]) -> dict[Place, StartOffset]:
         # What is stored comes first: the former owner may still be at work, and an end of the log that was read before
         # it settled more would make the topic look re-created.
         stored: dict[Place, StoredOffset] = {}
@@ -77,21 +77,23 @@ class Beginning:
             starts[place] = start
         return starts
 
-    def _start_of(self, place: Place, stored: StoredOffset | None, bounds: LogBounds, *, is_other_topic: bool) -> Start:
+    def _start_of(
+        self, place: Place, stored: StoredOffset | None, bounds: LogBounds, *, is_other_topic: bool
+    ) -> StartOffset:
         tp = TopicPartition(*place)
-        return decide_start(
+        return decide_start_offset(
             stored.next_offset if stored else None, self._known_of(place, bounds.committed.get(tp)),
             bounds.starts[tp], bounds.ends[tp],
             is_other_topic=is_other_topic, reset_to_end=self._settings.auto_offset_reset == "latest",
         )  # fmt: skip
 
-    def _known_of(self, place: Place, committed: GroupOffset | None) -> GroupOffset | None:
+    def _known_of(self, place: Place, committed: CommittedOffset | None) -> CommittedOffset | None:
         """Add what this worker knows itself: it may have begun a partition that neither side tells of any more."""
         if place in self.began_at and (committed is None or committed.first_offset is None):
-            return GroupOffset(self.began_at[place], self.began_at[place])
+            return CommittedOffset(self.began_at[place], self.began_at[place])
         return committed
 
-    async def _record(self, place: Place, start: Start, at: StoredOffset | None) -> None:
+    async def _record(self, place: Place, start: StartOffset, at: StoredOffset | None) -> None:
         """Make the table agree with the decision, and say aloud what is not ordinary."""
         stored = at.next_offset if at else None
         if (start.lost or start.reason is StartReason.RECREATED) and self._settings.on_gap == "stop":
@@ -112,7 +114,7 @@ class Beginning:
             self._metrics.offset_gaps.labels(place[0]).inc(start.lost)
 
 
-def _began_at(start: Start, stored: StoredOffset | None) -> int:
+def _began_at(start: StartOffset, stored: StoredOffset | None) -> int:
     return start.fence if stored is None or start.reason is StartReason.RECREATED else stored.first_offset
 
 
@@ -124,10 +126,10 @@ CHECK_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class StoredOffsetsWatch:
+class OffsetRegressionMonitor:
     """``on_rewound`` is called with each place whose stored offset lies before what its lane has settled."""
 
-    lanes: Lanes
+    lanes: Dispatcher
     offsets: PostgresOffsets
     on_rewound: Callable[[Place], Awaitable[None]]
 
@@ -148,7 +150,7 @@ class StoredOffsetsWatch:
                 if lane.topic == topic and stored.get(lane.partition, 0) < stored_to:
                     await self._rewound(lane, stored_to, stored.get(lane.partition, 0))
 
-    async def _rewound(self, lane: Lane, settled: int, stored: int) -> None:
+    async def _rewound(self, lane: PartitionQueue, settled: int, stored: int) -> None:
         if not lane.closed:
             log.error("%s-%d: PostgreSQL went back from offset %d to %d; what lies between is read again",
                       lane.topic, lane.partition, settled, stored)  # fmt: skip

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from keepstream.app.connect.client_config import librdkafka_settings
-from keepstream.app.connect.diagnose import Complaints
+from keepstream.app.connect.diagnose import LastKafkaError
 
 if TYPE_CHECKING:
     from confluent_kafka.admin._metadata import ClusterMetadata
@@ -22,7 +22,7 @@ FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 ASK_TIMEOUT_S = 5.0
 
 
-async def topic_is_there(settings: KafkaSettings) -> None:
+async def wait_for_topic(settings: KafkaSettings) -> None:
     """Return once the cluster answers and knows the topic; say what is missing meanwhile, however long it takes."""
     cluster = _Cluster(settings)
     wait_s = FIRST_WAIT_S
@@ -37,7 +37,7 @@ class _Cluster:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._complaints = Complaints(settings)
+        self._complaints = LastKafkaError(settings)
         self._admin: AdminClient | None = None
 
     def metadata(self) -> ClusterMetadata:

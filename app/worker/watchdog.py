@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from prometheus_client import Counter
 
     from keepstream.app.config.settings import KafkaSettings
-    from keepstream.processors.dispatcher import Lanes, Place
+    from keepstream.processors.dispatcher import Dispatcher, Place
     from keepstream.processors.ports import EventStore
     from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
@@ -80,10 +80,10 @@ def stack_of_thread(ident: int) -> str:
     """Return a thread's stack in one line, innermost frame first."""
     frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, for debuggers
     frames = traceback.extract_stack(frame) if frame else []
-    return in_one_line([(entry.filename, entry.lineno, entry.name) for entry in reversed(frames)])
+    return one_line([(entry.filename, entry.lineno, entry.name) for entry in reversed(frames)])
 
 
-def in_one_line(frames: list[tuple[str, int | None, str]]) -> str:
+def one_line(frames: list[tuple[str, int | None, str]]) -> str:
     """Write (file, line, function) as ``room/file.py:12 function < ...``."""
     told = [f"{'/'.join(Path(file).parts[-2:])}:{line} {name}" for file, line, name in frames[:MAX_FRAMES]]
     return " < ".join(told) or "nowhere"
@@ -108,7 +108,7 @@ class _Behind:
 
 
 @dataclass(slots=True)
-class ProgressWatch:
+class StallDetector:
     """Told once per second what is settled. What was seen behind and did not move for ``limit_s`` is stuck.
 
     Time is counted in beats: a worker that was suspended as a whole has not stood still. Not counted is a partition
@@ -118,7 +118,7 @@ class ProgressWatch:
     limit_s: float
     ends: Ends
     store: EventStore
-    lanes: Lanes
+    lanes: Dispatcher
     metrics: PrometheusMetrics
     on_stuck: Callable[[str], None] = die
     _beats: int = 0
@@ -206,7 +206,7 @@ def stack_of_task(name: str) -> str:
     while (frame := getattr(awaited, "cr_frame", None)) is not None:
         frames.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
         awaited = getattr(awaited, "cr_await", None)
-    return in_one_line(frames[::-1])
+    return one_line(frames[::-1])
 
 
 def total_of(counter: Counter) -> float:

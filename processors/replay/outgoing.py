@@ -8,17 +8,17 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from keepstream.processors.validation.validate import validate
-from keepstream.schemas.claim_check import original_sha256
+from keepstream.schemas.claim_check import claim_check_sha256
 from keepstream.schemas.dead_letter import PREFIX, REPLAY_COUNT
 from keepstream.schemas.dead_letter_record import ERROR_HEADERS
 from keepstream.schemas.event import Rejection
 from keepstream.schemas.record import KafkaRecord
-from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, REPLAYED_BY, Outgoing
+from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, REPLAYED_BY, ReplayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
     from keepstream.schemas.replay import ReplayOptions, ReplayRun
 
 
@@ -26,26 +26,28 @@ class ChangeError(ValueError):
     """A change does not fit a payload; the message names the path."""
 
 
-def outgoing_of(letter: Buried, run: ReplayRun, edited_value: bytes | None = None) -> Outgoing:
+def build_replay_record(letter: DeadLetterRecord, run: ReplayRun, edited_value: bytes | None = None) -> ReplayRecord:
     """Build what a replay produces for a letter: home with one more replay, or to the parking lot.
 
     Key, value, timestamp and the original headers stay; what says why it died goes; where it came from stays, so that
     a second death still knows its home.
     """
     record, options = letter.record, run.options
-    if original_sha256(letter):
+    if claim_check_sha256(letter):
         raise ChangeError(f"{letter.id} is a reference, and its original is not in PostgreSQL any more")
     marks = [*_run_marks(run.id, options.requested_by), (REPLAY_OF, letter.id.encode())]
     replays = letter.replay_count
     if replays >= options.max_replays:
         headers = [*record.headers, *marks]
-        return Outgoing(letter.id, options.parking_topic, None, record.key, record.value, headers, record.timestamp,
+        return ReplayRecord(letter.id, options.parking_topic, None, record.key, record.value, headers, record.timestamp,
                         parks=True)  # fmt: skip
     kept = [pair for pair in record.headers if not _SHED[pair[0]]]
     headers = [*kept, (REPLAY_COUNT, b"%d" % (replays + 1)), *marks]
     value = changed(record.value, options.changes) if edited_value is None else edited_value
     partition = letter.origin_partition if options.same_partition else None
-    return Outgoing(letter.id, target_of(letter, options), partition, record.key, value, headers, record.timestamp)
+    return ReplayRecord(
+        letter.id, target_topic_of(letter, options), partition, record.key, value, headers, record.timestamp
+    )
 
 
 class _Shed(dict[str, bool]):
@@ -69,7 +71,7 @@ def _run_marks(run_id: int, requested_by: str | None) -> list[tuple[str, bytes |
     return [(REPLAY_ID, str(run_id).encode()), *by]
 
 
-def target_of(letter: Buried, options: ReplayOptions) -> str:
+def target_topic_of(letter: DeadLetterRecord, options: ReplayOptions) -> str:
     """Return the topic a letter goes to. Raises ChangeError when neither the letter nor the options name one."""
     topic = options.target_topic or letter.origin_topic
     if topic is None:
@@ -96,7 +98,7 @@ def changed(value: bytes | None, changes: Sequence[tuple[str, str]]) -> bytes | 
         return json.dumps(document, separators=(",", ":")).encode()
 
 
-def verdict_now(letter: Buried, value: bytes | None) -> Rejection | None:
+def revalidate(letter: DeadLetterRecord, value: bytes | None) -> Rejection | None:
     """Check a value against today's contract, as the worker would; None when it would pass."""
     record = letter.record
     again = KafkaRecord(record.topic, record.partition, record.offset, record.timestamp, record.key, value,
@@ -105,7 +107,7 @@ def verdict_now(letter: Buried, value: bytes | None) -> Rejection | None:
     return verdict if isinstance(verdict, Rejection) else None
 
 
-def difference(letter: Buried, value: bytes | None) -> str:
+def difference(letter: DeadLetterRecord, value: bytes | None) -> str:
     """Return a unified diff between what died and what would go out, one JSON member per line."""
     before, after = _lines(letter.record.value), _lines(value)
     return "\n".join(difflib.unified_diff(before, after, letter.id, "replayed", lineterm=""))

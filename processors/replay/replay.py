@@ -14,19 +14,19 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
 
-from keepstream.processors.replay.outgoing import ChangeError, outgoing_of
-from keepstream.schemas.replay import LetterState, Outgoing, Sent
+from keepstream.processors.replay.outgoing import ChangeError, build_replay_record
+from keepstream.schemas.replay import DeliveryReport, LetterState, ReplayRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
     from keepstream.schemas.replay import Reconciliation, ReplayRun
 
 CHUNK = 2000
 TopicEnds = dict[str, dict[int, int]]
-Dressed: TypeAlias = Outgoing | Sent
+Dressed: TypeAlias = ReplayRecord | DeliveryReport
 """A letter as it goes out; Sent where it has failed before it could."""
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class ReplayLedger(Protocol):
         """Return the letters that were planned and not recorded, and where the targets ended before."""
         ...
 
-    def record(self, run: ReplayRun, sent: Sequence[Sent]) -> None:
+    def record(self, run: ReplayRun, sent: Sequence[DeliveryReport]) -> None:
         """Remember what the broker said in this pass: these letters are no longer uncertain."""
         ...
 
@@ -63,22 +63,22 @@ class ReplayLedger(Protocol):
     def reconcile(self, run: ReplayRun) -> Reconciliation: ...
 
 
-class Outbox(Protocol):
+class ReplayProducer(Protocol):
     """Where letters go."""
 
     def ends(self, topics: Iterable[str]) -> TopicEnds:
         """Return where these topics end now."""
         ...
 
-    def post(self, letters: Sequence[Outgoing]) -> None:
+    def post(self, letters: Sequence[ReplayRecord]) -> None:
         """Hand over to the producer."""
         ...
 
-    def answers(self) -> list[Sent]:
+    def answers(self) -> list[DeliveryReport]:
         """Return once the broker has answered about every letter posted since the last call."""
         ...
 
-    def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[Sent]:
+    def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[DeliveryReport]:
         """Look for letters of a replay that went out after these offsets."""
         ...
 
@@ -93,7 +93,7 @@ class Replay:
 
     run: ReplayRun
     ledger: ReplayLedger
-    outbox: Outbox
+    outbox: ReplayProducer
     progress: Callable[[int], None] = lambda _worked: None
     stop: Callable[[], bool] = lambda: False
     sleep: Callable[[float], None] = time.sleep
@@ -105,9 +105,9 @@ class Replay:
     _ends: TopicEnds = field(default_factory=dict)
     """Asked once: letters wait at any time, and of the topics of what waits the earliest ends count."""
     _under_way: frozenset[str] = frozenset()
-    _refused: list[Sent] = field(default_factory=list)
+    _refused: list[DeliveryReport] = field(default_factory=list)
 
-    def work(self, letters: Iterable[Buried]) -> Reconciliation:
+    def work(self, letters: Iterable[DeadLetterRecord]) -> Reconciliation:
         """Replay them all, or until told to stop. The sums are right either way, for what was worked."""
         self._settle_uncertain()
         with self.ahead(self._dressed(letters, self.ledger.edited(self.run))) as dressed:
@@ -137,15 +137,15 @@ class Replay:
 
     def _work_chunk(self, chunk: Mapping[str, Dressed]) -> None:
         """Plan a chunk while the broker works on the one before, then let it follow."""
-        topics = {letter.topic for letter in chunk.values() if isinstance(letter, Outgoing)}
+        topics = {letter.topic for letter in chunk.values() if isinstance(letter, ReplayRecord)}
         if new := topics - self._ends.keys():
             self._ends |= self.outbox.ends(new)
         states = self.ledger.plan(self.run, [*chunk], {topic: self._ends[topic] for topic in topics})
         self._finish_chunk()
         self.selected += len(states)
         due = [chunk[i] for i, state in states.items() if state in (LetterState.PLANNED, LetterState.FAILED)]
-        self._refused = [letter for letter in due if isinstance(letter, Sent)]
-        going = [letter for letter in due if isinstance(letter, Outgoing)]
+        self._refused = [letter for letter in due if isinstance(letter, DeliveryReport)]
+        going = [letter for letter in due if isinstance(letter, ReplayRecord)]
         self._under_way = frozenset(states)
         self.outbox.post(going)
         self._pace(len(going))
@@ -156,13 +156,13 @@ class Replay:
             self.ledger.record(self.run, [*self._refused, *self.outbox.answers()])
             self._under_way, self._refused = frozenset(), []
 
-    def _dressed(self, letters: Iterable[Buried], edited: Mapping[str, bytes]) -> Generator[Dressed]:
+    def _dressed(self, letters: Iterable[DeadLetterRecord], edited: Mapping[str, bytes]) -> Generator[Dressed]:
         """Build what goes out; a letter that cannot be changed as asked has failed before it was sent."""
         for letter in letters:
             try:
-                yield outgoing_of(letter, self.run, edited.get(letter.id))
+                yield build_replay_record(letter, self.run, edited.get(letter.id))
             except ChangeError as error:
-                yield Sent(letter.id, letter.record.topic, None, None, str(error))
+                yield DeliveryReport(letter.id, letter.record.topic, None, None, str(error))
 
     def _settle_uncertain(self) -> None:
         uncertain, since = self.ledger.uncertain(self.run)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 _AGO = re.compile(r"([0-9]+)\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
@@ -39,7 +39,7 @@ class Selection:
     from_offset: int | None = None
     where: tuple[tuple[str, str], ...] = ()
 
-    def matches(self, letter: Buried) -> bool:
+    def matches(self, letter: DeadLetterRecord) -> bool:
         """Whether every condition holds. Cheap conditions first; the payload is parsed only for ``where``."""
         return (
             (not self.partitions or letter.record.partition in self.partitions)
@@ -74,7 +74,7 @@ def selection_from(written: dict[str, Any]) -> Selection:
     return Selection(**tupled)
 
 
-def moment_of(text: str, now: datetime | None = None) -> datetime:
+def parse_time(text: str, now: datetime | None = None) -> datetime:
     """Read ``2h``, ``30m``, ``7d`` (that long ago) or RFC 3339. Raises SelectorError."""
     try:
         if ago := _AGO.fullmatch(text.strip()):
@@ -85,7 +85,7 @@ def moment_of(text: str, now: datetime | None = None) -> datetime:
         raise SelectorError(f"{text!r} is neither an age like 2h nor a time like 2026-11-24T10:00:00Z") from None
 
 
-def condition_of(text: str) -> tuple[str, str]:
+def parse_condition(text: str) -> tuple[str, str]:
     """Read ``payload.order.id=4711``. Raises SelectorError."""
     path, equals, value = text.partition("=")
     if not equals or not path:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import pydantic_core
 from pydantic import ValidationError
 
-from keepstream.processors.validation.rejection import rejection_of
+from keepstream.processors.validation.rejection import to_rejection
 from keepstream.schemas.event import Contract, Event, Rejection
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _OPTIONAL = ("metadata", "timestamp", "correlation_id")
 
 
 @dataclass(frozen=True, slots=True)
-class OwnContract:
+class CustomContract:
     """The shape that producers write, and the steps of one's own, by name and in order."""
 
     model: type[Contract | Event] = Event
@@ -58,7 +58,7 @@ def _called(name: str, foreign: Callable[[], T], value: bytes) -> T | Rejection:
     try:
         return foreign()
     except ValidationError as error:
-        return rejection_of(error, value)
+        return to_rejection(error, value)
     except Exception as error:  # noqa: BLE001 - its text is left out: it may quote the event
         return Rejection("contract_failed", f"{name} raised {type(error).__name__}")
 
@@ -80,7 +80,7 @@ def _json(event: Event) -> bytes:
 class Chosen:
     """What this process uses. None is our own contract, at full speed."""
 
-    contract: OwnContract | None = None
+    contract: CustomContract | None = None
 
 
 chosen = Chosen()

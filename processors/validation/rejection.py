@@ -23,7 +23,7 @@ _SENTENCES = {
 _OF_A_WHOLE_MODEL = ("value_error", "assertion_error")  # validators of a contract of one's own
 
 
-def rejection_of(error: ValidationError, value: bytes) -> Rejection:
+def to_rejection(error: ValidationError, value: bytes) -> Rejection:
     """Describe the first error; the value itself never appears in the message."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     if first["type"] == "json_invalid":

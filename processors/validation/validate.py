@@ -17,7 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 from keepstream.processors.validation.cloudevents import cloud_event_document, is_cloud_event
 from keepstream.processors.validation.custom_contract import chosen
 from keepstream.processors.validation.jsonb import depth, unholdable
-from keepstream.processors.validation.rejection import rejection_of
+from keepstream.processors.validation.rejection import to_rejection
 from keepstream.schemas.event import Envelope, Rejection, ValidEvent
 from keepstream.schemas.record import header
 
@@ -62,7 +62,7 @@ def check_contract(record: Record) -> ValidEvent | Rejection:
     try:
         event = _parse(value)
     except ValidationError as error:
-        return rejection_of(error, value)
+        return to_rejection(error, value)
     return _complete(record, value, event)
 
 

@@ -25,7 +25,7 @@ GRACE_S = 1.0
 """How much later than librdkafka's own timeout an answer is given up."""
 
 
-class ConfirmedProducer:
+class AwaitableProducer:
     """Calls from one event loop. A call does not wait for those before it: librdkafka joins what is on its way.
 
     Raises KafkaException when it is made and librdkafka refuses the settings, or has no token.
@@ -90,7 +90,7 @@ class _Waiting:
             self.done.set_result(None)
 
     def confirm(self, number: int, error: KafkaError | None, message: Message) -> None:
-        self.answer(number, error or place_of(message))
+        self.answer(number, error or record_id_of(message))
 
     def answer(self, number: int, answer: Answer) -> None:
         with self._lock:
@@ -106,7 +106,7 @@ class _Waiting:
             self.done.set_result(None)
 
 
-def place_of(message: Message) -> str:
+def record_id_of(message: Message) -> str:
     """Return where a confirmed message lies; an empty text where a retry only learned that it is there."""
     offset = message.offset()
     return "" if offset is None or offset < 0 else f"{message.topic()}-{message.partition()}-{offset}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, Producer
 
-from keepstream.sinks.kafka.confirmed_producer import place_of
+from keepstream.sinks.kafka.confirmed_producer import record_id_of
 from keepstream.sinks.kafka.dead_letters import PRODUCER_SETTINGS
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _BATCH = 1000
 _CONFIRM_TIMEOUT_S = 60
 
 
-class LettersReturn:
+class DeadLetterImporter:
     """An idempotent producer for one topic. ``partitions`` are those that the topic has."""
 
     def __init__(self, client: Mapping[str, object], topic: str, partitions: Container[int]) -> None:
@@ -60,7 +60,7 @@ class LettersReturn:
             if error is not None:
                 errors.append(error)
             else:
-                returned.append((record, place_of(message) or None))
+                returned.append((record, record_id_of(message) or None))
 
         partition = {"partition": record.partition} if record.partition in self._partitions else {}
         self._producer.produce(

@@ -7,9 +7,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from keepstream.schemas.dead_letter_record import Buried
-from keepstream.sinks.kafka.range_reader import Seeker
-from keepstream.sinks.kafka.reverse_scan import newest_letters
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.sinks.kafka.range_reader import RangeReader
+from keepstream.sinks.kafka.reverse_scan import scan_newest_first
 from keepstream.sinks.kafka.time_search import narrowed
 
 if TYPE_CHECKING:
@@ -43,78 +43,78 @@ EVERYTHING = Stretch()
 
 def read_all(client: Mapping[str, object], topic: str) -> Iterator[KafkaRecord]:
     """Yield every record the topic holds at the time of the call, partition by partition, copies too."""
-    with Seeker(client, topic) as seeker, closing(_one_by_one(seeker, seeker.bounds())) as records:
+    with RangeReader(client, topic) as seeker, closing(_one_by_one(seeker, seeker.bounds())) as records:
         yield from records
 
 
 def newest_first(
     client: Mapping[str, object], topic: str, stretch: Stretch = EVERYTHING, *, copies: bool = False
-) -> Generator[Buried]:
+) -> Generator[DeadLetterRecord]:
     """Walk back from the end, all partitions merged by time of death; reads little more than is taken.
 
     Without ``copies`` only the newest of letters with the same id is yielded, as far as `COPY_WINDOW` reaches.
     """
     timed = _ranges(client, topic, stretch) if stretch.since or stretch.until else None
-    with Seeker(client, topic, **_JUMPING) as seeker:
+    with RangeReader(client, topic, **_JUMPING) as seeker:
         ranges = _bounds(seeker, stretch) if timed is None else timed
-        with closing(newest_letters(seeker, ranges)) as letters:
+        with closing(scan_newest_first(seeker, ranges)) as letters:
             yield from letters if copies else _distinct(letters)
 
 
 def oldest_first(
     client: Mapping[str, object], topic: str, stretch: Stretch = EVERYTHING, *, copies: bool = False
-) -> Iterator[Buried]:
+) -> Iterator[DeadLetterRecord]:
     """Walk from the start to where the topic ends when the walk begins: partition by partition, by offset.
 
     Without ``copies`` only the oldest of letters with the same id is yielded, as far as `COPY_WINDOW` reaches.
     """
     ranges = _ranges(client, topic, stretch)
-    with Seeker(client, topic) as seeker, closing(_one_by_one(seeker, ranges)) as records:
-        letters = map(Buried, records)
+    with RangeReader(client, topic) as seeker, closing(_one_by_one(seeker, ranges)) as records:
+        letters = map(DeadLetterRecord, records)
         yield from letters if copies else _distinct(letters)
 
 
-def follow(client: Mapping[str, object], topic: str, stretch: Stretch = EVERYTHING) -> Iterator[Buried]:
+def follow(client: Mapping[str, object], topic: str, stretch: Stretch = EVERYTHING) -> Iterator[DeadLetterRecord]:
     """Yield letters as they arrive, for ever; first those since the time or offset that is given."""
     past = stretch.since is not None or stretch.from_offset > 0
     starts = {p: start if past else end for p, (start, end) in _ranges(client, topic, stretch).items()}
-    with Seeker(client, topic) as seeker:
-        yield from map(Buried, seeker.tail(starts))
+    with RangeReader(client, topic) as seeker:
+        yield from map(DeadLetterRecord, seeker.tail(starts))
 
 
 def bounds_of(client: Mapping[str, object], topic: str, partitions: Sequence[int]) -> dict[int, Range]:
     """Return (first offset, offset after the last) of each partition."""
-    with Seeker(client, topic, **_PROBING) as seeker:
+    with RangeReader(client, topic, **_PROBING) as seeker:
         return seeker.bounds(partitions)
 
 
-def letter_at(client: Mapping[str, object], topic: str, partition: int, offset: int) -> Buried | None:
+def letter_at(client: Mapping[str, object], topic: str, partition: int, offset: int) -> DeadLetterRecord | None:
     """Return the letter at this very place, or None."""
-    with Seeker(client, topic, **_PROBING) as seeker:
+    with RangeReader(client, topic, **_PROBING) as seeker:
         if partition not in seeker.partitions():
             return None
         low, high = seeker.bounds([partition])[partition]
         here = {partition: (offset, offset + 1)}
-        return next(map(Buried, seeker.read(here)), None) if low <= offset < high else None
+        return next(map(DeadLetterRecord, seeker.read(here)), None) if low <= offset < high else None
 
 
 def _ranges(client: Mapping[str, object], topic: str, stretch: Stretch) -> dict[int, Range]:
-    with Seeker(client, topic, **_PROBING) as seeker:
+    with RangeReader(client, topic, **_PROBING) as seeker:
         return narrowed(seeker, _bounds(seeker, stretch), stretch.since, stretch.until)
 
 
-def _bounds(seeker: Seeker, stretch: Stretch) -> dict[int, Range]:
+def _bounds(seeker: RangeReader, stretch: Stretch) -> dict[int, Range]:
     bounds = seeker.bounds(stretch.partitions)
     bounds = {p: (low, max(low, min(high, stretch.ends.get(p, high)))) for p, (low, high) in bounds.items()}
     return {p: (max(low, min(high, stretch.from_offset)), high) for p, (low, high) in bounds.items()}
 
 
-def _one_by_one(seeker: Seeker, ranges: Mapping[int, Range]) -> Generator[KafkaRecord]:
+def _one_by_one(seeker: RangeReader, ranges: Mapping[int, Range]) -> Generator[KafkaRecord]:
     for partition, bounds in ranges.items():
         yield from seeker.read({partition: bounds})
 
 
-def _distinct(letters: Iterable[Buried]) -> Iterator[Buried]:
+def _distinct(letters: Iterable[DeadLetterRecord]) -> Iterator[DeadLetterRecord]:
     seen: OrderedDict[str, None] = OrderedDict()
     for letter in letters:
         if letter.id in seen:

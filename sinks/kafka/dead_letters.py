@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 
-from keepstream.schemas.claim_check import original_of, reference_to
+from keepstream.schemas.claim_check import make_claim_check, pack_dead_letter
 from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.schemas.failure import Failure, Step, SystemicError, Verdict
 from keepstream.schemas.record import KafkaRecord
-from keepstream.sinks.kafka.confirmed_producer import ConfirmedProducer
+from keepstream.sinks.kafka.confirmed_producer import AwaitableProducer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-    from keepstream.schemas.claim_check import Original
+    from keepstream.schemas.claim_check import StoredDeadLetter
     from keepstream.schemas.dead_letter import DeadLetter
     from keepstream.sinks.kafka.confirmed_producer import Answer
 
@@ -35,15 +35,15 @@ PRODUCER_SETTINGS: dict[str, str | int | float | bool] = {
 }
 
 
-class Originals(Protocol):
+class ClaimCheckStore(Protocol):
     """Who keeps what the topic is too small for."""
 
-    async def keep(self, originals: Sequence[Original]) -> None:
+    async def keep(self, originals: Sequence[StoredDeadLetter]) -> None:
         """Return once they are safe; raise SystemicError otherwise."""
         ...
 
 
-class KafkaDeadLetters:
+class KafkaDeadLetterQueue:
     """Publishes dead letters and waits until the broker has confirmed every one of them.
 
     ``client`` holds librdkafka's connection settings. A producer that met a fatal error is replaced. With
@@ -53,14 +53,14 @@ class KafkaDeadLetters:
 
     def __init__(
         self, topic: str, client: Mapping[str, object], *, timeout_s: float, app_version: str,
-        originals: Originals | None = None,
+        originals: ClaimCheckStore | None = None,
     ) -> None:  # fmt: skip
         self._topic = topic
         self._originals = originals
         self._settings = {**PRODUCER_SETTINGS, **client, "logger": log}
         self._timeout_s = timeout_s
         self._app_version = app_version
-        self._producers: dict[str, ConfirmedProducer] = {}
+        self._producers: dict[str, AwaitableProducer] = {}
         self._connecting, self._alone = asyncio.Lock(), asyncio.Lock()
 
     async def publish(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
@@ -92,10 +92,10 @@ class KafkaDeadLetters:
         log.warning("%d dead letters are larger than %s takes: it holds references to them", len(records), self._topic)
         return answers
 
-    async def _keep_and_refer(self, originals: Originals, records: Sequence[KafkaRecord]) -> list[Answer]:
+    async def _keep_and_refer(self, originals: ClaimCheckStore, records: Sequence[KafkaRecord]) -> list[Answer]:
         """Keep the whole letters first: a reference must never lead nowhere."""
-        await originals.keep([original_of(record) for record in records])
-        return await self._send_one_by_one([reference_to(record) for record in records])
+        await originals.keep([pack_dead_letter(record) for record in records])
+        return await self._send_one_by_one([make_claim_check(record) for record in records])
 
     def _dressed(self, letter: DeadLetter) -> KafkaRecord:
         record, headers = letter.record, dead_letter_headers(letter, self._app_version)
@@ -113,12 +113,12 @@ class KafkaDeadLetters:
                 raise SystemicError(_failure(self._topic, error))
         return answers
 
-    async def _producer(self, role: str) -> ConfirmedProducer:
+    async def _producer(self, role: str) -> AwaitableProducer:
         """Return the producer of a role, made on a thread the first time: it may have to ask for a token."""
         async with self._connecting:
             if role not in self._producers:
                 try:
-                    made = await asyncio.to_thread(ConfirmedProducer, self._settings, self._timeout_s)
+                    made = await asyncio.to_thread(AwaitableProducer, self._settings, self._timeout_s)
                 except KafkaException as none_made:  # no producer without a token for OAUTHBEARER
                     raise SystemicError(_failure(self._topic, none_made.args[0])) from None
                 self._producers[role] = made

@@ -25,7 +25,7 @@ _MS = {
 }
 
 
-class Seeker:
+class RangeReader:
     """Reads ranges of offsets, several partitions at once. Everything raises KafkaException when no broker answers."""
 
     def __init__(self, client: Mapping[str, object], topic: str, **settings: object) -> None:

@@ -10,8 +10,8 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from keepstream.schemas.record import header
-from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, Outgoing, Sent
-from keepstream.sinks.kafka.range_reader import Seeker
+from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, DeliveryReport, ReplayRecord
+from keepstream.sinks.kafka.range_reader import RangeReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +32,8 @@ _SETTINGS: dict[str, str | int | float | bool] = {
 }
 
 
-class KafkaOutbox:
-    """`Outbox` on an idempotent producer. Raises KafkaException when the broker is away."""
+class KafkaReplayProducer:
+    """`ReplayProducer` on an idempotent producer. Raises KafkaException when the broker is away."""
 
     def __init__(
         self, client: Mapping[str, str | int | float | bool], parking_topic: str, *, timeout_s: float = 30.0
@@ -44,8 +44,8 @@ class KafkaOutbox:
         self._producer = Producer({**_SETTINGS, **client, "message.timeout.ms": int(timeout_s * 1000)})
         self._admin = AdminClient(self._client)
         self._partitions: dict[str, list[TopicPartition]] = {}
-        self._posted: list[Outgoing] = []
-        self._answers: dict[str, Sent] = {}
+        self._posted: list[ReplayRecord] = []
+        self._answers: dict[str, DeliveryReport] = {}
 
     def ends(self, topics: Iterable[str]) -> TopicEnds:
         ends: TopicEnds = {topic: {} for topic in topics}
@@ -56,28 +56,33 @@ class KafkaOutbox:
             ends[place.topic][place.partition] = answer.result(timeout=_ASK_TIMEOUT_S).offset
         return ends
 
-    def post(self, letters: Sequence[Outgoing]) -> None:
+    def post(self, letters: Sequence[ReplayRecord]) -> None:
         self._posted.extend(letters)
         for letter in letters:
             self._produce(letter)
 
-    def answers(self) -> list[Sent]:
+    def answers(self) -> list[DeliveryReport]:
         # Longer than a message may take: each one has been answered by then, if only with a time-out.
         self._producer.flush(self._timeout_s + 5)
         posted, answers, self._posted, self._answers = self._posted, self._answers, [], {}
-        return [answers.get(one.letter_id) or Sent(one.letter_id, one.topic, None, None, _SILENT) for one in posted]
+        return [
+            answers.get(one.letter_id) or DeliveryReport(one.letter_id, one.topic, None, None, _SILENT)
+            for one in posted
+        ]
 
-    def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[Sent]:
-        found: dict[str, Sent] = {}
+    def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[DeliveryReport]:
+        found: dict[str, DeliveryReport] = {}
         wanted = str(replay_id)
         for topic, starts in since.items():
             parked = topic == self._parking_topic
             ends = self.ends([topic])[topic]
-            with Seeker(self._client, topic) as seeker:
+            with RangeReader(self._client, topic) as seeker:
                 for record in seeker.read({p: (starts.get(p, 0), end) for p, end in ends.items()}):
                     letter_id = header(record, REPLAY_OF)
                     if letter_id in letter_ids and header(record, REPLAY_ID) == wanted:
-                        found[letter_id] = Sent(letter_id, topic, record.partition, record.offset, parked=parked)
+                        found[letter_id] = DeliveryReport(
+                            letter_id, topic, record.partition, record.offset, parked=parked
+                        )
         return [*found.values()]
 
     def _places(self, topic: str) -> list[TopicPartition]:
@@ -88,7 +93,7 @@ class KafkaOutbox:
             self._partitions[topic] = [TopicPartition(topic, partition) for partition in found.partitions]
         return self._partitions[topic]
 
-    def _produce(self, letter: Outgoing) -> None:
+    def _produce(self, letter: ReplayRecord) -> None:
         answered = partial(_answer, self._answers, letter)
         partition = _ANY if letter.partition is None else letter.partition
         while True:
@@ -100,14 +105,16 @@ class KafkaOutbox:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                sent = Sent(letter.letter_id, letter.topic, None, None, error.args[0].str())
+                sent = DeliveryReport(letter.letter_id, letter.topic, None, None, error.args[0].str())
                 self._answers[letter.letter_id] = sent
                 return
             else:
                 return
 
 
-def _answer(answers: dict[str, Sent], letter: Outgoing, error: KafkaError | None, message: Message) -> None:
+def _answer(
+    answers: dict[str, DeliveryReport], letter: ReplayRecord, error: KafkaError | None, message: Message
+) -> None:
     why = error.str() if error else None
     place = letter.topic, message.partition(), message.offset()
-    answers[letter.letter_id] = Sent(letter.letter_id, *place, why, letter.parks)
+    answers[letter.letter_id] = DeliveryReport(letter.letter_id, *place, why, letter.parks)

@@ -6,13 +6,13 @@ import heapq
 from collections import deque
 from typing import TYPE_CHECKING
 
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping, Sequence
 
     from keepstream.schemas.record import KafkaRecord
-    from keepstream.sinks.kafka.range_reader import Seeker
+    from keepstream.sinks.kafka.range_reader import RangeReader
 
 FIRST_CHUNK, MAX_CHUNK = 64, 8192
 HELD_BYTES = 64 * 1024 * 1024
@@ -21,7 +21,7 @@ _RECORD_BYTES, _HEADER_BYTES = 800, 170
 """What Python adds to a record's and a header's own bytes."""
 
 
-def newest_letters(seeker: Seeker, ranges: Mapping[int, tuple[int, int]]) -> Generator[Buried]:
+def scan_newest_first(seeker: RangeReader, ranges: Mapping[int, tuple[int, int]]) -> Generator[DeadLetterRecord]:
     """Yield the letters of ``ranges``, partition -> [start, end), merged by time of death.
 
     A partition is read on, further back, only when what was read of it is used up.
@@ -45,7 +45,7 @@ def newest_letters(seeker: Seeker, ranges: Mapping[int, tuple[int, int]]) -> Gen
             dry = [partition]
 
 
-def _refill(seeker: Seeker, stacks: Mapping[int, _Stack], partitions: Sequence[int]) -> Iterator[int]:
+def _refill(seeker: RangeReader, stacks: Mapping[int, _Stack], partitions: Sequence[int]) -> Iterator[int]:
     """Read the next chunk of each, and one more where a chunk held nothing; yield those that have letters now."""
     dry = list(partitions)
     while dry := [p for p in dry if not stacks[p].finished]:
@@ -61,7 +61,7 @@ class _Stack:
     """What was read of one partition, newest on top, and what is still to be read below it: ``[start, end)``."""
 
     def __init__(self, start: int, end: int, max_bytes: int) -> None:
-        self.letters: deque[Buried] = deque()
+        self.letters: deque[DeadLetterRecord] = deque()
         self._start, self._end = start, end
         self._max_bytes = max_bytes
         self._size = FIRST_CHUNK
@@ -82,7 +82,7 @@ class _Stack:
 
     def push(self, record: KafkaRecord) -> None:
         """Put a record on top. What is too much falls off the bottom, and belongs to the next chunk again."""
-        self.letters.append(Buried(record))
+        self.letters.append(DeadLetterRecord(record))
         self._bytes += _size_of(record)
         while self._bytes > self._max_bytes and len(self.letters) > 1:
             self._overflown = True

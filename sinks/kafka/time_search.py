@@ -12,14 +12,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from keepstream.schemas.record import KafkaRecord
-    from keepstream.sinks.kafka.range_reader import Seeker
+    from keepstream.sinks.kafka.range_reader import RangeReader
 
     Range = tuple[int, int]
 
@@ -31,7 +31,7 @@ _EVEN_SAMPLES = 16
 
 
 def narrowed(
-    seeker: Seeker, bounds: Mapping[int, Range], since: datetime | None, until: datetime | None
+    seeker: RangeReader, bounds: Mapping[int, Range], since: datetime | None, until: datetime | None
 ) -> dict[int, Range]:
     """Return the part of each partition that holds all deaths in ``[since, until)``, and perhaps some more."""
     if since is None and until is None:
@@ -65,7 +65,7 @@ class _Slope:
         """Return when a letter died; None, for good, when that does not fit to what was seen before."""
         if record is None:
             return None
-        died_at = Buried(record).last_failed_at
+        died_at = DeadLetterRecord(record).last_failed_at
         if died_at is None or not self._fits(record.offset, died_at):
             self.rises = False
             return None
@@ -78,7 +78,7 @@ class _Slope:
         return all(at - SLACK <= died_at for at in before) and all(died_at <= at + SLACK for at in after)
 
 
-def _sample(seeker: Seeker, slopes: Mapping[int, _Slope]) -> None:
+def _sample(seeker: RangeReader, slopes: Mapping[int, _Slope]) -> None:
     """Look at each partition's samples, one of every partition at a time."""
     samples = {p: slope.samples() for p, slope in slopes.items()}
     while asked := {p: (left.pop(), slopes[p].high) for p, left in samples.items() if left and slopes[p].rises}:
@@ -87,7 +87,7 @@ def _sample(seeker: Seeker, slopes: Mapping[int, _Slope]) -> None:
             slopes[partition].learn(found.get(partition))
 
 
-def _first_since(seeker: Seeker, slopes: Mapping[int, _Slope], moment: datetime) -> dict[int, int]:
+def _first_since(seeker: RangeReader, slopes: Mapping[int, _Slope], moment: datetime) -> dict[int, int]:
     """Bisect all partitions together: it takes as many round trips as the largest one needs."""
     spans = {p: (slope.low, slope.high) for p, slope in slopes.items()}
     while middles := {p: (low + high) // 2 for p, (low, high) in spans.items() if low < high and slopes[p].rises}:
@@ -101,6 +101,6 @@ def _first_since(seeker: Seeker, slopes: Mapping[int, _Slope], moment: datetime)
     return {p: low for p, (low, _) in spans.items()}
 
 
-def _firsts(seeker: Seeker, ranges: Mapping[int, Range]) -> dict[int, KafkaRecord]:
+def _firsts(seeker: RangeReader, ranges: Mapping[int, Range]) -> dict[int, KafkaRecord]:
     records: Iterable[KafkaRecord] = seeker.read(ranges, only_first=True)
     return {record.partition: record for record in records}

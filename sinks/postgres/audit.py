@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from keepstream.schemas.audit import Book, Difference, Fault
+from keepstream.schemas.audit import Discrepancy, Fault, PartitionAccount
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED
 from keepstream.sinks.postgres.statements import statement
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from keepstream.schemas.audit import Window
+    from keepstream.schemas.audit import AuditWindow
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -51,9 +51,9 @@ class Position:
     rewound: bool
 
 
-def books(connection: Connection) -> list[Book]:
+def books(connection: Connection) -> list[PartitionAccount]:
     """Return what PostgreSQL says about every partition that it knows of. Reads ``events`` once."""
-    return [Book(*row) for row in connection.execute(BOOKS).fetchall()]
+    return [PartitionAccount(*row) for row in connection.execute(BOOKS).fetchall()]
 
 
 def positions(connection: Connection, topic: str) -> list[Position]:
@@ -78,13 +78,13 @@ class AuditTables:
                 copy.write(b"%d\t%d\n" % (partition, offset))
         self.connection.execute("ANALYZE audit_letters")
 
-    def letter_faults(self, *, but: Sequence[int] = ()) -> Iterator[Difference]:
+    def letter_faults(self, *, but: Sequence[int] = ()) -> Iterator[Discrepancy]:
         """Compare dead letter topic, ledger and rows; leave out partitions ``but``."""
         given = {"topic": self.topic, "unresolved": [*UNRESOLVED]}
         with self.connection.cursor("audit_letter_faults") as cursor:
             for fault, partition, offset, event_id in cursor.execute(LETTERS, given):
                 if partition not in but:
-                    yield Difference(Fault(fault), self.topic, partition, offset, event_id)
+                    yield Discrepancy(Fault(fault), self.topic, partition, offset, event_id)
 
     def stretches(self) -> Iterator[tuple[int, int, int]]:
         """Yield (partition, first, last) of all offsets that are accounted for, sorted."""
@@ -106,7 +106,7 @@ class AuditTables:
 
 
 @contextmanager
-def audit_tables(connection: Connection, topic: str, windows: Sequence[Window]) -> Iterator[AuditTables]:
+def audit_tables(connection: Connection, topic: str, windows: Sequence[AuditWindow]) -> Iterator[AuditTables]:
     """Open the transaction of a deep audit of ``topic``, on a connection in autocommit."""
     with connection.transaction():
         connection.execute(_TABLES)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from keepstream.schemas.claim_check import original_sha256, restored
+from keepstream.schemas.claim_check import claim_check_sha256, restored
 from keepstream.schemas.failure import Failure, Step, SystemicError, Verdict
 from keepstream.sinks.postgres.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from keepstream.schemas.claim_check import Original
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.claim_check import StoredDeadLetter
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
     from keepstream.sinks.postgres.connection import Pool
 
 KEEP = statement("keep_original")
@@ -24,12 +24,12 @@ FIND = statement("find_original")
 
 
 @dataclass(frozen=True, slots=True)
-class PostgresOriginals:
-    """Fits `keepstream.sinks.kafka.dead_letters.Originals`."""
+class PostgresClaimChecks:
+    """Fits `keepstream.sinks.kafka.dead_letters.ClaimCheckStore`."""
 
     pool: Pool
 
-    async def keep(self, originals: Sequence[Original]) -> None:
+    async def keep(self, originals: Sequence[StoredDeadLetter]) -> None:
         """Write each in a transaction of its own: they are large, and the same again changes nothing."""
         try:
             async with self.pool.connection() as connection:
@@ -42,18 +42,18 @@ class PostgresOriginals:
 
 
 @dataclass(slots=True)
-class OriginalReader:
+class ClaimCheckReader:
     """Puts originals in the place of references. Connects when the first one is met: most topics hold none."""
 
     connect: Callable[[], psycopg.Connection[tuple[Any, ...]]]
     _connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
-    def whole(self, letter: Buried) -> Buried:
+    def whole(self, letter: DeadLetterRecord) -> DeadLetterRecord:
         """Return the letter as it would stand in a large enough topic; a reference whose original is gone as it is.
 
         Raises ValueError when the original is damaged.
         """
-        sha256 = original_sha256(letter)
+        sha256 = claim_check_sha256(letter)
         if sha256 is None:
             return letter
         if self._connection is None:

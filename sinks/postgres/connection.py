@@ -53,7 +53,7 @@ class _JsonDocumentDumper(Dumper):
         return obj
 
 
-class PatientConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+class TimeoutConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
     """Waits for an answer only as long as one can come.
 
     ``statement_timeout`` is the server's: a server that hangs, or a firewall that forgot us, never says so. Cancelling
@@ -75,10 +75,10 @@ class PatientConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
             ours.shutdown(socket.SHUT_RDWR)
 
 
-def connection_class(policy: ConnectionPolicy) -> type[PatientConnection]:
+def connection_class(policy: ConnectionPolicy) -> type[TimeoutConnection]:
     """Return a connection class that knows this policy's patience."""
     patience_s = policy.statement_timeout_s + ANSWER_GRACE_S
-    return type("Connection", (PatientConnection,), {"answer_timeout_s": patience_s})
+    return type("Connection", (TimeoutConnection,), {"answer_timeout_s": patience_s})
 
 
 def session_options(policy: ConnectionPolicy) -> str:

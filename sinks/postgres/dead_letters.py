@@ -68,7 +68,7 @@ SELECT replay_id, state, target_topic, target_partition, target_offset, updated_
 FROM replay_letters WHERE letter_id = %s ORDER BY replay_id"""
 
 
-class Death(NamedTuple):
+class DeadLetterKey(NamedTuple):
     """When a letter died, and its id: the order of a list, newest first. ``place``: where it lies, if that is known."""
 
     died_at: datetime
@@ -76,7 +76,7 @@ class Death(NamedTuple):
     place: str | None = None
 
 
-class LetterStates:
+class DeadLetterIndex:
     """Questions about dead letters, on a connection in autocommit."""
 
     def __init__(self, connection: Connection) -> None:
@@ -107,12 +107,14 @@ class LetterStates:
         self._connection.execute(_MOVE, {"places": [*places.values()], **_keys([*places])})
         self._change([*places], "discarded", "open")
 
-    def deaths(self, given: Mapping[str, Any], before: Death, limit: int, *, resolved_too: bool) -> list[Death]:
+    def deaths(
+        self, given: Mapping[str, Any], before: DeadLetterKey, limit: int, *, resolved_too: bool
+    ) -> list[DeadLetterKey]:
         """Return which letters died before one, newest first.
 
         Of a selection what is in ``dead_letters`` counts here; where it has ids or event ids, only those.
         """
-        topic, partition, offset = death_key(before.id)
+        topic, partition, offset = parse_record_id(before.id)
         ids = list(given.get("ids", ()))
         parameters = {
             **{name: [*map(_clean, given.get(name, ()))] for name in _ALTERNATIVES}, **_keys(ids),
@@ -123,7 +125,8 @@ class LetterStates:
         query = _BY_ID if ids else _BY_EVENT if given.get("event_ids") else _BY_KIND
         rows = self._connection.execute(query, parameters).fetchall()
         return [
-            Death(died_at, f"{topic}-{partition}-{offset}", place) for topic, partition, offset, died_at, place in rows
+            DeadLetterKey(died_at, f"{topic}-{partition}-{offset}", place)
+            for topic, partition, offset, died_at, place in rows
         ]
 
     def counts(self, since: datetime | None = None, until: datetime | None = None) -> list[dict[str, Any]]:
@@ -149,7 +152,7 @@ class LetterStates:
             return cursor.execute(query, [_clean(name)]).fetchall()
 
 
-def death_key(letter_id: str) -> tuple[str | None, int | None, int | None]:
+def parse_record_id(letter_id: str) -> tuple[str | None, int | None, int | None]:
     """Take ``topic-partition-offset`` apart; three times None when it is something else."""
     topic, *numbers = letter_id.rsplit("-", 2)
     if len(numbers) < 2 or not _is_number(numbers[0]) or not _is_number(numbers[1]):  # noqa: PLR2004
@@ -168,5 +171,5 @@ def _clean(name: str) -> str:
 
 
 def _keys(letter_ids: Sequence[str]) -> dict[str, list[Any]]:
-    topics, partitions, offsets = zip(*map(death_key, letter_ids), strict=True) if letter_ids else ((), (), ())
+    topics, partitions, offsets = zip(*map(parse_record_id, letter_ids), strict=True) if letter_ids else ((), (), ())
     return {"topics": list(topics), "partitions": list(partitions), "offsets": list(offsets)}

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from keepstream.schemas.replay import LetterState, Reconciliation, ReplayOptions, ReplayRun
-from keepstream.sinks.postgres.dead_letters import death_key
+from keepstream.sinks.postgres.dead_letters import parse_record_id
 from keepstream.sinks.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from keepstream.schemas.dead_letter_record import Buried
-    from keepstream.schemas.replay import Sent
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
+    from keepstream.schemas.replay import DeliveryReport
 
     Connection = psycopg.Connection[tuple[Any, ...]]
 
-_death = lru_cache(16_384)(death_key)
+_death = lru_cache(16_384)(parse_record_id)
 """A letter is asked about and answered about: as many names as two chunks have are taken apart once."""
 PLAN = statement("replay_plan")
 RECORD = statement("replay_record")
@@ -60,7 +60,7 @@ class ReplayBusyError(RuntimeError):
 
 
 @dataclass(slots=True)
-class PostgresReplays:
+class PostgresReplayLedger:
     """Raises psycopg errors untranslated: without its ledger a replay must stop.
 
     PostgreSQL records a chunk while the next one is read; whatever is asked next waits for it, and gets its error.
@@ -125,7 +125,7 @@ class PostgresReplays:
         self._planned = dict.fromkeys(letters)
         return {*letters}, {topic: {int(p): end for p, end in found.items()} for topic, found in ends.items()}
 
-    def record(self, run: ReplayRun, sent: Sequence[Sent]) -> None:
+    def record(self, run: ReplayRun, sent: Sequence[DeliveryReport]) -> None:
         for letter in sent:
             self._planned.pop(letter.letter_id, None)
         given = {**_answers(sent), "planned": json.dumps([*self._planned]),
@@ -133,7 +133,7 @@ class PostgresReplays:
         self._recorded()
         self._recording = self._recorder.submit(self.connection.execute, RECORD, given)
 
-    def remember_edit(self, run: ReplayRun, letter: Buried, value: bytes) -> None:
+    def remember_edit(self, run: ReplayRun, letter: DeadLetterRecord, value: bytes) -> None:
         """Remember an edited value, so that a resume sends the same."""
         self.connection.execute(_REMEMBER_EDIT, [run.id, letter.id, value])
         self._edits = None
@@ -178,7 +178,7 @@ class PostgresReplays:
             recording.result()
 
 
-def _answers(sent: Sequence[Sent]) -> dict[str, str]:
+def _answers(sent: Sequence[DeliveryReport]) -> dict[str, str]:
     """Write the answers as one array per column."""
     ids = [letter.letter_id for letter in sent]
     return {

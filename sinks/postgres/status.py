@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from psycopg.rows import dict_row
 from psycopg.types.numeric import Int8
 
-from keepstream.schemas.outcome import OPEN_COUNT_LIMIT, Fate, Standing
+from keepstream.schemas.outcome import OPEN_COUNT_LIMIT, Outcome, Totals
 from keepstream.sinks.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ FROM replays WHERE dlq_topic = %s ORDER BY id DESC LIMIT %s"""
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
+class PartitionProgress:
     """What PostgreSQL says about a partition; counts are records since the beginning."""
 
     partition: int
@@ -39,8 +39,8 @@ class Settled:
     failed: int
 
 
-def settled_of(connection: Connection, topic: str) -> Sequence[Settled]:
-    return [Settled(*row) for row in connection.execute(OVERVIEW, {"topic": topic}).fetchall()]
+def partition_progress(connection: Connection, topic: str) -> Sequence[PartitionProgress]:
+    return [PartitionProgress(*row) for row in connection.execute(OVERVIEW, {"topic": topic}).fetchall()]
 
 
 def last_replays(connection: Connection, dlq_topic: str, limit: int) -> list[dict[str, Any]]:
@@ -74,20 +74,20 @@ STANDING = statement("standing")
 
 
 @dataclass(frozen=True, slots=True)
-class PostgresStanding:
-    """Reads `Standing` on the worker's pool. Raises psycopg errors and PoolTimeout untranslated."""
+class PostgresTotals:
+    """Reads `Totals` on the worker's pool. Raises psycopg errors and PoolTimeout untranslated."""
 
     pool: Pool
 
-    async def read(self) -> Standing:
+    async def read(self) -> Totals:
         async with self.pool.connection() as connection:
             row = await (await connection.execute(STANDING, {"limit": Int8(OPEN_COUNT_LIMIT)})).fetchone()
         assert row is not None  # noqa: S101 - an aggregate always returns a row
         delivered, duplicate, stale, failed, letters, oldest, replayed, skipped, refused = row
         outcomes: dict[str, int] = {
-            Fate.DELIVERED: delivered,
-            Fate.DUPLICATE: duplicate,
-            Fate.STALE: stale,
-            Fate.DEAD_LETTERED: failed,
+            Outcome.DELIVERED: delivered,
+            Outcome.DUPLICATE: duplicate,
+            Outcome.STALE: stale,
+            Outcome.DEAD_LETTERED: failed,
         }
-        return Standing(outcomes, letters, oldest, {"replayed": replayed, "skipped": skipped, "failed": refused})
+        return Totals(outcomes, letters, oldest, {"replayed": replayed, "skipped": skipped, "failed": refused})

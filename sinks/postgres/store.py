@@ -15,7 +15,7 @@ from psycopg_pool import PoolClosed, PoolTimeout
 
 from keepstream.schemas.dead_letter import capped
 from keepstream.schemas.failure import FencedError, Step
-from keepstream.schemas.outcome import Stored, Tally
+from keepstream.schemas.outcome import OutcomeCounts, StoreResult
 from keepstream.sinks.postgres.connection import JsonDocument
 from keepstream.sinks.postgres.errors import connect_failure, step_error
 from keepstream.sinks.postgres.statements import buried, statement
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from keepstream.schemas.dead_letter import DeadLetter
     from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.outcome import Settlement, Span
+    from keepstream.schemas.outcome import BatchRange, Settlement
     from keepstream.sinks.postgres.connection import Pool
 
 
@@ -74,21 +74,23 @@ class PostgresStore:
 
     pool: Pool
 
-    async def settle(self, settlement: Settlement) -> Tally:
+    async def settle(self, settlement: Settlement) -> OutcomeCounts:
         """Write everything about a batch in one transaction; raise FencedError when the partition moved on."""
         async with self._connection(Step.STORE) as connection:
             return await _settle(connection, settlement)
 
-    async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
+    async def store(self, span: BatchRange, events: Sequence[ValidEvent]) -> StoreResult:
         """Upsert rows as pending; ids are unique within the call."""
         parameters = {**_place(span), "documents": _documents(events)}
         async with self._connection(Step.STORE) as connection:
             row = await _one(connection, STORE, parameters)
         fenced_in, pending_ids, duplicate, stale, updated, server_run, *_ = row
         _check_fence(span, fenced_in)
-        return Stored(pending_ids or (), Tally(duplicate=duplicate, stale=stale, updated=updated), server_run)
+        return StoreResult(
+            pending_ids or (), OutcomeCounts(duplicate=duplicate, stale=stale, updated=updated), server_run
+        )
 
-    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
+    async def count(self, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
         """Move pending rows to delivered, with counters, dead letters and the offset."""
         span, repeats = settlement.span, stored.repeats
         parameters = {
@@ -105,7 +107,7 @@ class PostgresStore:
         async with self._connection(Step.METRICS) as connection:
             fenced_in, delivered, duplicate = await _one(connection, query, parameters)
         _check_fence(span, fenced_in)
-        return Tally(delivered, duplicate, repeats.stale, len(settlement.dead), repeats.updated)
+        return OutcomeCounts(delivered, duplicate, repeats.stale, len(settlement.dead), repeats.updated)
 
     async def healthy(self) -> bool:
         """Write a harmless event and roll it back."""
@@ -133,7 +135,7 @@ class PostgresStore:
             await self.pool.putconn(connection)
 
 
-async def _settle(connection: Connection, settlement: Settlement) -> Tally:
+async def _settle(connection: Connection, settlement: Settlement) -> OutcomeCounts:
     span, folded = settlement.span, settlement.tally
     parameters = {
         **_place(span),
@@ -146,7 +148,7 @@ async def _settle(connection: Connection, settlement: Settlement) -> Tally:
     query = SETTLE_AND_BURY if settlement.dead else SETTLE
     fenced_in, delivered, duplicate, stale, updated, _ = await _one(connection, query, parameters)
     _check_fence(span, fenced_in)
-    return Tally(delivered, duplicate + folded.duplicate, stale + folded.stale, len(settlement.dead), updated)
+    return OutcomeCounts(delivered, duplicate + folded.duplicate, stale + folded.stale, len(settlement.dead), updated)
 
 
 async def _one(connection: Connection, query: Any, parameters: dict[str, Any]) -> tuple[Any, ...]:  # noqa: ANN401
@@ -156,7 +158,7 @@ async def _one(connection: Connection, query: Any, parameters: dict[str, Any]) -
     return row
 
 
-def _place(span: Span) -> dict[str, Any]:
+def _place(span: BatchRange) -> dict[str, Any]:
     """Name the place with fixed integer widths: each width would be prepared as a statement of its own."""
     return {
         "topic": span.topic,
@@ -170,7 +172,7 @@ def _letters(settlement: Settlement) -> dict[str, Any]:
     return {"dead": Int8(len(settlement.dead)), **burial}
 
 
-def _moves(span: Span) -> dict[str, Any]:
+def _moves(span: BatchRange) -> dict[str, Any]:
     return {"next_offset": Int8(span.next_offset), "records": Int8(span.records)}
 
 
@@ -179,6 +181,6 @@ def _documents(events: Sequence[ValidEvent]) -> JsonDocument:
     return JsonDocument(b"[%b]" % b",".join([event.document for event in sorted(events, key=_EVENT_ID)]))
 
 
-def _check_fence(span: Span, fenced_in: int) -> None:
+def _check_fence(span: BatchRange, fenced_in: int) -> None:
     if not fenced_in:
         raise FencedError(span.topic, span.partition, span.expected_offset)

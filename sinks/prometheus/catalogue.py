@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from keepstream.schemas.failure import Step, Verdict
-from keepstream.schemas.outcome import Fate
+from keepstream.schemas.outcome import Outcome
 
 PREFIX = "keepstream_"
 
@@ -51,7 +51,7 @@ class Metric:
         return f"{self.what} {self.then}"
 
 
-class Given(StrEnum):
+class BatchOutcome(StrEnum):
     """What became of a batch that was begun."""
 
     SETTLED = "settled"
@@ -74,7 +74,7 @@ KNOWN_FAILURES = (
 )  # fmt: skip
 """(step, verdict, reason) that exist as zero from the start, so that a first failure is an increase."""
 CLOSED: dict[str, tuple[str, ...]] = {
-    "outcome": tuple(Fate),
+    "outcome": tuple(Outcome),
     "step": tuple(Step),
     "verdict": tuple(Verdict),
     "level": LEVELS,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from prometheus_client.metrics_core import Metric as Family
 
-    from keepstream.schemas.outcome import Standing
+    from keepstream.schemas.outcome import Totals
     from keepstream.sinks.prometheus.catalogue import Metric
 
 POOL = (
@@ -52,7 +52,7 @@ class ExactTotals(Collector):
     """What PostgreSQL counted, as it was last read; no series before the first reading."""
 
     def __init__(self) -> None:
-        self.standing: Standing | None = None
+        self.standing: Totals | None = None
 
     def collect(self) -> Iterator[Family]:
         recorded = CounterMetricFamily(catalogue.RECORDED.family, catalogue.RECORDED.help, labels=["outcome"])

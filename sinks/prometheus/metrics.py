@@ -9,9 +9,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from keepstream.schemas.failure import Step
-from keepstream.schemas.outcome import Fate
+from keepstream.schemas.outcome import Outcome
 from keepstream.sinks.prometheus import catalogue
-from keepstream.sinks.prometheus.catalogue import CONTRACT_REASONS, KNOWN_FAILURES, Given
+from keepstream.sinks.prometheus.catalogue import CONTRACT_REASONS, KNOWN_FAILURES, BatchOutcome
 from keepstream.sinks.prometheus.collectors import EventHistogram, ExactTotals, MetricRegistry, PoolFigures
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from keepstream.schemas.dead_letter import DeadLetter
     from keepstream.schemas.failure import Failure
-    from keepstream.schemas.outcome import Standing, Tally
+    from keepstream.schemas.outcome import OutcomeCounts, Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -41,7 +41,7 @@ class PrometheusMetrics:
         self.end_to_end = EventHistogram(catalogue.END_TO_END, topics)
         self._topic = cache(self._children)
         self._steps = {step: self.step_duration.labels(step.value) for step in Step}
-        self._batches = {outcome: self.batches.labels(outcome.value) for outcome in Given}
+        self._batches = {outcome: self.batches.labels(outcome.value) for outcome in BatchOutcome}
         self._totals = ExactTotals()
         self._registry.add(self.end_to_end)
         self._registry.add(self._totals)
@@ -51,7 +51,7 @@ class PrometheusMetrics:
         self.processed = registry.counter(catalogue.PROCESSED)
         self.abandoned = registry.counter(catalogue.ABANDONED)
         self.in_progress = registry.gauge(catalogue.IN_PROGRESS)
-        self.batches = registry.counter(catalogue.BATCHES, {"outcome": tuple(Given)})
+        self.batches = registry.counter(catalogue.BATCHES, {"outcome": tuple(BatchOutcome)})
         self.batch_events = registry.histogram(catalogue.BATCH_EVENTS)
         self.step_duration = registry.histogram(catalogue.STEP_DURATION)
         self.last_processed = registry.gauge(catalogue.LAST_PROCESSED)
@@ -86,7 +86,7 @@ class PrometheusMetrics:
 
     def _children(self, topic: str) -> tuple[Counter, Gauge, list[tuple[str, Counter]]]:
         """Look a topic's series up once: prometheus_client's ``labels`` takes longer than counting."""
-        processed = [(fate.value, self.processed.labels(topic, fate.value)) for fate in Fate]
+        processed = [(fate.value, self.processed.labels(topic, fate.value)) for fate in Outcome]
         return self.received.labels(topic), self.in_progress.labels(topic), processed
 
     def about(self, version: str, faust: str) -> None:
@@ -110,14 +110,14 @@ class PrometheusMetrics:
         received.inc(records)
         in_progress.inc(records)
 
-    def batch_ended(self, topic: str, records: int, outcome: Given) -> None:
+    def batch_ended(self, topic: str, records: int, outcome: BatchOutcome) -> None:
         """Close what `batch_begun` opened. Only a settled batch has met `batch_settled` before."""
         self._topic(topic)[1].dec(records)
         self._batches[outcome].inc()
-        if outcome is not Given.SETTLED:
+        if outcome is not BatchOutcome.SETTLED:
             self.abandoned.labels(topic).inc(records)
 
-    def batch_settled(self, topic: str, partition: int, tally: Tally, oldest_timestamp_ms: int) -> None:
+    def batch_settled(self, topic: str, partition: int, tally: OutcomeCounts, oldest_timestamp_ms: int) -> None:
         now = time.time()
         for name, processed in self._topic(topic)[2]:
             if count := getattr(tally, name):
@@ -164,7 +164,7 @@ class PrometheusMetrics:
         for gauge in (self.lag, self.last_processed, self.oldest_unsettled):
             gauge.remove(topic, str(partition))
 
-    def ledger_read(self, standing: Standing) -> None:
+    def ledger_read(self, standing: Totals) -> None:
         """Show what PostgreSQL counted."""
         self._totals.standing = standing
         self.dlq_open.set(standing.open_letters)

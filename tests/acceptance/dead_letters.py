@@ -16,7 +16,7 @@ from confluent_kafka import Producer
 from keepstream.app.cli.root import root
 from keepstream.app.embedded.ports import free_port
 from keepstream.schemas.dead_letter import dead_letter_headers
-from keepstream.sinks.kafka.confirmed_producer import place_of
+from keepstream.sinks.kafka.confirmed_producer import record_id_of
 from tests.builders import make_dead_letter, make_failure, make_record
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Graveyard:
         producer, places = Producer({"bootstrap.servers": self.kafka.bootstrap_servers}), []
         producer.produce(
             self.topic, value, key, headers=[*headers], partition=partition, timestamp=timestamp,
-            on_delivery=lambda _error, message: places.append(place_of(message)),
+            on_delivery=lambda _error, message: places.append(record_id_of(message)),
         )  # fmt: skip
         assert producer.flush(30) == 0
         return places[0]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from tests.acceptance.dead_letters import without_postgres
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def test_purge_deletes_what_died_before_a_time_and_exports_it_first(new_yard: Ca
     assert yard.run("dlq", "import", exported.name).exit_code == 0
     assert sorted(map(str, contents(yard, yard.topic))) == sorted(map(str, before))
     assert [yard.state(number) for number in (0, 3, 4, 5)] == ["open", "open", "settled", "open"]
-    lies = {letter.id: letter.place for letter in map(Buried, yard.kafka.read(yard.topic))}
+    lies = {letter.id: letter.place for letter in map(DeadLetterRecord, yard.kafka.read(yard.topic))}
     assert dict(yard.database.rows("SELECT 'events-0-' || \"offset\", place FROM dead_letters")) == lies
 
 

@@ -22,12 +22,12 @@ UNCHANGED_S = 1.0
 """How long is watched that nothing happens: several commit intervals, and more than a healthy program's reaction."""
 
 
-class Start(Protocol):
+class StartOffset(Protocol):
     def __call__(self, topic: str, *, env: Mapping[str, str] | None = None, **plan: Any) -> FaustProgram: ...
 
 
 @pytest.fixture
-def start(kafka: Kafka) -> Iterator[Start]:
+def start(kafka: Kafka) -> Iterator[StartOffset]:
     """Start programs, each a group of its own; they end with the test."""
     with ExitStack() as programs:
 

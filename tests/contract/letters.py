@@ -14,7 +14,7 @@ from keepstream.sinks.kafka.dead_letter_reader import newest_first, oldest_first
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from keepstream.schemas.dead_letter_record import Buried
+    from keepstream.schemas.dead_letter_record import DeadLetterRecord
     from tests.real import Kafka
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -51,6 +51,6 @@ class Letters:
         return minutes(itertools.islice(oldest_first(self.client, self.topic, **options), count))
 
 
-def minutes(letters: Iterable[Buried]) -> list[int]:
+def minutes(letters: Iterable[DeadLetterRecord]) -> list[int]:
     """Return the minutes of death."""
     return [round((letter.failed_at - NOON) / MINUTE) for letter in letters]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from keepstream.processors.validation.validate import moment
-from keepstream.schemas.outcome import Settlement, Span, Tally
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
 from keepstream.sinks.postgres.offsets import PostgresOffsets
 from keepstream.sinks.postgres.store import PostgresStore
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Seen:
+class StatusReading:
     """A row as a query sees it."""
 
     status: str
@@ -43,7 +43,7 @@ class Table(Protocol):
     def store(self) -> EventStore: ...
     async def open(self, partition: int, start: int) -> None: ...
     def clear(self) -> None: ...
-    def rows(self) -> dict[str, Seen]: ...
+    def rows(self) -> dict[str, StatusReading]: ...
     def totals(self) -> dict[str, int]: ...
     def next_offset(self, partition: int = 0) -> int: ...
     def letters(self) -> set[str]: ...
@@ -59,7 +59,7 @@ class MemoryTable:
     def clear(self) -> None:
         self.store = MemoryStore()
 
-    def rows(self) -> dict[str, Seen]:
+    def rows(self) -> dict[str, StatusReading]:
         return {event_id: _seen(row.status, row.document, row.version) for event_id, row in self.store.rows.items()}
 
     def totals(self) -> dict[str, int]:
@@ -94,12 +94,12 @@ class PostgresTable:
     def clear(self) -> None:
         self.database.execute("TRUNCATE events, stream_offsets, event_counters, dead_letters")
 
-    def rows(self) -> dict[str, Seen]:
+    def rows(self) -> dict[str, StatusReading]:
         query = "SELECT event_id, status, payload, created_at, source_partition, source_offset FROM events"
-        return {row[0]: Seen(row[1], row[2], row[3], (row[4], row[5])) for row in self.read(query)}
+        return {row[0]: StatusReading(row[1], row[2], row[3], (row[4], row[5])) for row in self.read(query)}
 
     def totals(self) -> dict[str, int]:
-        names = totals_of(Tally())
+        names = totals_of(OutcomeCounts())
         return dict(zip(names, self.read(f"SELECT {', '.join(names)} FROM event_totals")[0], strict=True))
 
     def next_offset(self, partition: int = 0) -> int:
@@ -122,7 +122,7 @@ async def postgres_table(database: Database, **policy: Any) -> AsyncIterator[Pos
         await pool.close()
 
 
-def totals_of(tally: Tally) -> dict[str, int]:
+def totals_of(tally: OutcomeCounts) -> dict[str, int]:
     return {
         "total": tally.total,
         "delivered": tally.delivered,
@@ -133,26 +133,26 @@ def totals_of(tally: Tally) -> dict[str, int]:
     }
 
 
-def span(begin: int, end: int, partition: int = 0) -> Span:
-    return Span("events", partition, begin, end, end - begin)
+def span(begin: int, end: int, partition: int = 0) -> BatchRange:
+    return BatchRange("events", partition, begin, end, end - begin)
 
 
 async def settle(
     table: Table, begin: int, end: int, *events: ValidEvent, partition: int = 0, dead: Sequence[DeadLetter] = ()
-) -> Tally:
+) -> OutcomeCounts:
     """Take the fast path."""
     return await table.store.settle(Settlement(span(begin, end, partition), events, dead))
 
 
 async def store_and_count(
     table: Table, begin: int, end: int, *events: ValidEvent, partition: int = 0, dead: Sequence[DeadLetter] = ()
-) -> Tally:
+) -> OutcomeCounts:
     """Take the step path."""
     where = span(begin, end, partition)
     stored = await table.store.store(where, events)
     return await table.store.count(Settlement(where, (), dead), stored)
 
 
-def _seen(status: str, document: bytes, version: tuple[datetime, int, int]) -> Seen:
+def _seen(status: str, document: bytes, version: tuple[datetime, int, int]) -> StatusReading:
     fields = json.loads(document)
-    return Seen(status, fields["payload"], moment(fields["timestamp"]), version[1:])
+    return StatusReading(status, fields["payload"], moment(fields["timestamp"]), version[1:])

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaException, Producer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keepstream.schemas.audit import Window
+from keepstream.schemas.audit import AuditWindow
 from keepstream.sinks.kafka.topic_scan import TopicScan
 from keepstream.sinks.postgres.audit import audit_tables
 
@@ -47,7 +47,7 @@ def test_stretches_join_rows_letters_and_ledger_without_overlap(
             connection.execute(_ROW, [f"p-{partition}-{offset}", "pending", partition, offset])
         for partition, offset in ledger:
             connection.execute(_LETTER, [partition, offset, "open"])
-        windows = [Window(p, 2, 10, held_from=0) for p in (0, 1)]
+        windows = [AuditWindow(p, 2, 10, held_from=0) for p in (0, 1)]
         with audit_tables(connection, "events", windows) as tables:
             held = [place for place in letters if 2 <= place[1] < 10]
             tables.add_letters([*held, *held])
@@ -74,7 +74,10 @@ def stretches_of(places: set[tuple[int, int]]) -> Iterator[tuple[int, int, int]]
 @pytest.mark.parametrize("state", ["produced", "settled", "dead_again", "discarded"])
 def test_a_letter_that_was_dealt_with_by_command_is_not_looked_for(database: Database, state: str) -> None:
     database.execute(_LETTER, 0, 5, state)
-    with database.connect() as connection, audit_tables(connection, "events", [Window(0, 0, 9, held_from=0)]) as tables:
+    with (
+        database.connect() as connection,
+        audit_tables(connection, "events", [AuditWindow(0, 0, 9, held_from=0)]) as tables,
+    ):
         assert [*tables.letter_faults()] == []
         assert [*tables.stretches()] == [(0, 5, 5)]
 
@@ -82,7 +85,7 @@ def test_a_letter_that_was_dealt_with_by_command_is_not_looked_for(database: Dat
 def test_an_audit_leaves_no_table_behind(database: Database) -> None:
     for _ in range(2):
         with database.connect() as connection:
-            with audit_tables(connection, "events", [Window(0, 0, 9, held_from=0)]) as tables:
+            with audit_tables(connection, "events", [AuditWindow(0, 0, 9, held_from=0)]) as tables:
                 tables.add_letters([(0, 1)])
             assert connection.execute("SELECT to_regclass('audit_letters')").fetchall() == [(None,)]
 

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka import KafkaException, Producer
 
 from keepstream.app.embedded.ports import free_port
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.sinks.kafka import range_reader as dead_letter_seeker
 from keepstream.sinks.kafka import reverse_scan as dead_letter_walk
 from keepstream.sinks.kafka.dead_letter_reader import (
@@ -66,7 +66,12 @@ def test_the_end_is_where_it_was_when_the_walk_began(new_letters: Callable[..., 
 
 def test_an_empty_topic_holds_nothing(new_letters: Callable[..., Letters]) -> None:
     letters = new_letters(partitions=3)
-    assert letters.newest() == letters.oldest() == minutes(map(Buried, read_all(letters.client, letters.topic))) == []
+    assert (
+        letters.newest()
+        == letters.oldest()
+        == minutes(map(DeadLetterRecord, read_all(letters.client, letters.topic)))
+        == []
+    )
     assert letters.newest(stretch=Stretch(since=NOON, until=NOON + MINUTE)) == []
 
 
@@ -89,7 +94,7 @@ def test_copies_are_left_out_unless_asked_for(new_letters: Callable[..., Letters
     assert letters.newest(copies=True) == [4, 3, 2, 3, 2, 1]
     assert (
         letters.oldest(copies=True)
-        == minutes(map(Buried, read_all(letters.client, letters.topic)))
+        == minutes(map(DeadLetterRecord, read_all(letters.client, letters.topic)))
         == [1, 2, 3, 2, 3, 4]
     )
 

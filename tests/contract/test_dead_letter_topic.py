@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keepstream.app.embedded.ports import free_port
-from keepstream.schemas.claim_check import Original, original_sha256, restored
+from keepstream.schemas.claim_check import StoredDeadLetter, claim_check_sha256, restored
 from keepstream.schemas.dead_letter import dead_letter_headers
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import SystemicError, Verdict
-from keepstream.sinks.kafka.dead_letters import KafkaDeadLetters
+from keepstream.sinks.kafka.dead_letters import KafkaDeadLetterQueue
 from tests.builders import RECORD_TIMESTAMP_MS, make_dead_letter, make_failure, make_record
 
 if TYPE_CHECKING:
@@ -28,13 +28,15 @@ VERSION = "1.2.3"
 
 
 @pytest.fixture
-async def open_queue(kafka: Kafka) -> AsyncIterator[Callable[..., KafkaDeadLetters]]:
+async def open_dead_letter_topic(kafka: Kafka) -> AsyncIterator[Callable[..., KafkaDeadLetterQueue]]:
     """Open queues on the broker, or on what a change says."""
-    opened: list[KafkaDeadLetters] = []
+    opened: list[KafkaDeadLetterQueue] = []
 
-    def make(topic: str, timeout_s: float = 20, originals: Kept | None = None, **changes: Any) -> KafkaDeadLetters:
+    def make(topic: str, timeout_s: float = 20, originals: Kept | None = None, **changes: Any) -> KafkaDeadLetterQueue:
         client = {"bootstrap.servers": kafka.bootstrap_servers, "allow.auto.create.topics": False} | changes
-        opened.append(KafkaDeadLetters(topic, client, timeout_s=timeout_s, app_version=VERSION, originals=originals))
+        opened.append(
+            KafkaDeadLetterQueue(topic, client, timeout_s=timeout_s, app_version=VERSION, originals=originals)
+        )
         return opened[-1]
 
     yield make
@@ -59,11 +61,11 @@ async def open_queue(kafka: Kafka) -> AsyncIterator[Callable[..., KafkaDeadLette
     ids=["plain", "tombstone", "empty", "binary", "no key", "empty key", "odd headers", "1000 headers", "old", "3 MiB"],
 )  # fmt: skip
 async def test_a_record_comes_back_byte_for_byte(
-    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters], record: Any
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue], record: Any
 ) -> None:
     topic = kafka.new_topic(name="dlq", config={"max.message.bytes": "10000000"})
     letter = make_dead_letter(record)
-    await open_queue(topic).publish([letter])
+    await open_dead_letter_topic(topic).publish([letter])
     (found,) = kafka.read(topic)
     assert (found.key, found.value, found.timestamp) == (record.key, record.value, record.timestamp)
     assert list(found.headers) == dead_letter_headers(letter, VERSION)
@@ -71,44 +73,50 @@ async def test_a_record_comes_back_byte_for_byte(
 
 
 async def test_a_record_without_a_timestamp_gets_the_moment_of_its_death(
-    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
 ) -> None:
     topic = kafka.new_topic(name="dlq")
-    await open_queue(topic).publish([make_dead_letter(make_record(timestamp=-1))])
+    await open_dead_letter_topic(topic).publish([make_dead_letter(make_record(timestamp=-1))])
     assert abs(kafka.read(topic)[0].timestamp - time.time() * 1000) < 60_000
 
 
 async def test_many_letters_are_confirmed_together_and_stay_in_order(
-    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
 ) -> None:
     topic = kafka.new_topic(name="dlq")
-    await open_queue(topic).publish([make_dead_letter(make_record(b"%d" % i, i)) for i in range(500)])
+    await open_dead_letter_topic(topic).publish([make_dead_letter(make_record(b"%d" % i, i)) for i in range(500)])
     assert [record.value for record in kafka.read(topic)] == [b"%d" % i for i in range(500)]
 
 
-async def test_each_letter_comes_back_with_its_place(kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]) -> None:
+async def test_each_letter_comes_back_with_its_place(
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
+) -> None:
     topic = kafka.new_topic(partitions=3, name="dlq")
     letters = [make_dead_letter(make_record(b"x", i, key=b"%d" % i)) for i in range(50)]
-    placed = await open_queue(topic).publish(letters)
+    placed = await open_dead_letter_topic(topic).publish(letters)
     assert [replace(letter, place=None) for letter in placed] == letters
     assert {letter.place: letter.id for letter in placed} == places(kafka, topic)
 
 
-async def test_one_key_stays_on_one_partition(kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]) -> None:
+async def test_one_key_stays_on_one_partition(
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
+) -> None:
     topic = kafka.new_topic(partitions=3, name="dlq")
-    await open_queue(topic).publish([make_dead_letter(make_record(b"x", i, key=b"same")) for i in range(9)])
+    await open_dead_letter_topic(topic).publish([make_dead_letter(make_record(b"x", i, key=b"same")) for i in range(9)])
     assert len({record.partition for record in kafka.read(topic)}) == 1
 
 
-async def test_nothing_to_publish_is_published_at_once(open_queue: Callable[..., KafkaDeadLetters]) -> None:
-    await open_queue("nowhere").publish([])
+async def test_nothing_to_publish_is_published_at_once(
+    open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue],
+) -> None:
+    await open_dead_letter_topic("nowhere").publish([])
 
 
 async def test_a_topic_that_does_not_exist_pauses_and_works_once_it_does(
-    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
 ) -> None:
     topic = kafka.new_topic(name="dlq") + "-later"
-    queue = open_queue(topic, timeout_s=2)
+    queue = open_dead_letter_topic(topic, timeout_s=2)
     with pytest.raises(SystemicError) as caught:
         await queue.publish([make_dead_letter()])
     failure = caught.value.failure
@@ -120,9 +128,9 @@ async def test_a_topic_that_does_not_exist_pauses_and_works_once_it_does(
 
 
 async def test_a_broker_that_cannot_be_reached_pauses_within_the_timeout(
-    open_queue: Callable[..., KafkaDeadLetters],
+    open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue],
 ) -> None:
-    queue = open_queue("dlq", timeout_s=1, **{"bootstrap.servers": f"127.0.0.1:{free_port()}"})
+    queue = open_dead_letter_topic("dlq", timeout_s=1, **{"bootstrap.servers": f"127.0.0.1:{free_port()}"})
     began = time.monotonic()
     with pytest.raises(SystemicError):
         await queue.publish([make_dead_letter()])
@@ -130,10 +138,10 @@ async def test_a_broker_that_cannot_be_reached_pauses_within_the_timeout(
 
 
 async def test_a_letter_larger_than_the_topic_allows_is_a_pause_and_the_queue_works_on(
-    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
 ) -> None:
     topic = kafka.new_topic(name="dlq", config={"max.message.bytes": "10000"})
-    queue = open_queue(topic, **{"compression.type": "none"})
+    queue = open_dead_letter_topic(topic, **{"compression.type": "none"})
     with pytest.raises(SystemicError, match="MSG_SIZE_TOO_LARGE"):
         await queue.publish([make_dead_letter(make_record(b"x" * 50_000))])
     await eventually_publishes(queue)
@@ -144,9 +152,9 @@ class Kept:
     """Keeps originals in memory, or refuses."""
 
     refuse: bool = False
-    originals: list[Original] = field(default_factory=list)
+    originals: list[StoredDeadLetter] = field(default_factory=list)
 
-    async def keep(self, originals: Sequence[Original]) -> None:
+    async def keep(self, originals: Sequence[StoredDeadLetter]) -> None:
         if self.refuse:
             raise SystemicError(make_failure(verdict=Verdict.SYSTEMIC, reason="original_not_kept"))
         self.originals.extend(originals)
@@ -156,11 +164,11 @@ NARROW = {"max.message.bytes": "10000"}
 
 
 async def test_publications_side_by_side_get_their_own_places_and_none_is_too_large_for_its_company(
-    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
 ) -> None:
     topic = kafka.new_topic(name="dlq", config=NARROW)
     kept = Kept()
-    queue = open_queue(topic, originals=kept, **{"compression.type": "none"})
+    queue = open_dead_letter_topic(topic, originals=kept, **{"compression.type": "none"})
     letters = [make_dead_letter(make_record(b"%04d" % number * 1500, number)) for number in range(40)]
     published = await asyncio.gather(*(queue.publish([letter]) for letter in letters))
     there = {f"{topic}-{record.partition}-{record.offset}": record.value for record in kafka.read(topic)}
@@ -169,13 +177,13 @@ async def test_publications_side_by_side_get_their_own_places_and_none_is_too_la
 
 
 async def test_a_callback_that_fails_leaves_the_others_their_answers(
-    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
 ) -> None:
     def fails(_statistics: str) -> None:
         raise ValueError
 
     topic = kafka.new_topic(name="dlq")
-    queue = open_queue(topic, stats_cb=fails, **{"statistics.interval.ms": 50})
+    queue = open_dead_letter_topic(topic, stats_cb=fails, **{"statistics.interval.ms": 50})
     await queue.publish([make_dead_letter()])
     await asyncio.sleep(0.3)
     await queue.publish([make_dead_letter(make_record(b"x", 9))])
@@ -183,16 +191,16 @@ async def test_a_callback_that_fails_leaves_the_others_their_answers(
 
 
 async def test_what_is_too_large_is_kept_elsewhere_and_its_neighbours_are_published_whole(
-    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
 ) -> None:
     topic = kafka.new_topic(name="dlq", config=NARROW)
     kept = Kept()
-    queue = open_queue(topic, originals=kept, **{"compression.type": "none"})
+    queue = open_dead_letter_topic(topic, originals=kept, **{"compression.type": "none"})
     values = [b"a", b"x" * 50_000, b"b", b"y" * (20 * 1024 * 1024), b"c"]
     placed = await queue.publish([make_dead_letter(make_record(value, i)) for i, value in enumerate(values)])
     assert {letter.place: letter.id for letter in placed} == places(kafka, topic)
-    found = {letter.id: letter for letter in map(Buried, kafka.read(topic))}
-    assert {i: letter.record.value for i, letter in found.items() if not original_sha256(letter)} == {
+    found = {letter.id: letter for letter in map(DeadLetterRecord, kafka.read(topic))}
+    assert {i: letter.record.value for i, letter in found.items() if not claim_check_sha256(letter)} == {
         "events-0-0": b"a", "events-0-2": b"b", "events-0-4": b"c",
     }  # fmt: skip
     for original in kept.originals:
@@ -202,23 +210,23 @@ async def test_what_is_too_large_is_kept_elsewhere_and_its_neighbours_are_publis
 
 
 async def test_letters_that_only_together_are_too_large_are_published_whole(
-    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
 ) -> None:
     """The producer packs letters into one request, and the topic's limit is the request's."""
     topic = kafka.new_topic(name="dlq", config=NARROW)
     kept = Kept()
-    queue = open_queue(topic, originals=kept, **{"compression.type": "none", "linger.ms": 50})
+    queue = open_dead_letter_topic(topic, originals=kept, **{"compression.type": "none", "linger.ms": 50})
     placed = await queue.publish([make_dead_letter(make_record(b"x" * 4000, i)) for i in range(10)])
     assert not kept.originals
-    assert {letter.id for letter in map(Buried, kafka.read(topic))} == {f"events-0-{i}" for i in range(10)}
+    assert {letter.id for letter in map(DeadLetterRecord, kafka.read(topic))} == {f"events-0-{i}" for i in range(10)}
     assert {letter.place: letter.id for letter in placed} == places(kafka, topic)
 
 
 async def test_what_cannot_be_kept_is_a_pause_and_no_reference_leads_nowhere(
-    kafka: Kafka, open_queue: Callable[..., KafkaDeadLetters]
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
 ) -> None:
     topic = kafka.new_topic(name="dlq", config=NARROW)
-    queue = open_queue(topic, originals=Kept(refuse=True), **{"compression.type": "none"})
+    queue = open_dead_letter_topic(topic, originals=Kept(refuse=True), **{"compression.type": "none"})
     with pytest.raises(SystemicError) as caught:
         await queue.publish([make_dead_letter(make_record(b"x" * 50_000))])
     assert caught.value.failure.reason == "original_not_kept"
@@ -227,10 +235,10 @@ async def test_what_cannot_be_kept_is_a_pause_and_no_reference_leads_nowhere(
 
 def places(kafka: Kafka, topic: str) -> dict[str, str]:
     """Return the letter that lies at each place."""
-    return {letter.place: letter.id for letter in map(Buried, kafka.read(topic))}
+    return {letter.place: letter.id for letter in map(DeadLetterRecord, kafka.read(topic))}
 
 
-async def eventually_publishes(queue: KafkaDeadLetters) -> None:
+async def eventually_publishes(queue: KafkaDeadLetterQueue) -> None:
     """Publish as the pipeline does: again and again."""
     for _ in range(20):
         try:

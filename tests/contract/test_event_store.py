@@ -8,7 +8,7 @@ import pytest
 
 from keepstream.processors.validation.validate import moment
 from keepstream.schemas.failure import FencedError
-from keepstream.schemas.outcome import Settlement, Stored, Tally
+from keepstream.schemas.outcome import OutcomeCounts, Settlement, StoreResult
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
 from tests.contract.stores import settle, span, store_and_count, totals_of
 
@@ -30,10 +30,10 @@ def summary(table: Table) -> dict[str, tuple[str, int, tuple[int, int]]]:
 
 @PATHS
 async def test_new_events_are_delivered_counted_and_the_offset_moves(table: Table, path: Any) -> None:
-    assert await path(table, 0, 2, event(0, "a"), event(1, "b", LATER, 7)) == Tally(delivered=2)
+    assert await path(table, 0, 2, event(0, "a"), event(1, "b", LATER, 7)) == OutcomeCounts(delivered=2)
     assert summary(table) == {"a": ("delivered", 0, (0, 0)), "b": ("delivered", 7, (0, 1))}
     assert table.rows()["b"].created_at == moment(LATER)
-    assert table.totals() == totals_of(Tally(delivered=2))
+    assert table.totals() == totals_of(OutcomeCounts(delivered=2))
     assert table.next_offset() == 2
 
 
@@ -43,7 +43,7 @@ async def test_an_offset_that_somebody_moved_refuses_everything(table: Table, pa
     with pytest.raises(FencedError):
         await path(table, expected, 10, event(expected), dead=[make_dead_letter(make_record(None, 9))])
     assert (table.rows(), table.letters(), table.next_offset()) == ({}, set(), 0)
-    assert table.totals() == totals_of(Tally())
+    assert table.totals() == totals_of(OutcomeCounts())
 
 
 async def test_counting_is_refused_when_the_offset_moved_since_storing(table: Table) -> None:
@@ -59,32 +59,34 @@ async def test_counting_is_refused_when_the_offset_moved_since_storing(table: Ta
 async def test_the_same_event_again_is_a_duplicate_and_changes_nothing(table: Table, path: Any) -> None:
     await settle(table, 0, 1, event(0))
     before = table.rows()
-    assert await path(table, 1, 2, event(1)) == Tally(duplicate=1)
+    assert await path(table, 1, 2, event(1)) == OutcomeCounts(duplicate=1)
     assert table.rows() == before
-    assert table.totals() == totals_of(Tally(delivered=1, duplicate=1))
+    assert table.totals() == totals_of(OutcomeCounts(delivered=1, duplicate=1))
 
 
 @PATHS
 @pytest.mark.parametrize("timestamp", [AT, LATER])
 async def test_a_newer_version_replaces_the_row_and_counts_as_updated(table: Table, path: Any, timestamp: str) -> None:
     await settle(table, 0, 1, event(0))
-    assert await path(table, 1, 2, event(1, timestamp=timestamp, x=5)) == Tally(duplicate=1, updated=1)
+    assert await path(table, 1, 2, event(1, timestamp=timestamp, x=5)) == OutcomeCounts(duplicate=1, updated=1)
     assert summary(table) == {"a": ("delivered", 5, (0, 1))}
-    assert table.totals() == totals_of(Tally(delivered=1, duplicate=1, updated=1))
+    assert table.totals() == totals_of(OutcomeCounts(delivered=1, duplicate=1, updated=1))
 
 
 @PATHS
 async def test_an_older_version_never_overwrites_a_newer_one(table: Table, path: Any) -> None:
     await settle(table, 0, 1, event(0))
-    assert await path(table, 1, 2, event(1, timestamp=EARLIER, x=5)) == Tally(stale=1)
+    assert await path(table, 1, 2, event(1, timestamp=EARLIER, x=5)) == OutcomeCounts(stale=1)
     assert summary(table) == {"a": ("delivered", 0, (0, 0))}
-    assert table.totals() == totals_of(Tally(delivered=1, stale=1))
+    assert table.totals() == totals_of(OutcomeCounts(delivered=1, stale=1))
 
 
 async def test_versions_are_compared_as_moments_not_as_text(table: Table) -> None:
     await settle(table, 0, 1, event(0, timestamp="2026-11-24T10:00:00+02:00"))
-    assert await settle(table, 1, 2, event(1, timestamp="2026-11-24T09:00:00Z", x=1)) == Tally(duplicate=1, updated=1)
-    assert await settle(table, 2, 3, event(2, timestamp="2026-11-24T10:59:59+02:00")) == Tally(stale=1)
+    assert await settle(table, 1, 2, event(1, timestamp="2026-11-24T09:00:00Z", x=1)) == OutcomeCounts(
+        duplicate=1, updated=1
+    )
+    assert await settle(table, 2, 3, event(2, timestamp="2026-11-24T10:59:59+02:00")) == OutcomeCounts(stale=1)
 
 
 @PATHS
@@ -93,8 +95,8 @@ async def test_reading_a_stored_batch_again_wakes_each_pending_row_exactly_once(
     await table.store.store(span(0, 2), batch)
     assert {row.status for row in table.rows().values()} == {"pending"}
     assert table.totals()["total"] == 0
-    assert await path(table, 0, 2, *batch) == Tally(delivered=2)
-    assert table.totals() == totals_of(Tally(delivered=2))
+    assert await path(table, 0, 2, *batch) == OutcomeCounts(delivered=2)
+    assert table.totals() == totals_of(OutcomeCounts(delivered=2))
     assert {row.status for row in table.rows().values()} == {"delivered"}
 
 
@@ -102,8 +104,8 @@ async def test_reading_a_stored_batch_again_wakes_each_pending_row_exactly_once(
 async def test_a_newer_version_takes_a_pending_row_over_and_is_what_is_delivered(table: Table, path: Any) -> None:
     await table.store.store(span(0, 1), [event(0)])
     later = await path(table, 0, 1, make_other(event_id="a", timestamp=LATER, payload={"x": 5}), partition=1)
-    assert later == Tally(delivered=1)
-    assert await settle(table, 0, 1, event(0)) == Tally(stale=1)
+    assert later == OutcomeCounts(delivered=1)
+    assert await settle(table, 0, 1, event(0)) == OutcomeCounts(stale=1)
     assert summary(table) == {"a": ("delivered", 5, (1, 0))}
 
 
@@ -111,39 +113,39 @@ async def test_a_row_that_somebody_else_delivered_meanwhile_counts_as_a_duplicat
     stored = await table.store.store(span(0, 1), [event(0)])
     other = make_other(event_id="a", timestamp=LATER, payload={"x": 5})
     await settle(table, 0, 1, other, partition=1)
-    assert await table.store.count(Settlement(span(0, 1), ()), stored) == Tally(duplicate=1)
-    assert table.totals() == totals_of(Tally(delivered=1, duplicate=1))
+    assert await table.store.count(Settlement(span(0, 1), ()), stored) == OutcomeCounts(duplicate=1)
+    assert table.totals() == totals_of(OutcomeCounts(delivered=1, duplicate=1))
 
 
 async def test_what_storing_found_as_repeats_is_counted_with_the_rest(table: Table) -> None:
     await settle(table, 0, 1, event(0))
     repeats = [event(1, x=1), event(2, "b"), event(3, "c")]
-    assert await store_and_count(table, 1, 4, *repeats) == Tally(delivered=2, duplicate=1, updated=1)
-    assert table.totals() == totals_of(Tally(delivered=3, duplicate=1, updated=1))
+    assert await store_and_count(table, 1, 4, *repeats) == OutcomeCounts(delivered=2, duplicate=1, updated=1)
+    assert table.totals() == totals_of(OutcomeCounts(delivered=3, duplicate=1, updated=1))
 
 
 @PATHS
 async def test_a_failed_row_is_revived_by_a_replay(table: Table, path: Any) -> None:
     await table.store.store(span(0, 1), [event(0)])
     letter = make_dead_letter(make_record(make_value(), 0), event_id="a")
-    await table.store.count(Settlement(span(0, 1), (), [letter]), Stored())
+    await table.store.count(Settlement(span(0, 1), (), [letter]), StoreResult())
     assert summary(table)["a"][0] == "failed"
-    assert await path(table, 1, 2, event(1)) == Tally(delivered=1)
+    assert await path(table, 1, 2, event(1)) == OutcomeCounts(delivered=1)
     assert summary(table) == {"a": ("delivered", 0, (0, 1))}
 
 
 @PATHS
 async def test_dead_letters_are_in_the_ledger_when_the_offset_moves(table: Table, path: Any) -> None:
     dead = [make_dead_letter(make_record(b"{", offset)) for offset in (0, 2)]
-    assert await path(table, 0, 3, event(1), dead=dead) == Tally(delivered=1, dead_lettered=2)
+    assert await path(table, 0, 3, event(1), dead=dead) == OutcomeCounts(delivered=1, dead_lettered=2)
     assert table.letters() == {"events-0-0", "events-0-2"}
-    assert table.totals() == totals_of(Tally(delivered=1, dead_lettered=2))
+    assert table.totals() == totals_of(OutcomeCounts(delivered=1, dead_lettered=2))
     assert table.next_offset() == 3
 
 
 @PATHS
 async def test_a_batch_of_dead_letters_only_moves_the_offset(table: Table, path: Any) -> None:
-    assert await path(table, 0, 1, dead=[make_dead_letter(make_record(None, 0))]) == Tally(dead_lettered=1)
+    assert await path(table, 0, 1, dead=[make_dead_letter(make_record(None, 0))]) == OutcomeCounts(dead_lettered=1)
     assert (table.rows(), table.next_offset()) == ({}, 1)
 
 
@@ -156,7 +158,7 @@ async def test_a_dead_letter_leaves_a_delivered_row_of_its_event_alone(table: Ta
 
 async def test_a_dead_repeat_does_not_fail_the_good_event_before_it(table: Table) -> None:
     dead = [make_dead_letter(make_record(make_value(), 1), event_id="a")]
-    assert await store_and_count(table, 0, 2, event(0), dead=dead) == Tally(delivered=1, dead_lettered=1)
+    assert await store_and_count(table, 0, 2, event(0), dead=dead) == OutcomeCounts(delivered=1, dead_lettered=1)
     assert summary(table)["a"][0] == "delivered"
 
 
@@ -169,9 +171,9 @@ async def test_holes_in_the_offsets_are_no_obstacle(table: Table, path: Any) -> 
 
 
 async def test_what_was_folded_before_is_counted_too(table: Table) -> None:
-    folded = Settlement(span(0, 3), [event(2)], (), Tally(duplicate=1, stale=1))
-    assert await table.store.settle(folded) == Tally(delivered=1, duplicate=1, stale=1)
-    assert table.totals() == totals_of(Tally(delivered=1, duplicate=1, stale=1))
+    folded = Settlement(span(0, 3), [event(2)], (), OutcomeCounts(duplicate=1, stale=1))
+    assert await table.store.settle(folded) == OutcomeCounts(delivered=1, duplicate=1, stale=1)
+    assert table.totals() == totals_of(OutcomeCounts(delivered=1, duplicate=1, stale=1))
 
 
 async def test_a_store_at_work_is_healthy(table: Table) -> None:

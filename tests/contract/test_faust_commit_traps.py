@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.faust_fixtures import UNCHANGED_S, Start
+from tests.contract.faust_fixtures import UNCHANGED_S, StartOffset
 from tests.contract.faust_probe import QUEUED
 from tests.contract.faust_program import SMALL_RECORDS, TOO_LARGE, Transactions, numbers, stays
 from tests.real import eventually
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real
 
 
-def test_commits_go_past_a_record_in_flight(start: Start, kafka: Kafka) -> None:
+def test_commits_go_past_a_record_in_flight(start: StartOffset, kafka: Kafka) -> None:
     """T9: a head that is missing goes unnoticed, in a new group (record 0) and one after a commit (record 5)."""
     topic = kafka.new_topic()
     kafka.produce(topic, numbers(0, 5))
@@ -33,7 +33,7 @@ def test_commits_go_past_a_record_in_flight(start: Start, kafka: Kafka) -> None:
         assert in_flight not in program.processed
 
 
-def test_a_record_behind_a_hole_counts_as_acknowledged_while_it_runs(start: Start, kafka: Kafka) -> None:
+def test_a_record_behind_a_hole_counts_as_acknowledged_while_it_runs(start: StartOffset, kafka: Kafka) -> None:
     """T10: `_add_gap` takes the record that revealed the hole for a part of it.
 
     Without that, 5 and 6 would be missing from what is acknowledged, and even T9's check would hold the commit back.
@@ -49,7 +49,7 @@ def test_a_record_behind_a_hole_counts_as_acknowledged_while_it_runs(start: Star
     assert program.processed == [0, 1, 2, 3, 4, 7, 8, 9, 10, 11]
 
 
-def test_without_cython_records_of_an_old_generation_are_acknowledged_unseen(start: Start, topic: str) -> None:
+def test_without_cython_records_of_an_old_generation_are_acknowledged_unseen(start: StartOffset, topic: str) -> None:
     """T11: both paths skip them, only the pure Python one acknowledges.
 
     The generation is moved by the program itself, as the driver does it at a rebalance; everything else is a real run.
@@ -62,7 +62,7 @@ def test_without_cython_records_of_an_old_generation_are_acknowledged_unseen(sta
     assert pure.processed == compiled.processed == [0]
 
 
-def test_pausing_partitions_drops_what_was_already_fetched(start: Start, kafka: Kafka) -> None:
+def test_pausing_partitions_drops_what_was_already_fetched(start: StartOffset, kafka: Kafka) -> None:
     """T12: the rest of the fetch is thrown away, and what was thrown away counts as a hole: it is committed."""
     topic = kafka.new_topic()
     kafka.produce(topic, numbers(0, 1000))
@@ -74,7 +74,7 @@ def test_pausing_partitions_drops_what_was_already_fetched(start: Start, kafka: 
     assert len(lost) > 300
 
 
-def test_a_sent_record_is_not_a_delivered_one(start: Start, kafka: Kafka, topic: str) -> None:
+def test_a_sent_record_is_not_a_delivered_one(start: StartOffset, kafka: Kafka, topic: str) -> None:
     """T13: `send()` returns a future that nobody has to look at.
 
     Each commit flushes the producer first; but a record that the broker refuses is gone, and its source is committed.
@@ -87,7 +87,7 @@ def test_a_sent_record_is_not_a_delivered_one(start: Start, kafka: Kafka, topic:
     assert kafka.read(dlq_topic) == []
 
 
-def test_after_a_failed_commit_none_ever_succeeds(start: Start, kafka: Kafka) -> None:
+def test_after_a_failed_commit_none_ever_succeeds(start: StartOffset, kafka: Kafka) -> None:
     """T30: the list of what is acknowledged is cut before the commit.
 
     When Faust's own timer meets the error the program ends (and restarts well); a commit that the program asks for
@@ -103,7 +103,7 @@ def test_after_a_failed_commit_none_ever_succeeds(start: Start, kafka: Kafka) ->
     assert program.committed() == 4
 
 
-def test_a_hole_right_after_offset_0_stops_the_commits_for_ever(start: Start, kafka: Kafka) -> None:
+def test_a_hole_right_after_offset_0_stops_the_commits_for_ever(start: StartOffset, kafka: Kafka) -> None:
     """T31: it takes two missing offsets or more; one alone slips through by T9."""
     wide, narrow = kafka.new_topic(config=SMALL_RECORDS), kafka.new_topic()
     transactions = Transactions(kafka.bootstrap_servers, wide)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.contract.faust_fixtures import UNCHANGED_S, Start
+from tests.contract.faust_fixtures import UNCHANGED_S, StartOffset
 from tests.contract.faust_program import numbers, stays
 from tests.real import eventually
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.real
 
 
-def test_take_commits_the_batch_whose_body_raised(start: Start, topic: str) -> None:
+def test_take_commits_the_batch_whose_body_raised(start: StartOffset, topic: str) -> None:
     """T1: `take()` and `take_events()` acknowledge in a `finally`."""
     for program in [start(topic, loop=loop, actions={"1": "raise"}) for loop in ("take", "take_events")]:
         program.wait_for_commit(10)
@@ -30,7 +30,7 @@ def test_take_commits_the_batch_whose_body_raised(start: Start, topic: str) -> N
         assert program.processed == [5, 6, 7, 8, 9]
 
 
-def test_iterating_commits_the_record_whose_body_raised(start: Start, topic: str) -> None:
+def test_iterating_commits_the_record_whose_body_raised(start: StartOffset, topic: str) -> None:
     """T2: `async for value in stream` and `events()` acknowledge in a `finally` as well."""
     for program in [start(topic, loop=loop, actions={"3": "raise"}) for loop in ("iterate", "events")]:
         program.wait_for_commit(10)
@@ -38,7 +38,7 @@ def test_iterating_commits_the_record_whose_body_raised(start: Start, topic: str
         assert program.processed == [0, 1, 2, 4, 5, 6, 7, 8, 9]
 
 
-def test_noack_take_commits_past_a_single_record_that_failed(start: Start, kafka: Kafka) -> None:
+def test_noack_take_commits_past_a_single_record_that_failed(start: StartOffset, kafka: Kafka) -> None:
     """T3 with batches of one: nothing reads the record again, and the next commit goes past it (through T9)."""
     topic = kafka.new_topic()
     kafka.produce(topic, numbers(0, 4))
@@ -51,7 +51,7 @@ def test_noack_take_commits_past_a_single_record_that_failed(start: Start, kafka
     assert program.processed == [0, 1, 2, 4, 5, 6, 7, 8, 9]
 
 
-def test_noack_take_never_commits_again_after_a_batch_that_failed(start: Start, kafka: Kafka) -> None:
+def test_noack_take_never_commits_again_after_a_batch_that_failed(start: StartOffset, kafka: Kafka) -> None:
     """T3 with larger batches: the records that follow are processed, but the commits stop until a restart."""
     topic = kafka.new_topic()
     kafka.produce(topic, numbers(0, 6))
@@ -64,7 +64,7 @@ def test_noack_take_never_commits_again_after_a_batch_that_failed(start: Start, 
     assert program.processed == [0, 1, 2, 6, 7, 8, 9, 10, 11]
 
 
-def test_after_two_exceptions_a_burst_is_committed_that_no_code_has_seen(start: Start, kafka: Kafka) -> None:
+def test_after_two_exceptions_a_burst_is_committed_that_no_code_has_seen(start: StartOffset, kafka: Kafka) -> None:
     """T4: the drainer outlives the agent, and the dying generator has switched acknowledging back on.
 
     Lost is far more than the ten records of the batches that failed. With batches of one a single exception can be
@@ -79,7 +79,7 @@ def test_after_two_exceptions_a_burst_is_committed_that_no_code_has_seen(start: 
         assert len(program.processed) <= 10
 
 
-def test_a_generator_in_a_variable_stalls_after_one_exception(start: Start, kafka: Kafka) -> None:
+def test_a_generator_in_a_variable_stalls_after_one_exception(start: StartOffset, kafka: Kafka) -> None:
     """T5: the traceback keeps the dead generator alive, and its buffer takes what the new one should get."""
     topic = kafka.new_topic()
     kafka.produce(topic, numbers(0, 5))
@@ -92,7 +92,7 @@ def test_a_generator_in_a_variable_stalls_after_one_exception(start: Start, kafk
     stays(lambda: stalled.processed == [], UNCHANGED_S, "it processed something")
 
 
-def test_a_graceful_stop_commits_what_is_in_flight(start: Start, topic: str) -> None:
+def test_a_graceful_stop_commits_what_is_in_flight(start: StartOffset, topic: str) -> None:
     """T6: the stop cancels the agent, which acknowledges, and commits after that. `noack_take` alone is safe."""
     expected = {"take": 5, "iterate": 1, "noack_take": None}
     programs = {loop: start(topic, loop=loop, actions={"0": "hang"}, wait_empty=False) for loop in expected}
@@ -105,7 +105,7 @@ def test_a_graceful_stop_commits_what_is_in_flight(start: Start, topic: str) -> 
         assert program.committed() == expected[loop]
 
 
-def test_a_crash_commits_what_is_in_flight(start: Start, topic: str) -> None:
+def test_a_crash_commits_what_is_in_flight(start: StartOffset, topic: str) -> None:
     """T7: `app.crash()` and `CrashingSupervisor` end the program the way of T6.
 
     Not each time: one crash in ten or so commits nothing, because the consumer's thread is gone before, and some hang
@@ -118,7 +118,7 @@ def test_a_crash_commits_what_is_in_flight(start: Start, topic: str) -> None:
         assert [program.processed for program in programs] == [[], []]
 
 
-def test_an_undecodable_record_is_lost_and_take_stalls_for_ever(start: Start, kafka: Kafka) -> None:
+def test_an_undecodable_record_is_lost_and_take_stalls_for_ever(start: StartOffset, kafka: Kafka) -> None:
     """T8: the record is acknowledged unseen. A plain loop restarts; under `take()` the agent returns and stays away."""
     topic = kafka.new_topic()
     kafka.produce(topic, numbers(0, 5))

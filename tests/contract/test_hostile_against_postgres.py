@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keepstream.processors.pause import Hold
+from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.validation.validate import moment, validate
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import Step
-from keepstream.schemas.outcome import Tally
+from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_batch, make_record
 from tests.contract.stores import postgres_table
 from tests.fakes import MemoryDeadLetters, RecordedMetrics
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keepstream.processors.ports import EventStore
-    from keepstream.schemas.outcome import Settlement, Span, Stored
+    from keepstream.schemas.outcome import BatchRange, Settlement, StoreResult
     from keepstream.schemas.record import KafkaRecord
     from tests.contract.stores import PostgresTable
     from tests.real import Database
@@ -40,13 +40,13 @@ class StepByStep:
 
     store_: EventStore
 
-    async def settle(self, settlement: Settlement) -> Tally:
+    async def settle(self, settlement: Settlement) -> OutcomeCounts:
         raise deadlock()
 
-    async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
+    async def store(self, span: BatchRange, events: Sequence[ValidEvent]) -> StoreResult:
         return await self.store_.store(span, events)
 
-    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
+    async def count(self, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
         return await self.store_.count(settlement, stored)
 
     async def healthy(self) -> bool:
@@ -80,8 +80,8 @@ async def test_every_record_has_the_verdict_that_validate_gives_it_alone(databas
 async def check(table: PostgresTable, store: EventStore, records: Sequence[KafkaRecord]) -> None:
     verdicts = [validate(record) for record in records]
     letters, metrics = MemoryDeadLetters(), RecordedMetrics()
-    pipeline = Pipeline(store, letters, metrics, Hold(metrics), Policies(QUICK, QUICK))
-    tally = Tally()
+    pipeline = Pipeline(store, letters, metrics, Pause(metrics), Policies(QUICK, QUICK))
+    tally = OutcomeCounts()
     for begin in range(0, len(records), 100):
         tally += await pipeline.process(make_batch(records[begin : begin + 100]))
 

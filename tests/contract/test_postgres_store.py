@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from keepstream.schemas.failure import TransientError
-from keepstream.schemas.outcome import Settlement, Tally
+from keepstream.schemas.outcome import OutcomeCounts, Settlement
 from keepstream.sinks.postgres.store import _settle
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
 from tests.contract.stores import postgres_table, settle, span, store_and_count
@@ -38,7 +38,7 @@ def of_partition(partition: int, event: ValidEvent) -> ValidEvent:
     return replace(event, record=replace(event.record, partition=partition))  # type: ignore[type-var]
 
 
-async def insist(path: Any, *arguments: Any, partition: int) -> Tally:
+async def insist(path: Any, *arguments: Any, partition: int) -> OutcomeCounts:
     """Do what the pipeline does with a transient error: try again."""
     for _ in range(50):
         try:
@@ -81,7 +81,7 @@ async def test_one_event_on_two_partitions_counts_once(real_table: PostgresTable
             insist(path, real_table, offset, offset + 1, *here, partition=0),
             insist(other_path, real_table, offset, offset + 1, *there, partition=1),
         )
-        assert sum(tallies, Tally()) == Tally(delivered=4, duplicate=4)
+        assert sum(tallies, OutcomeCounts()) == OutcomeCounts(delivered=4, duplicate=4)
     assert real_table.totals()["delivered"] == 4 * ROUNDS == len(real_table.rows())
 
 
@@ -107,13 +107,13 @@ async def test_an_event_committed_while_we_waited_is_a_race_and_then_a_duplicate
     with pytest.raises(TransientError, match="another worker wrote the same event"):
         await waiting
     assert real_table.next_offset(1) == 0
-    assert await settle(real_table, 0, 1, of_partition(1, event("a")), partition=1) == Tally(duplicate=1)
+    assert await settle(real_table, 0, 1, of_partition(1, event("a")), partition=1) == OutcomeCounts(duplicate=1)
 
 
 @PATHS
-@pytest.mark.parametrize(("second", "fate"), [(3, Tally(duplicate=1, updated=1)), (1, Tally(stale=1))])
+@pytest.mark.parametrize(("second", "fate"), [(3, OutcomeCounts(duplicate=1, updated=1)), (1, OutcomeCounts(stale=1))])
 async def test_two_newer_versions_of_a_pending_row_deliver_it_once(
-    real_table: PostgresTable, path: Any, second: int, fate: Tally
+    real_table: PostgresTable, path: Any, second: int, fate: OutcomeCounts
 ) -> None:
     await real_table.open(2, 0)
     await real_table.store.store(span(0, 1), [event("a")])

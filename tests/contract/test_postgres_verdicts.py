@@ -9,7 +9,7 @@ import pytest
 
 from keepstream.app.embedded.postgres import EmbeddedPostgres
 from keepstream.schemas.failure import RecordError, StepError, SystemicError, TransientError
-from keepstream.schemas.outcome import Tally
+from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_dead_letter, make_event, make_record
 from tests.contract.stores import postgres_table, settle, store_and_count
 from tests.real import Database, Postgres, eventually
@@ -45,7 +45,7 @@ async def test_a_broken_constraint_is_the_records_fault_and_named(real_table: Po
     failure = await fail(RecordError, real_table, path)
     assert (failure.reason, failure.sqlstate) == ("check_violation", "23514")
     assert failure.message == 'check violation (SQLSTATE 23514): constraint "no_x", table "events"'
-    assert await settle(real_table, 0, 1, make_event(0, payload={})) == Tally(delivered=1)
+    assert await settle(real_table, 0, 1, make_event(0, payload={})) == OutcomeCounts(delivered=1)
 
 
 async def test_a_missing_value_is_the_records_fault_and_its_column_is_named(real_table: PostgresTable) -> None:
@@ -85,7 +85,7 @@ async def test_without_its_table_a_store_is_not_healthy(real_table: PostgresTabl
 async def test_ddl_under_a_prepared_statement_passes_and_does_no_harm(real_table: PostgresTable, path: Any) -> None:
     await path(real_table, 0, 1, make_event(0))
     real_table.database.execute("ALTER TABLE events ADD COLUMN extra text")
-    assert await path(real_table, 1, 2, make_event(1)) == Tally(delivered=1)
+    assert await path(real_table, 1, 2, make_event(1)) == OutcomeCounts(delivered=1)
 
 
 async def test_a_lock_that_takes_too_long_is_worth_another_try(any_database: Database) -> None:
@@ -95,7 +95,7 @@ async def test_a_lock_that_takes_too_long_is_worth_another_try(any_database: Dat
             other.execute("LOCK TABLE events")
             assert (await fail(TransientError, table)).reason == "lock_not_available"
             assert not await table.store.healthy()
-        assert await settle(table, 0, 1, make_event(0)) == Tally(delivered=1)
+        assert await settle(table, 0, 1, make_event(0)) == OutcomeCounts(delivered=1)
 
 
 async def test_a_statement_that_takes_too_long_is_worth_another_try(any_database: Database) -> None:
@@ -138,7 +138,7 @@ async def test_a_session_ended_in_mid_batch_writes_nothing_and_the_next_try_work
             await asyncio.to_thread(eventually, lambda: other.execute(end).fetchall(), what="the batch waits")
             assert (await writing).sqlstate == "57P01"
         assert table.rows() == {}
-        assert await settle(table, 0, 1, make_event(0)) == Tally(delivered=1)
+        assert await settle(table, 0, 1, make_event(0)) == OutcomeCounts(delivered=1)
 
 
 async def test_sessions_ended_between_batches_cost_at_most_a_passing_failure(any_database: Database) -> None:
@@ -149,7 +149,7 @@ async def test_sessions_ended_between_batches_cost_at_most_a_passing_failure(any
         any_database.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
         with pytest.raises((SystemicError, TransientError)):
             await settle(table, 0, 1, make_event(0))
-        assert await settle(table, 0, 1, make_event(0)) == Tally(delivered=1)
+        assert await settle(table, 0, 1, make_event(0)) == OutcomeCounts(delivered=1)
 
 
 async def test_a_server_that_is_killed_is_waited_for_and_found_again(servers: Servers) -> None:
@@ -164,7 +164,7 @@ async def test_a_server_that_is_killed_is_waited_for_and_found_again(servers: Se
             await asyncio.to_thread(server.restart)
             await healthy_again(table)
             dead = make_dead_letter(make_record(None, 1))
-            assert await settle(table, 0, 2, make_event(0), dead=[dead]) == Tally(delivered=1, dead_lettered=1)
+            assert await settle(table, 0, 2, make_event(0), dead=[dead]) == OutcomeCounts(delivered=1, dead_lettered=1)
 
 
 async def healthy_again(table: PostgresTable) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keepstream.schemas.replay import LetterState, ReplayOptions, Sent
-from keepstream.sinks.postgres.replays import OPEN_ONES, PostgresReplays
+from keepstream.schemas.replay import DeliveryReport, LetterState, ReplayOptions
+from keepstream.sinks.postgres.replays import OPEN_ONES, PostgresReplayLedger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,14 +28,14 @@ ENDS = {"events": {0: 5}}
 
 
 @contextmanager
-def ledger_of(database: Database) -> Iterator[PostgresReplays]:
-    with database.connect() as connection, closing(PostgresReplays(connection, "event-dlq")) as ledger:
+def ledger_of(database: Database) -> Iterator[PostgresReplayLedger]:
+    with database.connect() as connection, closing(PostgresReplayLedger(connection, "event-dlq")) as ledger:
         ledger.lock()
         yield ledger
 
 
-def produced(*letter_ids: str) -> list[Sent]:
-    return [Sent(letter_id, "events", 0, 100 + number) for number, letter_id in enumerate(letter_ids)]
+def produced(*letter_ids: str) -> list[DeliveryReport]:
+    return [DeliveryReport(letter_id, "events", 0, 100 + number) for number, letter_id in enumerate(letter_ids)]
 
 
 def test_a_pass_is_offered_what_is_open_and_what_an_earlier_pass_of_its_own_did(any_database: Database) -> None:
@@ -44,8 +44,8 @@ def test_a_pass_is_offered_what_is_open_and_what_an_earlier_pass_of_its_own_did(
     with ledger_of(any_database) as ledger:
         run = ledger.begin("{}", "me", ReplayOptions(), {0: 9})
         assert ledger.open_ones(run, everything) == everything
-        failed = Sent(OURS[1], "events", None, None, "no", parked=False)
-        parked = Sent(OURS[2], "event-dlq-parked", 0, 1, parked=True)
+        failed = DeliveryReport(OURS[1], "events", None, None, "no", parked=False)
+        parked = DeliveryReport(OURS[2], "event-dlq-parked", 0, 1, parked=True)
         ledger.record(run, [*produced(OURS[0], *THEIRS[:2]), failed, parked])
         assert ledger.open_ones(run, everything) == [*OURS[3:], *THEIRS[2:]]
         again = ledger.resume(run.id)

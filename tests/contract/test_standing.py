@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keepstream.schemas.outcome import Fate, Standing
+from keepstream.schemas.outcome import Outcome, Totals
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
-from keepstream.sinks.postgres.status import PostgresStanding
+from keepstream.sinks.postgres.status import PostgresTotals
 
 if TYPE_CHECKING:
     from tests.real import Database
@@ -18,10 +18,10 @@ pytestmark = pytest.mark.real
 OLD, NEW = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
 
 
-async def read(database: Database) -> Standing:
+async def read(database: Database) -> Totals:
     pool = await open_pool(ConnectionPolicy(database.url, schema=database.schema))
     try:
-        return await PostgresStanding(pool).read()
+        return await PostgresTotals(pool).read()
     finally:
         await pool.close()
 
@@ -36,7 +36,7 @@ def bury(database: Database, offset: int, died_at: datetime, state: str) -> None
 
 async def test_an_empty_database_has_zero_of_everything(database: Database) -> None:
     nothing = {"replayed": 0, "skipped": 0, "failed": 0}
-    assert await read(database) == Standing(dict.fromkeys(Fate, 0), 0, None, nothing)
+    assert await read(database) == Totals(dict.fromkeys(Outcome, 0), 0, None, nothing)
 
 
 async def test_totals_are_summed_over_partitions_and_only_open_letters_count(database: Database) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keepstream.schemas.outcome import Tally
+from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_dead_letter, make_event, make_record
 from tests.contract.stores import MemoryTable, settle, store_and_count
 
@@ -38,7 +38,7 @@ async def run(table: Table, path: Any, batches: list[dict[str, Fact]]) -> tuple[
         dead = [make_dead_letter(make_record(None, places[i]), event_id=i) for i, fact in batch.items() if not fact]
         tallies.append(await path(table, offset, offset + len(batch), *events, dead=dead))
         offset += len(batch)
-    assert table.totals()["total"] == sum(tallies, Tally()).total == table.next_offset() == offset
+    assert table.totals()["total"] == sum(tallies, OutcomeCounts()).total == table.next_offset() == offset
     return tallies, table.rows(), table.totals(), table.letters()
 
 

@@ -92,13 +92,13 @@ MUTANTS = (
             ),
             Edit(_STORE, """\
     _check_fence(span, fenced_in)
-    return Tally(delivered, duplicate + folded""", """\
+    return OutcomeCounts(delivered, duplicate + folded""", """\
     _check_fence(span, fenced_in)
     await connection.execute(
         "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
         [span.next_offset, span.topic, span.partition],
     )
-    return Tally(delivered, duplicate + folded"""),
+    return OutcomeCounts(delivered, duplicate + folded"""),
         ),
         ("tests/contract/test_one_transaction.py",),
     ),

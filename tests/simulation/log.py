@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from keepstream.schemas.committed_offset import GroupOffset
+    from keepstream.schemas.committed_offset import CommittedOffset
     from keepstream.schemas.record import KafkaRecord
     from tests.simulation.faults import Faults
 
@@ -55,7 +55,7 @@ class Log:
     rng: random.Random
     faults: Faults
     partitions: list[PartitionLog]
-    committed: dict[int, GroupOffset] = field(default_factory=dict)
+    committed: dict[int, CommittedOffset] = field(default_factory=dict)
     readers: list[Callable[[], object]] = field(default_factory=list)
     """Called whenever something was appended."""
 
@@ -76,7 +76,7 @@ class Bounds(NamedTuple):
 
     starts: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]
-    committed: Mapping[TopicPartition, GroupOffset]
+    committed: Mapping[TopicPartition, CommittedOffset]
     topic_ids: Mapping[str, str] = MappingProxyType({})
     """The simulation's topic stays the one it is."""
 
@@ -156,7 +156,7 @@ class Consumer:
         self._positions[tp] = position = log.end if is_last else records[-1].offset + 1
         return position
 
-    async def commit_settled(self, offsets: Mapping[TopicPartition, GroupOffset]) -> None:
+    async def commit_settled(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         await self._travel()
         for tp, offset in offsets.items():
             if tp in self.assigned:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.outcome import Tally
+    from keepstream.schemas.outcome import OutcomeCounts
     from tests.fakes import Row
     from tests.simulation.world import World
 
@@ -20,7 +20,7 @@ class Memory:
     next_offsets: dict[tuple[str, int], int]
     topic_ids: dict[int, str]
     rows: dict[str, Row]
-    totals: Tally
+    totals: OutcomeCounts
     letters: dict[str, DeadLetter]
     consumed: int
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from keepstream.processors.replay.replay import Replay
 from keepstream.schemas.dead_letter import dead_letter_headers
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
-from keepstream.schemas.replay import Outgoing, ReplayRun, Sent
+from keepstream.schemas.replay import DeliveryReport, ReplayRecord, ReplayRun
 from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
 from tests.simulation.faults import Fault
 from tests.simulation.judge import require
@@ -32,17 +32,17 @@ class ForgetfulOutbox(MemoryOutbox):
     faults: Faults = field(kw_only=True)
     lost: Counter[str] = field(default_factory=Counter)
 
-    def answers(self) -> list[Sent]:
+    def answers(self) -> list[DeliveryReport]:
         return [self._perhaps_lost(sent) for sent in super().answers()]
 
-    def _perhaps_lost(self, sent: Sent) -> Sent:
+    def _perhaps_lost(self, sent: DeliveryReport) -> DeliveryReport:
         if not self.faults.strikes(Fault.CONFIRMATION_LOST):
             return sent
         self.lost[sent.letter_id] += 1
-        return Sent(sent.letter_id, sent.topic, None, None, "timed out")
+        return DeliveryReport(sent.letter_id, sent.topic, None, None, "timed out")
 
 
-def replay_all(published: Sequence[DeadLetter], faults: Faults) -> list[Outgoing]:
+def replay_all(published: Sequence[DeadLetter], faults: Faults) -> list[ReplayRecord]:
     """Replay every letter, through kills and lost confirmations; return what went out. Raises Violation."""
     kills = iter(range(MAX_KILLS))
 
@@ -50,7 +50,7 @@ def replay_all(published: Sequence[DeadLetter], faults: Faults) -> list[Outgoing
         if faults.strikes(Fault.REPLAY_KILLED) and next(kills, None) is not None:
             raise Killed
 
-    ledger, topics, lost = MemoryLedger(die), dict[str, list[Outgoing]](), Counter[str]()
+    ledger, topics, lost = MemoryLedger(die), dict[str, list[ReplayRecord]](), Counter[str]()
     letters = [_buried(letter, place) for place, letter in enumerate(published)]
     for number in range(1, MAX_PASSES):
         outbox = ForgetfulOutbox(die, topics, faults=faults, lost=lost)
@@ -68,14 +68,14 @@ def replay_all(published: Sequence[DeadLetter], faults: Faults) -> list[Outgoing
     return sent
 
 
-def _check_once(letters: Sequence[Buried], sent: Sequence[Outgoing], lost: Counter[str]) -> None:
+def _check_once(letters: Sequence[DeadLetterRecord], sent: Sequence[ReplayRecord], lost: Counter[str]) -> None:
     times = Counter(letter.letter_id for letter in sent)
     for letter in letters:
         most = 1 + lost[letter.id]
         require(1 <= times[letter.id] <= most, "D", f"{letter.id} went out {times[letter.id]} times, at most {most}")
 
 
-def _buried(letter: DeadLetter, place: int) -> Buried:
+def _buried(letter: DeadLetter, place: int) -> DeadLetterRecord:
     record = letter.record
     headers = dead_letter_headers(letter, "1")
-    return Buried(KafkaRecord("event-dlq", 0, place, record.timestamp, record.key, record.value, headers))
+    return DeadLetterRecord(KafkaRecord("event-dlq", 0, place, record.timestamp, record.key, record.value, headers))

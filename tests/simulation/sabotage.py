@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import keepstream.app.worker.start_offsets
-from keepstream.processors.bisect_batch import Isolation
-from keepstream.processors.dispatcher import Lanes
-from keepstream.processors.partition_queue import Lane
+from keepstream.processors.bisect_batch import BatchBisection
+from keepstream.processors.dispatcher import Dispatcher
+from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.pipeline import Pipeline
 from keepstream.processors.replay.replay import Replay
-from keepstream.processors.start_offset import decide_start
-from keepstream.schemas.committed_offset import GroupOffset
+from keepstream.processors.start_offset import decide_start_offset
+from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.schemas.failure import StepError
-from keepstream.schemas.outcome import Stored, Tally
+from keepstream.schemas.outcome import OutcomeCounts, StoreResult
 from tests.fakes import MemoryStore
 from tests.simulation.servers import Database
 
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from keepstream.processors.dispatcher import Place
     from keepstream.processors.partition_queue import Batch
-    from keepstream.processors.pipeline import Work
-    from keepstream.processors.start_offset import Start
+    from keepstream.processors.pipeline import BatchState
+    from keepstream.processors.start_offset import StartOffset
     from keepstream.schemas.dead_letter import DeadLetter
     from keepstream.schemas.event import ValidEvent
     from keepstream.schemas.failure import Failure
@@ -40,7 +40,7 @@ def ack_before_commit() -> Any:
     """The offset counts as settled once a batch is taken up (Faust traps T1, T9)."""
     process = Pipeline.process
 
-    async def early(self: Pipeline, batch: Batch) -> Tally:
+    async def early(self: Pipeline, batch: Batch) -> OutcomeCounts:
         batch.lane.settled_to = batch.span.next_offset
         return await process(self, batch)
 
@@ -51,9 +51,9 @@ def count_before_dedupe() -> Any:
     """Counted is what came in, not what the table took."""
     write = MemoryStore._write
 
-    def counted(self: MemoryStore, event: ValidEvent, status: str) -> Tally:
+    def counted(self: MemoryStore, event: ValidEvent, status: str) -> OutcomeCounts:
         write(self, event, status)
-        return Tally(delivered=1)
+        return OutcomeCounts(delivered=1)
 
     return patch(MemoryStore, "_write", counted)
 
@@ -61,7 +61,7 @@ def count_before_dedupe() -> Any:
 def dlq_not_awaited() -> Any:
     """The offset moves whether or not the broker has the dead letter (trap T13)."""
 
-    async def publish(self: Pipeline, work: Work) -> None:
+    async def publish(self: Pipeline, work: BatchState) -> None:
         letters, work.published = work.dead[work.published :], len(work.dead)
         if letters:
             sending.append(asyncio.create_task(_send(self, letters)))
@@ -79,7 +79,7 @@ def offset_outside_the_transaction() -> Iterator[None]:
     """Rows and counters are committed; the offset follows on its own."""
     settle, count, finish = Database.settle, Database.count, MemoryStore._finish
 
-    def finish_without(self: MemoryStore, settlement: Settlement, tally: Tally) -> None:
+    def finish_without(self: MemoryStore, settlement: Settlement, tally: OutcomeCounts) -> None:
         offsets = dict(self.next_offsets)
         finish(self, settlement, tally)
         self.next_offsets = offsets
@@ -89,12 +89,12 @@ def offset_outside_the_transaction() -> Iterator[None]:
         moved = {(span.topic, span.partition): span.next_offset}
         await self.network.ask(lambda: self.memory.next_offsets.update(moved))
 
-    async def settle_in_two(self: Database, settlement: Settlement) -> Tally:
+    async def settle_in_two(self: Database, settlement: Settlement) -> OutcomeCounts:
         tally = await settle(self, settlement)
         await move(self, settlement)
         return tally
 
-    async def count_in_two(self: Database, settlement: Settlement, stored: Stored) -> Tally:
+    async def count_in_two(self: Database, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
         tally = await count(self, settlement, stored)
         await move(self, settlement)
         return tally
@@ -116,10 +116,10 @@ def status_reset_on_conflict() -> Any:
     """A repeat makes a delivered row pending again."""
     write = MemoryStore._write
 
-    def reset(self: MemoryStore, event: ValidEvent, status: str) -> Tally:
+    def reset(self: MemoryStore, event: ValidEvent, status: str) -> OutcomeCounts:
         if status == "pending" and event.event_id in self.rows:
             self.rows[event.event_id].status = "pending"
-            return Tally(delivered=1)
+            return OutcomeCounts(delivered=1)
         return write(self, event, status)
 
     return patch(MemoryStore, "_write", reset)
@@ -129,7 +129,7 @@ def old_version_overwrites() -> Any:
     """The last one to arrive wins."""
     write = MemoryStore._write
 
-    def overwrite(self: MemoryStore, event: ValidEvent, status: str) -> Tally:
+    def overwrite(self: MemoryStore, event: ValidEvent, status: str) -> OutcomeCounts:
         if row := self.rows.get(event.event_id):
             row.version = (datetime.min.replace(tzinfo=UTC), 0, -1)
             row.content = None
@@ -140,19 +140,19 @@ def old_version_overwrites() -> Any:
 
 def epoch_ignored() -> Any:
     """Records that were fetched before a seek enter the lane that follows it."""
-    return patch(Lanes, "of_epoch", lambda self, place, _epoch: self._lanes.get(place))
+    return patch(Dispatcher, "of_epoch", lambda self, place, _epoch: self._lanes.get(place))
 
 
 def batch_dropped_when_held() -> Any:
     """A batch that the environment refuses counts as settled."""
     process = Pipeline.process
 
-    async def give_up(self: Pipeline, batch: Batch) -> Tally:
+    async def give_up(self: Pipeline, batch: Batch) -> OutcomeCounts:
         try:
             async with asyncio.timeout(1.0):
                 return await process(self, batch)
         except TimeoutError:
-            return Tally()
+            return OutcomeCounts()
 
     return patch(Pipeline, "process", give_up)
 
@@ -169,22 +169,22 @@ def outage_kills_records() -> Any:
 def good_neighbours_die() -> Any:
     """A batch that is refused dies as a whole, instead of being halved."""
 
-    async def bury_all(self: Isolation, events: Sequence[ValidEvent], failure: Failure) -> None:
+    async def bury_all(self: BatchBisection, events: Sequence[ValidEvent], failure: Failure) -> None:
         for event in events:
             self._bury(event, failure)
 
-    return patch(Isolation, "_halve", bury_all)
+    return patch(BatchBisection, "_halve", bury_all)
 
 
 def lane_dies_in_silence() -> Any:
     """A fenced lane is not begun again."""
-    return patch(Lanes, "__init__", _without_fence_handler(Lanes.__init__))
+    return patch(Dispatcher, "__init__", _without_fence_handler(Dispatcher.__init__))
 
 
 def _without_fence_handler(init: Callable[..., None]) -> Callable[..., None]:
     async def nothing(_place: Place) -> None: ...
 
-    def initialise(self: Lanes, process: Any, **options: Any) -> None:
+    def initialise(self: Dispatcher, process: Any, **options: Any) -> None:
         init(self, process, **{**options, "on_fenced": nothing})
 
     return initialise
@@ -192,13 +192,13 @@ def _without_fence_handler(init: Callable[..., None]) -> Callable[..., None]:
 
 def room_is_not_given_back() -> Any:
     """A settled batch still fills its lane."""
-    settle = Lane.settle
+    settle = PartitionQueue.settle
 
-    def keep(self: Lane, batch: Batch) -> None:
+    def keep(self: PartitionQueue, batch: Batch) -> None:
         settle(self, batch)
         self.size_bytes += batch.size_bytes
 
-    return patch(Lane, "settle", keep)
+    return patch(PartitionQueue, "settle", keep)
 
 
 def replay_forgets_what_is_uncertain() -> Any:
@@ -211,19 +211,19 @@ def group_offset_believed() -> Any:
     return patch(keepstream.app.worker.start_offsets, "decide_start", _believing)
 
 
-def _believing(stored: int | None, committed: GroupOffset | None, *bounds: int, **options: bool) -> Start:
-    by_somebody = GroupOffset(committed.offset) if committed else None
-    return decide_start(stored, by_somebody, *bounds, **options)
+def _believing(stored: int | None, committed: CommittedOffset | None, *bounds: int, **options: bool) -> StartOffset:
+    by_somebody = CommittedOffset(committed.offset) if committed else None
+    return decide_start_offset(stored, by_somebody, *bounds, **options)
 
 
 def rows_of_another_run_counted() -> Any:
     """What was stored is counted by whatever server answers then."""
     count = MemoryStore.count
 
-    async def count_all_the_same(self: MemoryStore, settlement: Settlement, stored: Stored) -> Tally:
+    async def count_all_the_same(self: MemoryStore, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
         there = [event_id for event_id in stored.pending_ids if event_id in self.rows]
-        gone = Tally(duplicate=len(stored.pending_ids) - len(there))
-        return await count(self, settlement, Stored(there, stored.repeats + gone))
+        gone = OutcomeCounts(duplicate=len(stored.pending_ids) - len(there))
+        return await count(self, settlement, StoreResult(there, stored.repeats + gone))
 
     return patch(MemoryStore, "count", count_all_the_same)
 

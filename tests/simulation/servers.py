@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from keepstream.schemas.dead_letter import DeadLetter
     from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.outcome import Settlement, Span, Stored, Tally
+    from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
     from tests.fakes import MemoryDeadLetters, MemoryStore
     from tests.simulation.faults import Faults
     from tests.simulation.loop import SimulationLoop
@@ -105,15 +105,15 @@ class Database:
     said_healthy: int = 0
     topic_ids: dict[int, str] = field(default_factory=dict)
 
-    async def settle(self, settlement: Settlement) -> Tally:
+    async def settle(self, settlement: Settlement) -> OutcomeCounts:
         self.network.loop.tell(f"settle {settlement.span}, {len(settlement.dead)} dead")
         return await self._write(Step.STORE, lambda: self._settled(settlement, self.memory.settle(settlement)))
 
-    async def store(self, span: Span, events: Sequence[ValidEvent]) -> Stored:
+    async def store(self, span: BatchRange, events: Sequence[ValidEvent]) -> StoreResult:
         self.network.loop.tell(f"store {span}, {[event.event_id for event in events]}")
         return await self._write(Step.STORE, lambda: finished(self.memory.store(span, events)))
 
-    async def count(self, settlement: Settlement, stored: Stored) -> Tally:
+    async def count(self, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
         self.network.loop.tell(f"count {settlement.span}, {stored.pending_ids}, {len(settlement.dead)} dead")
         return await self._write(Step.METRICS, lambda: self._settled(settlement, self.memory.count(settlement, stored)))
 
@@ -122,7 +122,7 @@ class Database:
         self.said_healthy += answer
         return answer
 
-    def _settled(self, settlement: Settlement, work: Coroutine[Any, Any, Tally]) -> Tally:
+    def _settled(self, settlement: Settlement, work: Coroutine[Any, Any, OutcomeCounts]) -> OutcomeCounts:
         tally = finished(work)
         self.committed(settlement)
         return tally

@@ -10,9 +10,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from keepstream.app.worker.assignment import Assignment
-from keepstream.app.worker.start_offsets import StoredOffsetsWatch
-from keepstream.processors.dispatcher import Lanes
-from keepstream.processors.pause import Hold
+from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
+from keepstream.processors.dispatcher import Dispatcher
+from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
 from tests.fakes import RecordedMetrics
@@ -59,7 +59,7 @@ class Worker:
 
     def start(self) -> None:
         world = self.world
-        self.lanes = Lanes(
+        self.lanes = Dispatcher(
             self._pipeline().process,
             buffer_bytes=0,
             on_fenced=self._fenced,
@@ -75,7 +75,7 @@ class Worker:
         self.assignment._journal = cast("Any", self.metrics)
         self._batches: asyncio.Queue[Batch] = asyncio.Queue()
         self._rebalances: asyncio.Queue[Callable[[], Coroutine[Any, Any, None]]] = asyncio.Queue()
-        watch = StoredOffsetsWatch(self.lanes, cast("Any", world.database), self._fenced)
+        watch = OffsetRegressionMonitor(self.lanes, cast("Any", world.database), self._fenced)
         for part in (self._fetch(), self._dispatch(), self._commit_often(), self._follow_group(), watch.run()):
             self._run(part)
         world.group.join(self)
@@ -99,7 +99,7 @@ class Worker:
 
     def _pipeline(self) -> Pipeline:
         world = self.world
-        hold = Hold(self.metrics, base_s=0.2, cap_s=2.0)
+        hold = Pause(self.metrics, base_s=0.2, cap_s=2.0)
         return Pipeline(world.database, world.dead_letters, self.metrics, hold, Policies(POLICY, POLICY))
 
     def _run(self, part: Coroutine[Any, Any, None]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from keepstream.processors.pause import Hold
+from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
 from keepstream.processors.validation.jsonb import unholdable
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.outcome import Tally
+    from keepstream.schemas.outcome import OutcomeCounts
     from keepstream.schemas.record import Record
 
 QUICK = RetryPolicy(max_retries=2, base_s=1e-6, cap_s=1e-6)
@@ -65,10 +65,10 @@ class World:
 
     def __post_init__(self) -> None:
         self.store = MemoryStore({("events", 0): 0}, refuse=self.rules)
-        hold = Hold(self.metrics, base_s=1e-6, cap_s=1e-6)
+        hold = Pause(self.metrics, base_s=1e-6, cap_s=1e-6)
         self.pipeline = Pipeline(self.store, self.letters, self.metrics, hold, Policies(QUICK, QUICK))
 
-    async def process(self, records: Sequence[Record]) -> Tally:
+    async def process(self, records: Sequence[Record]) -> OutcomeCounts:
         return await self.pipeline.process(make_batch(records))
 
     @property

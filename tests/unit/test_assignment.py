@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 from keepstream.app.config.settings import KafkaSettings, Settings
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.run import build_app
-from keepstream.processors.dispatcher import Lanes
+from keepstream.processors.dispatcher import Dispatcher
 from keepstream.sinks.postgres.offsets import StoredOffset
 from tests.simulation.log import Bounds
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pytest
 
     from keepstream.processors.partition_queue import Batch
-    from keepstream.schemas.outcome import Tally
+    from keepstream.schemas.outcome import OutcomeCounts
 
 TP = TopicPartition("events", 0)
 
@@ -186,7 +186,7 @@ async def test_a_begin_that_was_overtaken_opens_no_lanes_even_if_its_cancellatio
 
 
 def assignment_in(world: Elsewhere, **settings: Any) -> Assignment:
-    lanes = Lanes(never, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
+    lanes = Dispatcher(never, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
     assignment = Assignment(lanes, cast("Any", world), cast("Any", Silent()), KafkaSettings(**settings))
     assignment.thread = cast("Any", world)
     return assignment
@@ -197,7 +197,7 @@ async def begun(assignment: Assignment) -> None:
         await asyncio.sleep(0)
 
 
-async def never(_batch: Batch) -> Tally:
+async def never(_batch: Batch) -> OutcomeCounts:
     raise NotImplementedError
 
 

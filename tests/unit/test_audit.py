@@ -9,22 +9,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.processors.audit import Accounted, checks, faults
+from keepstream.processors.audit import OffsetCoverage, checks, faults
 from keepstream.processors.validation.validate import moment
-from keepstream.schemas.audit import Book, Fault, Window
+from keepstream.schemas.audit import AuditWindow, Fault, PartitionAccount
 from tests.builders import make_record, make_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-BOOK = Book(
+BOOK = PartitionAccount(
     topic="events", partition=3, first_offset=10, next_offset=115, consumed=100, skipped=5, rewound=False, total=100,
     delivered=90, duplicate=5, stale=2, dead_lettered=3, letters=3, rows=90, behind=0, ahead=0,
 )  # fmt: skip
 
 
-def broken(*books: Book) -> list[str]:
+def broken(*books: PartitionAccount) -> list[str]:
     return [check.claim for check in checks(books) if not check.holds]
 
 
@@ -63,8 +63,8 @@ def test_a_re_created_topic_has_no_offsets_to_compare() -> None:
 
 
 def test_only_what_the_topic_still_holds_is_read() -> None:
-    assert Window(0, 5, 20, held_from=8).reads == (8, 20)
-    assert Window(0, 5, 20, held_from=0).reads == (5, 20)
+    assert AuditWindow(0, 5, 20, held_from=8).reads == (8, 20)
+    assert AuditWindow(0, 5, 20, held_from=0).reads == (5, 20)
 
 
 PLACES = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 30)))
@@ -74,7 +74,7 @@ PLACES = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 30)))
 def test_stretches_cover_exactly_their_offsets(
     places: set[tuple[int, int]], records: set[tuple[int, int]], batch_size: int
 ) -> None:
-    accounted, found = Accounted(stretches(places)), set()
+    accounted, found = OffsetCoverage(stretches(places)), set()
     for partition in range(3):
         offsets = sorted(offset for p, offset in records if p == partition)
         for start in range(0, len(offsets), batch_size):
@@ -93,7 +93,7 @@ def stretches(places: set[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
 
 
 @dataclass
-class Stored:
+class StoreResult:
     """An archive in memory. ``asked`` remembers every id."""
 
     timestamps: dict[str, str] = field(default_factory=dict)
@@ -123,7 +123,7 @@ class Stored:
     ],
 )
 def test_a_record_is_as_good_as_the_same_or_a_newer_version(value: bytes | None, fault: Fault | None) -> None:
-    archive = Stored({"a": "2026-11-24T10:00:00Z"})
+    archive = StoreResult({"a": "2026-11-24T10:00:00Z"})
     found = [*faults([make_record(value, 7, partition=2)], archive)]
     assert [(f.fault, f.topic, f.partition, f.offset) for f in found] == ([(fault, "events", 2, 7)] if fault else [])
     assert not any("\0" in event_id for event_id in archive.asked)
@@ -132,19 +132,19 @@ def test_a_record_is_as_good_as_the_same_or_a_newer_version(value: bytes | None,
 def test_an_event_in_the_headers_is_known_by_them() -> None:
     headers = [("ce_specversion", b"1.0"), ("ce_id", b"a"), ("ce_time", b"2026-11-24T10:00:00Z")]
     record = make_record(b'{"amount":1}', headers=headers)
-    assert [*faults([record], Stored({"a": "2026-11-24T10:00:00Z"}))] == []
-    (found,) = faults([record], Stored())
+    assert [*faults([record], StoreResult({"a": "2026-11-24T10:00:00Z"}))] == []
+    (found,) = faults([record], StoreResult())
     assert (found.fault, found.event_id) == (Fault.MISSING, "a")
 
 
 @pytest.mark.parametrize(("timestamp", "missing"), [("2026-11-24T09:59:59Z", False), ("2026-11-24T10:00:00Z", True)])
 def test_an_event_that_is_old_enough_to_have_been_pruned_is_not_missing(timestamp: str, *, missing: bool) -> None:
     record = make_record(make_value(event_id="b", timestamp=timestamp))
-    assert bool([*faults([record], Stored(pruned="2026-11-24T10:00:00Z"))]) is missing
+    assert bool([*faults([record], StoreResult(pruned="2026-11-24T10:00:00Z"))]) is missing
 
 
 def test_what_was_pruned_is_no_proof_that_what_is_broken_or_outdated_was_stored() -> None:
-    archive = Stored({"a": "2026-11-24T09:00:00Z"}, pruned="2026-11-24T10:00:00Z")
+    archive = StoreResult({"a": "2026-11-24T09:00:00Z"}, pruned="2026-11-24T10:00:00Z")
     records = [make_record(b"broken"), make_record(make_value(event_id="a", timestamp="2026-11-24T09:30:00Z"))]
     assert [found.fault for found in faults(records, archive)] == [Fault.MISSING, Fault.OUTDATED]
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.schemas.dead_letter import dead_letter_headers
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import Step, Verdict
 from tests.builders import make_dead_letter, make_failure, make_record
 
@@ -52,8 +52,8 @@ WRITTEN_BY = {
 LAST_FAILURE = "keepstream.dlq.last-failure"
 
 
-def buried(*headers: tuple[str, bytes | None]) -> Buried:
-    return Buried(make_record(offset=9, topic="dlq", headers=headers))
+def buried(*headers: tuple[str, bytes | None]) -> DeadLetterRecord:
+    return DeadLetterRecord(make_record(offset=9, topic="dlq", headers=headers))
 
 
 @pytest.mark.parametrize("writer", WRITTEN_BY)
@@ -125,7 +125,7 @@ def test_a_time_that_its_zone_moves_out_of_the_calendar_is_none() -> None:
 
 @pytest.mark.parametrize("timestamp", [-1, 0, 2**63 - 1])
 def test_every_record_timestamp_gives_a_time(timestamp: int) -> None:
-    assert Buried(make_record(timestamp=timestamp)).failed_at.tzinfo is UTC
+    assert DeadLetterRecord(make_record(timestamp=timestamp)).failed_at.tzinfo is UTC
 
 
 @pytest.mark.parametrize(("text", "count"), [(b"3", 3), (b"-1", 0), (b"x", 0), (b"", 0), (b"9999999999", 0)])

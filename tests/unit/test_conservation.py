@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.schemas.outcome import Tally
+from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_record, make_value
 from tests.hostile import as_payload
 from tests.unit.pipelines import Rules, World, deadlock, dlq_unavailable, unreachable
@@ -38,7 +38,7 @@ def script_of(kinds: list[str | None]) -> list[StepError | None]:
     return [makers[kind]() if kind else None for kind in kinds]
 
 
-async def run(world: World, batches: list[list[bytes | None]]) -> list[Tally]:
+async def run(world: World, batches: list[list[bytes | None]]) -> list[OutcomeCounts]:
     tallies, offset = [], 0
     for values in batches:
         records = [make_record(value, offset + i) for i, value in enumerate(values)]
@@ -56,7 +56,7 @@ def test_every_record_ends_as_stored_duplicate_stale_or_dead(
     world.store.is_healthy = healthy
     tallies = asyncio.run(run(world, batches))
     count = sum(map(len, batches))
-    total = sum(tallies, Tally())
+    total = sum(tallies, OutcomeCounts())
 
     assert [tally.total for tally in tallies] == [len(values) for values in batches]
     assert world.store.totals == total

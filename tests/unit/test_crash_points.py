@@ -6,14 +6,14 @@ import pytest
 from pydantic import ValidationError
 
 from keepstream.app.config.settings import Settings
-from keepstream.app.worker.crash_points import CRASH_POINTS, Trap, trap_of
+from keepstream.app.worker.crash_points import CRASH_POINTS, FailPoint, parse_fail_point
 
 
 @pytest.mark.parametrize("text", [*CRASH_POINTS, "after-settle:3"])
 def test_each_point_is_a_valid_setting(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEEPSTREAM_CRASH_AT", text)
-    trap = trap_of(Settings().crash_at)
-    assert trap == Trap(text.partition(":")[0], 3 if ":" in text else 1)
+    trap = parse_fail_point(Settings().crash_at)
+    assert trap == FailPoint(text.partition(":")[0], 3 if ":" in text else 1)
 
 
 @pytest.mark.parametrize("text", ["after-settle:0", "after-settle:", "after-settle:x", ""])
@@ -24,13 +24,13 @@ def test_a_malformed_point_is_refused(text: str, monkeypatch: pytest.MonkeyPatch
 
 
 def test_unset_there_is_no_trap() -> None:
-    assert trap_of(Settings(_env_file=None).crash_at) is None
+    assert parse_fail_point(Settings(_env_file=None).crash_at) is None
 
 
 def test_only_the_passing_that_was_asked_for_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     died: list[int] = []
     monkeypatch.setattr("keepstream.app.worker.crash_points.os._exit", died.append)
-    trap = Trap("after-store", 2)
+    trap = FailPoint("after-store", 2)
     trap.passing("after-store")
     trap.passing("before-store")
     assert not died

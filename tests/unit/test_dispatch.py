@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keepstream.processors.dispatcher import MIN_LANE_BYTES, Lanes, Place
-from keepstream.processors.partition_queue import RECORD_OVERHEAD_BYTES, AbandonedError, Batch, Lane
+from keepstream.processors.dispatcher import MIN_LANE_BYTES, Dispatcher, Place
+from keepstream.processors.partition_queue import RECORD_OVERHEAD_BYTES, Batch, PartitionQueue, PartitionRevokedError
 from keepstream.schemas.failure import FencedError
-from keepstream.schemas.outcome import Tally
+from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_record
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ P0, P1 = ("events", 0), ("events", 1)
 class Crew:
     """Lanes with a process that waits at a gate, or raises."""
 
-    lanes: Lanes = field(init=False)
+    lanes: Dispatcher = field(init=False)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     begun: list[tuple[int, int]] = field(default_factory=list)
     fenced: list[Place] = field(default_factory=list)
@@ -32,21 +32,21 @@ class Crew:
     error: BaseException | None = None
 
     def __post_init__(self) -> None:
-        self.lanes = Lanes(
+        self.lanes = Dispatcher(
             self.process, buffer_bytes=2 * MIN_LANE_BYTES, on_fenced=self.on_fenced, on_fatal=self.fatal.append
         )
 
-    async def process(self, batch: Batch) -> Tally:
+    async def process(self, batch: Batch) -> OutcomeCounts:
         self.begun.append((batch.span.partition, batch.span.expected_offset))
         await self.gate.wait()
         if self.error:
             raise self.error
-        return Tally()
+        return OutcomeCounts()
 
     async def on_fenced(self, place: Place) -> None:
         self.fenced.append(place)
 
-    def lane(self, place: Place) -> Lane:
+    def lane(self, place: Place) -> PartitionQueue:
         lane = self.lanes._lanes.get(place)
         assert lane is not None
         return lane
@@ -202,7 +202,7 @@ async def test_being_fenced_after_the_lane_was_closed_is_no_news(crew: Crew) -> 
 
 
 async def test_an_abandoned_batch_ends_its_lane_quietly(crew: Crew) -> None:
-    crew.error = AbandonedError()
+    crew.error = PartitionRevokedError()
     crew.gate.set()
     crew.lanes.open({P0: 0})
     crew.feed(P0, 0)
@@ -214,14 +214,14 @@ async def test_draining_is_not_over_while_one_of_two_batches_works() -> None:
     gates = {0: asyncio.Event(), 1: asyncio.Event()}
     fatal: list[BaseException] = []
 
-    async def process(batch: Batch) -> Tally:
+    async def process(batch: Batch) -> OutcomeCounts:
         await gates[batch.span.partition].wait()
-        return Tally()
+        return OutcomeCounts()
 
     async def on_fenced(_place: Place) -> None:
         raise AssertionError
 
-    lanes = Lanes(process, buffer_bytes=MIN_LANE_BYTES, on_fenced=on_fenced, on_fatal=fatal.append)
+    lanes = Dispatcher(process, buffer_bytes=MIN_LANE_BYTES, on_fenced=on_fenced, on_fatal=fatal.append)
     lanes.open({P0: 0, P1: 0})
     for partition, place in enumerate((P0, P1)):
         lane = lanes.of_epoch(place, 1)

@@ -54,7 +54,7 @@ def test_nothing_keeps_a_dead_worker_alive(trouble: str) -> None:
 def test_a_deadline_ends_what_hangs() -> None:
     started = time.monotonic()
     code, _ = exit_code_of(
-        "from keepstream.app.process.exit import end_within; end_within(0.5, 7); import time; time.sleep(60)"
+        "from keepstream.app.process.exit import exit_within; exit_within(0.5, 7); import time; time.sleep(60)"
     )
     assert code == 7
     assert time.monotonic() - started < 5
@@ -70,7 +70,7 @@ def test_a_thread_that_never_starts_does_not_keep_a_dead_worker_alive() -> None:
 def test_the_first_process_of_a_container_heeds_the_alarm_that_the_kernel_would_not_let_kill_it() -> None:
     """Without memory for a thread, as above; the image has no init before the worker."""
     no_start = "import threading\nthreading.Thread._bootstrap = lambda thread: None"
-    main = f"{FATAL}\nfatal.heed_the_alarm()\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')"
+    main = f"{FATAL}\nfatal.handle_sigalrm_as_pid1()\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')"
     inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*inside, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine lets nobody make a process namespace (unshare --user --pid)")
@@ -81,7 +81,5 @@ def test_the_first_process_of_a_container_heeds_the_alarm_that_the_kernel_would_
 @pytest.mark.parametrize(("error", "code"), [("MemoryError", 70), ("ValueError", 0)])
 def test_a_thread_that_ends_out_of_memory_ends_the_worker(error: str, code: int) -> None:
     thread = f"import threading\ndef work(): raise {error}\nthreading.Thread(target=work).start()"
-    assert (
-        exit_code_of(f"from keepstream.app.process.exit import end_without_memory; end_without_memory()\n{thread}")[0]
-        == code
-    )
+    guard = f"{FATAL}\nfatal.exit_on_thread_memory_error()"
+    assert exit_code_of(f"{guard}\n{thread}")[0] == code

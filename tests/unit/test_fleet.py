@@ -15,8 +15,8 @@ from keepstream.app.process.supervisor import (
     FIRST_WAIT_S,
     LONGEST_WAIT_S,
     STEADY_S,
-    Fleet,
-    Seat,
+    WorkerSlot,
+    WorkerSupervisor,
     environments,
 )
 from keepstream.app.worker.run import STOP_GRACE_S
@@ -66,8 +66,8 @@ def settings(**worker: Any) -> Settings:
     return Settings(_env_file=None, worker=worker)
 
 
-def seat_with(nursery: Nursery) -> Seat:
-    return Seat(1, {}, nursery)
+def seat_with(nursery: Nursery) -> WorkerSlot:
+    return WorkerSlot(1, {}, nursery)
 
 
 def test_the_wait_doubles_up_to_its_limit_while_a_worker_keeps_dying() -> None:
@@ -107,7 +107,7 @@ def test_a_worker_that_refuses_its_settings_ends_the_fleet_and_is_not_restarted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nursery = Nursery()
-    whole = Fleet(settings(processes=3), nursery)
+    whole = WorkerSupervisor(settings(processes=3), nursery)
     monkeypatch.setattr(
         "keepstream.app.process.supervisor.time.sleep", lambda _s: setattr(nursery.children[1], "code", EXIT_SETTINGS)
     )
@@ -119,14 +119,14 @@ def test_a_worker_that_refuses_its_settings_ends_the_fleet_and_is_not_restarted(
 @pytest.mark.parametrize(("codes", "worst"), [([0, 0], 0), ([0, 70], 70), ([-9, 70], 137), ([-signal.SIGTERM, 0], 0)])
 def test_the_worst_code_is_the_fleets(codes: list[int], worst: int, monkeypatch: pytest.MonkeyPatch) -> None:
     left = iter(codes)
-    whole = Fleet(settings(processes=2), lambda _environment: FakeChild(drains_with=next(left)))
+    whole = WorkerSupervisor(settings(processes=2), lambda _environment: FakeChild(drains_with=next(left)))
     monkeypatch.setattr("keepstream.app.process.supervisor.time.sleep", lambda _s: whole.ask_to_stop())
     assert whole.run() == worst
 
 
 def test_who_does_not_drain_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     nursery = Nursery(deaf=True)
-    whole = Fleet(settings(processes=2), nursery)
+    whole = WorkerSupervisor(settings(processes=2), nursery)
     monkeypatch.setattr("keepstream.app.process.supervisor.time.sleep", lambda _s: whole.ask_to_stop())
     assert whole.run() == 128 + signal.SIGKILL
 

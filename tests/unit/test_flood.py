@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keepstream.processors.dead_letter_limit import FloodGuard
+from keepstream.processors.dead_letter_limit import DeadLetterLimit
 from keepstream.schemas.dead_letter import REPLAY_COUNT
 from keepstream.schemas.failure import SystemicError, Verdict
 from tests.builders import make_batch, make_dead_letter, make_record
@@ -30,11 +30,13 @@ def queue() -> MemoryDeadLetters:
 
 
 @pytest.fixture
-def guard(queue: MemoryDeadLetters) -> FloodGuard:
-    return FloodGuard(queue, limit=5, window=10)
+def guard(queue: MemoryDeadLetters) -> DeadLetterLimit:
+    return DeadLetterLimit(queue, limit=5, window=10)
 
 
-async def test_as_many_as_the_limit_pass_and_one_more_does_not(guard: FloodGuard, queue: MemoryDeadLetters) -> None:
+async def test_as_many_as_the_limit_pass_and_one_more_does_not(
+    guard: DeadLetterLimit, queue: MemoryDeadLetters
+) -> None:
     await guard.publish(letters(0, 1, 2, 3, 4))
     for _ in range(3):
         with pytest.raises(SystemicError) as caught:
@@ -44,20 +46,20 @@ async def test_as_many_as_the_limit_pass_and_one_more_does_not(guard: FloodGuard
     assert len(queue.published) == 5
 
 
-async def test_good_records_in_between_let_it_pass(guard: FloodGuard, queue: MemoryDeadLetters) -> None:
+async def test_good_records_in_between_let_it_pass(guard: DeadLetterLimit, queue: MemoryDeadLetters) -> None:
     for offset in range(0, 100, 2):
         await guard.publish(letters(offset))
     assert len(queue.published) == 50
 
 
-async def test_partitions_are_counted_apart(guard: FloodGuard, queue: MemoryDeadLetters) -> None:
+async def test_partitions_are_counted_apart(guard: DeadLetterLimit, queue: MemoryDeadLetters) -> None:
     for partition in range(4):
         await guard.publish(letters(0, 1, 2, 3, 4, partition=partition))
     assert len(queue.published) == 20
 
 
 async def test_what_is_read_or_published_again_is_not_counted_twice(
-    guard: FloodGuard, queue: MemoryDeadLetters
+    guard: DeadLetterLimit, queue: MemoryDeadLetters
 ) -> None:
     queue.failures = [SystemicError(letters(0)[0].failure)]
     with pytest.raises(SystemicError):
@@ -67,18 +69,20 @@ async def test_what_is_read_or_published_again_is_not_counted_twice(
     await guard.publish(letters(7))
 
 
-async def test_a_partition_that_is_read_from_an_earlier_offset_begins_there(guard: FloodGuard) -> None:
+async def test_a_partition_that_is_read_from_an_earlier_offset_begins_there(guard: DeadLetterLimit) -> None:
     await guard.publish(letters(100, 101, 102, 103, 104))
     await guard.publish(letters(0, 1, 2, 3, 4))
 
 
-async def test_replayed_letters_that_die_again_are_not_counted(guard: FloodGuard, queue: MemoryDeadLetters) -> None:
+async def test_replayed_letters_that_die_again_are_not_counted(
+    guard: DeadLetterLimit, queue: MemoryDeadLetters
+) -> None:
     await guard.publish(letters(*range(100), replayed=True))
     await guard.publish(letters(100, 101, 102, 103, 104))
     assert len(queue.published) == 105
 
 
-async def test_one_batch_alone_can_be_a_flood(guard: FloodGuard, queue: MemoryDeadLetters) -> None:
+async def test_one_batch_alone_can_be_a_flood(guard: DeadLetterLimit, queue: MemoryDeadLetters) -> None:
     with pytest.raises(SystemicError):
         await guard.publish(letters(*range(6)))
     assert not queue.published
@@ -86,7 +90,7 @@ async def test_one_batch_alone_can_be_a_flood(guard: FloodGuard, queue: MemoryDe
 
 async def test_a_flood_holds_the_batch_and_moves_no_offset() -> None:
     world = World()
-    pipeline = replace(world.pipeline, dead_letters=FloodGuard(world.letters, limit=1, window=10))
+    pipeline = replace(world.pipeline, dead_letters=DeadLetterLimit(world.letters, limit=1, window=10))
 
     class RaisedLimitError(Exception):
         pass

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.processors.deduplicate import fold, unique_runs
-from keepstream.schemas.outcome import Settlement, Span, Tally
+from keepstream.processors.deduplicate import fold, split_at_duplicates
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 from tests.builders import make_event
 from tests.fakes import MemoryStore
 
@@ -31,10 +31,12 @@ def events_of(facts: Sequence[tuple[str, str, int]], start: int = 0) -> list[Val
     ]
 
 
-async def settle(store: MemoryStore, events: Sequence[ValidEvent], folded: Tally | None = None) -> None:
+async def settle(store: MemoryStore, events: Sequence[ValidEvent], folded: OutcomeCounts | None = None) -> None:
     begin = store.next_offsets.get(("events", 0), 0)
     end = max([begin, *[event.record.offset + 1 for event in events]])
-    await store.settle(Settlement(Span("events", 0, begin, end, end - begin), events, (), folded or Tally()))
+    await store.settle(
+        Settlement(BatchRange("events", 0, begin, end, end - begin), events, (), folded or OutcomeCounts())
+    )
 
 
 async def one_by_one(store: MemoryStore, events: Sequence[ValidEvent]) -> None:
@@ -73,26 +75,26 @@ def test_over_rows_that_exist_the_rows_and_the_sums_are_the_same(
 
 def test_a_batch_without_repeats_is_passed_on_untouched() -> None:
     events = events_of([("b", "01Z", 0), ("a", "02Z", 0)])
-    assert fold(events) == (events, Tally())
-    assert fold([]) == ([], Tally())
+    assert fold(events) == (events, OutcomeCounts())
+    assert fold([]) == ([], OutcomeCounts())
 
 
 def test_what_is_finer_than_postgresqls_microsecond_is_no_difference() -> None:
     events = events_of([("a", "02.0000004Z", 0), ("a", "02.0000001Z", 1)])
     kept, tally = fold(events)
-    assert (kept, tally) == ([events[1]], Tally(duplicate=1))
+    assert (kept, tally) == ([events[1]], OutcomeCounts(duplicate=1))
 
 
 def test_what_postgresql_rounds_up_is_newer() -> None:
     events = events_of([("a", "02.0000006Z", 0), ("a", "02Z", 1)])
     kept, tally = fold(events)
-    assert (kept, tally) == ([events[0]], Tally(stale=1))
+    assert (kept, tally) == ([events[0]], OutcomeCounts(stale=1))
 
 
 @given(BATCHES)
 def test_runs_hold_no_id_twice_and_lose_nothing(facts: list[tuple[str, str, int]]) -> None:
     events = events_of(facts)
-    runs = list(unique_runs(events))
+    runs = list(split_at_duplicates(events))
     assert [event for run in runs for event in run] == events
     ids = [[event.event_id for event in run] for run in runs]
     assert all(len(run) == len(set(run)) > 0 for run in ids)

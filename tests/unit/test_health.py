@@ -15,8 +15,8 @@ from keepstream.app.config.settings import HttpSettings
 from keepstream.app.worker import health as health_module
 from keepstream.app.worker.health import KAFKA, POSTGRES, Health, Pulse
 from keepstream.app.worker.http_server import Endpoint
-from keepstream.app.worker.watchdog import ProgressWatch
-from keepstream.processors.dispatcher import Lanes
+from keepstream.app.worker.watchdog import StallDetector
+from keepstream.processors.dispatcher import Dispatcher
 from keepstream.schemas.failure import Verdict
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_failure
@@ -33,7 +33,7 @@ class FakeAssignment:
     """What health and pulse ask of the assignment."""
 
     ready: bool = True
-    lanes: Lanes = field(default_factory=lambda: Lanes(None, buffer_bytes=1, on_fenced=None, on_fatal=None))  # type: ignore[arg-type]
+    lanes: Dispatcher = field(default_factory=lambda: Dispatcher(None, buffer_bytes=1, on_fenced=None, on_fatal=None))  # type: ignore[arg-type]
     behind: int = 0
 
     def lags(self) -> Iterator[tuple[str, int, int]]:
@@ -102,13 +102,13 @@ def ask_later(ask: Callable[[str], tuple[int, str]], wait_s: float) -> tuple[int
     return ask("/livez")
 
 
-async def beats(watch: ProgressWatch, count: int, settled: int, held: Collection[tuple[str, int]] = ()) -> None:
+async def beats(watch: StallDetector, count: int, settled: int, held: Collection[tuple[str, int]] = ()) -> None:
     for _ in range(count):
         await watch.beat({PLACE: settled}, held, 0)
 
 
-def watch_of(ends: FixedEnds, assignment: Any, metrics: PrometheusMetrics) -> ProgressWatch:
-    return ProgressWatch(100, ends, MemoryStore(), assignment.lanes, metrics, on_stuck=pytest.fail)
+def watch_of(ends: FixedEnds, assignment: Any, metrics: PrometheusMetrics) -> StallDetector:
+    return StallDetector(100, ends, MemoryStore(), assignment.lanes, metrics, on_stuck=pytest.fail)
 
 
 async def test_lag_without_progress_is_not_alive_until_it_moves(

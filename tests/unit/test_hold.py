@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keepstream.processors.partition_queue import AbandonedError
-from keepstream.processors.pause import Hold
+from keepstream.processors.partition_queue import PartitionRevokedError
+from keepstream.processors.pause import Pause
 from keepstream.schemas.failure import FencedError, RecordError, SystemicError, TransientError
 from tests.builders import make_batch, make_failure, make_record
 from tests.fakes import RecordedMetrics
@@ -35,7 +35,7 @@ class Environment:
 
 def hold_until_done(environment: Environment, batch: Batch | None = None) -> RecordedMetrics:
     metrics = RecordedMetrics()
-    held = Hold(metrics, base_s=1, cap_s=8).until_done(batch or make_batch([make_record()]), environment)
+    held = Pause(metrics, base_s=1, cap_s=8).until_done(batch or make_batch([make_record()]), environment)
     assert run_virtually(held) == "well"
     return metrics
 
@@ -69,8 +69,8 @@ def test_a_batch_whose_partition_is_taken_away_is_abandoned_while_it_waits(way: 
         raise ILL
 
     metrics = RecordedMetrics()
-    with pytest.raises(AbandonedError):
-        run_virtually(Hold(metrics).until_done(batch, taken_away))
+    with pytest.raises(PartitionRevokedError):
+        run_virtually(Pause(metrics).until_done(batch, taken_away))
     assert (len(metrics.pauses), metrics.resumptions) == (1, 1)
 
 
@@ -78,8 +78,8 @@ def test_a_batch_whose_partition_is_taken_away_is_abandoned_while_it_waits(way: 
 def test_waiting_once_ends_with_the_partition_too(way: str) -> None:
     metrics, batch = RecordedMetrics(), make_batch([make_record()])
     getattr(batch.lane, way)()
-    with pytest.raises(AbandonedError):
-        run_virtually(Hold(metrics).wait(batch, make_failure()))
+    with pytest.raises(PartitionRevokedError):
+        run_virtually(Pause(metrics).wait(batch, make_failure()))
     assert (len(metrics.pauses), metrics.resumptions) == (1, 1)
 
 
@@ -92,8 +92,8 @@ def test_a_batch_in_flight_may_still_finish_while_the_worker_stops() -> None:
 def test_a_closed_lanes_batch_is_not_even_tried() -> None:
     batch, environment = make_batch([make_record()]), Environment(0)
     batch.lane.close()
-    with pytest.raises(AbandonedError):
-        run_virtually(Hold(RecordedMetrics()).until_done(batch, environment))
+    with pytest.raises(PartitionRevokedError):
+        run_virtually(Pause(RecordedMetrics()).until_done(batch, environment))
     assert environment.at == []
 
 
@@ -107,5 +107,5 @@ def test_other_errors_pass_through_and_end_the_pause(error: Exception, ill_for: 
 
     metrics = RecordedMetrics()
     with pytest.raises(type(error)):
-        run_virtually(Hold(metrics).until_done(make_batch([make_record()]), attempt))
+        run_virtually(Pause(metrics).until_done(make_batch([make_record()]), attempt))
     assert metrics.resumptions == min(ill_for, 1)

@@ -8,10 +8,10 @@ import time
 import pytest
 
 from keepstream.app.dlq.format import pretty
-from keepstream.processors.replay.outgoing import ChangeError, changed, difference, verdict_now
+from keepstream.processors.replay.outgoing import ChangeError, changed, difference, revalidate
 from keepstream.processors.replay.selection import json_path
 from keepstream.processors.validation.validate import MAX_DEPTH, validate
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import Rejection, ValidEvent
 from tests.builders import make_record, make_value
 from tests.hostile.bombs import bombs
@@ -73,8 +73,8 @@ async def test_bombs_die_in_a_batch_and_their_neighbours_are_stored(step_path: b
 def test_whoever_looks_at_a_dead_bomb_is_told_at_most_that_it_cannot_be_changed() -> None:
     dead = [value for value in hostile_values() if value]
     for value in [*bombs(5_000).values(), *dead[::4]]:
-        letter = Buried(make_record(value, topic="event-dlq"))
-        assert verdict_now(letter, value) == verdict_now(letter, value)
+        letter = DeadLetterRecord(make_record(value, topic="event-dlq"))
+        assert revalidate(letter, value) == revalidate(letter, value)
         assert difference(letter, value) == ""
         assert isinstance(pretty(value), str)
         with contextlib.suppress(ChangeError):

@@ -9,19 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.processors.partition_queue import RECORD_OVERHEAD_BYTES, AbandonedError, Lane
-from keepstream.schemas.outcome import Span
+from keepstream.processors.partition_queue import RECORD_OVERHEAD_BYTES, PartitionQueue, PartitionRevokedError
+from keepstream.schemas.outcome import BatchRange
 from tests.builders import make_record
 
 if TYPE_CHECKING:
     from keepstream.processors.partition_queue import Batch
 
 
-def make_lane(start: int = 0) -> Lane:
-    return Lane("events", 0, start, 1, asyncio.Event())
+def make_lane(start: int = 0) -> PartitionQueue:
+    return PartitionQueue("events", 0, start, 1, asyncio.Event())
 
 
-def deliver(lane: Lane, *offsets: int) -> Batch:
+def deliver(lane: PartitionQueue, *offsets: int) -> Batch:
     batch = lane.deliver([make_record(offset=offset) for offset in offsets])
     assert batch is not None
     return batch
@@ -74,7 +74,7 @@ def test_spans_join_without_gap_whatever_holes_the_offsets_have(chunks: list[lis
         spans.append(deliver(lane, *offsets).span)
     assert spans[0].expected_offset == 3
     assert [span.expected_offset for span in spans[1:]] == [span.next_offset for span in spans[:-1]]
-    assert spans[-1] == Span("events", 0, spans[-1].expected_offset, offset + 1, len(chunks[-1]))
+    assert spans[-1] == BatchRange("events", 0, spans[-1].expected_offset, offset + 1, len(chunks[-1]))
 
 
 def test_records_before_what_the_lane_expects_are_dropped() -> None:
@@ -124,7 +124,7 @@ def test_closing_abandons_the_batch_in_flight_and_its_late_settling_counts_nothi
     lane = make_lane()
     batch = deliver(lane, 0)
     lane.close()
-    with pytest.raises(AbandonedError):
+    with pytest.raises(PartitionRevokedError):
         batch.check_open()
     lane.settle(batch)
     assert lane.settled_to == 0
@@ -134,7 +134,7 @@ def test_finishing_lets_the_batch_in_flight_work_but_not_wait() -> None:
     batch = deliver(make_lane(), 0)
     batch.lane.finish()
     batch.check_open()
-    with pytest.raises(AbandonedError):
+    with pytest.raises(PartitionRevokedError):
         batch.check_open(waiting=True)
 
 

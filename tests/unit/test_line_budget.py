@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 import keepstream.app.worker.instrumentation
-from keepstream.app.worker.instrumentation import LineBudget
+from keepstream.app.worker.instrumentation import LogRateLimiter
 
 if TYPE_CHECKING:
     import pytest
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 async def test_what_gets_no_line_is_told_as_a_number_when_the_second_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keepstream.app.worker.instrumentation, "SECOND", 0.05)
     told: list[int] = []
-    lines = LineBudget(10, told.append)
+    lines = LogRateLimiter(10, told.append)
     assert [lines.take(wanted) for wanted in (4, 4, 4, 4)] == [4, 4, 2, 0]
     assert told == []
     await asyncio.sleep(0.1)
@@ -31,7 +31,7 @@ async def test_the_number_is_told_without_the_context_of_the_batch_that_came_fir
 ) -> None:
     monkeypatch.setattr(keepstream.app.worker.instrumentation, "SECOND", 0.05)
     batch, told = ContextVar("batch", default="none"), list[str]()
-    lines = LineBudget(0, lambda _count: told.append(batch.get()))
+    lines = LogRateLimiter(0, lambda _count: told.append(batch.get()))
     batch.set("the first")
     lines.take(1)
     await asyncio.sleep(0.1)

@@ -10,30 +10,30 @@ import pytest
 from rich.console import Console
 
 from keepstream.app.cli.status import screen
-from keepstream.app.errors import UNREACHABLE, Trouble
-from keepstream.app.status.observer import Ledger, Seen, by_reason
+from keepstream.app.errors import UNREACHABLE, KeepstreamError
+from keepstream.app.status.observer import Ledger, StatusReading, by_reason
 from keepstream.app.status.report import report
 from keepstream.app.status.snapshot import Look, drain_s, duration_text, earlier, partition_rate, rate
-from keepstream.app.status.workers import Workers, workers_of
-from keepstream.sinks.postgres.status import LastError, Settled
+from keepstream.app.status.workers import WorkerMetrics, workers_of
+from keepstream.sinks.postgres.status import LastError, PartitionProgress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-AWAY = Trouble("away", "it does not answer", "start it", UNREACHABLE)
+AWAY = KeepstreamError("away", "it does not answer", "start it", UNREACHABLE)
 
 
-def settled(partition: int = 0, offset: int = 0, delivered: int = 0, failed: int = 0) -> Settled:
-    return Settled(partition, offset, NOW, delivered, 0, 0, failed)
+def settled(partition: int = 0, offset: int = 0, delivered: int = 0, failed: int = 0) -> PartitionProgress:
+    return PartitionProgress(partition, offset, NOW, delivered, 0, 0, failed)
 
 
-def look(at: float, ends: Mapping[int, tuple[int, int]] | None = None, *rows: Settled, **more: Any) -> Look:
+def look(at: float, ends: Mapping[int, tuple[int, int]] | None = None, *rows: PartitionProgress, **more: Any) -> Look:
     return Look(at, {row.partition: row for row in rows}, ends or {}, **more)
 
 
-def reported(now: Look, before: Look | None, **missing: Trouble) -> dict[str, Any]:
-    return report("events", Seen(now, Ledger(now.settled), missing, None), before)
+def reported(now: Look, before: Look | None, **missing: KeepstreamError) -> dict[str, Any]:
+    return report("events", StatusReading(now, Ledger(now.settled), missing, None), before)
 
 
 def test_lag_begins_where_the_log_begins_and_is_never_negative() -> None:
@@ -111,8 +111,8 @@ def test_workers_are_added_up_for_our_topic_only() -> None:
 
 def test_without_postgresql_the_workers_tell_of_rates_and_lag() -> None:
     blind = frozenset({"settled"})
-    before = look(0, {0: (0, 10)}, workers=Workers(1, 1, processed=100, lag={0: 80}), blind=blind)
-    now = look(4, {0: (0, 20)}, workers=Workers(1, 1, processed=180, lag={0: 40}), blind=blind)
+    before = look(0, {0: (0, 10)}, workers=WorkerMetrics(1, 1, processed=100, lag={0: 80}), blind=blind)
+    now = look(4, {0: (0, 20)}, workers=WorkerMetrics(1, 1, processed=180, lag={0: 40}), blind=blind)
     said = reported(now, before, PostgreSQL=AWAY)
     assert (said["rates"]["out_per_s"], said["rates"]["out_from"]) == (20, "workers")
     assert (said["rates"]["in_per_s"], said["rates"]["in_from"]) == (2.5, "Kafka")
@@ -122,13 +122,13 @@ def test_without_postgresql_the_workers_tell_of_rates_and_lag() -> None:
 
 def test_a_worker_that_began_anew_gives_no_rate() -> None:
     blind = frozenset({"settled", "ends"})
-    now = look(4, workers=Workers(1, 1, processed=3), blind=blind)
-    assert reported(now, look(0, workers=Workers(1, 1, processed=9), blind=blind))["rates"]["out_per_s"] is None
-    assert reported(now, look(0, workers=Workers(0, 1), blind=blind))["rates"]["out_per_s"] is None
+    now = look(4, workers=WorkerMetrics(1, 1, processed=3), blind=blind)
+    assert reported(now, look(0, workers=WorkerMetrics(1, 1, processed=9), blind=blind))["rates"]["out_per_s"] is None
+    assert reported(now, look(0, workers=WorkerMetrics(0, 1), blind=blind))["rates"]["out_per_s"] is None
 
 
 def test_nothing_at_all_is_known_and_nothing_is_made_up() -> None:
-    blind = look(4, blind=frozenset({"settled", "ends"}), workers=Workers(0, 1))
+    blind = look(4, blind=frozenset({"settled", "ends"}), workers=WorkerMetrics(0, 1))
     said = reported(blind, blind, Kafka=AWAY, PostgreSQL=AWAY)
     assert said["lag"] is said["outcomes"] is said["rates"]["in_per_s"] is said["workers"]["retries"] is None
     assert [part["part"] for part in said["missing"]] == ["Kafka", "PostgreSQL"]
@@ -151,7 +151,7 @@ def test_dead_letters_are_counted_by_reason_while_they_are_open() -> None:
 def test_the_screen_shows_control_characters_and_brackets_as_they_are() -> None:
     error = LastError(NOW, "validate", "record", "invalid_json", "events-0-1", None, "[red]\x1b[31mboo\n")
     ledger = Ledger({}, (), (error,), {"invalid_json": 1})
-    seen = Seen(look(1, {0: (0, 3)}), ledger, {"workers": AWAY}, (NOW - timedelta(hours=3)).timestamp())
+    seen = StatusReading(look(1, {0: (0, 3)}), ledger, {"workers": AWAY}, (NOW - timedelta(hours=3)).timestamp())
     said = report("events", seen, None) | {"at": NOW}
     console = Console(width=160, markup=False, highlight=False, emoji=False)
     with console.capture() as captured:

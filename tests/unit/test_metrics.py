@@ -14,13 +14,13 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from keepstream.processors.validation import validate
 from keepstream.schemas.failure import Step, Verdict
-from keepstream.schemas.outcome import Fate, Standing, Tally
-from keepstream.sinks.prometheus.catalogue import CATALOGUE, CONTRACT_REASONS, Given, Metric
+from keepstream.schemas.outcome import Outcome, OutcomeCounts, Totals
+from keepstream.sinks.prometheus.catalogue import CATALOGUE, CONTRACT_REASONS, BatchOutcome, Metric
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_dead_letter, make_failure
 
 COUNTS = st.integers(0, 1000)
-TALLY = st.builds(Tally, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
+TALLY = st.builds(OutcomeCounts, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
 BOUNDED_LABELS = {
     "topic",
     "partition",
@@ -47,19 +47,19 @@ def value(metrics: PrometheusMetrics, name: str, *labels: str) -> float | None:
     return scrape(metrics).get((f"keepstream_{name}", tuple(sorted(labels))))
 
 
-def settle(metrics: PrometheusMetrics, tally: Tally, timestamp_ms: int = 1) -> None:
+def settle(metrics: PrometheusMetrics, tally: OutcomeCounts, timestamp_ms: int = 1) -> None:
     metrics.batch_begun("events", tally.total)
     metrics.batch_settled("events", 0, tally, timestamp_ms)
-    metrics.batch_ended("events", tally.total, Given.SETTLED)
+    metrics.batch_ended("events", tally.total, BatchOutcome.SETTLED)
 
 
 def busy() -> PrometheusMetrics:
     """Everything happened once."""
     metrics = PrometheusMetrics(["events"])
     metrics.watch_pool(lambda: {"pool_size": 4})
-    settle(metrics, Tally(1, 1, 1, 1, 1))
+    settle(metrics, OutcomeCounts(1, 1, 1, 1, 1))
     metrics.publish_took(0.1)
-    metrics.ledger_read(Standing(dict.fromkeys(Fate, 1), 1, datetime.now(UTC), {"replayed": 1}))
+    metrics.ledger_read(Totals(dict.fromkeys(Outcome, 1), 1, datetime.now(UTC), {"replayed": 1}))
     metrics.about("1", "2")
     for gauge in (metrics.lag, metrics.oldest_unsettled):
         gauge.labels("events", "0").set(1)
@@ -71,18 +71,20 @@ def busy() -> PrometheusMetrics:
     return metrics
 
 
-@given(st.lists(st.tuples(st.sampled_from(Given), TALLY), max_size=8), COUNTS)
-def test_the_outcomes_add_up_to_what_was_received(batches: list[tuple[Given, Tally]], in_flight: int) -> None:
+@given(st.lists(st.tuples(st.sampled_from(BatchOutcome), TALLY), max_size=8), COUNTS)
+def test_the_outcomes_add_up_to_what_was_received(
+    batches: list[tuple[BatchOutcome, OutcomeCounts]], in_flight: int
+) -> None:
     metrics = PrometheusMetrics(["events"])
     for given_to, tally in batches:
         metrics.batch_begun("events", tally.total)
-        if given_to is Given.SETTLED:
+        if given_to is BatchOutcome.SETTLED:
             metrics.batch_settled("events", 0, tally, 1)
         metrics.batch_ended("events", tally.total, given_to)
     metrics.batch_begun("events", in_flight)
     samples = scrape(metrics)
     outcomes = [v for (name, _), v in samples.items() if name == "keepstream_events_processed_total"]
-    assert sum(outcomes) == sum(tally.total for given_to, tally in batches if given_to is Given.SETTLED)
+    assert sum(outcomes) == sum(tally.total for given_to, tally in batches if given_to is BatchOutcome.SETTLED)
     assert samples["keepstream_events_in_progress", ("events",)] == in_flight
     assert samples["keepstream_events_received_total", ("events",)] == (
         sum(outcomes) + samples["keepstream_events_abandoned_total", ("events",)] + in_flight
@@ -125,8 +127,8 @@ def test_what_the_contract_refuses_is_known_by_name() -> None:
 
 def test_a_batch_counts_with_all_its_events_in_the_end_to_end_time() -> None:
     metrics = PrometheusMetrics(["events"])
-    settle(metrics, Tally(delivered=90), int(time.time() * 1000))
-    settle(metrics, Tally(delivered=10), int(time.time() * 1000) - 20_000)
+    settle(metrics, OutcomeCounts(delivered=90), int(time.time() * 1000))
+    settle(metrics, OutcomeCounts(delivered=10), int(time.time() * 1000) - 20_000)
     assert value(metrics, "event_end_to_end_seconds_bucket", "events", "1.0") == 90
     assert value(metrics, "event_end_to_end_seconds_bucket", "events", "30.0") == 100
     assert value(metrics, "event_end_to_end_seconds_count", "events") == 100
@@ -135,7 +137,7 @@ def test_a_batch_counts_with_all_its_events_in_the_end_to_end_time() -> None:
 def test_exact_totals_are_what_was_read_and_absent_before() -> None:
     metrics = PrometheusMetrics(["events"])
     assert value(metrics, "recorded_events_total", "delivered") is None
-    metrics.ledger_read(Standing({"delivered": 7}, 2, datetime.fromtimestamp(5, UTC), {"replayed": 3}))
+    metrics.ledger_read(Totals({"delivered": 7}, 2, datetime.fromtimestamp(5, UTC), {"replayed": 3}))
     assert value(metrics, "recorded_events_total", "delivered") == 7
     assert value(metrics, "dlq_open_events") == 2
     assert value(metrics, "dlq_oldest_open_timestamp_seconds") == 5
@@ -231,7 +233,7 @@ def test_a_partition_that_was_never_worked_can_move_away() -> None:
 
 def test_a_record_without_a_timestamp_has_no_end_to_end_time() -> None:
     metrics = PrometheusMetrics(["events"])
-    settle(metrics, Tally(1), -1)
+    settle(metrics, OutcomeCounts(1), -1)
     assert value(metrics, "event_end_to_end_seconds_count", "events") == 0
 
 

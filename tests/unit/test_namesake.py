@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from keepstream.app.worker.assignment import LIMIT, WITHIN_S, Namesake
+from keepstream.app.worker.assignment import LIMIT, WITHIN_S, DuplicateInstanceDetector
 
 
-def told(namesake: Namesake, ids: list[str], *, every_s: float = 1) -> list[str | None]:
+def told(namesake: DuplicateInstanceDetector, ids: list[str], *, every_s: float = 1) -> list[str | None]:
     return [namesake.trouble(one, number * every_s) for number, one in enumerate(ids)]
 
 
 def test_the_fifth_lost_member_id_within_a_minute_is_a_namesake() -> None:
-    *before, last = told(Namesake("same"), [""] * LIMIT)
+    *before, last = told(DuplicateInstanceDetector("same"), [""] * LIMIT)
     assert before == [None] * (LIMIT - 1)
     assert last is not None
     assert "group_instance_id 'same'" in last
 
 
 def test_rebalances_that_leave_us_our_id_do_not_count() -> None:
-    assert told(Namesake("same"), ["id"] * 20) == [None] * 20
+    assert told(DuplicateInstanceDetector("same"), ["id"] * 20) == [None] * 20
 
 
 def test_ids_lost_now_and_then_are_accidents() -> None:
-    assert told(Namesake("same"), [""] * LIMIT * 3, every_s=WITHIN_S / 3) == [None] * LIMIT * 3
+    assert told(DuplicateInstanceDetector("same"), [""] * LIMIT * 3, every_s=WITHIN_S / 3) == [None] * LIMIT * 3
 
 
 def test_a_member_without_a_name_has_no_namesake() -> None:
-    assert told(Namesake(None), [""] * 20) == [None] * 20
+    assert told(DuplicateInstanceDetector(None), [""] * 20) == [None] * 20

@@ -10,10 +10,10 @@ from structlog.testing import capture_logs
 
 from keepstream.app.telemetry.logging import CURRENT_BATCH
 from keepstream.app.worker import instrumentation as observed
-from keepstream.app.worker.instrumentation import ObservedBatches, TimedDeadLetters
-from keepstream.processors.partition_queue import AbandonedError
+from keepstream.app.worker.instrumentation import InstrumentedPipeline, TimedDeadLetterQueue
+from keepstream.processors.partition_queue import PartitionRevokedError
 from keepstream.schemas.failure import FencedError
-from keepstream.schemas.outcome import Span, Tally
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_dead_letter, make_record
 from tests.fakes import MemoryDeadLetters
@@ -27,14 +27,14 @@ class FakeBatch:
     """Three records."""
 
     records = tuple(make_record(offset=offset) for offset in (4, 5, 7))
-    span = Span("events", 0, 4, 8, 3)
+    span = BatchRange("events", 0, 4, 8, 3)
 
 
 BATCH: Any = FakeBatch()
 
 
-def ending_with(outcome: Tally | BaseException) -> Callable[[Any], Awaitable[Tally]]:
-    async def process(_batch: Any) -> Tally:
+def ending_with(outcome: OutcomeCounts | BaseException) -> Callable[[Any], Awaitable[OutcomeCounts]]:
+    async def process(_batch: Any) -> OutcomeCounts:
         if isinstance(outcome, BaseException):
             raise outcome
         return outcome
@@ -44,14 +44,18 @@ def ending_with(outcome: Tally | BaseException) -> Callable[[Any], Awaitable[Tal
 
 @pytest.mark.parametrize(
     ("error", "outcome"),
-    [(AbandonedError(), "abandoned"), (FencedError("events", 0, 4), "fenced"), (asyncio.CancelledError(), "abandoned")],
+    [
+        (PartitionRevokedError(), "abandoned"),
+        (FencedError("events", 0, 4), "fenced"),
+        (asyncio.CancelledError(), "abandoned"),
+    ],
 )
 async def test_a_batch_that_was_not_settled_is_given_up_with_all_its_records(
     error: BaseException, outcome: str
 ) -> None:
     metrics = PrometheusMetrics(["events"])
     with pytest.raises(type(error)):
-        await ObservedBatches(ending_with(error), metrics)(BATCH)
+        await InstrumentedPipeline(ending_with(error), metrics)(BATCH)
     assert value(metrics, "events_received_total", "events") == 3
     assert value(metrics, "events_abandoned_total", "events") == 3
     assert value(metrics, "events_in_progress", "events") == 0
@@ -62,11 +66,11 @@ async def test_records_are_in_progress_while_their_batch_is_worked_on() -> None:
     metrics = PrometheusMetrics(["events"])
     seen = []
 
-    async def process(_batch: Any) -> Tally:
+    async def process(_batch: Any) -> OutcomeCounts:
         seen.append((value(metrics, "events_in_progress", "events"), CURRENT_BATCH.get()))
-        return Tally(3)
+        return OutcomeCounts(3)
 
-    assert await ObservedBatches(process, metrics)(BATCH) == Tally(3)
+    assert await InstrumentedPipeline(process, metrics)(BATCH) == OutcomeCounts(3)
     assert seen == [(3, BATCH)]
     assert value(metrics, "events_in_progress", "events") == 0
     assert value(metrics, "events_abandoned_total", "events") == 0
@@ -80,7 +84,7 @@ async def test_a_slow_batch_is_told_at_info_the_others_at_debug(
     monkeypatch.setattr(observed, "SLOW_S", slow_s)
     caplog.set_level("DEBUG", "keepstream")
     with capture_logs() as lines:
-        await ObservedBatches(ending_with(Tally(1, 1, 0, 1)), PrometheusMetrics(["events"]))(BATCH)
+        await InstrumentedPipeline(ending_with(OutcomeCounts(1, 1, 0, 1)), PrometheusMetrics(["events"]))(BATCH)
     (line,) = lines
     assert (line["event"], line["log_level"]) == ("batch settled", level)
     assert (line["last_offset"], line["delivered"], line["duplicate"], line["dead_lettered"]) == (7, 1, 1, 1)
@@ -90,6 +94,6 @@ async def test_a_slow_batch_is_told_at_info_the_others_at_debug(
 async def test_only_confirmed_dead_letters_are_timed() -> None:
     metrics = PrometheusMetrics()
     queue = MemoryDeadLetters()
-    await TimedDeadLetters(queue, metrics).publish([make_dead_letter()])
+    await TimedDeadLetterQueue(queue, metrics).publish([make_dead_letter()])
     assert len(queue.published) == 1
     assert value(metrics, "dlq_publish_duration_seconds_count") == 1

@@ -11,7 +11,7 @@ import pytest
 from keepstream.app.config.settings import TracesSettings
 from keepstream.app.telemetry.tracing import NO_TRACES, traces_of
 from keepstream.schemas.failure import FencedError
-from keepstream.schemas.outcome import Span, Tally
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts
 from tests.builders import make_record
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class FakeBatch:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
-        self.span = Span("events", 3, 0, len(records), len(records))
+        self.span = BatchRange("events", 3, 0, len(records), len(records))
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def traces(exporter: InMemorySpanExporter) -> OpenTelemetryTraces:
 def spans_of(traces: OpenTelemetryTraces, exporter: InMemorySpanExporter, *headers: Any) -> tuple[ReadableSpan, ...]:
     batch: Any = FakeBatch([make_record(headers=list(given)) for given in headers])
     with traces.batch(batch) as done:
-        done(Tally(delivered=len(headers)))
+        done(OutcomeCounts(delivered=len(headers)))
     return exporter.get_finished_spans()
 
 

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from keepstream.app.cli.output import CommandError
 from keepstream.app.config.contract import find_contract, use_own_contract
 from keepstream.app.config.settings import Settings
-from keepstream.app.errors import Trouble
-from keepstream.processors.validation.custom_contract import OwnContract, chosen
+from keepstream.app.errors import KeepstreamError
+from keepstream.processors.validation.custom_contract import CustomContract, chosen
 from keepstream.processors.validation.validate import check_contract, validate
 from keepstream.schemas.event import Contract, Event, Rejection, ValidEvent
 from tests.builders import AT, make_record, make_value
@@ -60,7 +60,7 @@ def ours_again() -> Iterator[None]:
 
 
 def use(model: type[Contract | Event] = Event, **steps: Any) -> None:
-    chosen.contract = OwnContract(model, steps)
+    chosen.contract = CustomContract(model, steps)
 
 
 def document(value: bytes) -> dict[str, Any]:
@@ -159,7 +159,7 @@ def test_cloud_events_reach_the_steps_as_events() -> None:
 def test_without_the_settings_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEEPSTREAM_CONTRACT", "tests.unit.test_own_contract:Order")
     use_own_contract(Settings(_env_file=None))
-    assert chosen.contract == OwnContract(Order, {})
+    assert chosen.contract == CustomContract(Order, {})
     monkeypatch.delenv("KEEPSTREAM_CONTRACT")
     use_own_contract(Settings(_env_file=None))
     assert chosen.contract is None
@@ -167,6 +167,6 @@ def test_without_the_settings_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.parametrize("place", ["tests.unit.test_own_contract:doubled", "json:JSONDecoder", "nowhere:X"])
 def test_what_is_no_contract_is_said(place: str) -> None:
-    with pytest.raises(Trouble, match="KEEPSTREAM_CONTRACT") as caught:
+    with pytest.raises(KeepstreamError, match="KEEPSTREAM_CONTRACT") as caught:
         find_contract(place)
     assert CommandError.of(caught.value).exit_code == 2

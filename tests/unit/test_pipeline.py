@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from keepstream.processors.partition_queue import AbandonedError
+from keepstream.processors.partition_queue import PartitionRevokedError
 from keepstream.schemas.failure import FencedError, RecordError, Step, Verdict
-from keepstream.schemas.outcome import Tally
+from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import AT, make_batch, make_failure, make_record, make_value
 from tests.unit.pipelines import Rules, World, deadlock, dlq_unavailable, unreachable
 
@@ -29,23 +29,23 @@ def world(*poison: str) -> World:
     return World(Rules(frozenset(poison)))
 
 
-async def process(world: World, *values: bytes | None) -> Tally:
+async def process(world: World, *values: bytes | None) -> OutcomeCounts:
     return await world.process([make_record(value, offset) for offset, value in enumerate(values)])
 
 
 async def test_a_good_batch_is_one_statement() -> None:
     w = world()
-    assert await process(w, *ids("a", "b", "c")) == Tally(delivered=3)
+    assert await process(w, *ids("a", "b", "c")) == OutcomeCounts(delivered=3)
     assert w.rules.calls == [("settle", 3)]
     assert w.statuses == {"a": "delivered", "b": "delivered", "c": "delivered"}
     assert w.next_offset == 3
     assert w.metrics.steps == [Step.VALIDATE, Step.STORE]
-    assert w.metrics.settled == [Tally(delivered=3)]
+    assert w.metrics.settled == [OutcomeCounts(delivered=3)]
 
 
 async def test_what_the_contract_refuses_is_dead_and_its_neighbours_are_stored() -> None:
     w = world()
-    assert await process(w, *ids("a"), b"{", None, *ids("b")) == Tally(delivered=2, dead_lettered=2)
+    assert await process(w, *ids("a"), b"{", None, *ids("b")) == OutcomeCounts(delivered=2, dead_lettered=2)
     assert w.causes == {1: "invalid_json", 2: "tombstone"}
     assert w.rules.calls == [("settle", 2)]
     assert w.next_offset == 4
@@ -54,20 +54,20 @@ async def test_what_the_contract_refuses_is_dead_and_its_neighbours_are_stored()
 
 async def test_a_batch_of_nothing_good_still_moves_the_offset() -> None:
     w = world()
-    assert await process(w, b"{", b"") == Tally(dead_lettered=2)
+    assert await process(w, b"{", b"") == OutcomeCounts(dead_lettered=2)
     assert w.next_offset == 2
 
 
 async def test_a_repeat_inside_a_batch_is_a_duplicate() -> None:
     w = world()
-    assert await process(w, *ids("a", "b", "a")) == Tally(delivered=2, duplicate=1)
+    assert await process(w, *ids("a", "b", "a")) == OutcomeCounts(delivered=2, duplicate=1)
     assert w.store.totals.total == 3
 
 
 async def test_content_that_only_the_store_refuses_is_found_by_a_closer_look() -> None:
     w = world()
     bad = b'{"event_id":"bad","payload":{"x":NaN}}'
-    assert await process(w, *ids("a"), bad, *ids("b")) == Tally(delivered=2, dead_lettered=1)
+    assert await process(w, *ids("a"), bad, *ids("b")) == OutcomeCounts(delivered=2, dead_lettered=1)
     assert w.rules.calls == [("settle", 3), ("settle", 2)]
     assert w.letters.published[0].failure.step is Step.VALIDATE
     assert w.causes == {1: "not_finite_number"}
@@ -76,7 +76,7 @@ async def test_content_that_only_the_store_refuses_is_found_by_a_closer_look() -
 async def test_a_good_repeat_cannot_hide_bad_content_before_it() -> None:
     w = world()
     bad = b'{"event_id":"a","payload":{"x":NaN}}'
-    assert await process(w, bad, *ids("a")) == Tally(delivered=1, dead_lettered=1)
+    assert await process(w, bad, *ids("a")) == OutcomeCounts(delivered=1, dead_lettered=1)
     assert w.causes == {0: "not_finite_number"}
 
 
@@ -84,7 +84,7 @@ async def test_a_good_repeat_cannot_hide_bad_content_before_it() -> None:
 async def test_k_bad_among_100_stand_alone_after_few_statements(bad: set[int]) -> None:
     w = world(*[f"e{number}" for number in bad])
     tally = await process(w, *ids(*[f"e{number}" for number in range(100)]))
-    assert tally == Tally(delivered=100 - len(bad), dead_lettered=len(bad))
+    assert tally == OutcomeCounts(delivered=100 - len(bad), dead_lettered=len(bad))
     assert w.causes == dict.fromkeys(sorted(bad), "check_violation")
     assert len(w.rules.calls) <= len(bad) * (2 * math.ceil(math.log2(100)) + 1) + 3
     assert w.next_offset == 100
@@ -110,7 +110,7 @@ async def test_a_dead_letter_of_the_store_tells_who_it_was() -> None:
 async def test_a_passing_trouble_ends_as_if_nothing_had_been() -> None:
     w = world()
     w.rules.script = [deadlock(), deadlock(), None]
-    assert await process(w, *ids("a", "b")) == Tally(delivered=2)
+    assert await process(w, *ids("a", "b")) == OutcomeCounts(delivered=2)
     assert w.letters.published == []
     assert [retried for _, retried in w.metrics.failures] == [True, True]
 
@@ -123,7 +123,7 @@ async def test_retries_used_up_on_a_healthy_store_leave_the_guilty_record_alone(
             raise deadlock()
 
     w.store.refuse = stuck
-    assert await process(w, *ids("a", "stuck", "b")) == Tally(delivered=2, dead_lettered=1)
+    assert await process(w, *ids("a", "stuck", "b")) == OutcomeCounts(delivered=2, dead_lettered=1)
     failure = w.letters.published[0].failure
     assert (failure.verdict, failure.reason, failure.attempts) == (Verdict.EXHAUSTED, "deadlock_detected", 3)
 
@@ -132,7 +132,7 @@ async def test_retries_used_up_on_an_ill_store_are_waited_out() -> None:
     w = world()
     w.store.is_healthy = False
     w.rules.script = [deadlock()] * 40
-    assert await process(w, *ids("a", "b")) == Tally(delivered=2)
+    assert await process(w, *ids("a", "b")) == OutcomeCounts(delivered=2)
     assert w.letters.published == []
     assert len(w.metrics.pauses) == w.metrics.resumptions > 0
 
@@ -141,7 +141,7 @@ async def test_retries_used_up_on_an_ill_store_are_waited_out() -> None:
 async def test_an_unreachable_store_is_waited_for_at_every_statement(calls: int) -> None:
     w = world("bad")
     w.rules.script = [None] * calls + [unreachable()] * 5
-    assert await process(w, *ids("a", "bad", "b")) == Tally(delivered=2, dead_lettered=1)
+    assert await process(w, *ids("a", "bad", "b")) == OutcomeCounts(delivered=2, dead_lettered=1)
     assert len(w.metrics.pauses) == 5
     assert w.metrics.resumptions == 1
 
@@ -149,9 +149,9 @@ async def test_an_unreachable_store_is_waited_for_at_every_statement(calls: int)
 async def test_trouble_in_the_metrics_step_is_waited_out_whatever_the_health() -> None:
     w = world("bad")
     w.rules.script = [None, None, None, None, *[deadlock()] * 9]
-    assert await process(w, *ids("a", "bad")) == Tally(delivered=1, dead_lettered=1)
+    assert await process(w, *ids("a", "bad")) == OutcomeCounts(delivered=1, dead_lettered=1)
     assert w.causes == {1: "check_violation"}
-    assert w.store.totals == Tally(delivered=1, dead_lettered=1)
+    assert w.store.totals == OutcomeCounts(delivered=1, dead_lettered=1)
 
 
 async def test_the_offset_moves_only_after_the_broker_has_the_dead_letters() -> None:
@@ -159,7 +159,7 @@ async def test_the_offset_moves_only_after_the_broker_has_the_dead_letters() -> 
     offsets: list[int | None] = []
     w.metrics.paused = lambda *_: offsets.append(w.next_offset)  # type: ignore[method-assign]
     w.letters.failures = [dlq_unavailable() for _ in range(3)]
-    assert await process(w, b"{", *ids("a")) == Tally(delivered=1, dead_lettered=1)
+    assert await process(w, b"{", *ids("a")) == OutcomeCounts(delivered=1, dead_lettered=1)
     assert offsets == [0] * 3
     assert w.rules.calls == [("settle", 1)]
     assert w.next_offset == 2
@@ -182,7 +182,7 @@ async def test_a_batch_held_is_abandoned_when_its_partition_is_taken_away() -> N
         raise unreachable()
 
     w.store.refuse = down
-    with pytest.raises(AbandonedError):
+    with pytest.raises(PartitionRevokedError):
         await w.pipeline.process(batch)
     assert (w.statuses, w.metrics.settled) == ({}, [])
 
@@ -205,7 +205,7 @@ async def test_a_bad_repeat_cannot_hide_a_good_event_before_it() -> None:
 
     w.store.refuse = refuse_later
     good, bad = make_value(event_id="a", timestamp=AT), make_value(event_id="a", timestamp=LATER)
-    assert await process(w, good, bad, *ids("b")) == Tally(delivered=2, dead_lettered=1)
+    assert await process(w, good, bad, *ids("b")) == OutcomeCounts(delivered=2, dead_lettered=1)
     assert w.statuses == {"a": "delivered", "b": "delivered"}
     assert w.causes == {1: "check_violation"}
     assert AT.encode() in w.store.rows["a"].document

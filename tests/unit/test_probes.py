@@ -12,24 +12,24 @@ from confluent_kafka import KafkaError, KafkaException
 from psycopg_pool import PoolTimeout
 
 from keepstream.app.config.settings import KafkaSettings
-from keepstream.app.worker.health import KAFKA, POSTGRES, Health, Probes
-from keepstream.schemas.outcome import Standing
+from keepstream.app.worker.health import KAFKA, POSTGRES, DependencyProbe, Health
+from keepstream.schemas.outcome import Totals
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.unit.test_metrics import value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-GOOD = Standing({"delivered": 1}, 0, None, {})
+GOOD = Totals({"delivered": 1}, 0, None, {})
 
 
 @dataclass
 class FakeStanding:
     """PostgreSQL's answer, or what it raises."""
 
-    answer: Standing | Exception = field(default_factory=lambda: GOOD)
+    answer: Totals | Exception = field(default_factory=lambda: GOOD)
 
-    async def read(self) -> Standing:
+    async def read(self) -> Totals:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -57,9 +57,9 @@ class FakeAdmin:
         return type("Metadata", (), {"topics": {"events": self.topic} if self.topic else {}})
 
 
-def probes_of(standing: Any) -> Probes:
+def probes_of(standing: Any) -> DependencyProbe:
     metrics = PrometheusMetrics(["events"])
-    return Probes(Health(metrics), metrics, standing, KafkaSettings())
+    return DependencyProbe(Health(metrics), metrics, standing, KafkaSettings())
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ async def test_without_a_client_kafka_is_missing_until_one_can_be_made(
     monkeypatch.setattr("keepstream.app.worker.health.FIRST_PROBE_S", 0)
     monkeypatch.setattr("keepstream.app.worker.health.PROBE_S", 0.01)
     monkeypatch.setattr(FakeAdmin, "__len__", lambda _: 0, raising=False)
-    monkeypatch.setattr(Probes, "_admin", lambda _: clients.pop(0) if len(clients) > 1 else clients[0])
+    monkeypatch.setattr(DependencyProbe, "_admin", lambda _: clients.pop(0) if len(clients) > 1 else clients[0])
     probes = probes_of(FakeStanding())
     running = asyncio.create_task(probes.run())
     await asyncio.sleep(0.2)

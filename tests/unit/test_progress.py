@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
-from keepstream.app.worker.watchdog import ProgressWatch, stack_of_task, total_of
+from keepstream.app.worker.watchdog import StallDetector, stack_of_task, total_of
 from tests.fakes import MemoryStore
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Patrol:
     failures: float = 0
 
     def __post_init__(self) -> None:
-        self.watch = ProgressWatch(
+        self.watch = StallDetector(
             LIMIT, self.ends, self.store, cast("Any", None), cast("Any", None), self.reasons.append
         )
 

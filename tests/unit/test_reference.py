@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.schemas.claim_check import original_of, original_sha256, reference_to, restored
+from keepstream.schemas.claim_check import claim_check_sha256, make_claim_check, pack_dead_letter, restored
 from keepstream.schemas.dead_letter import dead_letter_headers
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
 from tests.builders import make_dead_letter, make_record
 
@@ -25,8 +25,8 @@ def published(**changes: Any) -> KafkaRecord:
     return KafkaRecord("dlq", 0, 0, record.timestamp, record.key, record.value, headers)
 
 
-def found(record: KafkaRecord) -> Buried:
-    return Buried(replace(record, offset=99))
+def found(record: KafkaRecord) -> DeadLetterRecord:
+    return DeadLetterRecord(replace(record, offset=99))
 
 
 @given(
@@ -35,7 +35,7 @@ def found(record: KafkaRecord) -> Buried:
 )  # fmt: skip
 def test_what_was_too_large_comes_back_byte_for_byte(value: Any, key: Any, headers: Any) -> None:
     whole = published(value=value, key=key, headers=headers)
-    back = restored(found(reference_to(whole)), original_of(whole).letter).record
+    back = restored(found(make_claim_check(whole)), pack_dead_letter(whole).letter).record
     assert (back.key, back.value, list(back.headers)) == (whole.key, whole.value, list(whole.headers))
     assert (back.topic, back.offset) == ("dlq", 99)
 
@@ -53,27 +53,27 @@ def test_what_was_too_large_comes_back_byte_for_byte(value: Any, key: Any, heade
 )
 def test_a_reference_is_small_and_still_says_what_died_and_why(changes: dict[str, Any]) -> None:
     whole = published(**changes)
-    reference = reference_to(whole)
+    reference = make_claim_check(whole)
     size = len(reference.key or b"") + sum(len(n) + len(v or b"") for n, v in reference.headers)
     assert size < 24_000
     letter = found(reference)
     assert (letter.id, letter.reason, letter.event_id) == ("events-0-7", "check_violation", "e-7")
-    assert original_sha256(letter) == original_of(whole).sha256
-    assert original_of(whole).letter_id == letter.id
+    assert claim_check_sha256(letter) == pack_dead_letter(whole).sha256
+    assert pack_dead_letter(whole).letter_id == letter.id
 
 
 def test_a_whole_letter_is_not_a_reference() -> None:
-    assert original_sha256(found(published())) is None
+    assert claim_check_sha256(found(published())) is None
 
 
 @pytest.mark.parametrize(
-    "packed", [b"", b"garbage", zlib.compress(b"{}"), original_of(published(value=b"other")).letter]
+    "packed", [b"", b"garbage", zlib.compress(b"{}"), pack_dead_letter(published(value=b"other")).letter]
 )
 def test_other_bytes_are_not_taken_for_the_original(packed: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        restored(found(reference_to(published(value=b"this"))), packed)
+        restored(found(make_claim_check(published(value=b"this"))), packed)
 
 
 def test_what_a_producer_names_like_a_reference_is_not_one() -> None:
     """The prefix is ours: it is stripped from what died."""
-    assert original_sha256(found(published(headers=[("keepstream.dlq.original", b"x")]))) is None
+    assert claim_check_sha256(found(published(headers=[("keepstream.dlq.original", b"x")]))) is None

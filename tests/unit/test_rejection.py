@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from keepstream.processors.validation.rejection import rejection_of, usable_event_id
+from keepstream.processors.validation.rejection import to_rejection, usable_event_id
 from keepstream.schemas.event import Event, Rejection
 
 
 def rejection(value: bytes) -> Rejection:
     with pytest.raises(ValidationError) as caught:
         Event.model_validate_json(value)
-    return rejection_of(caught.value, value)
+    return to_rejection(caught.value, value)
 
 
 @pytest.mark.parametrize(

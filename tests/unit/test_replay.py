@@ -13,16 +13,18 @@ from keepstream.processors.replay import replay as replay_module
 from keepstream.processors.replay.replay import Replay
 from keepstream.processors.replay.selection import Selection
 from keepstream.schemas.dead_letter import REPLAY_COUNT, dead_letter_headers
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
-from keepstream.schemas.replay import LetterState, Outgoing, ReplayOptions, ReplayRun
+from keepstream.schemas.replay import LetterState, ReplayOptions, ReplayRecord, ReplayRun
 from tests.builders import make_dead_letter, make_failure, make_record, make_value
 from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
 
 REASONS = ("check_violation", "invalid_json")
 
 
-def make_buried(offset: int, reason: str = REASONS[0], replays: int = 0, value: bytes | None = None) -> Buried:
+def make_buried(
+    offset: int, reason: str = REASONS[0], replays: int = 0, value: bytes | None = None
+) -> DeadLetterRecord:
     """A dead letter as it stands in the topic."""
     headers = [("trace", b"1"), (REPLAY_COUNT, str(replays).encode())]
     died = make_dead_letter(
@@ -30,7 +32,7 @@ def make_buried(offset: int, reason: str = REASONS[0], replays: int = 0, value: 
     )
     record = died.record
     written = dead_letter_headers(died, "1")
-    return Buried(KafkaRecord("event-dlq", 0, offset, record.timestamp, record.key, record.value, written))
+    return DeadLetterRecord(KafkaRecord("event-dlq", 0, offset, record.timestamp, record.key, record.value, written))
 
 
 def out_ids(outbox: MemoryOutbox) -> list[str]:
@@ -112,7 +114,7 @@ def test_a_failed_letter_that_a_killed_pass_has_sent_again_is_not_sent_a_third_t
         if edge in dying:
             raise Killed
 
-    ledger, topics = MemoryLedger(die), dict[str, list[Outgoing]]()
+    ledger, topics = MemoryLedger(die), dict[str, list[ReplayRecord]]()
     refused = Replay(run_of(1), ledger, MemoryOutbox(topics=topics, refuse=lambda _letter: True)).work([make_buried(3)])
     assert (refused.failed, topics) == (1, {})
     dying.add("before record")

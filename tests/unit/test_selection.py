@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from keepstream.processors.replay.selection import (
     Selection,
     SelectorError,
-    condition_of,
     json_path,
-    moment_of,
+    parse_condition,
+    parse_time,
     selection_from,
 )
 from keepstream.schemas.dead_letter import dead_letter_headers
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from tests.builders import make_dead_letter, make_record, make_value
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -28,11 +28,11 @@ HOUR = timedelta(hours=1)
 VALUE = make_value(event_id="e-1", payload={"order": {"lines": [{"sku": "a"}, {"sku": "b"}]}, "paid": True})
 
 
-def letter(**changes: Any) -> Buried:
+def letter(**changes: Any) -> DeadLetterRecord:
     """Letter events-3-42, at dlq-1-7, which died at noon in the step store."""
     source = make_record(VALUE, 42, partition=3, key=b"k-1")
     headers = dead_letter_headers(make_dead_letter(source, event_id="e-1"), "1")
-    return Buried(replace(source, topic="dlq", partition=1, offset=7, headers=headers, **changes))
+    return DeadLetterRecord(replace(source, topic="dlq", partition=1, offset=7, headers=headers, **changes))
 
 
 HOLDS: dict[str, list[Any]] = {
@@ -77,7 +77,7 @@ def test_a_condition_that_fails_leaves_out(name: str, value: Any) -> None:
 
 def test_nothing_given_selects_everything() -> None:
     assert Selection().matches(letter())
-    assert Selection().matches(Buried(make_record(None, key=None)))
+    assert Selection().matches(DeadLetterRecord(make_record(None, key=None)))
 
 
 @given(st.lists(st.sampled_from(sorted(HOLDS)), unique=True), st.sampled_from(sorted(FAILS)))
@@ -116,8 +116,8 @@ def test_what_was_written_down_is_read_back(chosen: dict[str, int]) -> None:
     ],
 )
 def test_ages_and_times_are_read_in_utc(text: str, moment: datetime) -> None:
-    assert moment_of(text, NOW) == moment
-    assert moment_of(text, NOW).utcoffset() == timedelta(0)
+    assert parse_time(text, NOW) == moment
+    assert parse_time(text, NOW).utcoffset() == timedelta(0)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_ages_and_times_are_read_in_utc(text: str, moment: datetime) -> None:
 )
 def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(SelectorError, match="an age like 2h"):
-        moment_of(text, NOW)
+        parse_time(text, NOW)
 
 
 @pytest.mark.parametrize(
@@ -134,13 +134,13 @@ def test_what_is_no_time_is_refused_with_an_example(text: str) -> None:
     [("a.b=1", ("a.b", "1")), ("a=", ("a", "")), ("a=b=c", ("a", "b=c"))],
 )
 def test_a_condition_is_path_and_text(text: str, condition: tuple[str, str]) -> None:
-    assert condition_of(text) == condition
+    assert parse_condition(text) == condition
 
 
 @pytest.mark.parametrize("text", ["", "a", "=1"])
 def test_what_is_no_condition_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(SelectorError, match="payload"):
-        condition_of(text)
+        parse_condition(text)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from keepstream.app.worker.start_offsets import StoredOffsetsWatch
-from keepstream.processors.dispatcher import Lanes
+from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
+from keepstream.processors.dispatcher import Dispatcher
 
 if TYPE_CHECKING:
     from keepstream.processors.dispatcher import Place
     from keepstream.processors.partition_queue import Batch
-    from keepstream.schemas.outcome import Tally
+    from keepstream.schemas.outcome import OutcomeCounts
 
 START = 10
 
@@ -28,7 +28,7 @@ class Table:
         return self.stored if topic == "events" else {}
 
 
-async def _process(_batch: Batch) -> Tally:
+async def _process(_batch: Batch) -> OutcomeCounts:
     raise NotImplementedError
 
 
@@ -45,13 +45,13 @@ async def _ignored(_place: Place) -> None: ...
     ],
 )
 async def test_only_what_went_back_is_begun_again(stored: dict[int, int], rewound: list[Place]) -> None:
-    lanes = Lanes(_process, buffer_bytes=1, on_fenced=_ignored, on_fatal=lambda _error: None)
+    lanes = Dispatcher(_process, buffer_bytes=1, on_fenced=_ignored, on_fatal=lambda _error: None)
     lanes.open({("events", 0): START, ("events", 1): START})
     told: list[Place] = []
 
     async def tell(place: Place) -> None:
         told.append(place)
 
-    await StoredOffsetsWatch(lanes, cast("Any", Table(stored)), tell).check()
+    await OffsetRegressionMonitor(lanes, cast("Any", Table(stored)), tell).check()
     assert told == rewound
     lanes.close(lanes.places)

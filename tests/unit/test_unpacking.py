@@ -12,7 +12,7 @@ from aiokafka.consumer import fetcher
 from aiokafka.structs import TopicPartition
 
 from keepstream.app.worker import aiokafka_patches as unpacking
-from keepstream.app.worker.aiokafka_patches import read_any_header_name
+from keepstream.app.worker.aiokafka_patches import decode_headers_leniently
 from tests.raw_headers import raw_batch
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ every_codec = pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS
 
 @pytest.fixture(autouse=True)
 def bounded() -> Iterator[None]:
-    read_any_header_name()
-    unpacking.bound_unpacking(LIMIT_BYTES)
+    decode_headers_leniently()
+    unpacking.limit_decompression(LIMIT_BYTES)
     unpacking.unreadable.clear()
     yield
     unpacking.unreadable.clear()
-    unpacking.bound_unpacking(1 << 25)
+    unpacking.limit_decompression(1 << 25)
 
 
 def fetch(data: bytes, begin: int = 0) -> Any:
@@ -63,23 +63,23 @@ def test_reading_ends_before_a_batch_beyond_the_limit(compression: int) -> None:
 @pytest.mark.parametrize("name", ["gzip", "snappy", "lz4", "zstd"])
 @pytest.mark.parametrize("cut", [0, 1, 20, -1])
 def test_what_is_no_such_stream_is_unreadable(name: str, cut: int) -> None:
-    unpack = getattr(unpacking.Unpacker(LIMIT_BYTES), name)
+    unpack = getattr(unpacking.BoundedDecompressor(LIMIT_BYTES), name)
     packed = getattr(codec, f"{name}_encode")(b"a stream of its own" * 100)
     assert unpack(packed) == b"a stream of its own" * 100
-    with pytest.raises(unpacking.UnreadableBatchError):
+    with pytest.raises(unpacking.DecompressionLimitError):
         unpack(packed[:cut] + b"\xff\xff" if cut >= 0 else packed[:cut])
 
 
 def test_snappy_blocks_count_together_and_a_negative_one_is_refused() -> None:
-    unpacker = unpacking.Unpacker(LIMIT_BYTES)
+    unpacker = unpacking.BoundedDecompressor(LIMIT_BYTES)
     packed = codec.snappy_encode(b"0" * (LIMIT_BYTES + 1), xerial_blocksize=10_000)
-    with pytest.raises(unpacking.UnreadableBatchError, match="more than 100000 bytes"):
+    with pytest.raises(unpacking.DecompressionLimitError, match="more than 100000 bytes"):
         unpacker.snappy(packed)
-    with pytest.raises(unpacking.UnreadableBatchError, match="negative"):
+    with pytest.raises(unpacking.DecompressionLimitError, match="negative"):
         unpacker.snappy(packed[:16] + (-4).to_bytes(4, "big", signed=True))
     raw = bytes(cramjam.snappy.compress_raw(b"plain"))
     assert unpacker.snappy(raw) == b"plain"
 
 
 def test_several_members_of_gzip_are_one_stream() -> None:
-    assert unpacking.Unpacker(LIMIT_BYTES).gzip(gzip.compress(b"a") + gzip.compress(b"b")) == b"ab"
+    assert unpacking.BoundedDecompressor(LIMIT_BYTES).gzip(gzip.compress(b"a") + gzip.compress(b"b")) == b"ab"

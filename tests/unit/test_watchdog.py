@@ -8,7 +8,7 @@ from queue import Empty, Queue
 
 import pytest
 
-from keepstream.app.worker.watchdog import LoopWatchdog, in_one_line
+from keepstream.app.worker.watchdog import LoopWatchdog, one_line
 
 
 def stand_still(until: threading.Event) -> None:
@@ -60,8 +60,8 @@ def test_a_process_that_was_suspended_as_a_whole_is_not_stuck(monkeypatch: pytes
 
 
 def test_a_stack_is_one_line_of_rooms_and_functions() -> None:
-    assert in_one_line([("/x/app/a.py", 1, "f"), ("/x/sinks/b.py", 2, "g")]) == "app/a.py:1 f < sinks/b.py:2 g"
-    assert in_one_line([]) == "nowhere"
+    assert one_line([("/x/app/a.py", 1, "f"), ("/x/sinks/b.py", 2, "g")]) == "app/a.py:1 f < sinks/b.py:2 g"
+    assert one_line([]) == "nowhere"
 
 
 def test_a_watchdog_that_gets_no_memory_ends_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.app.config.web import WebSettings
-from keepstream.app.errors import Trouble
+from keepstream.app.errors import KeepstreamError
 from keepstream.app.web import sessions as logins
 from keepstream.app.web.login import safe_path
 from keepstream.app.web.masking import HIDDEN, Mask
 from keepstream.app.web.middleware import is_loopback
 from keepstream.app.web.overview import HEIGHT, chart_of
 from keepstream.app.web.payload import draft_of, edited_value, line_at, payload_of
-from keepstream.app.web.sessions import Brake, Logins, is_password, password_hash
+from keepstream.app.web.sessions import AttemptLimiter, Sessions, is_password, password_hash
 from keepstream.schemas.dead_letter import dead_letter_headers
-from keepstream.schemas.dead_letter_record import Buried
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from tests.builders import make_dead_letter, make_failure, make_record
 
 JSON = st.recursive(
@@ -28,9 +28,9 @@ JSON = st.recursive(
 )  # fmt: skip
 
 
-def letter(value: bytes | None, **failure: Any) -> Buried:
+def letter(value: bytes | None, **failure: Any) -> DeadLetterRecord:
     record = make_record(value)
-    return Buried(
+    return DeadLetterRecord(
         make_record(value, headers=dead_letter_headers(make_dead_letter(record, failure=make_failure(**failure)), "1"))
     )
 
@@ -67,7 +67,7 @@ def test_without_a_mask_bytes_stay_bytes() -> None:
     ("path", "text"), [("payload.card", "4"), ("a.CARD.b", ""), ("payload", '{"card": 1}'), ("a", "[1]")]
 )
 def test_a_masked_field_cannot_be_guessed(path: str, text: str) -> None:
-    with pytest.raises(Trouble):
+    with pytest.raises(KeepstreamError):
         Mask(["card"]).check(path, text)
 
 
@@ -85,7 +85,7 @@ def test_a_password_fits_its_hash_and_no_other(monkeypatch: pytest.MonkeyPatch) 
 def test_a_name_that_nobody_has_costs_a_hash_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logins, "_LOG_N", 4)
     asked: list[str] = []
-    found = Logins(WebSettings(users={"ann": password_hash("s3cret")}))
+    found = Sessions(WebSettings(users={"ann": password_hash("s3cret")}))
 
     def is_never(_given: str, stored: str) -> bool:
         asked.append(stored)
@@ -99,18 +99,18 @@ def test_a_name_that_nobody_has_costs_a_hash_as_well(monkeypatch: pytest.MonkeyP
 
 
 def test_a_token_is_a_login_without_a_name() -> None:
-    found = Logins(WebSettings(token="t" * 16))
+    found = Sessions(WebSettings(token="t" * 16))
     assert found.user_of("", "t" * 16) == "token"
     for name, secret in (("", "t" * 15), ("", ""), ("token", "t" * 16), ("", "t" * 5000)):
         assert found.user_of(name, secret) is None
 
 
 def test_without_a_token_an_empty_secret_is_no_login() -> None:
-    assert Logins(WebSettings()).user_of("", "") is None
+    assert Sessions(WebSettings()).user_of("", "") is None
 
 
 def test_the_brake_counts_attempts_that_are_under_way() -> None:
-    brake = Brake(3)
+    brake = AttemptLimiter(3)
     assert [brake.attempt("a", "n") for _ in range(3)] == [0, 0, 0]
     assert brake.attempt("a", "other") > 50
     assert brake.attempt("other", "n") > 50
@@ -120,7 +120,7 @@ def test_the_brake_counts_attempts_that_are_under_way() -> None:
 
 def test_the_brake_forgets_the_oldest_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logins, "MAX_BRAKES", 10)
-    brake = Brake(1)
+    brake = AttemptLimiter(1)
     for number in range(50):
         brake.attempt(f"address {number}")
     assert len(brake._attempts) == 10
@@ -128,7 +128,7 @@ def test_the_brake_forgets_the_oldest_before_it_fills_the_memory(monkeypatch: py
 
 def test_the_oldest_session_ends_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logins, "MAX_SESSIONS", 3)
-    found = Logins(WebSettings(token="t" * 16))
+    found = Sessions(WebSettings(token="t" * 16))
     cookies = [found.begin("ann") for _ in range(4)]
     assert [found.session(cookie) is not None for cookie in cookies] == [False, True, True, True]
 
@@ -138,7 +138,7 @@ def test_what_was_not_edited_stays_as_it_was(document: Any, form: tuple[str, str
     value = json.dumps(document, separators=form, ensure_ascii=ascii_only).encode(errors="replace")
     try:
         draft = draft_of(letter(value), 10**6)
-    except Trouble:
+    except KeepstreamError:
         return
     assert edited_value(draft, draft.text.replace("\n", "\r\n")) is None
 
@@ -163,7 +163,7 @@ def test_what_is_no_json_any_more_goes_out_as_it_was_typed() -> None:
 
 @pytest.mark.parametrize("value", [b"\xff", b"a\rb", b"a\x00b", b"x" * 1001])
 def test_what_a_field_would_change_by_itself_is_not_edited(value: bytes) -> None:
-    with pytest.raises(Trouble):
+    with pytest.raises(KeepstreamError):
         draft_of(letter(value), 1000)
 
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from keepstream.app.cli.options import selectors
 from keepstream.app.dlq.page import Cursor
-from keepstream.app.errors import Trouble
+from keepstream.app.errors import KeepstreamError
 from keepstream.app.web.facets import matching
 from keepstream.app.web.masking import Mask
 from keepstream.app.web.query import NAMES, cursor_of, cursor_text, query_of
-from keepstream.sinks.postgres.dead_letters import Death
+from keepstream.sinks.postgres.dead_letters import DeadLetterKey
 
 if TYPE_CHECKING:
     from keepstream.app.dlq.selectors import Chosen
@@ -83,7 +83,7 @@ def test_toggling_adds_and_takes_away() -> None:
 @pytest.mark.parametrize("pair", [("since", "soon"), ("partition", "-1"), ("partition", "²"), ("from-offset", "1e3"),
                                   ("limit", "0"), ("where", "x"), ("reason", "\0"), ("key", "k" * 1025)])  # fmt: skip
 def test_what_cannot_be_understood_is_named(pair: tuple[str, str]) -> None:
-    with pytest.raises(Trouble) as caught:
+    with pytest.raises(KeepstreamError) as caught:
         query_of([pair], Mask())
     assert caught.value.exit_code == 2
 
@@ -95,7 +95,7 @@ def test_other_parameters_are_nobodys_business() -> None:
 
 ENDS = st.dictionaries(st.integers(0, 1000), st.integers(0, 2**60))
 MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - it adds one
-DEATHS = st.builds(Death, MOMENTS, st.sampled_from(["events-0-1", "a~b-12-3", "a_1.2-0-9223372036854775"]))
+DEATHS = st.builds(DeadLetterKey, MOMENTS, st.sampled_from(["events-0-1", "a~b-12-3", "a_1.2-0-9223372036854775"]))
 
 
 @given(st.builds(Cursor, ENDS, st.none(), st.booleans()) | st.builds(Cursor, ENDS, DEATHS))
@@ -109,7 +109,7 @@ BROKEN = ["x", "1", "1.", ".1", "1.2.3", "1.-2", "1.2_", "1.2__3.4", "1.2~", "1.
 
 @pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_cursor_is_refused(text: str) -> None:
-    with pytest.raises(Trouble):
+    with pytest.raises(KeepstreamError):
         cursor_of(text)
 
 

@@ -11,9 +11,9 @@ from benchmarks.dlq_list import fill
 from benchmarks.web_list import remember, why
 from keepstream.app.config.postgres import PostgresSettings
 from keepstream.app.config.settings import KafkaSettings, Settings
-from keepstream.app.dlq.page import Cursor, Page, page_of
-from keepstream.app.dlq.selectors import chosen_from
-from keepstream.app.dlq.topic import open_queue
+from keepstream.app.dlq.page import Cursor, Page, list_page
+from keepstream.app.dlq.selectors import parse_query
+from keepstream.app.dlq.topic import open_dead_letter_topic
 from tests.acceptance.console import console
 from tests.acceptance.dead_letters import nowhere, without_postgres
 from tests.real import eventually
@@ -36,13 +36,13 @@ def queue_of(yard: Graveyard) -> Iterator[Queue]:
         kafka=KafkaSettings(bootstrap_servers=yard.kafka.bootstrap_servers, dlq_topic=yard.topic),
         postgres=PostgresSettings(url=yard.database.url, schema_name=yard.database.schema),
     )
-    with open_queue(settings, tell=print) as queue:
+    with open_dead_letter_topic(settings, tell=print) as queue:
         yield queue
 
 
 def page(yard: Graveyard, size: int, start: Cursor | None = None, budget_s: float = 5.0, **given: Any) -> Page:
     with queue_of(yard) as queue:
-        return page_of(queue, chosen_from(given), size, start, budget_s)
+        return list_page(queue, parse_query(given), size, start, budget_s)
 
 
 def ids(found: Page) -> list[str]:

@@ -12,7 +12,7 @@ from confluent_kafka.admin import AdminClient
 
 from keepstream.app.dlq.lookup import locate, remembered
 from keepstream.schemas.dead_letter import dead_letter_headers
-from keepstream.sinks.kafka.confirmed_producer import place_of
+from keepstream.sinks.kafka.confirmed_producer import record_id_of
 from tests.acceptance.dead_letters import NOON
 from tests.acceptance.web.test_web_list import ids, page, queue_of
 from tests.builders import make_dead_letter, make_failure, make_record
@@ -65,7 +65,7 @@ def bury_many(yard: Graveyard, seconds: Iterable[float], first: int = 0) -> None
 
 
 def confirm(places: dict[int, str], number: int, _error: object, message: Message) -> None:
-    places[number] = place_of(message)
+    places[number] = record_id_of(message)
 
 
 def pages(yard: Graveyard, size: int) -> list[Page]:
