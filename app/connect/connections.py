@@ -1,4 +1,4 @@
-"""Connections to Kafka and PostgreSQL for a command or the console. A failure is a `KeepstreamError` without secrets."""
+"""Connections to Kafka and PostgreSQL for commands and the console. Failures are `KeepstreamError`s without secrets."""
 
 from __future__ import annotations
 

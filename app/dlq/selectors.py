@@ -33,7 +33,7 @@ class Chosen:
 
 
 def parse_query(given: Mapping[str, Any]) -> Chosen:
-    """Parse options: texts for times and conditions, tuples for repeatable ones. `KeepstreamError` names a wrong one."""
+    """Parse options: times and conditions are texts, repeatable ones tuples. `KeepstreamError` names the wrong one."""
     since, until = given.get("since"), given.get("until")
     selection = Selection(
         ids=given.get("ids", ()),

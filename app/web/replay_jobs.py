@@ -102,7 +102,7 @@ class Jobs:
         self._start(job, self._survey)
 
     def replay(self, job: Job, typed: str, user: str) -> None:
-        """Start the replay of a dry run that was confirmed by its count. Raises `KeepstreamError` when the count differs."""
+        """Start the replay of a dry run confirmed by its count. Raises `KeepstreamError` when the count differs."""
         with self._lock:
             if job.phase is not Phase.SURVEYED or job.survey is None:
                 raise KeepstreamError(
