@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
+
+from benchmarks.events import Backlog
 from keepstream.app.embedded.process import ChildProcess, Program
 from keepstream.sinks.postgres.migrate import migrate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    import psycopg
-
-    from benchmarks.events import Backlog
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

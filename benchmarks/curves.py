@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import psycopg
 
 from benchmarks.contestant import Contestant, keepstream
 from benchmarks.events import Backlog
 from benchmarks.report import write
 from benchmarks.roster import KEEPSTREAM_100
 from benchmarks.sitting import FULL_EVENTS, options, sitting
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import psycopg
 
 BATCH_SIZES = (1, 10, 50, 100, 200, 500, 1000)
 PARTITIONS = (1, 4, 8, 16, 64)

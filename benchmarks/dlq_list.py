@@ -13,8 +13,8 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
@@ -23,10 +23,7 @@ from keepstream.schemas.failure import Failure, Step, Verdict
 from keepstream.schemas.record import KafkaRecord
 from tests.real import Kafka, Postgres, start_servers
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Headers = list[tuple[str, str | bytes | None]]
+Headers = list[tuple[str, str | bytes | None]]
 
 RUNS = 5
 START = datetime(2026, 11, 1, tzinfo=UTC)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
 from psycopg.rows import dict_row
 
 from benchmarks.contestant import HERE, Contestant, Course
+from benchmarks.events import Backlog
+from benchmarks.stage import Stage
 from benchmarks.usage import Usage, usage
-from keepstream.app.embedded.process import log_tail
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import psycopg
-
-    from benchmarks.events import Backlog
-    from benchmarks.stage import Stage
-    from keepstream.app.embedded.process import ChildProcess
+from keepstream.app.embedded.process import ChildProcess, log_tail
 
 TIMEOUT_S = 900.0
 POLL_S = 0.25

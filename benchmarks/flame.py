@@ -9,18 +9,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from benchmarks.contestant import ROOT
+from benchmarks.contestant import ROOT, Contestant, Course
 from benchmarks.events import Backlog
 from benchmarks.roster import ALL
 from benchmarks.sitting import options, sitting
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from benchmarks.contestant import Contestant, Course
 
 PY_SPY = ROOT / ".venv-bench" / "bin" / "py-spy"
 

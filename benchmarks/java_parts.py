@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import tarfile
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmarks.contestant import HERE, MissingError
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.kafka_jars import Fetcher, Pin, cache_root, exclusive, load_pins
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 WAIT_S = 900.0
 DEBEZIUM_BYTES = 57_974_346

@@ -7,8 +7,9 @@ import sys
 import time
 import uuid
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
 from confluent_kafka import Producer
 
 from benchmarks.contestant import HERE, ROOT, Contestant, Course, MissingError
@@ -17,9 +18,6 @@ from benchmarks.events import Backlog, create, event
 from benchmarks.report import write
 from benchmarks.roster import named
 from benchmarks.sitting import FULL_EVENTS, Sitting, options, sitting
-
-if TYPE_CHECKING:
-    import psycopg
 
 CONTESTANTS = "keepstream-100,hand,faststream"
 SHARES = (0.1, 0.25, 0.5, 0.75)

@@ -6,13 +6,10 @@ import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from benchmarks.stage import Stage
 from keepstream.app.embedded.java import java
 from keepstream.app.embedded.kafka_jars import KAFKA_VERSION
-
-if TYPE_CHECKING:
-    from benchmarks.stage import Stage
 
 PACKAGES = ("keepstream", "faust-streaming", "aiokafka", "confluent-kafka", "pydantic", "psycopg")
 

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.contestant import HERE, ROOT
 from benchmarks.figures import Figure, chosen, grouped, load, ratio, spread
 from benchmarks.goals import GOALS
 from benchmarks.roster import ALL
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
 
 PLOT_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
 LABELS = {contestant.name: contestant.label for contestant in ALL}

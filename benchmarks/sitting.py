@@ -6,22 +6,18 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-from benchmarks.contestant import HERE, MissingError
+from benchmarks.contestant import HERE, Contestant, MissingError
 from benchmarks.drain import Run, VoidError, drain
 from benchmarks.events import Backlog
 from benchmarks.machine import machine
 from benchmarks.roster import KEEPSTREAM_100
 from benchmarks.stage import Stage, open_stage
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from benchmarks.contestant import Contestant
 
 FULL_EVENTS, FULL_RUNS = 300_000, 3
 WARM_UP = Backlog(events=30_000)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 
 from benchmarks.events import Backlog, create, fill
 from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.postgres import EmbeddedPostgres
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 BROKER_JVM = ("-Xmx1g", "-XX:+UseSerialGC")
 DATABASE = {"track_commit_timestamp": "on", "max_wal_size": "4GB"}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from typing import TYPE_CHECKING
 
 from benchmarks.contestant import ROOT, Course
 from benchmarks.drain import TOTAL, new_schema
@@ -16,9 +15,7 @@ from benchmarks.events import Backlog
 from benchmarks.report import write
 from benchmarks.roster import KEEPSTREAM_100
 from benchmarks.sitting import options, sitting
-
-if TYPE_CHECKING:
-    from benchmarks.stage import Stage
+from benchmarks.stage import Stage
 
 BACKLOG = Backlog(events=800)
 POLL_S, TIMEOUT_S = 0.02, 60.0

@@ -12,16 +12,12 @@ import statistics
 import sys
 import time
 from datetime import timedelta
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from benchmarks.dlq_list import FAILURE, START, fill
 from keepstream.schemas.failure import Failure, Step, Verdict
 from tests.acceptance.console import ConsoleProcess, console
-from tests.real import Kafka, Postgres, start_servers
-
-if TYPE_CHECKING:
-    from tests.real import Database
+from tests.real import Database, Kafka, Postgres, start_servers
 
 RUNS, GOAL_MS = 15, 200
 RARE = Failure(Step.VALIDATE, Verdict.RECORD, "schema_invalid", "payload: no object")

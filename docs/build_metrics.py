@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from keepstream.sinks.prometheus.catalogue import CLOSED, CONTRACT_REASONS, GROUPS, Kind
-
-if TYPE_CHECKING:
-    from keepstream.sinks.prometheus.catalogue import Metric
+from keepstream.sinks.prometheus.catalogue import CLOSED, CONTRACT_REASONS, GROUPS, Kind, Metric
 
 _HEAD = """# Metrics
 

@@ -7,18 +7,14 @@ of them stand in ``events`` under their own offset, or in the dead letter topic,
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Protocol
 
 from keepstream.processors.validation.validate import check_contract, moment
-from keepstream.schemas.audit import Check, Discrepancy, Fault
+from keepstream.schemas.audit import Check, Discrepancy, Fault, PartitionAccount
 from keepstream.schemas.event import ValidEvent
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
-
-    from keepstream.schemas.audit import PartitionAccount
-    from keepstream.schemas.record import Record
+from keepstream.schemas.record import Record
 
 Stretch = tuple[int, int, int]
 """Partition, first and last offset."""

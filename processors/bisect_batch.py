@@ -7,24 +7,19 @@ statements, however many batches they spread over.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from keepstream.processors.deduplicate import split_at_duplicates
+from keepstream.processors.partition_queue import Batch
+from keepstream.processors.pause import Pause
+from keepstream.processors.ports import EventStore, Metrics
+from keepstream.processors.retry import RetryPolicy
 from keepstream.schemas.dead_letter import DeadLetter
-from keepstream.schemas.failure import FencedError, RecordError, Step, TransientError, Verdict
+from keepstream.schemas.event import ValidEvent
+from keepstream.schemas.failure import Failure, FencedError, RecordError, Step, TransientError, Verdict
 from keepstream.schemas.outcome import StoreResult
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.processors.pause import Pause
-    from keepstream.processors.ports import EventStore, Metrics
-    from keepstream.processors.retry import RetryPolicy
-    from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.failure import Failure
 
 
 @dataclass(slots=True)

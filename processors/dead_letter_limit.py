@@ -7,16 +7,12 @@ letters. The idea is arroyo's ``DlqLimit`` (getsentry/arroyo): beyond some share
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from keepstream.processors.ports import DeadLetterQueue
+from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.failure import Failure, SystemicError, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.processors.ports import DeadLetterQueue
-    from keepstream.schemas.dead_letter import DeadLetter
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,15 +5,11 @@ PostgreSQL refuses one upsert that hits a row twice (SQLSTATE 21000), so only th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
 
 from keepstream.processors.validation.validate import moment
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.outcome import OutcomeCounts
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from keepstream.schemas.event import ValidEvent
 
 
 def fold(events: Sequence[ValidEvent]) -> tuple[Sequence[ValidEvent], OutcomeCounts]:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from keepstream.processors.partition_queue import Batch, PartitionQueue, PartitionRevokedError
 from keepstream.schemas.failure import FencedError
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
-
-    from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.schemas.outcome import OutcomeCounts
 
 Place = tuple[str, int]
 """(topic, partition)"""

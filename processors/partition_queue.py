@@ -9,15 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from keepstream.schemas.outcome import BatchRange
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.schemas.record import Record
+from keepstream.schemas.record import Record
 
 RECORD_OVERHEAD_BYTES = 700
 """What a record costs in memory beside its value (measured: aiokafka's ConsumerRecord and its parts)."""

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-from keepstream.schemas.failure import SystemicError
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.processors.ports import Metrics
-    from keepstream.schemas.failure import Failure
+from keepstream.processors.partition_queue import Batch
+from keepstream.processors.ports import Metrics
+from keepstream.schemas.failure import Failure, SystemicError
 
 T = TypeVar("T")
 

@@ -9,27 +9,22 @@ away.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from keepstream.processors.bisect_batch import BatchBisection
 from keepstream.processors.deduplicate import fold
+from keepstream.processors.partition_queue import Batch
+from keepstream.processors.pause import Pause
+from keepstream.processors.ports import DeadLetterQueue, EventStore, Metrics
 from keepstream.processors.retry import RetryPolicy
 from keepstream.processors.validation.validate import check_content, check_contract
 from keepstream.schemas.dead_letter import DeadLetter, first_original_timestamp_ms
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import Failure, RecordError, Step, TransientError, Verdict
 from keepstream.schemas.outcome import OutcomeCounts, Settlement
-from keepstream.schemas.record import header
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.processors.pause import Pause
-    from keepstream.processors.ports import DeadLetterQueue, EventStore, Metrics
-    from keepstream.schemas.record import Record
+from keepstream.schemas.record import Record, header
 
 
 @dataclass(slots=True)

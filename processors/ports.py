@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.failure import Failure, Step
-    from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
+from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.event import ValidEvent
+from keepstream.schemas.failure import Failure, Step
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
 
 
 class EventStore(Protocol):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from tenacity import (
     AsyncRetrying,
@@ -15,9 +16,6 @@ from tenacity import (
 )
 
 from keepstream.schemas.failure import Failure, Step, TransientError, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 T = TypeVar("T")
 

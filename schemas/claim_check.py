@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from keepstream.schemas.dead_letter import ERROR, MAX_TEXT_BYTES, ORIGIN, PREFIX
 from keepstream.schemas.dead_letter_json import from_json_line, to_json_line
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 ORIGINAL = PREFIX + "original"
 """The SHA-256 of the original value; with the letter's id it is the key of the whole letter in PostgreSQL."""

@@ -6,17 +6,12 @@ The header names are a union of what others read (Kafka Connect's ``__connect.er
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-from keepstream.schemas.record import header, record_id
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
-
-    from keepstream.schemas.failure import Failure
-    from keepstream.schemas.record import Record
+from keepstream.schemas.failure import Failure
+from keepstream.schemas.record import Record, header, record_id
 
 MAX_TEXT_BYTES = 1024
 PREFIX = "keepstream.dlq."

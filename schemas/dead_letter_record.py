@@ -7,16 +7,13 @@ Stream, SmallRye, Karafka Pro, django-kafka, arroyo, and our own.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from keepstream.schemas.dead_letter import CONNECT, PREFIX, REPLAY_COUNT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from keepstream.schemas.record import KafkaRecord
+from keepstream.schemas.record import KafkaRecord
 
 T = TypeVar("T")
 

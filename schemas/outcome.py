@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.event import ValidEvent
+from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.event import ValidEvent
 
 
 class Outcome(StrEnum):

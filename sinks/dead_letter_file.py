@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import IO, TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
 
 from keepstream.schemas.dead_letter_json import InvalidExportError, from_json_line, to_json_line
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from keepstream.schemas.record import KafkaRecord
+from keepstream.schemas.record import KafkaRecord
 
 
 def write_letters(path: Path, records: Iterable[KafkaRecord]) -> int:

@@ -5,21 +5,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from keepstream.processors.partition_queue import PartitionQueue
+from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.processors.validation.validate import validate
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import Failure, Step, Verdict
-from keepstream.schemas.record import KafkaRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.schemas.record import Record
+from keepstream.schemas.record import KafkaRecord, Record
 
 AT = "2026-11-24T10:00:00Z"
 RECORD_TIMESTAMP_MS = 1_795_514_400_000

@@ -7,10 +7,7 @@ import json
 import subprocess
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
 
 EXTENSIONS = """basicConstraints=CA:FALSE
 extendedKeyUsage=serverAuth,clientAuth

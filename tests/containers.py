@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,6 @@ from keepstream.app.embedded.ports import LOOPBACK, free_port
 from tests.real import Servers, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
     from testcontainers.core.container import DockerContainer
 
 COMPOSE_FILE = Path(__file__).resolve().parents[1] / "docker-compose.yml"

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepstream.processors.validation.validate import moment
-from keepstream.schemas.failure import FencedError, StepError
+from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.event import ValidEvent
+from keepstream.schemas.failure import Failure, FencedError, Step, StepError
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.failure import Failure, Step
 
 FIRST_RUN = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 NOT_TEXT = b"\xff\xfename"
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import time
 import uuid
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import psycopg
 from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
@@ -15,15 +16,10 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from psycopg import sql
 
+from keepstream.app.embedded.kafka import EmbeddedKafka
+from keepstream.app.embedded.postgres import EmbeddedPostgres
 from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.postgres.migrate import migrate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
-
-    from keepstream.app.embedded.kafka import EmbeddedKafka
-    from keepstream.app.embedded.postgres import EmbeddedPostgres
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from keepstream.processors.replay.replay import TopicEnds
 from keepstream.schemas.replay import (
     REPLAY_ID,
     REPLAY_OF,
@@ -14,11 +15,6 @@ from keepstream.schemas.replay import (
     ReplayRecord,
     ReplayRun,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from keepstream.processors.replay.replay import TopicEnds
 
 
 class Killed(BaseException):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +28,6 @@ from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.schemas.audit import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
     import psycopg
 
     from keepstream.app.config.settings import Settings

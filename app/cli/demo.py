@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import click
@@ -19,8 +20,6 @@ from keepstream.app.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from keepstream.app.demo.proof import Proof
 
 

@@ -6,6 +6,7 @@ import itertools
 import shutil
 import sys
 from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,8 +16,6 @@ from keepstream.app.cli.output import FAILED, NOT_FOUND, CommandError, json_opti
 from keepstream.app.dlq.format import format_time, one_line, pretty, text_of, to_row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from keepstream.app.dlq.selectors import Chosen
     from keepstream.app.dlq.topic import Found
     from keepstream.schemas.dead_letter_record import DeadLetterRecord

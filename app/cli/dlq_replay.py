@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,6 @@ from keepstream.app.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from keepstream.app.dlq.replay import DryRun, Replayer
     from keepstream.app.dlq.selectors import Chosen
     from keepstream.processors.replay.selection import Selection

@@ -6,6 +6,7 @@ import itertools
 import shutil
 import sys
 from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,8 +20,6 @@ from keepstream.app.cli.output import FAILED, REFUSED, CommandError, json_option
 from keepstream.app.dlq.selectors import bad_selector, parse_time_option
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from keepstream.app.dlq.selectors import Chosen
     from keepstream.app.dlq.topic import Queue
     from keepstream.schemas.dead_letter_record import DeadLetterRecord

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -14,8 +15,6 @@ from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.errors import KeepstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     import psycopg
     from confluent_kafka.admin import AdminClient
 

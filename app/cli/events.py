@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import IO, Any
 
 import click
 
@@ -19,9 +20,6 @@ from keepstream.app.cli.output import (
 )
 from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.dlq.selectors import parse_time_option
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @click.command("list", epilog="Example: keepstream events list --status failed --since 2h --json | jq -r .event_id")

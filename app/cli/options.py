@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import click
 
 from keepstream.app.dlq.selectors import ALTERNATIVES, parse_query
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _BY_TEXT = [
     click.option(option, name, multiple=True, metavar=metavar, help=f"{text} Repeatable.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,9 +15,6 @@ from pydantic import ValidationError
 from keepstream.app.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from contextlib import AbstractContextManager
-
     from keepstream.app.config.settings import Settings
     from keepstream.app.dlq.topic import Queue
     from keepstream.processors.replay.selection import Selection

@@ -6,6 +6,7 @@ import math
 import os
 import sys
 import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +20,6 @@ from keepstream.app.dlq.format import format_time, one_line
 from keepstream.app.status.snapshot import OUTCOMES, duration_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
-
     from rich.console import RenderableType
 
     from keepstream.app.config.settings import Settings

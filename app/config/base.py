@@ -5,13 +5,10 @@ from __future__ import annotations
 import ipaddress
 import os
 from importlib.metadata import version
-from pathlib import Path  # noqa: TC003 - pydantic reads it
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath
-
-if TYPE_CHECKING:
-    from pydantic import SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Bytes = Annotated[int, Field(ge=1024)]

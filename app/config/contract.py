@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
 
+from keepstream.app.config.settings import Settings
 from keepstream.app.errors import USAGE, KeepstreamError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.app.config.settings import Settings
-    from keepstream.schemas.event import Contract, Event, Step
+from keepstream.schemas.event import Contract, Event, Step
 
 STEPS_GROUP = "keepstream.steps"
 """The group of entry points that names steps."""

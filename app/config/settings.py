@@ -6,8 +6,9 @@ A nested setting's variable is its path: ``KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS``
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Container
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
@@ -16,9 +17,6 @@ from keepstream.app.config.base import Bytes, Seconds, Section
 from keepstream.app.config.kafka import KafkaSecuritySettings
 from keepstream.app.config.postgres import PostgresSettings
 from keepstream.app.config.web import WebSettings
-
-if TYPE_CHECKING:
-    from collections.abc import Container
 
 FILE = Path("keepstream.toml")
 TABLE = "keepstream"

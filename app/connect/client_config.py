@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from ssl import SSLContext
+from typing import Any
 
 from keepstream.app.config.base import secret
-
-if TYPE_CHECKING:
-    from ssl import SSLContext
-
-    from keepstream.app.config.kafka import KafkaSecuritySettings
-    from keepstream.app.config.settings import KafkaSettings
+from keepstream.app.config.kafka import KafkaSecuritySettings
+from keepstream.app.config.settings import KafkaSettings
 
 
 def librdkafka_security(given: KafkaSecuritySettings) -> dict[str, Any]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from keepstream.app.config.postgres import conninfo
+import psycopg
+from confluent_kafka.admin import AdminClient
+
+from keepstream.app.config.postgres import PostgresSettings, conninfo
+from keepstream.app.config.settings import KafkaSettings, Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.diagnose import LastKafkaError, postgres_refusal
 from keepstream.app.errors import UNREACHABLE, USAGE, KeepstreamError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    import psycopg
-    from confluent_kafka.admin import AdminClient
-
-    from keepstream.app.config.postgres import PostgresSettings
-    from keepstream.app.config.settings import KafkaSettings, Settings
 
 
 @contextmanager

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import socket
 import ssl
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaError
 
 from keepstream.app.config.base import host_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from confluent_kafka import KafkaError
-
-    from keepstream.app.config.kafka import KafkaSecuritySettings
-    from keepstream.app.config.postgres import PostgresSettings
-    from keepstream.app.config.settings import KafkaSettings
+from keepstream.app.config.kafka import KafkaSecuritySettings
+from keepstream.app.config.postgres import PostgresSettings
+from keepstream.app.config.settings import KafkaSettings
 
 TIMEOUT_S = 3.0
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")

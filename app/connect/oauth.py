@@ -11,16 +11,13 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 from aiokafka.abc import AbstractTokenProvider
 
 from keepstream.app.config.base import secret
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from keepstream.app.config.kafka import KafkaSecuritySettings
+from keepstream.app.config.kafka import KafkaSecuritySettings
 
 ANSWER_TIMEOUT_S = 10.0
 UNKNOWN_LIFETIME_S = 300.0

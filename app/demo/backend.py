@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
+from keepstream.app.config.settings import Settings
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.services import embedded_services
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from keepstream.app.config.settings import Settings
 
 _POSTGRES = {"track_commit_timestamp": "on"}
 """So that latencies are measured to the commit itself."""

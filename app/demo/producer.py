@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Mapping
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from keepstream.app.demo.traffic import DemoRecord
 from keepstream.schemas.outcome import Outcome
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-
-    from keepstream.app.demo.traffic import DemoRecord
 
 
 class DemoProducer:

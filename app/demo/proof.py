@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
+
+from keepstream.app.demo.producer import DemoProducer
 from keepstream.processors.audit import checks as audit_checks
-from keepstream.schemas.audit import Check
+from keepstream.schemas.audit import Check, PartitionAccount
 from keepstream.schemas.outcome import Outcome
 from keepstream.schemas.record import KafkaRecord, header
 from keepstream.sinks.postgres.audit import books
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    import psycopg
-
-    from keepstream.app.demo.producer import DemoProducer
-    from keepstream.schemas.audit import PartitionAccount
 
 _DEATHS = "SELECT step, reason, count(*) FROM dead_letters WHERE topic = %s GROUP BY step, reason ORDER BY 3 DESC, 2"
 _BURST = """

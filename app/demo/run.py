@@ -7,16 +7,18 @@ import tempfile
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
+from keepstream.app.demo.backend import Backend
 from keepstream.app.demo.producer import DemoProducer
 from keepstream.app.demo.proof import Proof, prove
 from keepstream.app.demo.traffic import traffic
@@ -24,11 +26,6 @@ from keepstream.app.demo.worker_process import DemoError, Supervisor
 from keepstream.app.status.audit import DeepAudit
 from keepstream.sinks.kafka.dead_letter_reader import read_all
 from keepstream.sinks.postgres.migrate import migrate
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from keepstream.app.demo.backend import Backend
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

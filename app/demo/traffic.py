@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import random
 import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepstream.schemas.outcome import Outcome
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 TROUBLE_SHARE = 0.02
 _CUSTOMERS, _SKUS = 5_000, 400

@@ -6,13 +6,10 @@ import os
 import signal
 import sys
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from pathlib import Path
 
 from keepstream.app.embedded.process import ChildProcess, Program, log_tail
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 
 class WorkerProcess:

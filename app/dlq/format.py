@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 import json
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 
 def to_row(letter: DeadLetterRecord, state: str | None) -> dict[str, Any]:

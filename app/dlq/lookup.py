@@ -6,19 +6,16 @@ import itertools
 import math
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from keepstream.app.dlq.format import to_row
 from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, places_of
 from keepstream.app.dlq.page import NEWEST
+from keepstream.app.dlq.topic import Queue, Tell
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.sinks.kafka.dead_letter_reader import letter_at, newest_first
 from keepstream.sinks.postgres.dead_letters import parse_record_id
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from keepstream.app.dlq.topic import Queue, Tell
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 _PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*): ")
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.sinks.kafka.range_reader import RangeReader
 from keepstream.sinks.postgres.dead_letters import parse_record_id
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    Range = tuple[int, int]
+Range = tuple[int, int]
 
 MAX_NAMED = 1000
 """More letters than this are walked to: those that were named are in memory at once."""

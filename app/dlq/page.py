@@ -7,25 +7,18 @@ looked up in the topic, one by one: `keepstream.app.dlq.page`. A topic that Post
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import TYPE_CHECKING
 
-from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, places_of
-from keepstream.app.dlq.topic import scan_range_of
-from keepstream.sinks.kafka.dead_letter_reader import newest_first
+from keepstream.app.dlq.lookup_by_offset import Places, StaleRecordIdError, places_of
+from keepstream.app.dlq.selectors import Chosen
+from keepstream.app.dlq.topic import Found, Queue, scan_range_of
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.sinks.kafka.dead_letter_reader import Stretch, newest_first
 from keepstream.sinks.postgres.dead_letters import DeadLetterKey, parse_record_id
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from keepstream.app.dlq.lookup_by_offset import Places
-    from keepstream.app.dlq.selectors import Chosen
-    from keepstream.app.dlq.topic import Found, Queue
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
-    from keepstream.sinks.kafka.dead_letter_reader import Stretch
 
 _CHUNK = 50
 NEWEST = DeadLetterKey(datetime.max.replace(tzinfo=UTC), "")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from queue import Empty, Queue
-from typing import TYPE_CHECKING, TypeVar
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+from typing import TypeVar
 
 T = TypeVar("T")
 PIECE = 250

@@ -5,12 +5,15 @@ from __future__ import annotations
 import getpass
 import math
 from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import psycopg
 from confluent_kafka import KafkaException
 
+from keepstream.app.config.settings import KafkaSettings, Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.dlq.lookup_by_offset import fetch_by_id
@@ -22,20 +25,12 @@ from keepstream.processors.replay.outgoing import ChangeError, changed, differen
 from keepstream.processors.replay.replay import Replay, distinct_chunks
 from keepstream.processors.replay.selection import Selection, SelectorError, parse_condition, selection_from
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
-from keepstream.schemas.replay import PARKING_SUFFIX, ReplayOptions, ReplayRun
+from keepstream.schemas.replay import PARKING_SUFFIX, Reconciliation, ReplayOptions, ReplayRun
 from keepstream.sinks.kafka.dead_letter_reader import oldest_first
 from keepstream.sinks.kafka.replay_producer import KafkaReplayProducer
 from keepstream.sinks.postgres.claim_checks import ClaimCheckReader
 from keepstream.sinks.postgres.dead_letters import DeadLetterIndex
 from keepstream.sinks.postgres.replays import PostgresReplayLedger, ReplayBusyError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-
-    import psycopg
-
-    from keepstream.app.config.settings import KafkaSettings, Settings
-    from keepstream.schemas.replay import Reconciliation
 
 _SURVEY_CHUNK = 1000
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 from keepstream.app.errors import USAGE, KeepstreamError
 from keepstream.processors.replay.selection import Selection, SelectorError, parse_condition, parse_time
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
 
 ALTERNATIVES = {
     "event_ids": ("--event-id", "TEXT", "Event id."),

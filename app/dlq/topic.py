@@ -3,31 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
+from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.dlq.lookup_by_offset import fetch_by_id
 from keepstream.app.dlq.selectors import Chosen, bad_selector
 from keepstream.app.errors import FAILED, NOT_FOUND, UNREACHABLE, KeepstreamError
+from keepstream.processors.replay.selection import Selection
 from keepstream.schemas.claim_check import claim_check_sha256
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.sinks.kafka.dead_letter_reader import Stretch, follow, newest_first, oldest_first
 from keepstream.sinks.postgres.claim_checks import ClaimCheckReader
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from confluent_kafka.admin import AdminClient
-
-    from keepstream.app.config.settings import Settings
-    from keepstream.processors.replay.selection import Selection
 
 
 def scan_range_of(selection: Selection) -> Stretch:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import uuid
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -16,10 +17,6 @@ from keepstream.app.embedded.ports import LOOPBACK, free_port, listens
 from keepstream.app.embedded.process import ChildProcess, Program, run_to_end
 from keepstream.app.embedded.sandbox import scratch_root
 from keepstream.app.embedded.service import EmbeddedService
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
 _SINGLE_NODE = {
     "process.roles": "broker,controller",

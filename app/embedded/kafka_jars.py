@@ -9,17 +9,13 @@ import shutil
 import tempfile
 import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from keepstream.app.embedded.errors import KAFKA_HINT, EmbeddedUnavailableError, missing_extra
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 
 KAFKA_VERSION = "4.4.0"
 PIN_FILE = Path(__file__).with_name("kafka-jars.txt")

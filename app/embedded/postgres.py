@@ -7,7 +7,9 @@ import os
 import secrets
 import signal
 import sys
-from typing import TYPE_CHECKING, Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
 
 import psycopg
 from psycopg import sql
@@ -18,10 +20,6 @@ from keepstream.app.embedded.postgres_binaries import PART, Binaries, find_binar
 from keepstream.app.embedded.process import ChildProcess, Program, run_to_end
 from keepstream.app.embedded.sandbox import reachable, scratch_root, unprivileged_account
 from keepstream.app.embedded.service import EmbeddedService
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
 
 IPC_RMID = 0
 _SEGMENT_LINE = 6  # of postmaster.pid: "key id"

@@ -6,13 +6,9 @@ import importlib.util
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from keepstream.app.embedded.errors import POSTGRES_HINT, EmbeddedUnavailableError, missing_extra
-from keepstream.app.embedded.sandbox import readable_tree
-
-if TYPE_CHECKING:
-    from keepstream.app.embedded.sandbox import Account
+from keepstream.app.embedded.sandbox import Account, readable_tree
 
 PART = "PostgreSQL"
 _NEEDED = ("initdb", "postgres")

@@ -9,19 +9,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded.sandbox import Account
 from keepstream.app.process import launch
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from keepstream.app.embedded.sandbox import Account
 
 PROC = Path("/proc")
 GONE_TIMEOUT_S = 10.0

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Self
+from pathlib import Path
+from types import TracebackType
+from typing import ClassVar, Self
 
 from keepstream.app.embedded import sandbox as scratch
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.ports import free_port
-
-if TYPE_CHECKING:
-    from pathlib import Path
-    from types import TracebackType
-
-    from keepstream.app.embedded.process import ChildProcess
-    from keepstream.app.embedded.sandbox import Scratch
-
+from keepstream.app.embedded.process import ChildProcess
+from keepstream.app.embedded.sandbox import Scratch
 
 PORT_TAKEN = "Address already in use"
 PORT_TRIES = 3

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from keepstream.app.embedded.kafka import EmbeddedKafka, no_progress
 from keepstream.app.embedded.kafka_jars import kafka_classpath
 from keepstream.app.embedded.postgres import EmbeddedPostgres
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-
-    from keepstream.app.embedded.service import EmbeddedService
+from keepstream.app.embedded.service import EmbeddedService
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Coroutine
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine
+from typing import Any
 
 log = logging.getLogger(__name__)
 EXIT_FATAL = 70

@@ -8,11 +8,8 @@ exceptions, which are rare. Collecting seldom, and never what was there at the s
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 YOUNG_OBJECTS = 50_000
 

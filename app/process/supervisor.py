@@ -12,17 +12,14 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from keepstream.app.config.settings import Settings
 from keepstream.app.process import launch
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from keepstream.app.config.settings import Settings
-
-    StartWorker = Callable[[Mapping[str, str]], "Child"]
+StartWorker = Callable[[Mapping[str, str]], "Child"]
 
 log = logging.getLogger(__name__)
 EXIT_SETTINGS = 2

@@ -6,10 +6,10 @@ Everything behind these names is private and may move in any version.
 from __future__ import annotations
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from keepstream.schemas.event import Contract as Contract
     from keepstream.schemas.event import Event as Event
     from keepstream.schemas.event import Rejection as Rejection
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from keepstream.schemas.record import header as header
 
 __all__ = ["Contract", "Event", "Record", "Rejection", "Step", "__version__", "header"]
-__version__ = version("keepstream")
 
 _HOMES = {
     "Contract": "keepstream.schemas.event",
@@ -31,7 +30,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name when it is first asked for: pydantic costs 0.1 s, and `keepstream --help` needs none."""
+    """Import a public name on first use: pydantic costs 0.1 s, and `keepstream --help` needs none of it."""
+    if name == "__version__":
+        return import_module("keepstream.app.config.base").VERSION
     if name not in _HOMES:
         raise AttributeError(f"module 'keepstream' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -7,27 +7,22 @@ for good.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
+
+import psycopg
 
 from keepstream.processors.audit import OffsetCoverage, checks, faults
-from keepstream.schemas.audit import AuditWindow
+from keepstream.schemas.audit import AuditWindow, Check, Discrepancy
+from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka.range_reader import RangeReader
 from keepstream.sinks.kafka.topic_scan import TopicScan
-from keepstream.sinks.postgres.audit import audit_tables, books, positions
+from keepstream.sinks.postgres.audit import AuditTables, audit_tables, books, positions
 from keepstream.sinks.postgres.dead_letters import parse_record_id
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-    from datetime import datetime
-
-    import psycopg
-
-    from keepstream.schemas.audit import Check, Discrepancy
-    from keepstream.schemas.record import KafkaRecord
-    from keepstream.sinks.postgres.audit import AuditTables
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 _JUDGED_AT_ONCE = 500
 _HELD_BYTES = 16 * 1024 * 1024

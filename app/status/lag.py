@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
+from keepstream.app.config.settings import KafkaSettings, Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.errors import NOT_FOUND, KeepstreamError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from confluent_kafka.admin import AdminClient
-
-    from keepstream.app.config.settings import KafkaSettings, Settings
 
 
 def lag_rows(settings: Settings) -> list[dict[str, Any]]:

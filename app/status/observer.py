@@ -5,28 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiohttp
 from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
 
+from keepstream.app.config.settings import Settings
 from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.errors import UNREACHABLE, KeepstreamError
 from keepstream.app.status.lag import bounds_of, oldest_unsettled
 from keepstream.app.status.snapshot import Look
 from keepstream.app.status.workers import WorkerMetrics, scrape_workers
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
-from keepstream.sinks.postgres.status import LastError, last_errors, last_replays, partition_progress
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from confluent_kafka.admin import AdminClient
-
-    from keepstream.app.config.settings import Settings
-    from keepstream.sinks.postgres.status import PartitionProgress
+from keepstream.sinks.postgres.status import LastError, PartitionProgress, last_errors, last_replays, partition_progress
 
 LAST_SHOWN = 5
 COUNT_EVERY_S = 10.0

@@ -5,14 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from keepstream.app.status.observer import KAFKA, POSTGRES, WORKERS
-from keepstream.app.status.snapshot import OUTCOMES, drain_s, partition_rate, rate
-
-if TYPE_CHECKING:
-    from keepstream.app.status.observer import StatusReading
-    from keepstream.app.status.snapshot import Look
+from keepstream.app.status.observer import KAFKA, POSTGRES, WORKERS, StatusReading
+from keepstream.app.status.snapshot import OUTCOMES, Look, drain_s, partition_rate, rate
 
 
 def report(topic: str, seen: StatusReading, before: Look | None) -> dict[str, Any]:

@@ -6,15 +6,12 @@ A look may be half blind: without Kafka it has no ``ends``, without PostgreSQL n
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepstream.app.status.workers import WorkerMetrics
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from keepstream.sinks.postgres.status import PartitionProgress
+from keepstream.sinks.postgres.status import PartitionProgress
 
 RATE_S = 10.0
 """Rates are over so long where there are looks enough: shorter ones jump."""

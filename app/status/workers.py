@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 from keepstream.sinks.prometheus import catalogue
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    from prometheus_client.samples import Sample
 
 SCRAPE_TIMEOUT_S, SCRAPE_MAX_BYTES = 1.5, 2 * 1024 * 1024
 _READY = (200, 503)

@@ -11,23 +11,19 @@ import json
 import logging
 import sys
 import threading
+from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import structlog
+from prometheus_client import Counter
 from pydantic import BaseModel, SecretStr
 
 from keepstream.app.config.base import HOLDS_A_SECRET
 from keepstream.app.config.base import secret as secret_of
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from prometheus_client import Counter
-
-    from keepstream.app.config.settings import Settings
-    from keepstream.processors.partition_queue import Batch
+from keepstream.app.config.settings import Settings
+from keepstream.processors.partition_queue import Batch
 
 # Their information is noise, their warnings are not.
 _CHATTY = (

@@ -6,6 +6,7 @@ Where spans go and which are kept is said by OpenTelemetry's own variables: ``OT
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,19 +19,15 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from keepstream.app.config.base import VERSION
+from keepstream.processors.partition_queue import Batch
 from keepstream.schemas.dead_letter import TRACEPARENT
-from keepstream.schemas.record import header
+from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.schemas.record import Record, header
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from opentelemetry.context import Context
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.trace import Span as TraceSpan
-
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.schemas.outcome import OutcomeCounts
-    from keepstream.schemas.record import Record
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 

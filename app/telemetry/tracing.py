@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
-
-    from keepstream.app.config.settings import TracesSettings
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.app.config.settings import TracesSettings
+from keepstream.processors.partition_queue import Batch
+from keepstream.schemas.outcome import OutcomeCounts
 
 
 class Traces(Protocol):

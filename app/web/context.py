@@ -6,14 +6,16 @@ import asyncio
 import json
 import logging
 import shlex
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import jinja2
 from aiohttp import web
 from confluent_kafka.admin import AdminClient
 
+from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.dlq.format import format_time, one_line
 from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
@@ -22,11 +24,6 @@ from keepstream.app.web.masking import Mask
 from keepstream.app.web.query import Query, query_of
 from keepstream.app.web.replay_jobs import Jobs
 from keepstream.app.web.sessions import Session, Sessions
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from keepstream.app.config.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import hdrs, web
 
 from keepstream.app.dlq.lookup import describe, locate
-from keepstream.app.dlq.page import list_page
+from keepstream.app.dlq.page import Cursor, Page, list_page
 from keepstream.app.dlq.topic import open_dead_letter_topic
 from keepstream.app.errors import NOT_FOUND, REFUSED, KeepstreamError
-from keepstream.app.web.context import audit_log, console_of
+from keepstream.app.web.context import Console, audit_log, console_of
 from keepstream.app.web.facets import GROUPS, facets_of, matching
 from keepstream.app.web.payload import payload_of, timeline_of
-from keepstream.app.web.query import cursor_of, cursor_text
-
-if TYPE_CHECKING:
-    from keepstream.app.dlq.page import Cursor, Page
-    from keepstream.app.web.context import Console
-    from keepstream.app.web.query import Query
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.app.web.query import Query, cursor_of, cursor_text
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 routes = web.RouteTableDef()
 PAGE_LETTERS, MAX_PAGE_LETTERS = 50, 500

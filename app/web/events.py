@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from aiohttp import web
 
+from keepstream.app.config.settings import Settings
 from keepstream.app.connect.connections import connect
 from keepstream.app.dlq.format import visible
 from keepstream.app.errors import FAILED, KeepstreamError
 from keepstream.app.web.context import console_of
+from keepstream.app.web.masking import Mask
 from keepstream.sinks.postgres.events import NO_FILTER, EventSearch
-
-if TYPE_CHECKING:
-    from keepstream.app.config.settings import Settings
-    from keepstream.app.web.masking import Mask
 
 routes = web.RouteTableDef()
 MAX_ROWS = 100

@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from keepstream.app.config.settings import Settings
 from keepstream.app.connect.connections import connect
 from keepstream.app.errors import KeepstreamError
+from keepstream.app.web.query import Query
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from keepstream.app.config.settings import Settings
-    from keepstream.app.web.query import Query
 
 FRESH_S = 5.0
 PATIENCE_S = 0.15

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection
+from typing import Any
 
 from keepstream.app.errors import REFUSED, KeepstreamError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 HIDDEN = "\N{BULLET}" * 6
 NOT_JSON = f"{HIDDEN} (not JSON, so its fields cannot be told apart)".encode()

@@ -9,7 +9,7 @@ import hmac
 import ipaddress
 import logging
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
 from urllib.parse import quote, urlsplit
 
 from aiohttp import hdrs, web
@@ -19,10 +19,7 @@ from keepstream.app.errors import KeepstreamError
 from keepstream.app.web.context import FORM, SESSION, audit_log, console_of, session_of
 from keepstream.app.web.sessions import TOKEN_USER, Session
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
 COOKIE, SECURE_COOKIE = "keepstream_session", "__Host-keepstream_session"

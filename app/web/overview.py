@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
-from keepstream.app.status.snapshot import OUTCOMES, drain_s, duration_text, earlier, partition_rate, rate
+from keepstream.app.status.snapshot import OUTCOMES, Look, drain_s, duration_text, earlier, partition_rate, rate
 from keepstream.app.web.context import console_of, json_answer
 from keepstream.app.web.facets import matching
 from keepstream.app.web.poller import Pulse
 from keepstream.app.web.query import Query
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from keepstream.app.status.snapshot import Look
 
 WIDTH, HEIGHT = 600, 120
 POINTS = 300

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepstream.app.dlq.format import pretty, visible
 from keepstream.app.dlq.lookup import failed_field
 from keepstream.app.errors import REFUSED, KeepstreamError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.app.web.masking import Mask
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.app.web.masking import Mask
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 _MARK = "\N{LEFT SEVEN EIGHTHS BLOCK}keepstream mark\N{LEFT SEVEN EIGHTHS BLOCK}"
 _MAX_MS = 253_402_300_799_999

@@ -7,12 +7,12 @@ import logging
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import aiohttp
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.connections import connect
 from keepstream.app.errors import KeepstreamError
@@ -20,9 +20,6 @@ from keepstream.app.status.lag import bounds_of
 from keepstream.app.status.snapshot import Look
 from keepstream.app.status.workers import WorkerMetrics, scrape_workers
 from keepstream.sinks.postgres.status import last_replays, partition_progress
-
-if TYPE_CHECKING:
-    from keepstream.app.config.settings import Settings
 
 log = logging.getLogger(__name__)
 EVERY_S = 2.0

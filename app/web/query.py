@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
 from keepstream.app.dlq.page import Cursor
 from keepstream.app.dlq.selectors import ALTERNATIVES, Chosen, bad_selector, parse_query
+from keepstream.app.web.masking import Mask
 from keepstream.sinks.postgres.dead_letters import DeadLetterKey, parse_record_id
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from keepstream.app.web.masking import Mask
 
 Pair = tuple[str, str]
 REPEATABLE = {"id": "ids", **{option[2:]: name for name, (option, *_) in ALTERNATIVES.items()}, "where": "where"}

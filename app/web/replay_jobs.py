@@ -7,21 +7,17 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
+from keepstream.app.config.settings import Settings
 from keepstream.app.dlq.replay import DryRun, Look, Replayer, replayer_of
 from keepstream.app.errors import NOT_FOUND, REFUSED, KeepstreamError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from keepstream.app.config.settings import Settings
-    from keepstream.app.web.masking import Mask
-    from keepstream.app.web.query import Query
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
-    from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
+from keepstream.app.web.masking import Mask
+from keepstream.app.web.query import Query
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 
 log = logging.getLogger(__name__)
 MAX_KEPT = 100

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp import web
 
 from keepstream.app.dlq.replay import options_from
 from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
-from keepstream.app.web.context import audit_log, console_of, form_of, form_pairs, json_answer, session_of
+from keepstream.app.web.context import Console, audit_log, console_of, form_of, form_pairs, json_answer, session_of
 from keepstream.app.web.dead_letters import find_dead_letter
 from keepstream.app.web.payload import draft_of, edited_value
 from keepstream.app.web.query import Query, query_of
 from keepstream.app.web.replay_jobs import Job
-
-if TYPE_CHECKING:
-    from keepstream.app.web.context import Console
-    from keepstream.schemas.replay import ReplayOptions
+from keepstream.schemas.replay import ReplayOptions
 
 routes = web.RouteTableDef()
 _MAX_REPLAYS = 1_000_000

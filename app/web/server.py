@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from keepstream.app.config.settings import Settings
+from keepstream.app.config.web import WebSettings
 from keepstream.app.errors import REFUSED, KeepstreamError
 from keepstream.app.web import dead_letters as letters
 from keepstream.app.web import events, overview, replays
@@ -19,12 +21,6 @@ from keepstream.app.web.middleware import authenticate, careful, check_csrf, che
 from keepstream.app.web.overview import PULSE
 from keepstream.app.web.poller import Pulse
 from keepstream.app.web.query import Query
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from keepstream.app.config.settings import Settings
-    from keepstream.app.config.web import WebSettings
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).with_name("static")

@@ -9,10 +9,8 @@ import secrets
 import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from keepstream.app.config.web import WebSettings
+from keepstream.app.config.web import WebSettings
 
 TOKEN_USER = "token"  # noqa: S105 - the name of whoever has the token
 MAX_SESSIONS, MAX_BRAKES, MAX_SECRET_CHARS = 1000, 10_000, 1024

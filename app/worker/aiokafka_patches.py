@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -24,8 +25,6 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from aiokafka.structs import TopicPartition
 
 _DEFAULT_MAGIC = 2

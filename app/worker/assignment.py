@@ -6,28 +6,25 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiokafka.structs import TopicPartition
 
+from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.process.exit import critical_task, die
 from keepstream.app.telemetry.logging import CURRENT_BATCH
+from keepstream.app.worker.consumer_thread import ConsumerThread
 from keepstream.app.worker.instrumentation import LoggingMetrics
 from keepstream.app.worker.start_offsets import StartOffsetResolver
+from keepstream.processors.dispatcher import Dispatcher, Place
+from keepstream.processors.partition_queue import Batch
 from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.schemas.failure import Failure, Step, Verdict
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-
-    from keepstream.app.config.settings import KafkaSettings
-    from keepstream.app.worker.consumer_thread import ConsumerThread
-    from keepstream.processors.dispatcher import Dispatcher, Place
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.schemas.record import Record
-    from keepstream.sinks.postgres.offsets import PostgresOffsets
-    from keepstream.sinks.prometheus.metrics import PrometheusMetrics
+from keepstream.schemas.record import Record
+from keepstream.sinks.postgres.offsets import PostgresOffsets
+from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 LIMIT = 5
 """A worker that slept, or whose coordinator moved, is put out once."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING
 
 from keepstream.app.config.base import VERSION
-from keepstream.app.config.postgres import conninfo
+from keepstream.app.config.postgres import PostgresSettings, conninfo
+from keepstream.app.config.settings import RetrySettings, Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.telemetry import logging as logs
 from keepstream.app.telemetry.tracing import traces_of
@@ -18,6 +19,7 @@ from keepstream.app.worker.instrumentation import InstrumentedPipeline, LoggingM
 from keepstream.processors.dead_letter_limit import DeadLetterLimit
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
+from keepstream.processors.ports import DeadLetterQueue
 from keepstream.processors.retry import RetryPolicy
 from keepstream.sinks.kafka.dead_letters import KafkaDeadLetterQueue
 from keepstream.sinks.postgres.claim_checks import PostgresClaimChecks
@@ -26,13 +28,6 @@ from keepstream.sinks.postgres.offsets import PostgresOffsets
 from keepstream.sinks.postgres.status import PostgresTotals
 from keepstream.sinks.postgres.store import PostgresStore
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from keepstream.app.config.postgres import PostgresSettings
-    from keepstream.app.config.settings import RetrySettings, Settings
-    from keepstream.processors.ports import DeadLetterQueue
 
 
 @dataclass(frozen=True, slots=True)

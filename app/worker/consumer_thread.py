@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiokafka
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
@@ -11,6 +12,7 @@ from aiokafka.errors import ConsumerStoppedError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
+from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.connect.client_config import aiokafka_security
 from keepstream.app.worker.aiokafka_patches import (
     DecompressionLimitError,
@@ -21,11 +23,6 @@ from keepstream.app.worker.aiokafka_patches import (
 from keepstream.app.worker.topic_ids import topic_ids
 from keepstream.processors.partition_queue import size_of
 from keepstream.schemas.committed_offset import CommittedOffset
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from keepstream.app.config.settings import KafkaSettings
 
 MAX_POLL_RECORDS = 2000
 METADATA_MAX_AGE_MS = 60_000

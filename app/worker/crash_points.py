@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
+from keepstream.app.worker.faust_app import BatchConsumer
+from keepstream.processors.pipeline import Pipeline
+from keepstream.processors.ports import DeadLetterQueue, EventStore
+from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import Step
-
-if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
-
-    from keepstream.app.worker.faust_app import BatchConsumer
-    from keepstream.processors.pipeline import Pipeline
-    from keepstream.processors.ports import DeadLetterQueue, EventStore
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
 
 EXIT_CRASH_POINT = 86
 CRASH_POINTS = {

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, cast
 
 import faust
 from aiokafka.errors import KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
@@ -16,15 +17,11 @@ from faust.events import Event
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from keepstream.app.config.settings import Settings
+from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.consumer_thread import ConsumerThread, Fetched
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
-
-    from keepstream.app.config.settings import Settings
-    from keepstream.app.worker.assignment import Assignment
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.schemas.record import Record
+from keepstream.processors.partition_queue import Batch
+from keepstream.schemas.record import Record
 
 IDLE_WAIT_S = 0.2
 """How long a fetch waits for data while every lane has room."""

@@ -6,27 +6,23 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import psycopg
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from psycopg_pool import PoolClosed, PoolTimeout
 
+from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.worker.assignment import Assignment
+from keepstream.app.worker.watchdog import StallDetector
+from keepstream.processors.dispatcher import Place
+from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.sinks.postgres.errors import reason_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from keepstream.app.config.settings import KafkaSettings
-    from keepstream.app.worker.assignment import Assignment
-    from keepstream.app.worker.watchdog import StallDetector
-    from keepstream.processors.dispatcher import Place
-    from keepstream.processors.partition_queue import PartitionQueue
-    from keepstream.sinks.postgres.status import PostgresTotals
-    from keepstream.sinks.prometheus.metrics import PrometheusMetrics
+from keepstream.sinks.postgres.status import PostgresTotals
+from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 LOOP_STUCK_AFTER_S = 15.0
 KAFKA, POSTGRES = "Kafka", "PostgreSQL"

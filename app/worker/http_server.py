@@ -6,13 +6,10 @@ import logging
 import threading
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
 
+from keepstream.app.config.settings import HttpSettings
+from keepstream.app.worker.health import Health
 from keepstream.sinks.prometheus.metrics import CONTENT_TYPE
-
-if TYPE_CHECKING:
-    from keepstream.app.config.settings import HttpSettings
-    from keepstream.app.worker.health import Health
 
 log = logging.getLogger(__name__)
 _REQUEST_TIMEOUT_S = 5.0

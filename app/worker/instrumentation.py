@@ -5,27 +5,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import structlog
 
 from keepstream.app.telemetry.logging import CURRENT_BATCH
-from keepstream.app.telemetry.tracing import NO_TRACES
-from keepstream.schemas.failure import FencedError, Verdict
+from keepstream.app.telemetry.tracing import NO_TRACES, Traces
+from keepstream.processors.partition_queue import Batch
+from keepstream.processors.ports import DeadLetterQueue
+from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.failure import Failure, FencedError, Step, Verdict
+from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.sinks.prometheus.catalogue import BatchOutcome
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from keepstream.app.telemetry.tracing import Traces
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.processors.ports import DeadLetterQueue
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.failure import Failure, Step
-    from keepstream.schemas.outcome import OutcomeCounts
-    from keepstream.sinks.prometheus.metrics import PrometheusMetrics
+from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 log = structlog.stdlib.get_logger("keepstream")
 _LOGGER = logging.getLogger("keepstream")

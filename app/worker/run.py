@@ -11,17 +11,18 @@ import asyncio
 import logging
 import signal
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import faust
 import faust.streams
 import yarl
 from faust.app import BootStrategy
 
+from keepstream.app.config.settings import Settings
 from keepstream.app.process.exit import critical_task, die, exit_within
 from keepstream.app.process.gc_tuning import tune_gc
 from keepstream.app.worker.assignment import Assignment
-from keepstream.app.worker.components import open_components
+from keepstream.app.worker.components import Components, open_components
 from keepstream.app.worker.crash_points import parse_fail_point
 from keepstream.app.worker.faust_app import BatchConsumer, BatchSchema, BatchTransport
 from keepstream.app.worker.health import DependencyProbe, Health, Pulse
@@ -30,10 +31,6 @@ from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
 from keepstream.app.worker.startup import wait_for_topic
 from keepstream.app.worker.watchdog import KafkaEnds, LoopWatchdog, StallDetector
 from keepstream.processors.dispatcher import Dispatcher
-
-if TYPE_CHECKING:
-    from keepstream.app.config.settings import Settings
-    from keepstream.app.worker.components import Components
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 5.0

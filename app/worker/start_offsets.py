@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import psycopg
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 from psycopg_pool import PoolClosed, PoolTimeout
 
+from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.process.exit import die
-from keepstream.processors.start_offset import StartReason, decide_start_offset
+from keepstream.app.worker.consumer_thread import ConsumerThread, LogBounds
+from keepstream.processors.dispatcher import Dispatcher, Place
+from keepstream.processors.partition_queue import PartitionQueue
+from keepstream.processors.start_offset import StartOffset, StartReason, decide_start_offset
 from keepstream.schemas.committed_offset import CommittedOffset
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-
-    from keepstream.app.config.settings import KafkaSettings
-    from keepstream.app.worker.consumer_thread import ConsumerThread, LogBounds
-    from keepstream.processors.dispatcher import Dispatcher, Place
-    from keepstream.processors.partition_queue import PartitionQueue
-    from keepstream.processors.start_offset import StartOffset
-    from keepstream.sinks.postgres.offsets import PostgresOffsets, StoredOffset
-    from keepstream.sinks.prometheus.metrics import PrometheusMetrics
+from keepstream.sinks.postgres.offsets import PostgresOffsets, StoredOffset
+from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._metadata import ClusterMetadata
 
+from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.diagnose import LastKafkaError
-
-if TYPE_CHECKING:
-    from confluent_kafka.admin._metadata import ClusterMetadata
-
-    from keepstream.app.config.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
 from confluent_kafka import KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient
 
+from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.connect.client_config import librdkafka_settings
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
-
-    from keepstream.app.config.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 ASK_TIMEOUT_S = 3.0

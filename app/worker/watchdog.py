@@ -6,26 +6,22 @@ import asyncio
 import sys
 import threading
 import traceback
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
+from prometheus_client import Counter
 
+from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.process.exit import die
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
-
-    from prometheus_client import Counter
-
-    from keepstream.app.config.settings import KafkaSettings
-    from keepstream.processors.dispatcher import Dispatcher, Place
-    from keepstream.processors.ports import EventStore
-    from keepstream.sinks.prometheus.metrics import PrometheusMetrics
+from keepstream.processors.dispatcher import Dispatcher, Place
+from keepstream.processors.ports import EventStore
+from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 TICK_S = 1.0
 MAX_FRAMES = 12

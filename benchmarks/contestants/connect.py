@@ -7,18 +7,14 @@ events come with payload and metadata as JSON strings (`events.Backlog.flat`).
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from benchmarks.contestant import Course
 from benchmarks.java_parts import classpath, plugin_path
 from keepstream.app.embedded.java import java, java_env
 from keepstream.app.embedded.kafka import render
 from keepstream.app.embedded.ports import LOOPBACK, free_port
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from benchmarks.contestant import Course
 
 MAIN_CLASS = "org.apache.kafka.connect.cli.ConnectStandalone"
 JVM = ("-Xms256m", "-Xmx2g", "-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")

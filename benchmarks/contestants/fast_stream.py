@@ -17,7 +17,7 @@ from benchmarks.contestants.course import (
     TOPIC,
     UPSERT,
 )
-from benchmarks.contestants.event_model import Event  # noqa: TC001 - FastStream reads it
+from benchmarks.contestants.event_model import Event
 
 broker = KafkaBroker(BOOTSTRAP_SERVERS, logger=None)
 pool = AsyncConnectionPool(POSTGRES_URL, open=False, kwargs={"options": SEARCH_PATH})

@@ -5,16 +5,12 @@ JSON objects are read into STRING columns; ``stringtype=unspecified`` lets Postg
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import urlsplit
 
+from benchmarks.contestant import Course
 from benchmarks.java_parts import classpath
 from keepstream.app.embedded.java import java, java_env
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from benchmarks.contestant import Course
 
 MAIN_CLASS = "org.apache.flink.table.client.SqlClient"
 OPENED = ("java.lang", "java.lang.invoke", "java.lang.reflect", "java.math", "java.net", "java.io", "java.nio",

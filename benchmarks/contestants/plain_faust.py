@@ -3,7 +3,7 @@
 # mypy: disable-error-code="import-untyped, misc, untyped-decorator, no-untyped-call"
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003 - Faust reads it
+from datetime import datetime
 from typing import Any
 
 import faust

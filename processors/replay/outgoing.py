@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import difflib
 import json
+from collections.abc import Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from keepstream.processors.validation.validate import validate
 from keepstream.schemas.claim_check import claim_check_sha256
 from keepstream.schemas.dead_letter import PREFIX, REPLAY_COUNT
-from keepstream.schemas.dead_letter_record import ERROR_HEADERS
+from keepstream.schemas.dead_letter_record import ERROR_HEADERS, DeadLetterRecord
 from keepstream.schemas.event import Rejection
 from keepstream.schemas.record import KafkaRecord
-from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, REPLAYED_BY, ReplayRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
-    from keepstream.schemas.replay import ReplayOptions, ReplayRun
+from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, REPLAYED_BY, ReplayOptions, ReplayRecord, ReplayRun
 
 
 class ChangeError(ValueError):

@@ -10,19 +10,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from keepstream.processors.replay.outgoing import ChangeError, build_replay_record
-from keepstream.schemas.replay import DeliveryReport, LetterState, ReplayRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
-
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
-    from keepstream.schemas.replay import Reconciliation, ReplayRun
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.replay import DeliveryReport, LetterState, Reconciliation, ReplayRecord, ReplayRun
 
 CHUNK = 2000
 TopicEnds = dict[str, dict[int, int]]

@@ -6,10 +6,9 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 _AGO = re.compile(r"([0-9]+)\s*([smhdw])")
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

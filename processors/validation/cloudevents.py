@@ -6,14 +6,10 @@ Source: CloudEvents Kafka protocol binding 1.0.2, section 3.2.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pydantic_core
 
-from keepstream.schemas.record import header, text_of
-
-if TYPE_CHECKING:
-    from keepstream.schemas.record import Record
+from keepstream.schemas.record import Record, header, text_of
 
 _PREFIX = "ce_"
 _OWN_FIELDS = ("ce_id", "ce_time")

@@ -6,20 +6,16 @@ whole process: the worker, the audit, a replay's dry run and `events validate` c
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import pydantic_core
 from pydantic import ValidationError
 
 from keepstream.processors.validation.rejection import to_rejection
-from keepstream.schemas.event import Contract, Event, Rejection
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from keepstream.schemas.event import Step
-    from keepstream.schemas.record import Record
+from keepstream.schemas.event import Contract, Event, Rejection, Step
+from keepstream.schemas.record import Record
 
 T = TypeVar("T")
 _OWN = frozenset(Event.model_fields)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pydantic_core
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from keepstream.schemas.event import MAX_ID_CHARS, Rejection
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-    from pydantic_core import ErrorDetails
 
 _SENTENCES = {
     ("event_id", "string_pattern_mismatch"): "must not be blank",

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import re
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,10 +18,7 @@ from keepstream.processors.validation.custom_contract import chosen
 from keepstream.processors.validation.jsonb import depth, unholdable
 from keepstream.processors.validation.rejection import to_rejection
 from keepstream.schemas.event import Envelope, Rejection, ValidEvent
-from keepstream.schemas.record import header
-
-if TYPE_CHECKING:
-    from keepstream.schemas.record import Record
+from keepstream.schemas.record import Record, header
 
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_DEPTH = 64

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from keepstream.schemas.record import KafkaRecord
 
-    from keepstream.schemas.record import KafkaRecord
-
-    Answer = str | KafkaError
-    """The place that a record got, empty where the broker did not say; or why it got none."""
+Answer = str | KafkaError
+"""The place that a record got, empty where the broker did not say; or why it got none."""
 
 log = logging.getLogger(__name__)
 POLL_S = 0.5

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka.confirmed_producer import record_id_of
 from keepstream.sinks.kafka.dead_letters import PRODUCER_SETTINGS
 
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-
-    from confluent_kafka import KafkaError, Message
-
-    from keepstream.schemas.record import KafkaRecord
-
-    Returned = tuple[KafkaRecord, str | None]
-    """A record and its new place, None where the broker did not say."""
+Returned = tuple[KafkaRecord, str | None]
+"""A record and its new place, None where the broker did not say."""
 
 _BATCH = 1000
 _CONFIRM_TIMEOUT_S = 60

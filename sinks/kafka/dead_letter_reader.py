@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka.range_reader import RangeReader
 from keepstream.sinks.kafka.reverse_scan import scan_newest_first
 from keepstream.sinks.kafka.time_search import narrowed
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
-
-    from keepstream.schemas.record import KafkaRecord
 
 COPY_WINDOW = 100_000
 """How many letters back a copy of one is recognised. A crash leaves its copies closer together than that."""

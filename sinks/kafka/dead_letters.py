@@ -4,23 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 
-from keepstream.schemas.claim_check import make_claim_check, pack_dead_letter
-from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.schemas.claim_check import StoredDeadLetter, make_claim_check, pack_dead_letter
+from keepstream.schemas.dead_letter import DeadLetter, dead_letter_headers
 from keepstream.schemas.failure import Failure, Step, SystemicError, Verdict
 from keepstream.schemas.record import KafkaRecord
-from keepstream.sinks.kafka.confirmed_producer import AwaitableProducer
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
-
-    from keepstream.schemas.claim_check import StoredDeadLetter
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.sinks.kafka.confirmed_producer import Answer
+from keepstream.sinks.kafka.confirmed_producer import Answer, AwaitableProducer
 
 log = logging.getLogger(__name__)
 

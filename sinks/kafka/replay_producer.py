@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -12,9 +13,6 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 from keepstream.schemas.record import header
 from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, DeliveryReport, ReplayRecord
 from keepstream.sinks.kafka.range_reader import RangeReader
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
 
 TopicEnds = dict[str, dict[int, int]]
 _ASK_TIMEOUT_S = 10.0

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Mapping, Sequence
-
-    from keepstream.schemas.record import KafkaRecord
-    from keepstream.sinks.kafka.range_reader import RangeReader
+from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.kafka.range_reader import RangeReader
 
 FIRST_CHUNK, MAX_CHUNK = 64, 8192
 HELD_BYTES = 64 * 1024 * 1024

@@ -9,19 +9,14 @@ partition, or as large as what came after it.
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.kafka.range_reader import RangeReader
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
-
-    from keepstream.schemas.record import KafkaRecord
-    from keepstream.sinks.kafka.range_reader import RangeReader
-
-    Range = tuple[int, int]
+Range = tuple[int, int]
 
 SLACK = timedelta(minutes=10)
 """How far the times of neighbours may be off: workers have clocks of their own."""

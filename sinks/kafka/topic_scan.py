@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from datetime import datetime
+from typing import Any, Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from keepstream.schemas.dead_letter import PREFIX
+from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka.range_reader import ANSWER_TIMEOUT_S, is_about_the_group, record_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
-
-    from keepstream.schemas.record import KafkaRecord
 
 _BATCH = 5000
 """Few calls for many messages; 5,000 of them are some 10 MB."""

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
-from keepstream.schemas.audit import Discrepancy, Fault, PartitionAccount
+import psycopg
+
+from keepstream.schemas.audit import AuditWindow, Discrepancy, Fault, PartitionAccount
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED
 from keepstream.sinks.postgres.statements import statement
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
-
-    import psycopg
-
-    from keepstream.schemas.audit import AuditWindow
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 BOOKS = statement("audit_books")
 LETTERS = statement("audit_letters")

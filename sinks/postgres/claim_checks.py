@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from keepstream.schemas.claim_check import claim_check_sha256, restored
+from keepstream.schemas.claim_check import StoredDeadLetter, claim_check_sha256, restored
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import Failure, Step, SystemicError, Verdict
+from keepstream.sinks.postgres.connection import Pool
 from keepstream.sinks.postgres.statements import statement
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from keepstream.schemas.claim_check import StoredDeadLetter
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
-    from keepstream.sinks.postgres.connection import Pool
 
 KEEP = statement("keep_original")
 FIND = statement("find_original")

@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
+from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import Dumper
 from psycopg_pool import AsyncConnectionPool
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from psycopg.abc import Buffer, PQGen
 
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
 T = TypeVar("T")

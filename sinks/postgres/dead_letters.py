@@ -6,19 +6,16 @@ wrote have no row there: what is known of them is what replays left in ``replay_
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, LiteralString, NamedTuple
 
+import psycopg
 from psycopg.rows import dict_row
 
 from keepstream.sinks.postgres.statements import statement
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from datetime import datetime
-
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 UNRESOLVED = frozenset({"open", "planned"})
 """``planned``: a replay took it on and was ended before it was sent; its resume will send it."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 _FETCH = 1000
 _MAX_INT_DIGITS = 4300

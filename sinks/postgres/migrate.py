@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import TYPE_CHECKING, LiteralString, cast
+from typing import LiteralString, cast
 
 import psycopg
 from psycopg import sql
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _LOCK_KEY = 0x6B656570  # "keep"
 _TABLE: LiteralString = """

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from psycopg.types.numeric import Int4, Int8
 
+from keepstream.sinks.postgres.connection import Pool
 from keepstream.sinks.postgres.statements import statement
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from keepstream.sinks.postgres.connection import Pool
 
 LOAD = statement("load_offsets")
 PEEK = statement("peek_offsets")

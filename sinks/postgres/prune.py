@@ -7,19 +7,16 @@ would pay for. Partitions of the table are walked one after another.
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
+import psycopg
 from psycopg import sql
 
 from keepstream.sinks.postgres.statements import statement
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 PRUNE = statement("prune")
 BLOCKS = 256

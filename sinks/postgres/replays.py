@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from keepstream.schemas.replay import LetterState, Reconciliation, ReplayOptions, ReplayRun
+import psycopg
+
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.replay import DeliveryReport, LetterState, Reconciliation, ReplayOptions, ReplayRun
 from keepstream.sinks.postgres.dead_letters import parse_record_id
 from keepstream.sinks.postgres.statements import statement
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    import psycopg
-
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
-    from keepstream.schemas.replay import DeliveryReport
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 _death = lru_cache(16_384)(parse_record_id)
 """A letter is asked about and answered about: as many names as two chunks have are taken apart once."""

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
+import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.numeric import Int8
 
 from keepstream.schemas.outcome import OPEN_COUNT_LIMIT, Outcome, Totals
+from keepstream.sinks.postgres.connection import Pool
 from keepstream.sinks.postgres.statements import statement
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    import psycopg
-
-    Connection = psycopg.Connection[tuple[Any, ...]]
-    from keepstream.sinks.postgres.connection import Pool
-
+Connection = psycopg.Connection[tuple[Any, ...]]
 OVERVIEW = statement("overview")
 _REPLAYS = """
 SELECT id, state, started_by, started_at, finished_at, selected, replayed, skipped, failed, planned <> '{}' AS held

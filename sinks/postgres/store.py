@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from psycopg.types.numeric import Int4, Int8
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from keepstream.schemas.dead_letter import capped
+from keepstream.schemas.dead_letter import DeadLetter, capped
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, Step
-from keepstream.schemas.outcome import OutcomeCounts, StoreResult
-from keepstream.sinks.postgres.connection import JsonDocument
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
+from keepstream.sinks.postgres.connection import JsonDocument, Pool
 from keepstream.sinks.postgres.errors import connect_failure, step_error
 from keepstream.sinks.postgres.statements import buried, statement
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.outcome import BatchRange, Settlement
-    from keepstream.sinks.postgres.connection import Pool
 
 
 def ledger_document(letters: Sequence[DeadLetter]) -> JsonDocument:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, product
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, PlatformCollector, ProcessCollector
 from prometheus_client import disable_created_metrics as _disable_created_metrics
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
+from keepstream.schemas.outcome import Totals
 from keepstream.sinks.prometheus import catalogue
-from keepstream.sinks.prometheus.catalogue import CLOSED, Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from prometheus_client.metrics_core import Metric as Family
-
-    from keepstream.schemas.outcome import Totals
-    from keepstream.sinks.prometheus.catalogue import Metric
+from keepstream.sinks.prometheus.catalogue import CLOSED, Kind, Metric
 
 POOL = (
     (catalogue.POOL_CONNECTIONS, "pool_size", 1.0),

@@ -5,23 +5,17 @@ from __future__ import annotations
 import platform
 import time
 from collections import Counter as Tallies
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING
 
-from keepstream.schemas.failure import Step
-from keepstream.schemas.outcome import Outcome
+from prometheus_client import Counter, Gauge
+
+from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.failure import Failure, Step
+from keepstream.schemas.outcome import Outcome, OutcomeCounts, Totals
 from keepstream.sinks.prometheus import catalogue
 from keepstream.sinks.prometheus.catalogue import CONTRACT_REASONS, KNOWN_FAILURES, BatchOutcome
 from keepstream.sinks.prometheus.collectors import EventHistogram, ExactTotals, MetricRegistry, PoolFigures
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from prometheus_client import Counter, Gauge
-
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.failure import Failure
-    from keepstream.schemas.outcome import OutcomeCounts, Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

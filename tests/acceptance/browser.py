@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser, BrowserContext, Dialog, Page
-
-    from tests.acceptance.console import ConsoleProcess
+from tests.acceptance.console import ConsoleProcess
 
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -9,23 +9,19 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from keepstream.app.demo.worker_process import WorkerProcess
 from keepstream.app.status.audit import DeepAudit, quick
-from keepstream.schemas.record import header
+from keepstream.schemas.record import KafkaRecord, header
 from tests.acceptance.dead_letters import Graveyard
 from tests.real import Database, Kafka, Servers, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from keepstream.schemas.record import KafkaRecord
 
 _QUICK = {
     "KEEPSTREAM_KAFKA__SESSION_TIMEOUT_S": "6",

@@ -8,15 +8,12 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
 
 NAME, PASSWORD = "ann", "correct horse"
 _SALT = "c2FsdHNhbHRzYWx0c2FsdA=="

@@ -6,9 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from click.testing import CliRunner
 from confluent_kafka import Producer
@@ -18,12 +20,7 @@ from keepstream.app.embedded.ports import free_port
 from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.sinks.kafka.confirmed_producer import record_id_of
 from tests.builders import make_dead_letter, make_failure, make_record
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from tests.real import Database, Kafka
+from tests.real import Database, Kafka
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 _BURY = """

@@ -9,24 +9,19 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from keepstream.app.embedded.ports import LOOPBACK
+from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
-from tests.prometheus import DEPLOY, quick_time
-from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.acceptance.conftest import System, Worker
-    from tests.prometheus import Prometheus
-    from tests.real import Servers
+from tests.prometheus import DEPLOY, Prometheus, quick_time
+from tests.real import Servers, eventually
 
 RATE_PER_S = 200
 OUTAGE_S = 40.0

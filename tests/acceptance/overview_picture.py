@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tests.acceptance.observed_day import VARIABLES
-from tests.prometheus import DEPLOY
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from tests.prometheus import Prometheus
+from tests.prometheus import DEPLOY, Prometheus
 
 COLUMNS, WIDTH, HEIGHT, PAD = 3, 400, 170, 14
 COLOURS = ("#3274d9", "#e0752d", "#299c46", "#a352cc", "#d44a3a", "#8f8f8f", "#0ab5c4", "#c9a500")

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 from confluent_kafka.admin import AdminClient
@@ -21,13 +22,9 @@ from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.ports import LOOPBACK, free_port
 from keepstream.app.embedded.postgres import NAME, EmbeddedPostgres
 from keepstream.app.embedded.sandbox import unprivileged_account
+from tests.acceptance.conftest import System
 from tests.certificates import Authority, Identity
 from tests.conftest import DEBIAN_BINARIES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.acceptance.conftest import System
 
 BY_CERTIFICATE = "operator"
 ROLES = ("owner", "worker", "operator", "reader")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -11,14 +11,10 @@ from aiokafka.record.default_records import _DefaultRecordBatchBuilderPy
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.raw_headers import RawName
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System
 
 pytestmark = pytest.mark.real
 

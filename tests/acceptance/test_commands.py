@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+import subprocess
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,10 +13,6 @@ import pytest
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import Database, Kafka, Servers
-
-if TYPE_CHECKING:
-    import subprocess
-    from pathlib import Path
 
 pytestmark = pytest.mark.real
 

@@ -6,19 +6,15 @@ refuses, so that the fast path, the step path and the dead letter topic are all 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from keepstream.app.worker.crash_points import CRASH_POINTS, EXIT_CRASH_POINT
 from keepstream.schemas.record import header
+from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 

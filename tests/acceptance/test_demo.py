@@ -6,7 +6,8 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,7 @@ from keepstream.app.demo.backend import backend
 from keepstream.app.demo.run import Demo, Plan
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.services import embedded_services
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from tests.real import Servers
+from tests.real import Servers
 
 pytestmark = pytest.mark.real
 

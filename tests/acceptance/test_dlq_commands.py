@@ -8,21 +8,17 @@ import os
 import signal
 import struct
 import subprocess
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import click
 import pytest
 
 from keepstream.app.cli.root import COMMANDS
 from keepstream.schemas.failure import Step, Verdict
-from tests.acceptance.dead_letters import nowhere, without_postgres
+from tests.acceptance.conftest import System
+from tests.acceptance.dead_letters import Graveyard, nowhere, without_postgres
 from tests.builders import make_value
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System
-    from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real
 

@@ -7,17 +7,13 @@ import os
 import pty
 import select
 import subprocess
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
-from tests.acceptance.dead_letters import without_postgres
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.dead_letters import Graveyard
+from tests.acceptance.dead_letters import Graveyard, without_postgres
 
 pytestmark = pytest.mark.real
 

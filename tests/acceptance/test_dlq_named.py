@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.acceptance.dead_letters import Graveyard
+from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real
 

@@ -6,19 +6,16 @@ import json
 import os
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from keepstream.schemas.record import header
+from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System
 
 pytestmark = pytest.mark.real
 

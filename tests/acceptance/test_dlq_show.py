@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
 import pytest
 
 from keepstream.schemas.failure import Step
-from tests.acceptance.dead_letters import without_postgres
+from tests.acceptance.dead_letters import Graveyard, without_postgres
 from tests.builders import make_value
-
-if TYPE_CHECKING:
-    from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real
 

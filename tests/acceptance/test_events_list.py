@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from tests.acceptance.dead_letters import without_postgres
-
-if TYPE_CHECKING:
-    from tests.acceptance.dead_letters import Graveyard
+from tests.acceptance.dead_letters import Graveyard, without_postgres
 
 pytestmark = pytest.mark.real
 

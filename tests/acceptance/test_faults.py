@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,6 @@ from keepstream.schemas.record import header
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import Kafka, Postgres, Servers, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.real
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from keepstream.app.demo.traffic import BROKEN
 from keepstream.schemas.record import header, record_id
+from tests.acceptance.conftest import System
 from tests.builders import make_value
-from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System
-    from tests.real import Servers
+from tests.real import Servers, eventually
 
 pytestmark = pytest.mark.real
 

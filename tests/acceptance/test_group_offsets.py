@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
+from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from tests.acceptance.conftest import System
 
 pytestmark = pytest.mark.real
 _FORGET = "TRUNCATE events, event_counters, stream_offsets, dead_letters CASCADE"

@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
+from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
 from tests.contract.sabotage import sabotaged
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System, Worker
 
 pytestmark = pytest.mark.real
 

@@ -6,7 +6,8 @@ import asyncio
 import json
 import re
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -15,13 +16,9 @@ from keepstream.processors.validation.validate import validate
 from keepstream.schemas.dead_letter import ERROR, ORIGIN, PREFIX
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.record import KafkaRecord
+from tests.acceptance.conftest import System
 from tests.hostile.bombs import bombs
 from tests.hostile.records import hostile_records
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
-    from tests.acceptance.conftest import System
 
 pytestmark = pytest.mark.real
 

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from tests.acceptance.conftest import System
 
 pytestmark = pytest.mark.real
 

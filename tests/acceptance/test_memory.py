@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import base64
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.acceptance.conftest import System
 from tests.builders import make_value
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.acceptance.conftest import System
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 

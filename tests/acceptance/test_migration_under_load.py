@@ -5,23 +5,17 @@ from __future__ import annotations
 import shutil
 import subprocess
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 from psycopg import sql
 
 from keepstream.sinks.postgres.migrate import migrations
-from tests.acceptance.conftest import System
+from tests.acceptance.conftest import System, Worker
 from tests.acceptance.traffic import Traffic
 from tests.import_names import LAYERS, lay_out
-from tests.real import Database, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.acceptance.conftest import Worker
-    from tests.real import Kafka, Servers
+from tests.real import Database, Kafka, Servers, eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300), pytest.mark.long]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -17,9 +17,6 @@ from tests.acceptance.observed_day import QUERIES, Day, folder_for, table, targe
 from tests.acceptance.overview_picture import picture
 from tests.prometheus import program, scraping
 from tests.real import Kafka, Postgres, Servers, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(420), pytest.mark.long]
 FIRES_AND_CLEARS = (

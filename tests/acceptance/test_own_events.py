@@ -8,21 +8,18 @@ import os
 import re
 import subprocess
 import tomllib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 from confluent_kafka import Producer
 
 from keepstream.schemas.record import header
+from tests.acceptance.conftest import System
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System
 
 pytestmark = pytest.mark.real
 

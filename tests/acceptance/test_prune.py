@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.conftest import System
 from tests.builders import make_value
-
-if TYPE_CHECKING:
-    from tests.acceptance.conftest import System
 
 pytestmark = pytest.mark.real
 

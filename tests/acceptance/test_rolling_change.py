@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
+from tests.acceptance.conftest import System, Worker
 from tests.acceptance.traffic import Traffic
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System, Worker
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300), pytest.mark.long]
 

@@ -7,19 +7,15 @@ import os
 import signal
 import subprocess
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import System
+from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
 from tests.real import Kafka, Postgres, Servers, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from tests.acceptance.conftest import Worker
 
 pytestmark = pytest.mark.real
 

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from confluent_kafka import Producer
 
+from tests.acceptance.conftest import System
 from tests.builders import make_value
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.acceptance.conftest import System
 
 POLL_S = 0.02
 _OFFSETS = "SELECT partition, next_offset FROM stream_offsets ORDER BY partition"

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 import pytest
 
+from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka import range_reader as dead_letter_seeker
 from tests.conftest import POSTGRES_NAMES
 from tests.contract.faust_fixtures import start, topic
 from tests.contract.letters import Letters
-from tests.contract.stores import MemoryTable, postgres_table
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from keepstream.schemas.record import KafkaRecord
-    from tests.contract.stores import PostgresTable, Table
-    from tests.real import Database, Kafka
+from tests.contract.stores import MemoryTable, PostgresTable, Table, postgres_table
+from tests.real import Database, Kafka
 
 __all__ = ["start", "topic"]  # fixtures of the trap suites
 

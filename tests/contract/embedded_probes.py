@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import psycopg
 from confluent_kafka import Consumer, Producer
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from keepstream.app.embedded import process as proctree
-
-if TYPE_CHECKING:
-    from keepstream.app.embedded.kafka import EmbeddedKafka
+from keepstream.app.embedded.kafka import EmbeddedKafka
 
 
 def make_topic(broker: EmbeddedKafka, name: str) -> None:

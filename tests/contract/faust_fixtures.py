@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import pytest
 
 from tests.contract.faust_probe import Plan
 from tests.contract.faust_program import FaustProgram, numbers
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from tests.real import Kafka
+from tests.real import Kafka
 
 pytestmark = pytest.mark.real
 

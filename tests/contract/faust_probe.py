@@ -10,14 +10,12 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import faust
 from mode.supervisors import CrashingSupervisor
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
 
 WITHIN_S = 1.0
 """Long enough for batches to fill up: which records share a batch must not depend on the machine's mood."""

@@ -9,17 +9,14 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from tests.contract.faust_probe import Plan
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    from tests.contract.faust_probe import Plan
 
 REPO = Path(__file__).resolve().parents[2]
 WAIT_S = 20.0

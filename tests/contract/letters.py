@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from confluent_kafka import Producer
 
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.sinks.kafka.dead_letter_reader import newest_first, oldest_first
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
-    from tests.real import Kafka
+from tests.real import Kafka
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tests.acceptance.conftest import System, Worker
+from tests.acceptance.conftest import System, Worker
 
 UNFORESEEN = """
 from keepstream.processors.pipeline import Pipeline

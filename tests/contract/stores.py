@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from datetime import datetime
+from typing import Any, Protocol
 
+import psycopg
+
+from keepstream.processors.ports import EventStore
 from keepstream.processors.validation.validate import moment
+from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
 from keepstream.sinks.postgres.offsets import PostgresOffsets
 from keepstream.sinks.postgres.store import PostgresStore
 from tests.fakes import MemoryStore
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from datetime import datetime
-
-    import psycopg
-
-    from keepstream.processors.ports import EventStore
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.event import ValidEvent
-    from tests.real import Database
+from tests.real import Database
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ import re
 import runpy
 import shlex
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -16,9 +17,6 @@ from keepstream.app.cli.root import root
 from keepstream.sinks.prometheus.catalogue import CATALOGUE, Kind
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.prometheus import DEPLOY, RULES, program, quick_time
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CHECKOUT = DEPLOY.parent
 RUNBOOK = (CHECKOUT / "docs" / "runbook.md").read_text(encoding="utf-8")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka import KafkaException, Producer
@@ -13,11 +13,7 @@ from hypothesis import strategies as st
 from keepstream.schemas.audit import AuditWindow
 from keepstream.sinks.kafka.topic_scan import TopicScan
 from keepstream.sinks.postgres.audit import audit_tables
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.real import Database, Kafka
+from tests.real import Database, Kafka
 
 pytestmark = pytest.mark.real
 

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from keepstream.schemas.failure import FencedError
 from keepstream.sinks.postgres.offsets import PostgresOffsets
 from tests.builders import make_event
-from tests.contract.stores import settle, store_and_count
-
-if TYPE_CHECKING:
-    from tests.contract.stores import PostgresTable
+from tests.contract.stores import PostgresTable, settle, store_and_count
 
 pytestmark = pytest.mark.real
 

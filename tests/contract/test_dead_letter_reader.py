@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tracemalloc
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import KafkaException, Producer
@@ -22,12 +22,7 @@ from keepstream.sinks.kafka.dead_letter_reader import (
     oldest_first,
     read_all,
 )
-from tests.contract.letters import MINUTE, NOON, minutes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.contract.letters import Letters
+from tests.contract.letters import MINUTE, NOON, Letters, minutes
 
 pytestmark = pytest.mark.real
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import pytest
 
 from keepstream.sinks.kafka.dead_letter_reader import Stretch, oldest_first
-from tests.contract.letters import MINUTE, NOON
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.contract.letters import Letters
+from tests.contract.letters import MINUTE, NOON, Letters
 
 pytestmark = pytest.mark.real
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -16,11 +17,7 @@ from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import SystemicError, Verdict
 from keepstream.sinks.kafka.dead_letters import KafkaDeadLetterQueue
 from tests.builders import RECORD_TIMESTAMP_MS, make_dead_letter, make_failure, make_record
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
-
-    from tests.real import Kafka
+from tests.real import Kafka
 
 pytestmark = pytest.mark.real
 

@@ -6,8 +6,8 @@ import os
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -23,8 +23,6 @@ from keepstream.app.embedded.postgres_binaries import find_binaries
 from keepstream.app.embedded.sandbox import CANDIDATES, unprivileged_account
 from tests.contract.embedded_probes import ask, consume_one, family, make_topic, produce_one
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 pytestmark = [pytest.mark.real, pytest.mark.long]
 
 REPO = Path(__file__).resolve().parents[2]

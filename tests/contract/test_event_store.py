@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from keepstream.processors.validation.validate import moment
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement, StoreResult
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
-from tests.contract.stores import settle, span, store_and_count, totals_of
-
-if TYPE_CHECKING:
-    from keepstream.schemas.event import ValidEvent
-    from tests.contract.stores import Table
+from tests.contract.stores import Table, settle, span, store_and_count, totals_of
 
 EARLIER, LATER = "2026-11-24T09:00:00Z", "2026-11-24T11:00:00+00:00"
 PATHS = pytest.mark.parametrize("path", [settle, store_and_count])

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from tests.contract.faust_fixtures import UNCHANGED_S, StartOffset
 from tests.contract.faust_probe import QUEUED
 from tests.contract.faust_program import SMALL_RECORDS, TOO_LARGE, Transactions, numbers, stays
-from tests.real import eventually
-
-if TYPE_CHECKING:
-    from tests.real import Kafka
+from tests.real import Kafka, eventually
 
 pytestmark = pytest.mark.real
 

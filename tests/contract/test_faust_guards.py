@@ -7,7 +7,8 @@ broken from outside, the process starts with a few lines of sabotage (a `sitecus
 from __future__ import annotations
 
 import random
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -25,13 +26,7 @@ from tests.builders import make_value
 from tests.contract import sabotage
 from tests.contract.faust_program import SMALL_RECORDS, TOO_LARGE, Group, Transactions, stays
 from tests.contract.sabotage import sabotaged
-from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.real import Database, Kafka
+from tests.real import Database, Kafka, eventually
 
 pytestmark = pytest.mark.real
 

@@ -8,16 +8,12 @@ the same traps, is `test_faust_guards`. "Lost" means: committed by the program, 
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.contract.faust_fixtures import UNCHANGED_S, StartOffset
 from tests.contract.faust_program import numbers, stays
-from tests.real import eventually
-
-if TYPE_CHECKING:
-    from tests.real import Kafka
+from tests.real import Kafka, eventually
 
 pytestmark = pytest.mark.real
 

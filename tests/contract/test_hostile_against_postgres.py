@@ -3,33 +3,27 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 import pytest
 
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
+from keepstream.processors.ports import EventStore
 from keepstream.processors.validation.validate import moment, validate
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import Step
-from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
+from keepstream.schemas.record import KafkaRecord
 from tests.builders import make_batch, make_record
-from tests.contract.stores import postgres_table
+from tests.contract.stores import PostgresTable, postgres_table
 from tests.fakes import MemoryDeadLetters, RecordedMetrics
 from tests.hostile.bombs import bombs
 from tests.hostile.records import hostile_records
+from tests.real import Database
 from tests.unit.pipelines import QUICK, deadlock
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
-
-    from keepstream.processors.ports import EventStore
-    from keepstream.schemas.outcome import BatchRange, Settlement, StoreResult
-    from keepstream.schemas.record import KafkaRecord
-    from tests.contract.stores import PostgresTable
-    from tests.real import Database
 
 pytestmark = pytest.mark.real
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from keepstream.sinks.postgres.migrate import MigrationError, migrate, migrations, pending
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.real import Postgres
+from tests.real import Postgres
 
 pytestmark = pytest.mark.real
 

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import TransientError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement
 from keepstream.sinks.postgres.store import _settle
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
-from tests.contract.stores import postgres_table, settle, span, store_and_count
-from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from keepstream.schemas.event import ValidEvent
-    from tests.contract.stores import PostgresTable
-    from tests.real import Database
+from tests.contract.stores import PostgresTable, postgres_table, settle, span, store_and_count
+from tests.real import Database, eventually
 
 pytestmark = pytest.mark.real
 

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from keepstream.app.embedded.postgres import EmbeddedPostgres
-from keepstream.schemas.failure import RecordError, StepError, SystemicError, TransientError
+from keepstream.schemas.failure import Failure, RecordError, StepError, SystemicError, TransientError
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_dead_letter, make_event, make_record
-from tests.contract.stores import postgres_table, settle, store_and_count
-from tests.real import Database, Postgres, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from keepstream.schemas.failure import Failure
-    from tests.contract.stores import PostgresTable
-    from tests.real import Servers
+from tests.contract.stores import PostgresTable, postgres_table, settle, store_and_count
+from tests.real import Database, Postgres, Servers, eventually
 
 pytestmark = pytest.mark.real
 

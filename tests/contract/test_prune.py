@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
 from keepstream.sinks.postgres.audit import books
 from keepstream.sinks.postgres.prune import prunable, prune
-
-if TYPE_CHECKING:
-    from tests.real import Database
+from tests.real import Database
 
 pytestmark = pytest.mark.real
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from keepstream.schemas.replay import DeliveryReport, LetterState, ReplayOptions
 from keepstream.sinks.postgres.replays import OPEN_ONES, PostgresReplayLedger
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.real import Database
+from tests.real import Database
 
 pytestmark = pytest.mark.real
 

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
 from keepstream.schemas.outcome import Outcome, Totals
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
 from keepstream.sinks.postgres.status import PostgresTotals
-
-if TYPE_CHECKING:
-    from tests.real import Database
+from tests.real import Database
 
 pytestmark = pytest.mark.real
 OLD, NEW = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)

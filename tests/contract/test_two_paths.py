@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_dead_letter, make_event, make_record
-from tests.contract.stores import MemoryTable, settle, store_and_count
-
-if TYPE_CHECKING:
-    from tests.contract.stores import PostgresTable, Table
+from tests.contract.stores import MemoryTable, PostgresTable, Table, settle, store_and_count
 
 Fact = tuple[int, int] | None
 """Second and payload of an event, or None for a dead letter."""

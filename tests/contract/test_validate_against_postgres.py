@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
@@ -17,14 +17,9 @@ from keepstream.processors.validation.validate import check_content, check_contr
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import RecordError
 from tests.builders import make_event, make_record, make_value
-from tests.contract.stores import settle
+from tests.contract.stores import PostgresTable, settle
 from tests.hostile import HOSTILE, as_payload, corpus
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tests.contract.stores import PostgresTable
-    from tests.real import Postgres
+from tests.real import Postgres
 
 pytestmark = pytest.mark.real
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -16,10 +18,6 @@ from keepstream.app.embedded.kafka import FORMAT_TIMEOUT_S, SMALL_JVM, STORAGE_C
 from keepstream.app.embedded.ports import LOOPBACK, free_port
 from keepstream.app.embedded.process import run_to_end
 from tests.real import Kafka, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
 NODES = 3
 

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.conftest import System
 from tests.conftest import given_or_skip
 from tests.faults.ledger import LedgerProducer
 from tests.faults.report import ROWS, Row, table
 from tests.faults.rig import Rig, start_rig
 from tests.real import Kafka, Postgres
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from keepstream.app.embedded.postgres import EmbeddedPostgres
 
 MINUTES = float(os.environ.get("FAULT_MINUTES", "0.3"))
 """How long the random kills last."""

@@ -9,23 +9,16 @@ import time
 import uuid
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Message, Producer
 
-from keepstream.schemas.record import header
+from keepstream.schemas.record import KafkaRecord, header
+from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
 from tests.faults.admin import ends
+from tests.faults.report import Row
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from confluent_kafka import KafkaError, Message
-
-    from keepstream.schemas.record import KafkaRecord
-    from tests.acceptance.conftest import System, Worker
-    from tests.faults.report import Row
 
 PRODUCER_SETTINGS: dict[str, str | int | float | bool] = {
     "enable.idempotence": True,

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from keepstream.app.embedded.ports import LOOPBACK, free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
 
 CHUNK_BYTES = 64 * 1024
 SLICES_PER_S = 10

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.ports import LOOPBACK, free_port
 from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.faults.proxy import Proxy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from keepstream.app.embedded.postgres import EmbeddedPostgres
+from tests.acceptance.conftest import System
 from tests.faults.ledger import LedgerProducer, close, warmed_up
-from tests.faults.preload import lever
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System
-    from tests.faults.preload import Lever
-    from tests.faults.report import Row
+from tests.faults.preload import Lever, lever
+from tests.faults.report import Row
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 

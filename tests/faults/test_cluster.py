@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from tests.acceptance.conftest import System
-from tests.faults.cluster import start_cluster
+from tests.faults.cluster import Cluster, ClusterNode, start_cluster
 from tests.faults.ledger import LedgerProducer, close, reckon, settled, stored_ids, wait_s, warmed_up
+from tests.faults.report import Row
+from tests.faults.rig import Rig
 from tests.real import Postgres, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.faults.cluster import Cluster, ClusterNode
-    from tests.faults.report import Row
-    from tests.faults.rig import Rig
 
 pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(400)]
 

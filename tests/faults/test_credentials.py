@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from tests.acceptance.conftest import System
 from tests.faults.ledger import LedgerProducer, close, settled, wait_s, warmed_up
+from tests.faults.report import Row
+from tests.faults.rig import Rig
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from tests.acceptance.conftest import System
-    from tests.faults.report import Row
-    from tests.faults.rig import Rig
 
 pytestmark = pytest.mark.real
 

@@ -6,22 +6,18 @@ import os
 import random
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.conftest import System, Worker
 from tests.contract.sabotage import sabotaged
 from tests.faults.conftest import MINUTES
 from tests.faults.ledger import LedgerProducer, consumed_to_end, reckon, settled, wait_s
+from tests.faults.report import Row
+from tests.faults.rig import Rig
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System, Worker
-    from tests.faults.report import Row
-    from tests.faults.rig import Rig
 
 pytestmark = pytest.mark.real
 

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import re
 import resource
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.acceptance.conftest import System
 from tests.faults.ledger import LedgerProducer, reckon, settled, warmed_up
+from tests.faults.report import Row
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System
-    from tests.faults.report import Row
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
+from tests.acceptance.conftest import System
 from tests.faults import admin
 from tests.faults.ledger import LedgerProducer, close, reckon, settled, warmed_up
+from tests.faults.report import Row
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System
-    from tests.faults.report import Row
 
 pytestmark = pytest.mark.real
 

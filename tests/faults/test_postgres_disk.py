@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -15,13 +15,9 @@ from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.conftest import System
 from tests.faults.ledger import LedgerProducer, close, settled, wait_s, warmed_up
 from tests.faults.preload import lever
+from tests.faults.report import Row
+from tests.faults.rig import Rig
 from tests.real import Kafka, Postgres, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.faults.report import Row
-    from tests.faults.rig import Rig
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
 from keepstream.app.embedded.postgres import EmbeddedPostgres
+from tests.acceptance.conftest import System
 from tests.faults.ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
+from tests.faults.report import Row
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System
-    from tests.faults.report import Row
 
 pytestmark = pytest.mark.real
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import psycopg
 import pytest
 
+from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
 from tests.faults.ledger import LedgerProducer, reckon, settled, warmed_up
+from tests.faults.report import Row
+from tests.faults.rig import Rig
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System, Worker
-    from tests.faults.report import Row
-    from tests.faults.rig import Rig
 
 pytestmark = pytest.mark.real
 

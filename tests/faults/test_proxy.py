@@ -5,15 +5,12 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
 
 from keepstream.app.embedded.ports import LOOPBACK
 from tests.faults.proxy import Proxy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 @pytest.fixture

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import pytest
 from confluent_kafka.admin._acl import AclBinding, AclBindingFilter, AclOperation, AclPermissionType
 from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
+from tests.acceptance.conftest import System
 from tests.faults import admin
 from tests.faults.ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
+from tests.faults.report import Row
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from tests.acceptance.conftest import System
-    from tests.faults.report import Row
 
 pytestmark = pytest.mark.real
 

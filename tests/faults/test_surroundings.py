@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 import pytest
 
 from keepstream.app.embedded.ports import free_port, listens
+from tests.acceptance.conftest import System
 from tests.faults.ledger import LedgerProducer, reckon
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from tests.acceptance.conftest import System
-    from tests.faults.report import Row
+from tests.faults.report import Row
 
 pytestmark = pytest.mark.real
 

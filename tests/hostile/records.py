@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
+from keepstream.schemas.record import KafkaRecord
 from tests.builders import AT, make_record
 from tests.hostile.texts import JSON_TYPES, TEXTS
 from tests.hostile.values import HOSTILE, as_payload, as_whole_payload, corpus
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from keepstream.schemas.record import KafkaRecord
 
 FIELDS = ("event_id", "payload", "metadata", "timestamp", "correlation_id", "retry_attempt", "unknown", "@offset")
 HEADERS = (

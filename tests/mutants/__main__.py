@@ -9,16 +9,11 @@ import os
 import re
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from pathlib import Path
 
 from tests.mutants.copy_of_tree import copy_of_tree
-from tests.mutants.named import MUTANTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
-
-    from tests.mutants.named import Mutant
+from tests.mutants.named import MUTANTS, Mutant
 
 TIMEOUT_S = 180
 SURVIVED, FAILED = 0, 1  # pytest's exit codes

@@ -12,13 +12,10 @@ import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from tests.mutants.copy_of_tree import REPO, copy_of_tree
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 LEAST_KILLED = 0.85
 REQUIREMENT = "mutmut==3.8.1"

@@ -7,14 +7,11 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from typing import TYPE_CHECKING
 
 from tests.simulation.faults import Fault
 from tests.simulation.world import simulate
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 CHUNK = 500
 Result = tuple[Counter[Fault], list[tuple[int, str]]]

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    import random
-
-    from tests.simulation.loop import SimulationLoop
-    from tests.simulation.worker import Worker
+from tests.simulation.loop import SimulationLoop
+from tests.simulation.worker import Worker
 
 SESSION_TIMEOUT_S = 10.0
 

@@ -8,23 +8,18 @@ comes to rest by itself.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from keepstream.processors.validation.validate import moment
+from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.failure import Verdict
-from keepstream.schemas.record import record_id
+from keepstream.schemas.outcome import Settlement
+from keepstream.schemas.record import KafkaRecord, record_id
 from tests.simulation.faults import DLQ_COPIES, Fault
 from tests.simulation.loop import Violation
 from tests.simulation.traffic import POISON
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.outcome import Settlement
-    from keepstream.schemas.record import KafkaRecord
-    from tests.simulation.world import World
+from tests.simulation.world import World
 
 
 def require(holds: object, invariant: str, what: str) -> None:

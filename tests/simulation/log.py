@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from keepstream.schemas.committed_offset import CommittedOffset
+from keepstream.schemas.record import KafkaRecord
 from tests.builders import make_record
-from tests.simulation.faults import Fault
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from keepstream.schemas.committed_offset import CommittedOffset
-    from keepstream.schemas.record import KafkaRecord
-    from tests.simulation.faults import Faults
+from tests.simulation.faults import Fault, Faults
 
 TOPIC = "events"
 _OFFSET = attrgetter("offset")

@@ -5,17 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import heapq
+import random
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from tests.simulation.faults import Fault
+from tests.simulation.faults import Fault, Faults
 from tests.virtual_time import VirtualTimeLoop
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Callable, Coroutine
-
-    from tests.simulation.faults import Faults
 
 
 class Violation(AssertionError):  # noqa: N818 - it names what it is

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.outcome import OutcomeCounts
-    from tests.fakes import Row
-    from tests.simulation.world import World
+from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.outcome import OutcomeCounts
+from tests.fakes import Row
+from tests.simulation.world import World
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from keepstream.processors.replay.replay import Replay
-from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.schemas.dead_letter import DeadLetter, dead_letter_headers
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
 from keepstream.schemas.replay import DeliveryReport, ReplayRecord, ReplayRun
 from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
-from tests.simulation.faults import Fault
+from tests.simulation.faults import Fault, Faults
 from tests.simulation.judge import require
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.schemas.dead_letter import DeadLetter
-    from tests.simulation.faults import Faults
 
 MAX_KILLS = 12
 MAX_PASSES = 100

@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest import mock
 
 import keepstream.app.worker.start_offsets
 from keepstream.processors.bisect_batch import BatchBisection
-from keepstream.processors.dispatcher import Dispatcher
-from keepstream.processors.partition_queue import PartitionQueue
-from keepstream.processors.pipeline import Pipeline
+from keepstream.processors.dispatcher import Dispatcher, Place
+from keepstream.processors.partition_queue import Batch, PartitionQueue
+from keepstream.processors.pipeline import BatchState, Pipeline
 from keepstream.processors.replay.replay import Replay
-from keepstream.processors.start_offset import decide_start_offset
+from keepstream.processors.start_offset import StartOffset, decide_start_offset
 from keepstream.schemas.committed_offset import CommittedOffset
-from keepstream.schemas.failure import StepError
-from keepstream.schemas.outcome import OutcomeCounts, StoreResult
+from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.event import ValidEvent
+from keepstream.schemas.failure import Failure, StepError
+from keepstream.schemas.outcome import OutcomeCounts, Settlement, StoreResult
 from tests.fakes import MemoryStore
 from tests.simulation.servers import Database
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from keepstream.processors.dispatcher import Place
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.processors.pipeline import BatchState
-    from keepstream.processors.start_offset import StartOffset
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.failure import Failure
-    from keepstream.schemas.outcome import Settlement
 
 patch = mock.patch.object
 

@@ -3,28 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import psycopg
 
+from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, Step, StepError, SystemicError, TransientError, Verdict
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
 from keepstream.sinks.postgres.offsets import StoredOffset
 from tests.builders import make_failure
-from tests.simulation.faults import Fault
-from tests.simulation.loop import current_process
+from tests.fakes import MemoryDeadLetters, MemoryStore
+from tests.simulation.faults import Fault, Faults
+from tests.simulation.loop import SimulationLoop, current_process
 from tests.unit.pipelines import dlq_unavailable
-
-if TYPE_CHECKING:
-    import random
-    from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
-    from tests.fakes import MemoryDeadLetters, MemoryStore
-    from tests.simulation.faults import Faults
-    from tests.simulation.loop import SimulationLoop
 
 T = TypeVar("T")
 PARTITIONS = 2

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
-from tests.simulation.faults import Fault
-
-if TYPE_CHECKING:
-    import random
-
-    from tests.simulation.faults import Faults
+from tests.simulation.faults import Fault, Faults
 
 BROKEN = (None, b"", b"{", b"[]", b"\xff", b'{"event_id":"","payload":{}}')
 UNHOLDABLE = b"1e999999"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
@@ -12,19 +13,15 @@ from aiokafka.structs import TopicPartition
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
 from keepstream.processors.dispatcher import Dispatcher
+from keepstream.processors.partition_queue import Batch
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
 from tests.fakes import RecordedMetrics
 from tests.simulation.faults import Fault
 from tests.simulation.log import Consumer, OffsetLostError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable
-
-    from keepstream.processors.partition_queue import Batch
-    from tests.simulation.loop import Process
-    from tests.simulation.world import World
+from tests.simulation.loop import Process
+from tests.simulation.world import World
 
 POLICY = RetryPolicy(max_retries=2, base_s=0.1, cap_s=1.0, attempt_timeout_s=8.0, budget_s=20.0)
 COMMIT_INTERVAL_S = 2.5

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING
 from unittest import mock
 
 import keepstream.app.process.exit
@@ -16,6 +16,7 @@ from keepstream.app.config.settings import KafkaSettings
 from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import RecordError
+from keepstream.schemas.record import Record
 from tests.builders import make_failure, make_record
 from tests.fakes import MemoryDeadLetters, MemoryStore
 from tests.simulation.faults import Fault, Faults
@@ -28,11 +29,6 @@ from tests.simulation.replays import replay_all
 from tests.simulation.servers import PARTITIONS, Database, DeadLetterTopic, Network
 from tests.simulation.traffic import POISON, UNHOLDABLE, Traffic
 from tests.simulation.worker import Worker
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from keepstream.schemas.record import Record
 
 WORKERS = 2
 ROUNDS = 4

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
 from keepstream.processors.validation.jsonb import unholdable
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import RecordError, StepError, SystemicError, TransientError, Verdict
+from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.schemas.record import Record
 from tests.builders import make_batch, make_failure
 from tests.fakes import MemoryDeadLetters, MemoryStore, RecordedMetrics
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.schemas.event import ValidEvent
-    from keepstream.schemas.outcome import OutcomeCounts
-    from keepstream.schemas.record import Record
 
 QUICK = RetryPolicy(max_retries=2, base_s=1e-6, cap_s=1e-6)
 

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, cast
 
 import psycopg
+import pytest
 from aiokafka.structs import TopicPartition
 
 from keepstream.app.config.settings import KafkaSettings, Settings
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.run import build_app
 from keepstream.processors.dispatcher import Dispatcher
+from keepstream.processors.partition_queue import Batch
+from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.sinks.postgres.offsets import StoredOffset
 from tests.simulation.log import Bounds
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    import pytest
-
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.schemas.outcome import OutcomeCounts
 
 TP = TopicPartition("events", 0)
 

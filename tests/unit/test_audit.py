@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from datetime import datetime
 
 import pytest
 from hypothesis import given
@@ -13,10 +14,6 @@ from keepstream.processors.audit import OffsetCoverage, checks, faults
 from keepstream.processors.validation.validate import moment
 from keepstream.schemas.audit import AuditWindow, Fault, PartitionAccount
 from tests.builders import make_record, make_value
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
 
 BOOK = PartitionAccount(
     topic="events", partition=3, first_offset=10, next_offset=115, consumed=100, skipped=5, rewound=False, total=100,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import click
 
 from keepstream.app.cli.root import root
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 def test_secrets_of_the_command_line_do_not_exist() -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keepstream.schemas.failure import StepError
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_record, make_value
 from tests.hostile import as_payload
 from tests.unit.pipelines import Rules, World, deadlock, dlq_unavailable, unreachable
-
-if TYPE_CHECKING:
-    from keepstream.schemas.failure import StepError
 
 POISON = frozenset({"poison-1", "poison-2"})
 GOOD = st.builds(

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 import re
 import runpy
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
 
 from keepstream.sinks.prometheus.catalogue import CATALOGUE, Kind
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 GRAFANA = Path(__file__).resolve().parents[2] / "deploy" / "grafana"
 FILES = sorted((GRAFANA / "dashboards").glob("*.json"))

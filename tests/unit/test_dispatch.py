@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,9 +13,6 @@ from keepstream.processors.partition_queue import RECORD_OVERHEAD_BYTES, Batch, 
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_record
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 P0, P1 = ("events", 0), ("events", 1)
 

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+import pytest
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer.subscription_state import SubscriptionState
 from aiokafka.structs import TopicPartition
 
 from keepstream.app.worker.consumer_thread import ConsumerThread
-
-if TYPE_CHECKING:
-    import pytest
 
 OURS, LOST = TopicPartition("events", 0), TopicPartition("events", 1)
 

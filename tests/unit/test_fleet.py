@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -20,9 +21,6 @@ from keepstream.app.process.supervisor import (
     environments,
 )
 from keepstream.app.worker.run import STOP_GRACE_S
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class FakeChild:

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
 
 from keepstream.processors.dead_letter_limit import DeadLetterLimit
-from keepstream.schemas.dead_letter import REPLAY_COUNT
-from keepstream.schemas.failure import SystemicError, Verdict
+from keepstream.schemas.dead_letter import REPLAY_COUNT, DeadLetter
+from keepstream.schemas.failure import Failure, SystemicError, Verdict
 from tests.builders import make_batch, make_dead_letter, make_record
 from tests.fakes import MemoryDeadLetters
 from tests.unit.pipelines import World
-
-if TYPE_CHECKING:
-    from keepstream.schemas.dead_letter import DeadLetter
-    from keepstream.schemas.failure import Failure
 
 
 def letters(*offsets: int, partition: int = 0, replayed: bool = False) -> list[DeadLetter]:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.processors.deduplicate import fold, split_at_duplicates
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 from tests.builders import make_event
 from tests.fakes import MemoryStore
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.schemas.event import ValidEvent
 
 SECONDS = st.sampled_from(["01Z", "02Z", "02.0000004Z", "02.0000006Z", "03Z"])
 FACTS = st.tuples(st.sampled_from("abc"), SECONDS, st.integers(0, 1))

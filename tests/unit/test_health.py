@@ -6,8 +6,9 @@ import asyncio
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -21,9 +22,6 @@ from keepstream.schemas.failure import Verdict
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_failure
 from tests.fakes import MemoryStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
 
 PLACE = ("events", 0)
 

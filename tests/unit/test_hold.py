@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
-from keepstream.processors.partition_queue import PartitionRevokedError
+from keepstream.processors.partition_queue import Batch, PartitionRevokedError
 from keepstream.processors.pause import Pause
 from keepstream.schemas.failure import FencedError, RecordError, SystemicError, TransientError
 from tests.builders import make_batch, make_failure, make_record
 from tests.fakes import RecordedMetrics
 from tests.virtual_time import now, run_virtually
-
-if TYPE_CHECKING:
-    from keepstream.processors.partition_queue import Batch
 
 ILL = SystemicError(make_failure(reason="database_unreachable"))
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,16 +13,12 @@ from hypothesis import strategies as st
 
 from keepstream.processors.validation.validate import check_contract, validate
 from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.schemas.record import KafkaRecord
 from tests.builders import make_record, make_value
 from tests.hostile.records import HEADERS, hostile_records
 from tests.hostile.texts import TEXTS
 from tests.hostile.values import as_payload, as_whole_payload, corpus
 from tests.unit.pipelines import World, deadlock
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from keepstream.schemas.record import KafkaRecord
 
 RECORDS = hostile_records()
 NOT_JSON = frozenset(("invalid_json", "invalid_utf8", "empty_value", "not_finite_number", "lone_surrogate", "too_deep"))

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.processors.partition_queue import RECORD_OVERHEAD_BYTES, PartitionQueue, PartitionRevokedError
+from keepstream.processors.partition_queue import RECORD_OVERHEAD_BYTES, Batch, PartitionQueue, PartitionRevokedError
 from keepstream.schemas.outcome import BatchRange
 from tests.builders import make_record
-
-if TYPE_CHECKING:
-    from keepstream.processors.partition_queue import Batch
 
 
 def make_lane(start: int = 0) -> PartitionQueue:

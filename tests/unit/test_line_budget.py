@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+
+import pytest
 
 import keepstream.app.worker.instrumentation
 from keepstream.app.worker.instrumentation import LogRateLimiter
-
-if TYPE_CHECKING:
-    import pytest
 
 
 async def test_what_gets_no_line_is_told_as_a_number_when_the_second_is_over(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,8 @@ import logging
 import sys
 import threading
 import warnings
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -20,10 +21,7 @@ from keepstream.app.config.postgres import PostgresSettings
 from keepstream.app.config.settings import LogSettings, Settings
 from keepstream.app.telemetry import logging as logs
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Lines = Callable[[], list[dict[str, Any]]]
+Lines = Callable[[], list[dict[str, Any]]]
 
 PASSWORD = 'c4n"ary%2F'  # noqa: S105
 URL = f"postgresql://u:{PASSWORD}@localhost/d"

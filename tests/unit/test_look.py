@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -16,9 +17,6 @@ from keepstream.app.status.report import report
 from keepstream.app.status.snapshot import Look, drain_s, duration_text, earlier, partition_rate, rate
 from keepstream.app.status.workers import WorkerMetrics, workers_of
 from keepstream.sinks.postgres.status import LastError, PartitionProgress
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 AWAY = KeepstreamError("away", "it does not answer", "start it", UNREACHABLE)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -18,9 +19,6 @@ from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_dead_letter, make_record
 from tests.fakes import MemoryDeadLetters
 from tests.unit.test_metrics import value
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
 
 
 class FakeBatch:

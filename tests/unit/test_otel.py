@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from keepstream.app.config.settings import TracesSettings
+from keepstream.app.telemetry.otel import OpenTelemetryTraces
 from keepstream.app.telemetry.tracing import NO_TRACES, traces_of
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts
+from keepstream.schemas.record import Record
 from tests.builders import make_record
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-
-    from keepstream.app.telemetry.otel import OpenTelemetryTraces
-    from keepstream.schemas.record import Record
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{SPAN}-01".encode()

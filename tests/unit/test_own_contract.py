@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict, model_validator
@@ -15,12 +16,8 @@ from keepstream.app.errors import KeepstreamError
 from keepstream.processors.validation.custom_contract import CustomContract, chosen
 from keepstream.processors.validation.validate import check_contract, validate
 from keepstream.schemas.event import Contract, Event, Rejection, ValidEvent
+from keepstream.schemas.record import Record
 from tests.builders import AT, make_record, make_value
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from keepstream.schemas.record import Record
 
 
 class Order(Contract):

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import pytest
 
 from keepstream.processors.partition_queue import PartitionRevokedError
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, RecordError, Step, Verdict
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import AT, make_batch, make_failure, make_record, make_value
 from tests.unit.pipelines import Rules, World, deadlock, dlq_unavailable, unreachable
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from keepstream.schemas.event import ValidEvent
 
 LATER = AT.replace("10:00", "11:00")
 

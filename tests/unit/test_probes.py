@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,9 +17,6 @@ from keepstream.app.worker.health import KAFKA, POSTGRES, DependencyProbe, Healt
 from keepstream.schemas.outcome import Totals
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.unit.test_metrics import value
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 GOOD = Totals({"delivered": 1}, 0, None, {})
 

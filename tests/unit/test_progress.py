@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from keepstream.app.worker.watchdog import StallDetector, stack_of_task, total_of
+from keepstream.processors.dispatcher import Place
 from tests.fakes import MemoryStore
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
-
-    from keepstream.processors.dispatcher import Place
 
 LIMIT = 20
 PLACE = ("events", 3)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,9 +12,6 @@ from keepstream.processors.retry import RetryPolicy
 from keepstream.schemas.failure import Failure, RecordError, Step, StepError, SystemicError, TransientError, Verdict
 from tests.builders import make_failure
 from tests.virtual_time import now, run_virtually
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 def transient() -> TransientError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -10,9 +10,6 @@ from pydantic import ValidationError
 from keepstream.app.config.postgres import conninfo
 from keepstream.app.config.settings import Settings
 from keepstream.app.worker.components import connection_policy
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CANARY = "c4nary-secret"
 

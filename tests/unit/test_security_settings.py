@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr, ValidationError
@@ -15,9 +16,6 @@ from keepstream.app.connect.client_config import aiokafka_security, librdkafka_s
 from keepstream.app.connect.oauth import AiokafkaTokens, TokenError, TokenFile, expiry_of
 from keepstream.app.telemetry.logging import secrets_of
 from tests.certificates import Authority, unsigned_jwt
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CANARY = "c4nary-secret"
 FILES = ("secret", "token", "ca", "cert", "key", "encrypted")

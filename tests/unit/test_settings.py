@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -11,10 +13,6 @@ from pydantic import BaseModel, ValidationError
 from keepstream.app.cli.root import root
 from keepstream.app.config.settings import Settings
 from keepstream.app.worker.components import connection_policy, retry_policy
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)

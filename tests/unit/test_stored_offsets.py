@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import pytest
 
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
-from keepstream.processors.dispatcher import Dispatcher
-
-if TYPE_CHECKING:
-    from keepstream.processors.dispatcher import Place
-    from keepstream.processors.partition_queue import Batch
-    from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.processors.dispatcher import Dispatcher, Place
+from keepstream.processors.partition_queue import Batch
+from keepstream.schemas.outcome import OutcomeCounts
 
 START = 10
 

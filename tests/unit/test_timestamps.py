@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pytest
 
 from keepstream.processors.validation.validate import moment, validate
 from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.schemas.record import Record
 from tests.builders import make_record, make_value
-
-if TYPE_CHECKING:
-    from keepstream.schemas.record import Record
 
 SHAPE = "must be RFC 3339 with a zone, like 2026-11-24T10:00:00Z"
 CALENDAR = "not a moment of the calendar between years 1 and 9999 in UTC"

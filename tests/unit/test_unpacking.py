@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import gzip
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import cramjam
 import pytest
@@ -14,9 +15,6 @@ from aiokafka.structs import TopicPartition
 from keepstream.app.worker import aiokafka_patches as unpacking
 from keepstream.app.worker.aiokafka_patches import decode_headers_leniently
 from tests.raw_headers import raw_batch
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 LIMIT_BYTES = 100_000

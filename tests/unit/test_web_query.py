@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 import click
@@ -14,14 +14,12 @@ from hypothesis import strategies as st
 
 from keepstream.app.cli.options import selectors
 from keepstream.app.dlq.page import Cursor
+from keepstream.app.dlq.selectors import Chosen
 from keepstream.app.errors import KeepstreamError
 from keepstream.app.web.facets import matching
 from keepstream.app.web.masking import Mask
 from keepstream.app.web.query import NAMES, cursor_of, cursor_text, query_of
 from keepstream.sinks.postgres.dead_letters import DeadLetterKey
-
-if TYPE_CHECKING:
-    from keepstream.app.dlq.selectors import Chosen
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=12)
 NUMBER = st.integers(0, 2**40).map(str)
@@ -95,7 +93,8 @@ def test_other_parameters_are_nobodys_business() -> None:
 
 ENDS = st.dictionaries(st.integers(0, 1000), st.integers(0, 2**60))
 MOMENTS = st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - it adds one
-DEATHS = st.builds(DeadLetterKey, MOMENTS, st.sampled_from(["events-0-1", "a~b-12-3", "a_1.2-0-9223372036854775"]))
+IDS = st.sampled_from(["events-0-1", "a~b-12-3", "a_1.2-0-9223372036854775"])
+DEATHS = st.builds(DeadLetterKey, MOMENTS, IDS, st.none())
 
 
 @given(st.builds(Cursor, ENDS, st.none(), st.booleans()) | st.builds(Cursor, ENDS, DEATHS))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from confluent_kafka.admin._acl import AclOperation
@@ -12,10 +13,6 @@ from tests.acceptance.conftest import System
 from tests.acceptance.secure import DEPLOY, SCHEMA, Secure, allow, start_secure, table_names
 from tests.conftest import DEBIAN_BINARIES
 from tests.real import Database, Kafka
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 TOPIC, GROUP = ResourceType.TOPIC, ResourceType.GROUP
 READ, WRITE, DESCRIBE = AclOperation.READ, AclOperation.WRITE, AclOperation.DESCRIBE

@@ -6,20 +6,16 @@ import json
 import socket
 import ssl
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.acceptance.conftest import System
 from tests.acceptance.secure import CANARY, Secure
-from tests.certificates import Authority
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.acceptance.conftest import System
-    from tests.certificates import Identity
+from tests.certificates import Authority, Identity
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 

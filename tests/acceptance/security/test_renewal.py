@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.acceptance.conftest import System, Worker
 from tests.acceptance.secure import CANARY, Secure, set_scram_password
 from tests.acceptance.security.token_endpoint import TokenEndpointServer
 from tests.builders import make_value
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from tests.acceptance.conftest import System, Worker
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 

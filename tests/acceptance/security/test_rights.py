@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 
+from tests.acceptance.conftest import System
 from tests.acceptance.secure import CANARY, ROLES, SCHEMA, Secure, table_names
 from tests.builders import make_value
 from tests.certificates import unsigned_jwt
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from tests.acceptance.conftest import System
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 

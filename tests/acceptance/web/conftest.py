@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
 from tests.acceptance.browser import chromium
 from tests.acceptance.console import MAY_REPLAY, ConsoleProcess, console
 from tests.acceptance.dead_letters import Graveyard
 from tests.acceptance.web.hostile import SECRET, XSS
-from tests.real import Kafka, Postgres
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from playwright.sync_api import Browser
-
-    from tests.real import Servers
+from tests.real import Kafka, Postgres, Servers
 
 
 @pytest.fixture(scope="module")

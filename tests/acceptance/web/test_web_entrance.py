@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
 
 from keepstream.app.web.middleware import HEADERS
 from tests.acceptance.console import MAY_REPLAY, NAME, PASSWORD, TOKEN, WITH_LOGIN, ConsoleProcess, console
+from tests.acceptance.dead_letters import Graveyard
 from tests.acceptance.web.hostile import BEHIND_LOGIN, FORM, SECRET
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.acceptance.console import NAME, WITH_LOGIN, ConsoleProcess, console
+from tests.acceptance.dead_letters import Graveyard
 from tests.acceptance.web.hostile import FORM, POSTS, ROUTES
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real
 

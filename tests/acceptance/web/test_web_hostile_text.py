@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import http.client
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
 
+from tests.acceptance.console import ConsoleProcess
+from tests.acceptance.dead_letters import Graveyard
 from tests.acceptance.web.hostile import SECRET, XSS, Suspicious, pages
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from tests.acceptance.console import ConsoleProcess
-    from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -13,16 +14,10 @@ from keepstream.app.config.postgres import PostgresSettings
 from keepstream.app.config.settings import KafkaSettings, Settings
 from keepstream.app.dlq.page import Cursor, Page, list_page
 from keepstream.app.dlq.selectors import parse_query
-from keepstream.app.dlq.topic import open_dead_letter_topic
+from keepstream.app.dlq.topic import Queue, open_dead_letter_topic
 from tests.acceptance.console import console
-from tests.acceptance.dead_letters import nowhere, without_postgres
+from tests.acceptance.dead_letters import Graveyard, nowhere, without_postgres
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from keepstream.app.dlq.topic import Queue
-    from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real
 

@@ -7,25 +7,19 @@ import http.server
 import re
 import shlex
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from keepstream.schemas.record import header
 from tests.acceptance.browser import PHONE, screenshot, serious_issues, visitor
-from tests.acceptance.console import MAY_REPLAY, NAME, console
+from tests.acceptance.console import MAY_REPLAY, NAME, ConsoleProcess, console
 from tests.acceptance.dead_letters import Graveyard
 from tests.builders import make_value
-from tests.real import Kafka, Postgres, eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import Browser, Page
-
-    from tests.acceptance.console import ConsoleProcess
-    from tests.real import Servers
+from tests.real import Kafka, Postgres, Servers, eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(240)]
 

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from keepstream.app.dlq.lookup import locate, remembered
+from keepstream.app.dlq.page import Cursor, Page
 from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.sinks.kafka.confirmed_producer import record_id_of
-from tests.acceptance.dead_letters import NOON
+from tests.acceptance.dead_letters import NOON, Graveyard
 from tests.acceptance.web.test_web_list import ids, page, queue_of
 from tests.builders import make_dead_letter, make_failure, make_record
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
-    from confluent_kafka import Message
-
-    from keepstream.app.dlq.page import Cursor, Page
-    from tests.acceptance.dead_letters import Graveyard
 
 pytestmark = pytest.mark.real
 

@@ -6,24 +6,19 @@ import functools
 import math
 import re
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, Page
 
 from tests.acceptance.browser import screenshot, visitor
+from tests.acceptance.conftest import System
 from tests.acceptance.console import MAY_REPLAY, NAME, PASSWORD, console
 from tests.acceptance.test_dlq_replay import ALLOW, FORBID
 from tests.builders import make_value
 from tests.real import eventually
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
-
-    from playwright.sync_api import Browser, Page
-
-    from tests.acceptance.conftest import System
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, ClassVar
+from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -13,10 +15,6 @@ from keepstream.app.embedded import kafka_jars as jars
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.kafka_jars import Pin, load_pins
 from keepstream.app.embedded.ports import free_port
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 CONTENT = b"not really a jar"
 

@@ -9,7 +9,7 @@ import sys
 import threading
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -21,9 +21,6 @@ from keepstream.app.embedded.ports import free_port, listens
 from keepstream.app.embedded.postgres import _segment_id
 from keepstream.app.embedded.process import ChildProcess, Program, log_tail, run_to_end
 from keepstream.app.embedded.sandbox import reachable, readable_tree
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def python(tmp_path: Path, code: str) -> Program:
