@@ -13,6 +13,7 @@ from keepstream.app.cli.root import root
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+PAGES = [*CHECKOUT.glob("*.md"), *(CHECKOUT / ".github").glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")]
 
 
 def commands(group: click.Group, path: str = "keepstream") -> Iterator[tuple[str, click.Command]]:
@@ -54,3 +55,18 @@ def test_each_test_that_readme_names_exists(name: str) -> None:
 def test_no_kept_picture_names_the_folder_it_was_drawn_in(picture: Path) -> None:
     """A profiler writes its whole command line into the title."""
     assert not re.search(r"/\S+/\.venv", picture.read_text(encoding="utf-8"))
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_each_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file), target
