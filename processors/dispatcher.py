@@ -8,9 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from keepstream.processors.partition_queue import Batch, PartitionQueue, PartitionRevokedError
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import OutcomeCounts
-
-Place = tuple[str, int]
-"""(topic, partition)"""
+from keepstream.schemas.record import TopicPartition
 
 MIN_LANE_BYTES = 256 * 1024
 
@@ -27,14 +25,14 @@ class Dispatcher:
         process: Callable[[Batch], Awaitable[OutcomeCounts]],
         *,
         buffer_bytes: int,
-        on_fenced: Callable[[Place], Awaitable[None]],
+        on_fenced: Callable[[TopicPartition], Awaitable[None]],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._process = process
         self._buffer_bytes = buffer_bytes
         self._on_fenced = on_fenced
         self._on_fatal = on_fatal
-        self._lanes: dict[Place, PartitionQueue] = {}
+        self._lanes: dict[TopicPartition, PartitionQueue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
         self._draining = False
@@ -44,44 +42,44 @@ class Dispatcher:
     def __contains__(self, place: object) -> bool:
         return place in self._lanes
 
-    def of_epoch(self, place: Place, epoch: int) -> PartitionQueue | None:
+    def of_epoch(self, place: TopicPartition, epoch: int) -> PartitionQueue | None:
         """Return the lane that follows this very seek, if it is still open."""
         lane = self._lanes.get(place)
         return lane if lane is not None and lane.epoch == epoch else None
 
     @property
-    def places(self) -> list[Place]:
+    def places(self) -> list[TopicPartition]:
         return list(self._lanes)
 
     def all(self) -> list[PartitionQueue]:
         """Return the open lanes, to look at."""
         return list(self._lanes.values())
 
-    def open(self, starts: Mapping[Place, int]) -> int:
+    def open(self, starts: Mapping[TopicPartition, int]) -> int:
         """Begin lanes at these offsets, abandoning those before; return the epoch the following seek has to carry."""
         self.close(starts)
         self._epoch += 1
         for (topic, partition), offset in starts.items():
             lane = PartitionQueue(topic, partition, offset, self._epoch, self.room)
-            self._lanes[topic, partition] = lane
+            self._lanes[TopicPartition(topic, partition)] = lane
             task = asyncio.create_task(self._work(lane), name=f"lane {topic}-{partition}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return self._epoch
 
-    def close(self, places: Iterable[Place]) -> None:
+    def close(self, places: Iterable[TopicPartition]) -> None:
         for place in list(places):
             if lane := self._lanes.pop(place, None):
                 lane.close()
 
-    def with_room(self) -> list[Place]:
+    def with_room(self) -> list[TopicPartition]:
         """Return the places that may be fetched: a full lane holds back its own partition and no other."""
         if self._draining:
             return []
         share = max(MIN_LANE_BYTES, self._buffer_bytes // max(1, len(self._lanes)))
         return [place for place, lane in self._lanes.items() if lane.size_bytes < share]
 
-    def settled(self) -> dict[Place, int]:
+    def settled(self) -> dict[TopicPartition, int]:
         """Return per place the offset before which nothing is waiting any more."""
         return {place: lane.settled_to for place, lane in self._lanes.items()}
 
@@ -113,7 +111,7 @@ class Dispatcher:
             return
         except FencedError:
             if not lane.closed:
-                await self._on_fenced((lane.topic, lane.partition))
+                await self._on_fenced(TopicPartition(lane.topic, lane.partition))
         except BaseException as error:  # noqa: BLE001 - Faust would carry on past it (traps T1-T4)
             if not isinstance(error, asyncio.CancelledError):
                 self._on_fatal(error)

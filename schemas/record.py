@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
+
+
+class TopicPartition(NamedTuple):
+    """A partition of a topic. Equal, as a key too, to the named tuples of aiokafka and Faust."""
+
+    topic: str
+    partition: int
 
 
 class Record(Protocol):
@@ -45,6 +52,19 @@ class KafkaRecord:
 def record_id(record: Record) -> str:
     """Name a record for ever: ``topic-partition-offset``."""
     return f"{record.topic}-{record.partition}-{record.offset}"
+
+
+def parse_record_id(record_id: str) -> tuple[str | None, int | None, int | None]:
+    """Split ``topic-partition-offset``; three times None when the text is something else."""
+    topic, *numbers = record_id.rsplit("-", 2)
+    if len(numbers) < 2 or not _is_number(numbers[0]) or not _is_number(numbers[1]):  # noqa: PLR2004
+        return None, None, None
+    partition, offset = int(numbers[0]), int(numbers[1])
+    return (topic, partition, offset) if partition < 2**31 else (None, None, None)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 19  # noqa: PLR2004 - 64 bits
 
 
 def header(record: Record, name: str) -> str | None:

@@ -14,8 +14,8 @@ from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, places_of
 from keepstream.app.dlq.page import NEWEST
 from keepstream.app.dlq.topic import Queue, Tell
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.record import parse_record_id
 from keepstream.sinks.kafka.dead_letter_reader import letter_at, newest_first
-from keepstream.sinks.postgres.dead_letters import parse_record_id
 
 _PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*): ")
 

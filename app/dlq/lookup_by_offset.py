@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from itertools import pairwise
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.record import parse_record_id
 from keepstream.sinks.kafka.range_reader import RangeReader
-from keepstream.sinks.postgres.dead_letters import parse_record_id
 
 Range = tuple[int, int]
 

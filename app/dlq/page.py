@@ -17,8 +17,9 @@ from keepstream.app.dlq.lookup_by_offset import Places, StaleRecordIdError, plac
 from keepstream.app.dlq.selectors import Chosen
 from keepstream.app.dlq.topic import Found, Queue, scan_range_of
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.record import parse_record_id
 from keepstream.sinks.kafka.dead_letter_reader import Stretch, newest_first
-from keepstream.sinks.postgres.dead_letters import DeadLetterKey, parse_record_id
+from keepstream.sinks.postgres.dead_letters import DeadLetterKey
 
 _CHUNK = 50
 NEWEST = DeadLetterKey(datetime.max.replace(tzinfo=UTC), "")

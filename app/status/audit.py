@@ -16,11 +16,10 @@ import psycopg
 
 from keepstream.processors.audit import OffsetCoverage, checks, faults
 from keepstream.schemas.audit import AuditWindow, Check, Discrepancy
-from keepstream.schemas.record import KafkaRecord
+from keepstream.schemas.record import KafkaRecord, parse_record_id
 from keepstream.sinks.kafka.range_reader import RangeReader
 from keepstream.sinks.kafka.topic_scan import TopicScan
 from keepstream.sinks.postgres.audit import AuditTables, audit_tables, books, positions
-from keepstream.sinks.postgres.dead_letters import parse_record_id
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

@@ -12,7 +12,8 @@ from urllib.parse import urlencode
 from keepstream.app.dlq.page import Cursor
 from keepstream.app.dlq.selectors import ALTERNATIVES, Chosen, bad_selector, parse_query
 from keepstream.app.web.masking import Mask
-from keepstream.sinks.postgres.dead_letters import DeadLetterKey, parse_record_id
+from keepstream.schemas.record import parse_record_id
+from keepstream.sinks.postgres.dead_letters import DeadLetterKey
 
 Pair = tuple[str, str]
 REPEATABLE = {"id": "ids", **{option[2:]: name for name, (option, *_) in ALTERNATIVES.items()}, "where": "where"}

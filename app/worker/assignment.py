@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from aiokafka.structs import TopicPartition
+import aiokafka.structs
 
 from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.process.exit import critical_task, die
@@ -18,11 +18,11 @@ from keepstream.app.telemetry.logging import CURRENT_BATCH
 from keepstream.app.worker.consumer_thread import ConsumerThread
 from keepstream.app.worker.instrumentation import LoggingMetrics
 from keepstream.app.worker.start_offsets import StartOffsetResolver
-from keepstream.processors.dispatcher import Dispatcher, Place
+from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import Batch
 from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.schemas.failure import Failure, Step, Verdict
-from keepstream.schemas.record import Record
+from keepstream.schemas.record import Record, TopicPartition
 from keepstream.sinks.postgres.offsets import PostgresOffsets
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
@@ -70,9 +70,9 @@ class Assignment:
         self._journal = LoggingMetrics(metrics)
         self._settings = settings
         self._namesake = DuplicateInstanceDetector(settings.group_instance_id)
-        self._known_to_kafka: dict[Place, CommittedOffset] = {}
+        self._known_to_kafka: dict[TopicPartition, CommittedOffset] = {}
         self._beginning: asyncio.Task[None] | None = None
-        self._waiting: set[Place] = set()
+        self._waiting: set[TopicPartition] = set()
         self._answered = False
 
     def narrow(self, tps: Iterable[Any]) -> None:
@@ -80,7 +80,7 @@ class Assignment:
 
         A batch that is fenced while the group decides has begun its partition again, as if it were ours still.
         """
-        ours = {(tp.topic, tp.partition) for tp in tps}
+        ours = {TopicPartition(tp.topic, tp.partition) for tp in tps}
         for place in {*self.lanes.places, *self._waiting} - ours:
             self._give_up(place)
         self._metrics.assigned.set(len(self.lanes.places))
@@ -88,7 +88,7 @@ class Assignment:
 
     def begin(self, tps: Iterable[Any]) -> None:
         """Begin lanes for these partitions in the background, however long PostgreSQL takes to answer."""
-        places = {(tp.topic, tp.partition) for tp in tps}
+        places = {TopicPartition(tp.topic, tp.partition) for tp in tps}
         self.lanes.close(places)
         self._waiting |= places
         if self._beginning is not None:
@@ -100,10 +100,10 @@ class Assignment:
         if trouble := self._namesake.trouble(self._consumer_thread().member_id):
             die(trouble)
         for tp in tps:
-            self._give_up((tp.topic, tp.partition))
+            self._give_up(TopicPartition(tp.topic, tp.partition))
         self._metrics.assigned.set(len(self.lanes.places))
 
-    def _give_up(self, place: Place) -> None:
+    def _give_up(self, place: TopicPartition) -> None:
         self.lanes.close([place])
         self._waiting.discard(place)
         self._known_to_kafka.pop(place, None)
@@ -116,21 +116,21 @@ class Assignment:
         self.lanes.close(self.lanes.places)
 
     def deliver(self, tp: Any, epoch: int, records: Sequence[Record]) -> Batch | None:  # noqa: ANN401
-        lane = self.lanes.of_epoch((tp.topic, tp.partition), epoch)
+        lane = self.lanes.of_epoch(TopicPartition(tp.topic, tp.partition), epoch)
         return lane.deliver(records) if lane else None
 
     def read_to(self, tp: Any, epoch: int, position: int) -> None:  # noqa: ANN401
-        if lane := self.lanes.of_epoch((tp.topic, tp.partition), epoch):
+        if lane := self.lanes.of_epoch(TopicPartition(tp.topic, tp.partition), epoch):
             lane.read_to(position)
 
     def cannot_read(self, tp: Any, epoch: int, trouble: Exception) -> None:  # noqa: ANN401
         """Show a partition as held whose next batch does not unpack; said again when a lane's own hold has ended."""
-        place = (tp.topic, tp.partition)
+        place = TopicPartition(tp.topic, tp.partition)
         if self.lanes.of_epoch(place, epoch) and place not in self._metrics.pauses:
             why = f"the next batch does not unpack within {self._settings.unpack_max_bytes} bytes ({trouble})"
             self._journal.paused(*place, Failure(Step.VALIDATE, Verdict.SYSTEMIC, "unreadable_batch", why))
 
-    def uncommitted(self) -> dict[Place, CommittedOffset]:
+    def uncommitted(self) -> dict[TopicPartition, CommittedOffset]:
         """Return what Kafka does not know yet."""
         settled = self.lanes.settled()
         offsets = {
@@ -138,7 +138,7 @@ class Assignment:
         }
         return {place: offset for place, offset in offsets.items() if self._known_to_kafka.get(place) != offset}
 
-    def committed(self, offsets: Mapping[Place, CommittedOffset]) -> None:
+    def committed(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         self._known_to_kafka.update(offsets)
 
     def commit_failed(self, error: BaseException) -> None:
@@ -149,12 +149,12 @@ class Assignment:
 
     def lags(self) -> Iterator[tuple[str, int, int]]:
         """Yield (topic, partition, records still to settle) for every lane whose end is known."""
-        for (topic, partition), settled in self.lanes.settled().items():
-            end = self._consumer_thread().end_offset(_tp((topic, partition)))
+        for place, settled in self.lanes.settled().items():
+            end = self._consumer_thread().end_offset(_tp(place))
             if end is not None and end >= 0:
-                yield topic, partition, max(0, end - settled)
+                yield *place, max(0, end - settled)
 
-    async def fenced(self, place: Place) -> None:
+    async def fenced(self, place: TopicPartition) -> None:
         """Begin again from what is stored: it is not where the lane left it."""
         self._journal.fenced(*place)
         self.begin([_tp(place)])
@@ -170,7 +170,8 @@ class Assignment:
         starts = await self._beginnings.starts(thread, sorted(self._waiting))
         if self._beginning is not asyncio.current_task():
             return  # overtaken: psycopg can turn a cancellation into a lost connection, which `starts` outlives
-        owned = self._waiting & {(tp.topic, tp.partition) for tp in thread.assignment()}  # one may be given up since
+        # One may be given up since.
+        owned = self._waiting & {TopicPartition(tp.topic, tp.partition) for tp in thread.assignment()}
         starts = {place: start for place, start in starts.items() if place in owned}
         epoch = self.lanes.open({place: start.fence for place, start in starts.items()})
         await thread.seek_all({_tp(place): start.offset for place, start in starts.items()}, epoch)
@@ -186,5 +187,5 @@ class Assignment:
         return self.thread
 
 
-def _tp(place: Place) -> Any:  # noqa: ANN401
-    return TopicPartition(*place)
+def _tp(place: TopicPartition) -> Any:  # noqa: ANN401
+    return aiokafka.structs.TopicPartition(*place)

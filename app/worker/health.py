@@ -18,8 +18,8 @@ from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.watchdog import StallDetector
-from keepstream.processors.dispatcher import Place
 from keepstream.processors.partition_queue import PartitionQueue
+from keepstream.schemas.record import TopicPartition
 from keepstream.sinks.postgres.errors import reason_of
 from keepstream.sinks.postgres.status import PostgresTotals
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
@@ -163,10 +163,10 @@ class Pulse:
         self.health.beat()
         self.check()
         lanes = self.assignment.lanes.all()
-        lags = {(topic, partition): lag for topic, partition, lag in self.assignment.lags()}
+        lags = {TopicPartition(topic, partition): lag for topic, partition, lag in self.assignment.lags()}
         self._show(lanes, lags)
 
-    def _show(self, lanes: list[PartitionQueue], lags: dict[Place, int]) -> None:
+    def _show(self, lanes: list[PartitionQueue], lags: dict[TopicPartition, int]) -> None:
         for (topic, partition), lag in lags.items():
             self.metrics.lag.labels(topic, str(partition)).set(lag)
         for lane in lanes:

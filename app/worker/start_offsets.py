@@ -8,18 +8,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import aiokafka.structs
 import psycopg
 from aiokafka.errors import KafkaError
-from aiokafka.structs import TopicPartition
 from psycopg_pool import PoolClosed, PoolTimeout
 
 from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.process.exit import die
 from keepstream.app.worker.consumer_thread import ConsumerThread, LogBounds
-from keepstream.processors.dispatcher import Dispatcher, Place
+from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.start_offset import StartOffset, StartReason, decide_start_offset
 from keepstream.schemas.committed_offset import CommittedOffset
+from keepstream.schemas.record import TopicPartition
 from keepstream.sinks.postgres.offsets import PostgresOffsets, StoredOffset
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
@@ -36,12 +37,14 @@ class StartOffsetResolver:
     """
 
     def __init__(self, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings) -> None:
-        self.began_at: dict[Place, int] = {}
+        self.began_at: dict[TopicPartition, int] = {}
         self._offsets = offsets
         self._metrics = metrics
         self._settings = settings
 
-    async def starts(self, thread: ConsumerThread, places: Sequence[Place]) -> dict[Place, StartOffset]:
+    async def starts(
+        self, thread: ConsumerThread, places: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, StartOffset]:
         """Return where these places begin, however long PostgreSQL and Kafka take to answer."""
         while True:
             try:
@@ -51,16 +54,18 @@ class StartOffsetResolver:
                 log.warning("the stored offsets cannot be read yet (%s)%s", type(error).__name__, hint)
                 await asyncio.sleep(RETRY_WAIT_S)
 
-    async def _decide(self, thread: ConsumerThread, places: Sequence[Place]) -> dict[Place, StartOffset]:
+    async def _decide(
+        self, thread: ConsumerThread, places: Sequence[TopicPartition]
+    ) -> dict[TopicPartition, StartOffset]:
         # What is stored comes first: the former owner may still be at work, and an end of the log that was read before
         # it settled more would make the topic look re-created.
-        stored: dict[Place, StoredOffset] = {}
-        known_ids: dict[Place, str] = {}
+        stored: dict[TopicPartition, StoredOffset] = {}
+        known_ids: dict[TopicPartition, str] = {}
         for topic in {topic for topic, _ in places}:
             partitions = [partition for t, partition in places if t == topic]
             stored |= _placed(topic, await self._offsets.load(topic, partitions))
             known_ids |= _placed(topic, await self._offsets.load_topic_ids(topic, partitions))
-        bounds = await thread.log_bounds([TopicPartition(*place) for place in places])
+        bounds = await thread.log_bounds([aiokafka.structs.TopicPartition(*place) for place in places])
         starts = {}
         for place in places:
             topic_id, known_id = bounds.topic_ids.get(place[0]), known_ids.get(place)
@@ -74,22 +79,22 @@ class StartOffsetResolver:
         return starts
 
     def _start_of(
-        self, place: Place, stored: StoredOffset | None, bounds: LogBounds, *, is_other_topic: bool
+        self, place: TopicPartition, stored: StoredOffset | None, bounds: LogBounds, *, is_other_topic: bool
     ) -> StartOffset:
-        tp = TopicPartition(*place)
+        tp = aiokafka.structs.TopicPartition(*place)
         return decide_start_offset(
             stored.next_offset if stored else None, self._known_of(place, bounds.committed.get(tp)),
             bounds.starts[tp], bounds.ends[tp],
             is_other_topic=is_other_topic, reset_to_end=self._settings.auto_offset_reset == "latest",
         )  # fmt: skip
 
-    def _known_of(self, place: Place, committed: CommittedOffset | None) -> CommittedOffset | None:
+    def _known_of(self, place: TopicPartition, committed: CommittedOffset | None) -> CommittedOffset | None:
         """Add what this worker knows itself: it may have begun a partition that neither side tells of any more."""
         if place in self.began_at and (committed is None or committed.first_offset is None):
             return CommittedOffset(self.began_at[place], self.began_at[place])
         return committed
 
-    async def _record(self, place: Place, start: StartOffset, at: StoredOffset | None) -> None:
+    async def _record(self, place: TopicPartition, start: StartOffset, at: StoredOffset | None) -> None:
         """Make the table agree with the decision, and say aloud what is not ordinary."""
         stored = at.next_offset if at else None
         if (start.lost or start.reason is StartReason.RECREATED) and self._settings.on_gap == "stop":
@@ -114,8 +119,8 @@ def _began_at(start: StartOffset, stored: StoredOffset | None) -> int:
     return start.fence if stored is None or start.reason is StartReason.RECREATED else stored.first_offset
 
 
-def _placed(topic: str, by_partition: Mapping[int, T]) -> dict[Place, T]:
-    return {(topic, partition): value for partition, value in by_partition.items()}
+def _placed(topic: str, by_partition: Mapping[int, T]) -> dict[TopicPartition, T]:
+    return {TopicPartition(topic, partition): value for partition, value in by_partition.items()}
 
 
 CHECK_S = 2.0
@@ -127,7 +132,7 @@ class OffsetRegressionMonitor:
 
     lanes: Dispatcher
     offsets: PostgresOffsets
-    on_rewound: Callable[[Place], Awaitable[None]]
+    on_rewound: Callable[[TopicPartition], Awaitable[None]]
 
     async def run(self) -> None:
         while True:
@@ -150,4 +155,4 @@ class OffsetRegressionMonitor:
         if not lane.closed:
             log.error("%s-%d: PostgreSQL went back from offset %d to %d; what lies between is read again",
                       lane.topic, lane.partition, settled, stored)  # fmt: skip
-            await self.on_rewound((lane.topic, lane.partition))
+            await self.on_rewound(TopicPartition(lane.topic, lane.partition))

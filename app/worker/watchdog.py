@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
+import confluent_kafka
+from confluent_kafka import IsolationLevel, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from prometheus_client import Counter
@@ -19,8 +20,9 @@ from prometheus_client import Counter
 from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.process.exit import die
-from keepstream.processors.dispatcher import Dispatcher, Place
+from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.ports import EventStore
+from keepstream.schemas.record import TopicPartition
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 TICK_S = 1.0
@@ -92,7 +94,7 @@ ASK_TIMEOUT_S = 5.0
 class Ends(Protocol):
     """Where the partitions end, asked of Kafka by another way than the consumer's."""
 
-    async def of(self, places: Collection[Place]) -> Mapping[Place, int] | None:
+    async def of(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
         """Return the ends; None where Kafka does not answer for all of them."""
         ...
 
@@ -119,7 +121,7 @@ class StallDetector:
     on_stuck: Callable[[str], None] = die
     _beats: int = 0
     _failures: float = 0
-    _behind: dict[Place, _Behind] = field(default_factory=dict)
+    _behind: dict[TopicPartition, _Behind] = field(default_factory=dict)
     _next_check: float = 0
 
     async def run(self) -> None:
@@ -129,7 +131,9 @@ class StallDetector:
             failures = total_of(self.metrics.step_failures)
             await self.beat(self.lanes.settled(), self.metrics.pauses.keys(), failures)
 
-    async def beat(self, settled: Mapping[Place, int], held: Collection[Place], failures: float) -> None:
+    async def beat(
+        self, settled: Mapping[TopicPartition, int], held: Collection[TopicPartition], failures: float
+    ) -> None:
         """Look at the worker; ``failures`` is the number of failed attempts so far."""
         self._beats += 1
         if failures != self._failures:
@@ -150,7 +154,7 @@ class StallDetector:
                 return "{}-{} has work and has stood at offset {} for {} s".format(*place, seen.settled, stood_s)
         return None
 
-    async def _check(self, settled: Mapping[Place, int]) -> None:
+    async def _check(self, settled: Mapping[TopicPartition, int]) -> None:
         ends = await self.ends.of(settled.keys()) if settled else {}
         behind = {place: end for place, end in (ends or {}).items() if end > settled[place]}
         if not behind or not await self.store.healthy():
@@ -164,7 +168,7 @@ class StallDetector:
                 self.on_stuck(self._reason(place, seen, behind[place]))
                 return
 
-    def _reason(self, place: Place, seen: _Behind, end: int) -> str:
+    def _reason(self, place: TopicPartition, seen: _Behind, end: int) -> str:
         name = "{}-{}".format(*place)
         return (
             f"{name} has stood at offset {seen.settled} of {end} for {self._beats - seen.since_beat} s while Kafka "
@@ -179,18 +183,19 @@ class KafkaEnds:
     settings: KafkaSettings
     _admin: AdminClient | None = None
 
-    async def of(self, places: Collection[Place]) -> Mapping[Place, int] | None:
+    async def of(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
         return await asyncio.to_thread(self._ask, list(places))
 
-    def _ask(self, places: list[Place]) -> Mapping[Place, int] | None:
-        wanted = {TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
+    def _ask(self, places: list[TopicPartition]) -> Mapping[TopicPartition, int] | None:
+        wanted = {confluent_kafka.TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
         try:
             if self._admin is None:
                 self._admin = AdminClient({**librdkafka_settings(self.settings), "log_level": 0})
             asked = self._admin.list_offsets(
                 wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ASK_TIMEOUT_S
             )
-            return {(str(tp.topic), tp.partition): answer.result(ASK_TIMEOUT_S).offset for tp, answer in asked.items()}
+            return {TopicPartition(str(tp.topic), tp.partition): answer.result(ASK_TIMEOUT_S).offset
+                    for tp, answer in asked.items()}  # fmt: skip
         except (KafkaException, TimeoutError):
             return None
 

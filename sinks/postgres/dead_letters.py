@@ -13,6 +13,7 @@ from typing import Any, LiteralString, NamedTuple
 import psycopg
 from psycopg.rows import dict_row
 
+from keepstream.schemas.record import parse_record_id
 from keepstream.sinks.postgres.statements import statement
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -86,13 +87,13 @@ class DeadLetterIndex:
 
     def of(self, letter_ids: Sequence[str]) -> dict[str, str]:
         """Return the state of each letter of which one is known."""
-        given = {"ids": [*map(_clean, letter_ids)], **_keys(letter_ids)}
+        given = {"ids": [*map(clean_text, letter_ids)], **_keys(letter_ids)}
         return dict(self._connection.execute(_STATES, given).fetchall())
 
     def places(self, letter_ids: Sequence[str]) -> dict[str, str]:
         """Return where letters lie in their dead letter topic, as far as it is known."""
         return dict(
-            self._connection.execute(_PLACES, {"ids": [*map(_clean, letter_ids)], **_keys(letter_ids)}).fetchall()
+            self._connection.execute(_PLACES, {"ids": [*map(clean_text, letter_ids)], **_keys(letter_ids)}).fetchall()
         )
 
     def discard(self, letter_ids: Sequence[str]) -> int:
@@ -114,10 +115,10 @@ class DeadLetterIndex:
         topic, partition, offset = parse_record_id(before.id)
         ids = list(given.get("ids", ()))
         parameters = {
-            **{name: [*map(_clean, given.get(name, ()))] for name in _ALTERNATIVES}, **_keys(ids),
-            "since": given.get("since"), "until": given.get("until"), "died": before.died_at, "topic": topic or "",
-            "partition": partition or 0, "offset": offset or 0, "limit": limit, "resolved_too": resolved_too,
-            "unresolved": [*UNRESOLVED],
+            **{name: [*map(clean_text, given.get(name, ()))] for name in _ALTERNATIVES}, **_keys(ids),
+            "since": given.get("since"), "until": given.get("until"), "died": before.died_at,
+            "topic": clean_text(topic or ""), "partition": partition or 0, "offset": offset or 0, "limit": limit,
+            "resolved_too": resolved_too, "unresolved": [*UNRESOLVED],
         }  # fmt: skip
         query = _BY_ID if ids else _BY_EVENT if given.get("event_ids") else _BY_KIND
         rows = self._connection.execute(query, parameters).fetchall()
@@ -146,27 +147,18 @@ class DeadLetterIndex:
 
     def _rows(self, query: LiteralString, name: str) -> list[dict[str, Any]]:
         with self._connection.cursor(row_factory=dict_row) as cursor:
-            return cursor.execute(query, [_clean(name)]).fetchall()
+            return cursor.execute(query, [clean_text(name)]).fetchall()
 
 
-def parse_record_id(letter_id: str) -> tuple[str | None, int | None, int | None]:
-    """Take ``topic-partition-offset`` apart; three times None when it is something else."""
-    topic, *numbers = letter_id.rsplit("-", 2)
-    if len(numbers) < 2 or not _is_number(numbers[0]) or not _is_number(numbers[1]):  # noqa: PLR2004
-        return None, None, None
-    partition, offset = int(numbers[0]), int(numbers[1])
-    return (_clean(topic), partition, offset) if partition < 2**31 else (None, None, None)
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) < 19  # noqa: PLR2004 - 64 bits
-
-
-def _clean(name: str) -> str:
+def clean_text(name: str) -> str:
     """Replace what PostgreSQL's text cannot hold; such a name finds nothing."""
     return name.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
 def _keys(letter_ids: Sequence[str]) -> dict[str, list[Any]]:
-    topics, partitions, offsets = zip(*map(parse_record_id, letter_ids), strict=True) if letter_ids else ((), (), ())
-    return {"topics": list(topics), "partitions": list(partitions), "offsets": list(offsets)}
+    keys = [*map(parse_record_id, letter_ids)]
+    return {
+        "topics": [topic and clean_text(topic) for topic, _, _ in keys],
+        "partitions": [partition for _, partition, _ in keys],
+        "offsets": [offset for _, _, offset in keys],
+    }

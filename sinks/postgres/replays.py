@@ -12,8 +12,9 @@ from typing import Any
 import psycopg
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.record import parse_record_id
 from keepstream.schemas.replay import DeliveryReport, LetterState, Reconciliation, ReplayOptions, ReplayRun
-from keepstream.sinks.postgres.dead_letters import parse_record_id
+from keepstream.sinks.postgres.dead_letters import clean_text
 from keepstream.sinks.postgres.statements import statement
 
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -190,7 +191,7 @@ def _deaths(letter_ids: Sequence[str]) -> dict[str, str]:
     """Take letters' ids apart into keys of the table dead_letters, as far as they are that."""
     keys = [*map(_death, letter_ids)]
     return {
-        "topics": json.dumps([topic for topic, _, _ in keys]),
+        "topics": json.dumps([topic and clean_text(topic) for topic, _, _ in keys]),
         "partitions": _numbers([partition for _, partition, _ in keys]),
         "offsets": _numbers([offset for _, _, offset in keys]),
     }  # fmt: skip

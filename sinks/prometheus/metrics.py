@@ -13,6 +13,7 @@ from prometheus_client import Counter, Gauge
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.failure import Failure, Step
 from keepstream.schemas.outcome import Outcome, OutcomeCounts, Totals
+from keepstream.schemas.record import TopicPartition
 from keepstream.sinks.prometheus import catalogue
 from keepstream.sinks.prometheus.catalogue import CONTRACT_REASONS, KNOWN_FAILURES, BatchOutcome
 from keepstream.sinks.prometheus.collectors import EventHistogram, ExactTotals, MetricRegistry, PoolFigures
@@ -28,7 +29,7 @@ class PrometheusMetrics:
 
     def __init__(self, topics: Iterable[str] = ()) -> None:
         self._registry = MetricRegistry(topics)
-        self._paused: dict[tuple[str, int], str] = {}
+        self._paused: dict[TopicPartition, str] = {}
         self._declare_flow(self._registry)
         self._declare_trouble(self._registry)
         self._declare_dead_letters(self._registry)
@@ -95,7 +96,7 @@ class PrometheusMetrics:
         return self._registry.render()
 
     @property
-    def pauses(self) -> dict[tuple[str, int], str]:
+    def pauses(self) -> dict[TopicPartition, str]:
         """Why partitions are held right now: (topic, partition) -> reason."""
         return dict(self._paused)
 
@@ -141,11 +142,11 @@ class PrometheusMetrics:
         if failure.reason == "dlq_unavailable":
             self.dlq_publish_failures.inc()
         self.attempt_failed(failure, retried=True)
-        self._paused[topic, partition] = failure.message
+        self._paused[TopicPartition(topic, partition)] = failure.message
         self.paused_partitions.set(len(self._paused))
 
     def resumed(self, topic: str, partition: int) -> None:
-        self._paused.pop((topic, partition), None)
+        self._paused.pop(TopicPartition(topic, partition), None)
         self.paused_partitions.set(len(self._paused))
 
     def fenced(self, topic: str, partition: int) -> None:

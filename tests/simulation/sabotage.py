@@ -11,7 +11,7 @@ from unittest import mock
 
 import keepstream.app.worker.start_offsets
 from keepstream.processors.bisect_batch import BatchBisection
-from keepstream.processors.dispatcher import Dispatcher, Place
+from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.processors.pipeline import BatchState, Pipeline
 from keepstream.processors.replay.replay import Replay
@@ -21,6 +21,7 @@ from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import Failure, StepError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement, StoreResult
+from keepstream.schemas.record import TopicPartition
 from tests.fakes import MemoryStore
 from tests.simulation.servers import Database
 
@@ -173,7 +174,7 @@ def lane_dies_in_silence() -> Any:
 
 
 def _without_fence_handler(init: Callable[..., None]) -> Callable[..., None]:
-    async def nothing(_place: Place) -> None: ...
+    async def nothing(_place: TopicPartition) -> None: ...
 
     def initialise(self: Dispatcher, process: Any, **options: Any) -> None:
         init(self, process, **{**options, "on_fenced": nothing})

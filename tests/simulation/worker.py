@@ -110,7 +110,7 @@ class Worker:
         if not self.process.is_dead:
             self.world.loop.violate(error)
 
-    async def _fenced(self, place: tuple[str, int]) -> None:
+    async def _fenced(self, place: TopicPartition) -> None:
         self.world.faults.happened(Fault.FENCED)
         await self.assignment.fenced(place)
 

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from keepstream.processors.dispatcher import MIN_LANE_BYTES, Dispatcher, Place
+from keepstream.processors.dispatcher import MIN_LANE_BYTES, Dispatcher
 from keepstream.processors.partition_queue import RECORD_OVERHEAD_BYTES, Batch, PartitionQueue, PartitionRevokedError
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.schemas.record import TopicPartition
 from tests.builders import make_record
 
-P0, P1 = ("events", 0), ("events", 1)
+P0, P1 = TopicPartition("events", 0), TopicPartition("events", 1)
 
 
 @dataclass
@@ -24,7 +25,7 @@ class Crew:
     lanes: Dispatcher = field(init=False)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     begun: list[tuple[int, int]] = field(default_factory=list)
-    fenced: list[Place] = field(default_factory=list)
+    fenced: list[TopicPartition] = field(default_factory=list)
     fatal: list[BaseException] = field(default_factory=list)
     error: BaseException | None = None
 
@@ -40,15 +41,15 @@ class Crew:
             raise self.error
         return OutcomeCounts()
 
-    async def on_fenced(self, place: Place) -> None:
+    async def on_fenced(self, place: TopicPartition) -> None:
         self.fenced.append(place)
 
-    def lane(self, place: Place) -> PartitionQueue:
+    def lane(self, place: TopicPartition) -> PartitionQueue:
         lane = self.lanes._lanes.get(place)
         assert lane is not None
         return lane
 
-    def feed(self, place: Place, *offsets: int, value: bytes = b"{}") -> None:
+    def feed(self, place: TopicPartition, *offsets: int, value: bytes = b"{}") -> None:
         for offset in offsets:
             batch = self.lane(place).deliver([make_record(value, offset, partition=place[1])])
             assert batch is not None
@@ -100,7 +101,7 @@ async def test_a_full_lane_holds_back_its_own_partition_only(crew: Crew) -> None
 
 
 async def test_many_lanes_share_the_buffer_but_none_gets_less_than_the_least(crew: Crew) -> None:
-    places = {("events", partition): 0 for partition in range(10)}
+    places = {TopicPartition("events", partition): 0 for partition in range(10)}
     crew.lanes.open(places)
     crew.feed(P0, 0, value=b"x" * (MIN_LANE_BYTES - 1000))
     assert P0 in crew.lanes.with_room()
@@ -115,7 +116,7 @@ async def test_each_opening_has_an_epoch_of_its_own(crew: Crew) -> None:
     lane = crew.lanes.of_epoch(P0, second)
     assert lane
     assert lane.next_expected == 7
-    assert crew.lanes.of_epoch(("events", 9), second) is None
+    assert crew.lanes.of_epoch(TopicPartition("events", 9), second) is None
 
 
 async def test_opening_again_abandons_what_was_there(crew: Crew) -> None:
@@ -133,7 +134,7 @@ async def test_opening_again_abandons_what_was_there(crew: Crew) -> None:
 
 async def test_a_closed_lane_is_neither_fetched_nor_committed(crew: Crew) -> None:
     crew.lanes.open({P0: 0, P1: 3})
-    crew.lanes.close([P0, ("events", 9)])
+    crew.lanes.close([P0, TopicPartition("events", 9)])
     assert P0 not in crew.lanes
     assert P1 in crew.lanes
     assert crew.lanes.places == crew.lanes.with_room() == [P1]
@@ -215,7 +216,7 @@ async def test_draining_is_not_over_while_one_of_two_batches_works() -> None:
         await gates[batch.span.partition].wait()
         return OutcomeCounts()
 
-    async def on_fenced(_place: Place) -> None:
+    async def on_fenced(_place: TopicPartition) -> None:
         raise AssertionError
 
     lanes = Dispatcher(process, buffer_bytes=MIN_LANE_BYTES, on_fenced=on_fenced, on_fatal=fatal.append)

@@ -19,11 +19,12 @@ from keepstream.app.worker.http_server import Endpoint
 from keepstream.app.worker.watchdog import StallDetector
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.schemas.failure import Verdict
+from keepstream.schemas.record import TopicPartition
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_failure
 from tests.fakes import MemoryStore
 
-PLACE = ("events", 0)
+PLACE = TopicPartition("events", 0)
 
 
 @dataclass
@@ -44,7 +45,7 @@ class FixedEnds:
 
     end: int | None = 10
 
-    async def of(self, places: Collection[tuple[str, int]]) -> Mapping[tuple[str, int], int] | None:
+    async def of(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
         return None if self.end is None else dict.fromkeys(places, self.end)
 
 
@@ -100,7 +101,7 @@ def ask_later(ask: Callable[[str], tuple[int, str]], wait_s: float) -> tuple[int
     return ask("/livez")
 
 
-async def beats(watch: StallDetector, count: int, settled: int, held: Collection[tuple[str, int]] = ()) -> None:
+async def beats(watch: StallDetector, count: int, settled: int, held: Collection[TopicPartition] = ()) -> None:
     for _ in range(count):
         await watch.beat({PLACE: settled}, held, 0)
 
@@ -126,7 +127,7 @@ async def test_lag_without_progress_is_not_alive_until_it_moves(
     ("end", "held"), [(5, ()), (10, (PLACE,)), (None, ())], ids=["no lag", "held: PostgreSQL is away", "Kafka is away"]
 )
 async def test_what_restarting_cannot_mend_is_alive(
-    end: int | None, held: Collection[tuple[str, int]], health: Health, assignment: Any, ask: Any
+    end: int | None, held: Collection[TopicPartition], health: Health, assignment: Any, ask: Any
 ) -> None:
     health.progress = watch = watch_of(FixedEnds(end), assignment, health.metrics)
     await beats(watch, 300, settled=5, held=held)

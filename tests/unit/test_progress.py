@@ -11,18 +11,18 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from keepstream.app.worker.watchdog import StallDetector, stack_of_task, total_of
-from keepstream.processors.dispatcher import Place
+from keepstream.schemas.record import TopicPartition
 from tests.fakes import MemoryStore
 
 LIMIT = 20
-PLACE = ("events", 3)
+PLACE = TopicPartition("events", 3)
 
 
 @dataclass
 class KnownEnds:
-    ends: dict[Place, int] | None
+    ends: dict[TopicPartition, int] | None
 
-    async def of(self, places: Collection[Place]) -> Mapping[Place, int] | None:
+    async def of(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
         return None if self.ends is None else {place: self.ends[place] for place in places}
 
 

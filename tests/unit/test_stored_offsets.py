@@ -8,9 +8,10 @@ from typing import Any, cast
 import pytest
 
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
-from keepstream.processors.dispatcher import Dispatcher, Place
+from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import Batch
 from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.schemas.record import TopicPartition
 
 START = 10
 
@@ -29,7 +30,7 @@ async def _process(_batch: Batch) -> OutcomeCounts:
     raise NotImplementedError
 
 
-async def _ignored(_place: Place) -> None: ...
+async def _ignored(_place: TopicPartition) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -37,16 +38,16 @@ async def _ignored(_place: Place) -> None: ...
     [
         ({0: START, 1: START}, []),
         ({0: START + 5, 1: START}, []),
-        ({0: START - 1, 1: START}, [("events", 0)]),
-        ({1: START}, [("events", 0)]),
+        ({0: START - 1, 1: START}, [TopicPartition("events", 0)]),
+        ({1: START}, [TopicPartition("events", 0)]),
     ],
 )
-async def test_only_what_went_back_is_begun_again(stored: dict[int, int], rewound: list[Place]) -> None:
+async def test_only_what_went_back_is_begun_again(stored: dict[int, int], rewound: list[TopicPartition]) -> None:
     lanes = Dispatcher(_process, buffer_bytes=1, on_fenced=_ignored, on_fatal=lambda _error: None)
-    lanes.open({("events", 0): START, ("events", 1): START})
-    told: list[Place] = []
+    lanes.open({TopicPartition("events", 0): START, TopicPartition("events", 1): START})
+    told: list[TopicPartition] = []
 
-    async def tell(place: Place) -> None:
+    async def tell(place: TopicPartition) -> None:
         told.append(place)
 
     await OffsetRegressionMonitor(lanes, cast("Any", Table(stored)), tell).check()
