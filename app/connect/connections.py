@@ -23,18 +23,22 @@ def connect(
     """Open one connection in autocommit; Trouble with exit code 4 when PostgreSQL does not answer."""
     import psycopg
 
+    from keepstream.sinks.postgres.connection import CLIENT_ENCODING, DatabaseEncodingError, Session
+
     postgres = settings.postgres
-    options = f"-c timezone=UTC{f' -c search_path={postgres.schema_name}' if postgres.schema_name else ''}"
     try:
         connection = psycopg.connect(
-            conninfo(postgres), autocommit=True, options=options,
-            connect_timeout=postgres.connect_timeout_s, application_name=application_name,
+            conninfo(postgres), autocommit=True, connect_timeout=postgres.connect_timeout_s,
+            application_name=application_name, client_encoding=CLIENT_ENCODING,
         )  # fmt: skip
     except psycopg.OperationalError as error:
         raise unreachable_postgres(error, postgres) from None
     with connection:
         try:
+            Session.of(postgres.schema_name).pin(connection)
             yield connection
+        except DatabaseEncodingError as error:
+            raise KeepstreamError("database_encoding", str(error)) from None
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
             raise KeepstreamError(
                 "not_migrated", "tables or columns do not exist", "run `keepstream db migrate`"

@@ -12,6 +12,7 @@ from keepstream.app.config.base import VERSION
 from keepstream.app.config.postgres import PostgresSettings, conninfo
 from keepstream.app.config.settings import RetrySettings, Settings
 from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.process.exit import die
 from keepstream.app.telemetry import logging as logs
 from keepstream.app.telemetry.tracing import traces_of
 from keepstream.app.worker.crash_points import parse_fail_point
@@ -47,7 +48,7 @@ async def open_components(settings: Settings) -> AsyncIterator[Components]:
     metrics = PrometheusMetrics([settings.kafka.topic])
     metrics.about(VERSION, version("faust-streaming"))
     logs.count(metrics.log_records)
-    pool = await open_pool(connection_policy(settings.postgres))
+    pool = await open_pool(connection_policy(settings.postgres), on_unusable=die)
     metrics.watch_pool(pool.get_stats)
     dead_letters = KafkaDeadLetterQueue(
         settings.kafka.dlq_topic,

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from psycopg.types.numeric import Int4, Int8
 
 from benchmarks.contestants.course import BATCH_SIZE, CONSUMER, PARTITIONS, POSTGRES_URL, SCHEMA, TOPIC
-from keepstream.sinks.postgres.connection import ConnectionPolicy, JsonDocument, _JsonDocumentDumper, session_options
+from keepstream.sinks.postgres.connection import ConnectionPolicy, JsonDocument, _JsonDocumentDumper, worker_session
 from keepstream.sinks.postgres.offsets import OPEN
 from keepstream.sinks.postgres.store import SETTLE
 
@@ -32,7 +32,8 @@ Batches = Queue[tuple[int, list[Message]]]
 def write(batches: Batches) -> None:
     """Settle what comes, in order; a partition always comes to the same connection."""
     policy = ConnectionPolicy(POSTGRES_URL, schema=SCHEMA, synchronous_commit=SYNCHRONOUS_COMMIT)
-    with psycopg.connect(POSTGRES_URL, autocommit=True, prepare_threshold=0, options=session_options(policy)) as link:
+    with psycopg.connect(POSTGRES_URL, autocommit=True, prepare_threshold=0) as link:
+        worker_session(policy).pin(link)
         link.adapters.register_dumper(JsonDocument, _JsonDocumentDumper)
         while True:
             partition, messages = batches.get()

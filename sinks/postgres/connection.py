@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -14,6 +14,8 @@ import psycopg
 from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import Dumper
 from psycopg_pool import AsyncConnectionPool
+
+from keepstream.sinks.postgres.statements import statement
 
 Pool = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
 T = TypeVar("T")
@@ -78,28 +80,98 @@ def connection_class(policy: ConnectionPolicy) -> type[TimeoutConnection]:
     return type("Connection", (TimeoutConnection,), {"answer_timeout_s": patience_s})
 
 
-def session_options(policy: ConnectionPolicy) -> str:
-    """Return libpq ``options``.
+CLIENT_ENCODING = "utf8"
+"""Of every connection, as a libpq parameter: it wins over ``PGCLIENTENCODING``, the URL, the role and the database."""
+_PIN = statement("pin_session")
+_INHERITED = {
+    "timezone": "UTC",
+    "datestyle": "ISO, MDY",
+    "intervalstyle": "postgres",
+    "standard_conforming_strings": "on",
+    "default_transaction_isolation": "read committed",
+    "idle_session_timeout": "0",
+}
+"""Settings that statements here rely on and that a role or a database may have changed: `sql/settle.sql` is correct
+under read committed, psycopg reads times in the ISO style only, and a pool keeps sessions that are idle."""
+
+
+class DatabaseEncodingError(RuntimeError):
+    """The database is not encoded in UTF-8, so it cannot hold all of JSON; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """The settings of a session, set after it has begun: ``options`` of the URL and ``PGOPTIONS`` stay in effect.
+
+    A pooler such as PgBouncer refuses most settings in the startup packet, and passes them on as statements.
+    """
+
+    settings: Mapping[str, str]
+
+    @classmethod
+    def of(cls, schema: str | None) -> Session:
+        """Return the settings of every connection. Without a schema the search path is left as it is."""
+        return cls(_INHERITED | ({"search_path": schema} if schema else {}))
+
+    def pin(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
+        """Set them. Raises DatabaseEncodingError, and psycopg errors."""
+        _check_encoding(connection.execute(_PIN, self._parameters(), prepare=False).fetchone())
+
+    async def pin_async(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+        """Set them. Raises DatabaseEncodingError, and psycopg errors."""
+        _check_encoding(await (await connection.execute(_PIN, self._parameters(), prepare=False)).fetchone())
+
+    def _parameters(self) -> dict[str, list[str]]:
+        return {"names": [*self.settings], "values": [*self.settings.values()]}
+
+
+def worker_session(policy: ConnectionPolicy) -> Session:
+    """Return the settings of the worker's connections.
 
     Every statement of the worker looks rows up by key: a sequential scan is never right, and a generic plan saves
     planning the same statement for every batch.
     """
-    settings = {
-        "timezone": "UTC",
-        "statement_timeout": f"{policy.statement_timeout_s * 1000:.0f}",
-        "lock_timeout": f"{policy.lock_timeout_s * 1000:.0f}",
-        "idle_in_transaction_session_timeout": "30000",
-        "plan_cache_mode": "force_generic_plan",
-        "enable_seqscan": "off",
-        "synchronous_commit": "on" if policy.synchronous_commit else "off",
-    }
-    if policy.schema:
-        settings["search_path"] = policy.schema
-    return " ".join(f"-c {name}={value}" for name, value in settings.items())
+    return Session(
+        {
+            **Session.of(policy.schema).settings,
+            "statement_timeout": f"{policy.statement_timeout_s * 1000:.0f}",
+            "lock_timeout": f"{policy.lock_timeout_s * 1000:.0f}",
+            "idle_in_transaction_session_timeout": "30000",
+            "plan_cache_mode": "force_generic_plan",
+            "enable_seqscan": "off",
+            "synchronous_commit": "on" if policy.synchronous_commit else "off",
+        }
+    )
 
 
-async def open_pool(policy: ConnectionPolicy, application_name: str = "keepstream worker") -> Pool:
-    """Open the pool without waiting for PostgreSQL: it may come later."""
+def _check_encoding(found: tuple[Any, ...] | None) -> None:
+    encoding, database = (found or ("unknown", ""))[:2]
+    if encoding != "UTF8":
+        raise DatabaseEncodingError(
+            f"the database {database} is encoded in {encoding}, and events are stored as UTF-8 only; create one with "
+            "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0 and name it in KEEPSTREAM_POSTGRES__URL"
+        )
+
+
+async def open_pool(
+    policy: ConnectionPolicy,
+    application_name: str = "keepstream worker",
+    on_unusable: Callable[[DatabaseEncodingError], None] = lambda _error: None,
+) -> Pool:
+    """Open the pool without waiting for PostgreSQL: it may come later.
+
+    ``on_unusable`` is called when the database turns out to be one that no connection can be used with.
+    """
+    session = worker_session(policy)
+
+    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+        connection.adapters.register_dumper(JsonDocument, _JsonDocumentDumper)
+        try:
+            await session.pin_async(connection)
+        except DatabaseEncodingError as error:
+            on_unusable(error)
+            raise
+
     pool: Pool = AsyncConnectionPool(
         policy.url,
         connection_class=connection_class(policy),
@@ -108,18 +180,14 @@ async def open_pool(policy: ConnectionPolicy, application_name: str = "keepstrea
         open=False,
         timeout=policy.connect_timeout_s,
         reconnect_timeout=policy.connect_timeout_s,
-        configure=_configure,
+        configure=configure,
         kwargs={
             "autocommit": True,
             "prepare_threshold": 0,
             "connect_timeout": policy.connect_timeout_s,
             "application_name": application_name,
-            "options": session_options(policy),
+            "client_encoding": CLIENT_ENCODING,
         },
     )
     await pool.open(wait=False)
     return pool
-
-
-async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:
-    connection.adapters.register_dumper(JsonDocument, _JsonDocumentDumper)
