@@ -60,8 +60,8 @@ faults-short: $(INSTALLED) ## The short form, as `make test` runs it
 	@$(BIN)/pytest -q tests/faults
 
 mutants: $(INSTALLED) ## Make known and unknown mistakes in a copy of the tree: the suite must notice (10 minutes)
-	@$(BIN)/python -m tests.mutants
-	@$(BIN)/python -m tests.mutants.mutmut
+	@$(BIN)/python -m tests.mutation
+	@$(BIN)/python -m tests.mutation.mutmut
 
 bench: $(INSTALLED) bench-peers ## Everything side by side with every peer, the goals met or not (EVENTS, RUNS, SIZES, ONLY, SYNC=on)
 	@$(BIN)/python -m benchmarks.throughput > /dev/null

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.mutants.copy_of_tree import REPO
-from tests.mutants.named import MUTANTS, Mutant
+from tests.mutation.copy_of_tree import REPO
+from tests.mutation.named import MUTANTS, Mutant
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -1,4 +1,4 @@
-"""``python -m tests.mutants.mutmut``: any mistake that mutmut can think of in the modules that decide about loss.
+"""``python -m tests.mutation.mutmut``: any mistake that mutmut can think of in the modules that decide about loss.
 
 mutmut lives in a virtual environment of its own (it wants a newer click than Faust allows) and sees ours behind it.
 Exit code 1 when fewer than `LEAST_KILLED` of its mutants are killed. A module's name as argument tries that one only.
@@ -15,7 +15,7 @@ import venv
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.mutants.copy_of_tree import REPO, copy_of_tree
+from tests.mutation.copy_of_tree import REPO, copy_of_tree
 
 LEAST_KILLED = 0.85
 REQUIREMENT = "mutmut==3.8.1"

@@ -1,4 +1,4 @@
-"""``python -m tests.mutants``: make each named mistake in a copy of the tree and see which test notices.
+"""``python -m tests.mutation``: make each named mistake in a copy of the tree and see which test notices.
 
 Exit code 1 when one is not noticed, when an edit no longer fits, or when the tests fail without any.
 """
@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.mutants.copy_of_tree import copy_of_tree
-from tests.mutants.named import MUTANTS, Mutant
+from tests.mutation.copy_of_tree import copy_of_tree
+from tests.mutation.named import MUTANTS, Mutant
 
 TIMEOUT_S = 180
 SURVIVED, FAILED = 0, 1  # pytest's exit codes
