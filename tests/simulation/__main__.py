@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 from tests.simulation.faults import Fault
-from tests.simulation.world import simulate
+from tests.simulation.simulation import simulate
 
 CHUNK = 500
 Result = tuple[Counter[Fault], list[tuple[int, str]]]

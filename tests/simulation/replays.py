@@ -13,7 +13,7 @@ from keepstream.schemas.record import KafkaRecord
 from keepstream.schemas.replay import DeliveryReport, ReplayRecord, ReplayRun
 from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
 from tests.simulation.faults import Fault, Faults
-from tests.simulation.judge import require
+from tests.simulation.invariants import require
 
 MAX_KILLS = 12
 MAX_PASSES = 100

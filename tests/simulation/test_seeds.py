@@ -10,7 +10,7 @@ import pytest
 
 from tests.simulation.__main__ import run_seeds
 from tests.simulation.faults import Fault
-from tests.simulation.world import simulate
+from tests.simulation.simulation import simulate
 
 SEEDS = 2000
 
@@ -25,7 +25,7 @@ def test_the_promise_holds_in_every_world_and_every_fault_happens() -> None:
 @pytest.mark.parametrize("seed", [3, 7, 11])
 def test_a_seed_decides_everything(seed: int) -> None:
     """Also in another process, where strings have other hashes."""
-    program = f"from tests.simulation.world import simulate; print(simulate({seed}).digest)"
+    program = f"from tests.simulation.simulation import simulate; print(simulate({seed}).digest)"
     environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
     other = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
     assert other.stdout.strip() == simulate(seed).digest != ""

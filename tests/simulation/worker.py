@@ -18,10 +18,10 @@ from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
 from tests.fakes import RecordedMetrics
+from tests.simulation import simulation
 from tests.simulation.faults import Fault
 from tests.simulation.log import Consumer, OffsetLostError
 from tests.simulation.loop import Process
-from tests.simulation.world import World
 
 POLICY = RetryPolicy(max_retries=2, base_s=0.1, cap_s=1.0, attempt_timeout_s=8.0, budget_s=20.0)
 COMMIT_INTERVAL_S = 2.5
@@ -49,7 +49,7 @@ class Gauges(RecordedMetrics):
 class Worker:
     """Lives in its process's context. ``assign`` and ``revoke`` are how the group reaches it, in this order only."""
 
-    world: World
+    world: simulation.World
     process: Process
     metrics: Gauges = field(default_factory=Gauges)
     flows: bool = False

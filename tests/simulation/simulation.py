@@ -19,14 +19,14 @@ from keepstream.schemas.failure import RecordError
 from keepstream.schemas.record import Record
 from tests.builders import make_failure, make_record
 from tests.fakes import MemoryDeadLetters, MemoryStore
+from tests.simulation.fake_servers import PARTITIONS, Database, DeadLetterTopic, Network
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.group import Group
-from tests.simulation.judge import Judge, require
+from tests.simulation.invariants import Judge, require
 from tests.simulation.log import TOPIC, Log, PartitionLog
 from tests.simulation.loop import Process, SimulationLoop, current_process
-from tests.simulation.memories import Memory
 from tests.simulation.replays import replay_all
-from tests.simulation.servers import PARTITIONS, Database, DeadLetterTopic, Network
+from tests.simulation.snapshots import Memory
 from tests.simulation.traffic import POISON, UNHOLDABLE, Traffic
 from tests.simulation.worker import Worker
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.fakes import Row
-from tests.simulation.world import World
+from tests.simulation import simulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Memory:
     consumed: int
 
     @classmethod
-    def of(cls, world: World) -> Memory:
+    def of(cls, world: simulation.World) -> Memory:
         store = world.memory
         rows = {event_id: replace(row) for event_id, row in store.rows.items()}
         return cls(
@@ -31,7 +31,7 @@ class Memory:
             world.judge.consumed,
         )  # fmt: skip
 
-    def restore(self, world: World) -> bool:
+    def restore(self, world: simulation.World) -> bool:
         """Return there as another run of the server; say whether anything was forgotten."""
         store = world.memory
         has_forgotten = store.next_offsets != self.next_offsets or store.rows.keys() != self.rows.keys()

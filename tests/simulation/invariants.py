@@ -16,10 +16,10 @@ from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.failure import Verdict
 from keepstream.schemas.outcome import Settlement
 from keepstream.schemas.record import KafkaRecord, record_id
+from tests.simulation import simulation
 from tests.simulation.faults import DLQ_COPIES, Fault
 from tests.simulation.loop import Violation
 from tests.simulation.traffic import POISON
-from tests.simulation.world import World
 
 
 def require(holds: object, invariant: str, what: str) -> None:
@@ -31,7 +31,7 @@ def require(holds: object, invariant: str, what: str) -> None:
 class Judge:
     """Sees everything, changes nothing. Raises Violation."""
 
-    world: World
+    world: simulation.World
     consumed: int = 0
     _published: int = 0
     _published_ids: Counter[str] = field(default_factory=Counter)

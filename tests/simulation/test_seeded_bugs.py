@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.sabotage import SABOTAGES
+from tests.simulation.seeded_bugs import SABOTAGES
+from tests.simulation.simulation import simulate
 from tests.simulation.test_seeds import SEEDS
-from tests.simulation.world import simulate
 
 
 @pytest.mark.parametrize("sabotage", SABOTAGES, ids=lambda sabotage: sabotage.__name__)

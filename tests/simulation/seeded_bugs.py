@@ -23,7 +23,7 @@ from keepstream.schemas.failure import Failure, StepError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement, StoreResult
 from keepstream.schemas.record import TopicPartition
 from tests.fakes import MemoryStore
-from tests.simulation.servers import Database
+from tests.simulation.fake_servers import Database
 
 patch = mock.patch.object
 
@@ -200,7 +200,7 @@ def replay_forgets_what_is_uncertain() -> Any:
 
 def group_offset_believed() -> Any:
     """A partition without a row begins where the group committed, whoever did."""
-    return patch(keepstream.app.worker.start_offsets, "decide_start", _believing)
+    return patch(keepstream.app.worker.start_offsets, "decide_start_offset", _believing)
 
 
 def _believing(stored: int | None, committed: CommittedOffset | None, *bounds: int, **options: bool) -> StartOffset:
