@@ -1,12 +1,19 @@
-"""Why something could not be done, for whoever asked: a command or the console."""
+"""The one error that reaches users, and every exit code."""
 
 from __future__ import annotations
 
 FAILED, USAGE, NOT_FOUND, UNREACHABLE, REFUSED = 1, 2, 3, 4, 5
+FATAL = 70
+"""A worker met an error it must not outlive: EX_SOFTWARE of sysexits.h."""
+INTERRUPTED = 130
+"""Ended by Ctrl-C: 128 + SIGINT, as shells report it."""
 
 
 class KeepstreamError(Exception):
-    """A stable code, a sentence, a hint how to fix it, and the exit code of a command that meets it."""
+    """An error with a stable code, a message, a hint how to fix it, and the exit code of the command that meets it.
+
+    The command line prints the fields (as JSON with ``--json``), the console shows them as a page.
+    """
 
     def __init__(self, code: str, message: str, hint: str = "", exit_code: int = FAILED) -> None:
         super().__init__(message)

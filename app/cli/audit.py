@@ -10,21 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import (
-    NOT_FOUND,
-    REFUSED,
-    UNREACHABLE,
-    USAGE,
-    CommandError,
-    json_option,
-    load_settings,
-    on_terminal,
-    print_json,
-    print_rows,
-    say,
-)
+from keepstream.app.cli.output import json_option, load_settings, on_terminal, print_json, print_rows, say
 from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.dlq.selectors import parse_time_option
+from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.schemas.audit import Fault
 
 if TYPE_CHECKING:
@@ -126,7 +115,7 @@ def audit(*, deep: bool, every_one: bool, as_json: bool, **reach_given: Any) -> 
     does not believe it: it reads both topics again. Exit 1 when something is off.
     """
     if not deep and (every_one or any(value not in (None, ()) for value in reach_given.values())):
-        raise CommandError("bad_usage", "--since, --from-offset, --to-offset, --partition and --all need --deep",
+        raise KeepstreamError("bad_usage", "--since, --from-offset, --to-offset, --partition and --all need --deep",
                            "`keepstream audit --help`", USAGE)  # fmt: skip
     reach = _reach(**reach_given) if deep else None
     settings = load_settings()
@@ -135,7 +124,7 @@ def audit(*, deep: bool, every_one: bool, as_json: bool, **reach_given: Any) -> 
         if reach:
             holds = _deep(settings, connection, reach, every_one=every_one, as_json=as_json) and holds
     if not holds:
-        raise CommandError(
+        raise KeepstreamError(
             "promise_broken", "the books do not agree", 'docs/architecture.md, "The audit", explains each claim'
         )
 
@@ -184,11 +173,11 @@ def _check_topics(settings: Settings, reach: AuditScope) -> None:
     topics = admin_client(settings.kafka).list_topics(timeout=10).topics
     for topic in (settings.kafka.topic, settings.kafka.dlq_topic):
         if topic not in topics or topics[topic].error is not None:
-            raise CommandError("topic_missing", f"there is no topic {topic!r}", "run `keepstream topics ensure`",
+            raise KeepstreamError("topic_missing", f"there is no topic {topic!r}", "run `keepstream topics ensure`",
                                NOT_FOUND)  # fmt: skip
     for partition in reach.partitions:
         if partition not in topics[settings.kafka.topic].partitions:
-            raise CommandError("bad_usage", f"--partition: {settings.kafka.topic} has no partition {partition}",
+            raise KeepstreamError("bad_usage", f"--partition: {settings.kafka.topic} has no partition {partition}",
                                exit_code=USAGE)  # fmt: skip
 
 
@@ -201,9 +190,9 @@ def _failures() -> Iterator[None]:
         yield
     except KafkaException as error:
         why = error.args[0].str()
-        raise CommandError("kafka_failed", f"Kafka failed: {why}", "see `keepstream doctor`", UNREACHABLE) from None
+        raise KeepstreamError("kafka_failed", f"Kafka failed: {why}", "see `keepstream doctor`", UNREACHABLE) from None
     except (InsufficientPrivilege, ReadOnlySqlTransaction):
-        raise CommandError(
+        raise KeepstreamError(
             "no_temporary_tables", "PostgreSQL refuses temporary tables, which the deep form needs",
             "GRANT TEMPORARY ON DATABASE; ask the primary, not a standby", REFUSED,
         ) from None  # fmt: skip

@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 
 import click
 
-from keepstream.app.cli.output import FAILED, REFUSED, USAGE, CommandError, json_option, load_settings, print_rows, say
+from keepstream.app.cli.output import json_option, load_settings, print_rows, say
 from keepstream.app.connect.connections import connect
 from keepstream.app.dlq.selectors import parse_time_option
+from keepstream.app.errors import FAILED, REFUSED, USAGE, KeepstreamError
 
 
 @click.command(epilog="Example: keepstream db prune --older-than 90d --dry-run")
@@ -30,7 +31,7 @@ def prune(*, before: str, dry_run: bool, yes: bool, as_json: bool) -> None:
 
     moment = parse_time_option("--before", before)
     if moment > datetime.now(UTC):
-        raise CommandError("bad_usage", "--before: this is in the future", "`keepstream db prune --help`", USAGE)
+        raise KeepstreamError("bad_usage", "--before: this is in the future", "`keepstream db prune --help`", USAGE)
     with connect(load_settings()) as connection:
         counts = retention.prunable(connection, moment)
         total = sum(counts.values())
@@ -50,9 +51,9 @@ def _ask(*, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise CommandError("refused", "this deletes, and nobody is here to ask", "say --yes", REFUSED)
+        raise KeepstreamError("refused", "this deletes, and nobody is here to ask", "say --yes", REFUSED)
     if not click.confirm("Delete them?", err=True):
-        raise CommandError("refused", "nothing was deleted", exit_code=REFUSED)
+        raise KeepstreamError("refused", "nothing was deleted", exit_code=REFUSED)
 
 
 @click.group()
@@ -75,7 +76,7 @@ def migrate(*, dry_run: bool, as_json: bool) -> None:
         try:
             todo = schema.pending(connection) if dry_run else schema.migrate(connection, settings.postgres.schema_name)
         except schema.MigrationError as error:
-            raise CommandError("migration_conflict", str(error)) from None
+            raise KeepstreamError("migration_conflict", str(error)) from None
     verb = "pending" if dry_run else "applied"
     print_rows([{"version": m.version, "name": m.name, "state": verb} for m in todo], as_json=as_json)
     if not todo:
@@ -93,11 +94,11 @@ def status(*, check: bool, as_json: bool) -> None:
         try:
             missing = {migration.version for migration in schema.pending(connection)}
         except schema.MigrationError as error:
-            raise CommandError("migration_conflict", str(error)) from None
+            raise KeepstreamError("migration_conflict", str(error)) from None
     rows = [
         {"version": m.version, "name": m.name, "state": "pending" if m.version in missing else "applied"}
         for m in schema.migrations()
     ]
     print_rows(rows, as_json=as_json)
     if check and missing:
-        raise CommandError("behind", f"{len(missing)} migrations are pending", "run `keepstream db migrate`", FAILED)
+        raise KeepstreamError("behind", f"{len(missing)} migrations are pending", "run `keepstream db migrate`", FAILED)

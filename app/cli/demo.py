@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from keepstream.app.cli.audit import check_row, show_checks
-from keepstream.app.cli.output import (
-    FAILED,
-    UNREACHABLE,
-    CommandError,
-    json_option,
-    load_settings,
-    on_terminal,
-    print_json,
-    say,
-)
+from keepstream.app.cli.output import json_option, load_settings, on_terminal, print_json, say
+from keepstream.app.errors import FAILED, UNREACHABLE, KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.demo.proof import Proof
@@ -42,17 +34,18 @@ def demo(*, events: int, kills: int, as_json: bool) -> None:
         from keepstream.app.demo.worker_process import DemoError
         from keepstream.app.embedded.errors import EmbeddedUnavailableError
     except ImportError as error:
-        raise CommandError("extra_missing", f"{error.name} is missing", "pip install 'keepstream[embedded]'") from None
+        hint = "pip install 'keepstream[embedded]'"
+        raise KeepstreamError("extra_missing", f"the package {error.name} is not installed", hint) from None
     try:
         with backend(settings, say) as services, _progress(events) as progress:
             proof = Demo(Plan(events, kills, say, progress), services).run()
     except EmbeddedUnavailableError as error:
-        raise CommandError("service_unavailable", f"{error.part}: {error.reason}", error.hint, UNREACHABLE) from None
+        raise KeepstreamError("service_unavailable", f"{error.part}: {error.reason}", error.hint, UNREACHABLE) from None
     except DemoError as error:
-        raise CommandError("demo_failed", str(error), exit_code=FAILED) from None
+        raise KeepstreamError("demo_failed", str(error), exit_code=FAILED) from None
     _show(proof, as_json=as_json)
     if not proof.holds:
-        raise CommandError("proof_failed", "a sum is off: that is a bug in keepstream, please report it")
+        raise KeepstreamError("proof_failed", "a sum is off: that is a bug in keepstream, please report it")
 
 
 class _progress:  # noqa: N801 - used like a function

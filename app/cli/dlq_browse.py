@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keepstream.app.cli.options import selectors
-from keepstream.app.cli.output import FAILED, NOT_FOUND, CommandError, json_option, print_json, print_rows, say
+from keepstream.app.cli.output import json_option, print_json, print_rows, say
 from keepstream.app.dlq.format import format_time, one_line, pretty, text_of, to_row
+from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.dlq.selectors import Chosen
@@ -75,7 +76,7 @@ def show(*, name: str, raw: bool, as_json: bool) -> None:
     with open_dead_letter_topic() as queue:
         letter = locate(queue, name, say)
         if letter is None:
-            raise CommandError("unknown_letter", f"no dead letter has the id, place or event_id {name!r}",
+            raise KeepstreamError("unknown_letter", f"no dead letter has the id, place or event_id {name!r}",
                                "`keepstream dlq list --all` lists them", NOT_FOUND)  # fmt: skip
         if raw:
             _write_raw(queue.whole(letter))
@@ -160,4 +161,4 @@ def stats(*, chosen: Chosen, groups: tuple[str, ...], fail_above: int | None, as
     total = counts.total()
     say(f"{total:,} dead letters")
     if fail_above is not None and total > fail_above:
-        raise CommandError("too_many", f"{total} dead letters are more than {fail_above}", exit_code=FAILED)
+        raise KeepstreamError("too_many", f"{total} dead letters are more than {fail_above}", exit_code=FAILED)

@@ -12,17 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keepstream.app.cli.options import selectors
-from keepstream.app.cli.output import (
-    FAILED,
-    NOT_FOUND,
-    REFUSED,
-    CommandError,
-    json_option,
-    load_settings,
-    on_terminal,
-    print_json,
-    say,
-)
+from keepstream.app.cli.output import json_option, load_settings, on_terminal, print_json, say
+from keepstream.app.errors import FAILED, INTERRUPTED, NOT_FOUND, REFUSED, KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.dlq.replay import DryRun, Replayer
@@ -81,14 +72,13 @@ def conclude(run: ReplayRun, result: Reconciliation, *, known: bool, as_json: bo
         click.echo(f"selected {result.selected:,} = replayed {result.replayed:,} + skipped {result.skipped:,}"
                    f" + failed {result.failed:,}")  # fmt: skip
     if not result.adds_up:
-        raise CommandError("does_not_add_up", "letters are missing from the sum", f"--resume {run.id}", FAILED)
+        raise KeepstreamError("does_not_add_up", "letters are missing from the sum", f"--resume {run.id}", FAILED)
     if result.failed:
-        raise CommandError("some_failed", f"{result.failed:,} were not replayed", f"--resume {run.id}", FAILED)
+        raise KeepstreamError("some_failed", f"{result.failed:,} were not replayed", f"--resume {run.id}", FAILED)
     if not known:
-        raise CommandError("not_settled", "some outcomes are not known yet", "is a worker running?", FAILED)
+        raise KeepstreamError("not_settled", "some outcomes are not known yet", "is a worker running?", FAILED)
 
 
-EXIT_INTERRUPTED = 130
 MAX_EDITED = 100
 
 
@@ -177,7 +167,7 @@ def _prepare(  # noqa: PLR0913
         return None
     targets = ", ".join(survey.targets) or options.parking_topic
     if on_terminal() and not yes and not click.confirm(f"Replay {survey.selected:,} to {targets}?", err=True):
-        raise CommandError("refused", "nothing was replayed", exit_code=REFUSED)
+        raise KeepstreamError("refused", "nothing was replayed", exit_code=REFUSED)
     run = replayer.begin(selection, options, ends)
     for letter, value in edited.values():
         replayer.ledger.remember_edit(run, letter, value)
@@ -189,11 +179,11 @@ def _edit(replayer: Replayer, selection: Selection, options: ReplayOptions, ends
 
     letters = list(replayer.unresolved(selection, options, ends))
     if len(letters) > MAX_EDITED:
-        raise CommandError("too_many", f"{len(letters)} letters are too many to edit; select at most {MAX_EDITED}")
+        raise KeepstreamError("too_many", f"{len(letters)} letters are too many to edit; select at most {MAX_EDITED}")
     before = "\n".join((letter.record.value or b"").decode(errors="surrogateescape") for letter in letters)
     after = (click.edit(before + "\n", require_save=False) or "").rstrip("\n").split("\n")
     if len(after) != len(letters):
-        raise CommandError("edit_failed", f"{len(letters)} lines went into the editor and {len(after)} came out")
+        raise KeepstreamError("edit_failed", f"{len(letters)} lines went into the editor and {len(after)} came out")
     edited = {}
     for letter, line in zip(letters, after, strict=True):
         value = line.encode(errors="surrogateescape")
@@ -209,7 +199,7 @@ def _resume(replayer: Replayer, replay_id: int) -> tuple[ReplayRun, Selection]:
     try:
         return replayer.resume(replay_id)
     except UnknownReplayError as error:
-        raise CommandError("unknown_replay", str(error), exit_code=NOT_FOUND) from None
+        raise KeepstreamError("unknown_replay", str(error), exit_code=NOT_FOUND) from None
 
 
 def _work(
@@ -225,7 +215,7 @@ def _work(
         signal.signal(signal.SIGINT, before)
     if interrupted.is_set():
         say(f"interrupted after {result.selected:,}; go on with: keepstream dlq replay --resume {run.id}")
-        context.exit(EXIT_INTERRUPTED)
+        context.exit(INTERRUPTED)
     return result
 
 

@@ -16,8 +16,9 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from keepstream.app.cli.options import selectors
-from keepstream.app.cli.output import FAILED, REFUSED, CommandError, json_option, print_rows, say
+from keepstream.app.cli.output import json_option, print_rows, say
 from keepstream.app.dlq.selectors import bad_selector, parse_time_option
+from keepstream.app.errors import FAILED, REFUSED, KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.dlq.selectors import Chosen
@@ -47,15 +48,16 @@ def export(*, chosen: Chosen, output: str) -> None:
 
 
 def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
-    """Write a new file; CommandError when it exists (5) or cannot be written (1)."""
+    """Write a new file; KeepstreamError when it exists (5) or cannot be written (1)."""
     from keepstream.sinks.dead_letter_file import write_letters
 
     try:
         return write_letters(path, records)
     except FileExistsError:
-        raise CommandError("file_exists", f"{path} exists", "exports never overwrite; name another", REFUSED) from None
+        hint = "an export never overwrites a file; name another"
+        raise KeepstreamError("file_exists", f"{path} exists", hint, REFUSED) from None
     except OSError as error:
-        raise CommandError("not_exported", f"{path}: {error.strerror}", exit_code=FAILED) from None
+        raise KeepstreamError("not_exported", f"{path}: {error.strerror}", exit_code=FAILED) from None
 
 
 def _matching(queue: Queue, chosen: Chosen) -> Iterator[KafkaRecord]:
@@ -96,7 +98,7 @@ def purge(
         raise bad_selector("--before, --through", "exactly one of them is needed")
     moment = parse_time_option("--before", before) if before else None
     if not yes and not sys.stdin.isatty():
-        raise CommandError("refused", "this deletes, and nobody is here to ask", "say --yes", REFUSED)
+        raise KeepstreamError("refused", "this deletes, and nobody is here to ask", "say --yes", REFUSED)
     with open_dead_letter_topic(Selection(partitions=partitions)) as queue:
         if through is not None and not partitions and len(queue.partitions) > 1:
             raise bad_selector("--through", "an offset is one partition's: name it with --partition")
@@ -162,7 +164,7 @@ class _Purge:
         typed = click.prompt(f"Type {self._queue.topic} to delete {count:,} dead letters", err=True, default="",
                              show_default=False)  # fmt: skip
         if typed != self._queue.topic:
-            raise CommandError("refused", "that is not the topic's name: nothing was deleted", exit_code=REFUSED)
+            raise KeepstreamError("refused", "that is not the topic's name: nothing was deleted", exit_code=REFUSED)
 
     def _delete(self) -> dict[int, int]:
         """Return where each partition starts now. What the export does not hold is never deleted."""
@@ -202,7 +204,7 @@ def import_letters(*, source: IO[bytes], as_json: bool) -> None:
         try:
             deque(read_letters(file), maxlen=0)
         except InvalidExportError as error:
-            raise CommandError("not_a_letter", f"{error}; nothing was imported", exit_code=FAILED) from None
+            raise KeepstreamError("not_a_letter", f"{error}; nothing was imported", exit_code=FAILED) from None
         file.seek(0)
         count = sum(_put_back(queue, file))
     print_rows([{"topic": queue.topic, "imported": count}], as_json=as_json)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keepstream.app.cli.output import FAILED, CommandError, json_option, load_settings, print_rows
+from keepstream.app.cli.output import json_option, load_settings, print_rows
 from keepstream.app.connect.connections import admin_client, connect
-from keepstream.app.errors import KeepstreamError
+from keepstream.app.errors import FAILED, KeepstreamError
 
 if TYPE_CHECKING:
     import psycopg
@@ -42,7 +42,7 @@ def doctor(*, as_json: bool) -> None:
     print_rows([asdict(finding) for finding in findings], as_json=as_json)
     failed = [finding.check for finding in findings if finding.state == "fail"]
     if failed:
-        raise CommandError("unhealthy", f"failed: {', '.join(failed)}", exit_code=FAILED)
+        raise KeepstreamError("unhealthy", f"failed: {', '.join(failed)}", exit_code=FAILED)
 
 
 def examine(settings: Settings) -> Iterator[Finding]:

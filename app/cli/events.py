@@ -8,18 +8,10 @@ from typing import IO, Any
 
 import click
 
-from keepstream.app.cli.output import (
-    FAILED,
-    NOT_FOUND,
-    CommandError,
-    json_option,
-    load_settings,
-    print_json,
-    print_rows,
-    say,
-)
+from keepstream.app.cli.output import json_option, load_settings, print_json, print_rows, say
 from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.dlq.selectors import parse_time_option
+from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
 
 
 @click.command("list", epilog="Example: keepstream events list --status failed --since 2h --json | jq -r .event_id")
@@ -79,7 +71,7 @@ def produce(
     acknowledged, refused = _produce(target, source, key_field, _headers(headers))
     print_rows([{"topic": target, "acknowledged": acknowledged, "refused": len(refused)}], as_json=as_json)
     if refused:
-        raise CommandError("not_acknowledged", f"{len(refused)} records were refused, the first: {refused[0]}")
+        raise KeepstreamError("not_acknowledged", f"{len(refused)} records were refused, the first: {refused[0]}")
 
 
 @events.command(epilog="Example: keepstream events validate orders.jsonl")
@@ -103,7 +95,7 @@ def validate(*, source: IO[bytes], as_json: bool) -> None:
             click.echo(f"line {number}: {rejection.message} [{rejection.reason}]")
     say(f"{good} valid, {bad} invalid")
     if bad:
-        raise CommandError("invalid_events", f"{bad} of {good + bad} lines are not events", exit_code=FAILED)
+        raise KeepstreamError("invalid_events", f"{bad} of {good + bad} lines are not events", exit_code=FAILED)
 
 
 @events.command(epilog="Example: keepstream events show order-4711 --json | jq .event.status")
@@ -117,7 +109,7 @@ def show(*, event_id: str, as_json: bool) -> None:
         search = EventSearch(connection)
         row, deaths = search.event(event_id), search.deaths(event_id)
     if not row and not deaths:
-        raise CommandError(
+        raise KeepstreamError(
             "unknown_event", f"no row and no dead letter has event_id {event_id!r}",
             "is it still in the topic? see `keepstream lag`", NOT_FOUND,
         )  # fmt: skip

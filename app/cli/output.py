@@ -7,42 +7,28 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 from pydantic import ValidationError
 
-from keepstream.app.errors import FAILED, NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
+from keepstream.app.errors import USAGE, KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.config.settings import Settings
     from keepstream.app.dlq.topic import Queue
     from keepstream.processors.replay.selection import Selection
 
-__all__ = ["FAILED", "NOT_FOUND", "REFUSED", "UNREACHABLE", "USAGE", "CommandError"]
 
-
-class CommandError(click.ClickException):
-    """Printed on stderr, as JSON when the command was asked for JSON."""
-
-    def __init__(self, code: str, message: str, hint: str = "", exit_code: int = FAILED) -> None:
-        super().__init__(message)
-        self.code = code
-        self.hint = hint
-        self.exit_code = exit_code
-
-    @classmethod
-    def of(cls, trouble: KeepstreamError) -> CommandError:
-        return cls(trouble.code, trouble.message, trouble.hint, trouble.exit_code)
-
-    def show(self, file: IO[Any] | None = None) -> None:
-        if "--json" in sys.argv:
-            error = {"code": self.code, "message": self.message, "hint": self.hint}
-            click.echo(json.dumps({"error": error}), file=file, err=True)
-            return
-        click.echo(f"Error: {self.message}", file=file, err=True)
-        if self.hint:
-            click.echo(f"  {self.hint}", file=file, err=True)
+def print_error(error: KeepstreamError) -> None:
+    """Write an error to stderr, as JSON when the command was asked for JSON."""
+    if "--json" in sys.argv:
+        fields = {"code": error.code, "message": error.message, "hint": error.hint}
+        click.echo(json.dumps({"error": fields}), err=True)
+        return
+    click.echo(f"Error: {error.message}", err=True)
+    if error.hint:
+        click.echo(f"  {error.hint}", err=True)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Machine-readable output: one JSON object per line.")
@@ -61,11 +47,15 @@ def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -
     try:
         settings = Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
-        raise CommandError("bad_settings", _explain(error), "`keepstream config show` explains each", USAGE) from None
+        raise _bad_settings(_explain(error)) from None
     except SettingsFileError as error:
-        raise CommandError("bad_settings", str(error), "`keepstream config show` lists all settings", USAGE) from None
+        raise _bad_settings(str(error)) from None
     use_own_contract(settings)
     return settings
+
+
+def _bad_settings(message: str) -> KeepstreamError:
+    return KeepstreamError("bad_settings", message, "`keepstream config show` lists and explains all settings", USAGE)
 
 
 def _explain(error: ValidationError) -> str:

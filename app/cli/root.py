@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from keepstream.app.cli.output import CommandError
-from keepstream.app.errors import KeepstreamError
+from keepstream.app.cli.output import print_error
+from keepstream.app.errors import INTERRUPTED, KeepstreamError
 
 
 class LazyGroup(click.Group):
@@ -32,11 +32,12 @@ class LazyGroup(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
-        """Run the command; what the rooms below could not do becomes an exit code."""
+        """Run the command; a KeepstreamError is printed and becomes the exit code."""
         try:
             return super().invoke(ctx)
-        except KeepstreamError as trouble:
-            raise CommandError.of(trouble) from None
+        except KeepstreamError as error:
+            print_error(error)
+            ctx.exit(error.exit_code)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -94,15 +95,12 @@ def main() -> None:
     open_standard_streams()
     try:
         result: Any = root.main(standalone_mode=False)
-    except CommandError as error:
-        error.show()
-        sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader of our output left, as `head` does. Nothing to say, and nobody to say it to.
         sys.stderr.close()

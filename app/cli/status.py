@@ -15,8 +15,9 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from keepstream.app.cli.output import FAILED, CommandError, json_option, load_settings, print_json, print_rows
+from keepstream.app.cli.output import json_option, load_settings, print_json, print_rows
 from keepstream.app.dlq.format import format_time, one_line
+from keepstream.app.errors import FAILED, KeepstreamError
 from keepstream.app.status.snapshot import OUTCOMES, duration_text
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _complain(seen: StatusReading) -> None:
 
     for part, trouble in seen.missing.items():
         if part != WORKERS:
-            raise CommandError.of(trouble)
+            raise trouble
 
 
 def _screen(report: dict[str, Any]) -> Any:  # noqa: ANN401 - rich's type is not imported for --help
@@ -243,4 +244,4 @@ def lag(*, max_lag: int | None, as_json: bool) -> None:
     print_rows(rows, as_json=as_json)
     total = sum(row["lag"] for row in rows)
     if max_lag is not None and total > max_lag:
-        raise CommandError("lagging", f"{total} records are not settled, more than {max_lag}", exit_code=FAILED)
+        raise KeepstreamError("lagging", f"{total} records are not settled, more than {max_lag}", exit_code=FAILED)

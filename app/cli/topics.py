@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import FAILED, CommandError, json_option, load_settings, print_rows
+from keepstream.app.cli.output import json_option, load_settings, print_rows
 from keepstream.app.connect.connections import admin_client
+from keepstream.app.errors import FAILED, KeepstreamError
 
 if TYPE_CHECKING:
     from confluent_kafka.admin import AdminClient
@@ -50,7 +51,7 @@ def status(*, as_json: bool) -> None:
     missing = [row["topic"] for row in rows if row["partitions"] is None]
     if missing:
         names = ", ".join(map(str, missing))
-        raise CommandError("topic_missing", f"missing: {names}", "run `keepstream topics ensure`", FAILED)
+        raise KeepstreamError("topic_missing", f"missing: {names}", "run `keepstream topics ensure`", FAILED)
 
 
 def _wanted(topic: str, dlq_topic: str) -> dict[str, dict[str, str]]:
@@ -70,7 +71,7 @@ def _create(admin: AdminClient, name: str, partitions: int, replication: int, co
     except KafkaException as error:
         if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
             return False
-        raise CommandError("topic_not_created", f"topic {name!r} was not created: {error.args[0].str()}") from None
+        raise KeepstreamError("topic_not_created", f"topic {name!r} was not created: {error.args[0].str()}") from None
     return True
 
 

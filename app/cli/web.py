@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from keepstream.app.cli.output import FAILED, CommandError, load_settings, say
+from keepstream.app.cli.output import load_settings, say
+from keepstream.app.errors import FAILED, KeepstreamError
 
 
 @click.command(epilog="Example: KEEPSTREAM_WEB__TOKEN=$(openssl rand -hex 16) keepstream web --allow-replay")
@@ -45,4 +46,4 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
         asyncio.run(run())
     except OSError as error:
         where = f"{settings.web.host}:{settings.web.port}"
-        raise CommandError("not_bound", f"{where}: {error.strerror}", exit_code=FAILED) from None
+        raise KeepstreamError("not_bound", f"{where}: {error.strerror}", exit_code=FAILED) from None

@@ -12,8 +12,9 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
+from keepstream.app.errors import FATAL
+
 log = logging.getLogger(__name__)
-EXIT_FATAL = 70
 LAST_WORDS_S = 5.0
 """How long the reason may take to be written: a log whose reader hangs must not keep a dead worker alive."""
 ALARM_AFTER_S = 1.0
@@ -21,10 +22,10 @@ ALARM_AFTER_S = 1.0
 
 def die(error: BaseException | str) -> None:
     """End the process now: say why in one line and run no clean-up that could acknowledge anything."""
-    exit_within(LAST_WORDS_S, EXIT_FATAL)
+    exit_within(LAST_WORDS_S, FATAL)
     with suppress(Exception):  # stderr may be closed, its disk full
         log.critical("fatal: %s: %s", type(error).__name__ if isinstance(error, BaseException) else "error", error)
-    leave(EXIT_FATAL)
+    leave(FATAL)
 
 
 def leave(exit_code: int) -> None:
@@ -55,7 +56,7 @@ def handle_sigalrm_as_pid1() -> None:
     better: behind one, the kernel ends us whatever we do.
     """
     if os.getpid() == 1:
-        signal.signal(signal.SIGALRM, lambda *_alarm: os._exit(EXIT_FATAL))
+        signal.signal(signal.SIGALRM, lambda *_alarm: os._exit(FATAL))
 
 
 def exit_on_thread_memory_error() -> None:

@@ -17,13 +17,12 @@ from contextlib import suppress
 from typing import Protocol
 
 from keepstream.app.config.settings import Settings
+from keepstream.app.errors import USAGE
 from keepstream.app.process import launch
 
 StartWorker = Callable[[Mapping[str, str]], "Child"]
 
 log = logging.getLogger(__name__)
-EXIT_SETTINGS = 2
-"""A worker that refuses its settings refuses them again: it is not restarted, and the others are drained."""
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
 STEADY_S = 60.0
 """A worker that lived for so long had a good start: the next wait is short again."""
@@ -150,7 +149,8 @@ class WorkerSupervisor:
         return self._drain()
 
     def _refused(self) -> bool:
-        return any(seat.exit_code == EXIT_SETTINGS for seat in self.seats)
+        """Return whether a worker refused its settings: restarted, it would refuse them again."""
+        return any(seat.exit_code == USAGE for seat in self.seats)
 
     def _drain(self) -> int:
         log.info("stopping: %d workers drain", sum(seat.runs for seat in self.seats))

@@ -20,7 +20,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
-from keepstream.app.process.exit import EXIT_FATAL
+from keepstream.app.errors import FATAL
 from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
 from tests.contract import sabotage
@@ -91,7 +91,7 @@ def test_an_unforeseen_error_ends_the_worker_and_the_next_one_reads_the_batch_ag
     static_member(system)
     system.environment["KEEPSTREAM_WORKER__BATCH_SIZE"] = "5"
     system.produce(values(30))
-    wait_for_exit(sabotaged(system, sabotage.UNFORESEEN), EXIT_FATAL)
+    wait_for_exit(sabotaged(system, sabotage.UNFORESEEN), FATAL)
     assert system.database.totals()["delivered"] == 5
     assert committed(system) in (None, 0, 5)
     system.start_worker()
@@ -142,7 +142,7 @@ def test_a_crash_of_faust_commits_nothing_that_is_in_flight(system: System) -> N
     with system.database.connect() as blocker, blocker.transaction():
         blocker.execute("SELECT 1 FROM stream_offsets FOR UPDATE")
         system.produce(values(9))
-        wait_for_exit(worker, EXIT_FATAL)
+        wait_for_exit(worker, FATAL)
         assert committed(system) in (None, 0, 1)
     system.start_worker()
     system.settled(10)
@@ -165,7 +165,7 @@ def test_what_was_settled_before_a_kill_is_committed_by_the_next_worker(system: 
 def test_an_unforeseen_error_behind_the_scenes_ends_the_worker_too(system: System, code: str) -> None:
     """T34: a task that nobody waits for must not die in silence."""
     worker = sabotaged(system, code)
-    wait_for_exit(worker, EXIT_FATAL)
+    wait_for_exit(worker, FATAL)
     assert [line["event"] for line in worker.log() if line["level"] == "critical"] == ["fatal: ValueError: unforeseen"]
 
 
@@ -205,7 +205,7 @@ def test_without_its_cython_extension_the_worker_does_not_start(system: System) 
     """T11: it would acknowledge what it skips."""
     system.produce(values(1))
     worker = system.start_worker(NO_CYTHON="1")
-    wait_for_exit(worker, EXIT_FATAL)
+    wait_for_exit(worker, FATAL)
     assert "Cython" in worker.process.log_end()
     assert not committed(system)
 

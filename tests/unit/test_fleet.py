@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from keepstream.app.config.settings import Settings
+from keepstream.app.errors import USAGE
 from keepstream.app.process import supervisor as fleet
 from keepstream.app.process.supervisor import (
-    EXIT_SETTINGS,
     FIRST_WAIT_S,
     LONGEST_WAIT_S,
     STEADY_S,
@@ -107,11 +107,11 @@ def test_a_worker_that_refuses_its_settings_ends_the_fleet_and_is_not_restarted(
     nursery = Nursery()
     whole = WorkerSupervisor(settings(processes=3), nursery)
     monkeypatch.setattr(
-        "keepstream.app.process.supervisor.time.sleep", lambda _s: setattr(nursery.children[1], "code", EXIT_SETTINGS)
+        "keepstream.app.process.supervisor.time.sleep", lambda _s: setattr(nursery.children[1], "code", USAGE)
     )
-    assert whole.run() == EXIT_SETTINGS
+    assert whole.run() == USAGE
     assert len(nursery.children) == 3
-    assert [child.code for child in nursery.children] == [0, EXIT_SETTINGS, 0]
+    assert [child.code for child in nursery.children] == [0, USAGE, 0]
 
 
 @pytest.mark.parametrize(("codes", "worst"), [([0, 0], 0), ([0, 70], 70), ([-9, 70], 137), ([-signal.SIGTERM, 0], 0)])

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from keepstream.app.cli.output import CommandError
 from keepstream.app.config.contract import find_contract, use_own_contract
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import KeepstreamError
@@ -166,4 +165,4 @@ def test_without_the_settings_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPa
 def test_what_is_no_contract_is_said(place: str) -> None:
     with pytest.raises(KeepstreamError, match="KEEPSTREAM_CONTRACT") as caught:
         find_contract(place)
-    assert CommandError.of(caught.value).exit_code == 2
+    assert caught.value.exit_code == 2
