@@ -14,7 +14,7 @@ from typing import Any
 import click
 import pytest
 
-from keepstream.app.cli.root import COMMANDS
+from keepstream.app.cli.root import DLQ_COMMANDS
 from keepstream.schemas.failure import Step, Verdict
 from tests.acceptance.conftest import System
 from tests.acceptance.dead_letters import Graveyard, nowhere, without_postgres
@@ -25,9 +25,9 @@ pytestmark = pytest.mark.real
 CONNECT = "__connect.errors."
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", DLQ_COMMANDS)
 def test_every_command_has_a_help_with_an_example(name: str) -> None:
-    module, attribute, _ = COMMANDS[name]
+    module, attribute, _ = DLQ_COMMANDS[name]
     command: click.Command = getattr(importlib.import_module(module), attribute)
     assert command.help
     assert (command.epilog or "").startswith(f"Example: keepstream dlq {name}")
