@@ -6,15 +6,15 @@ from keepstream.sinks.prometheus.catalogue import CLOSED, CONTRACT_REASONS, GROU
 
 _HEAD = """# Metrics
 
-What `/metrics` returns, written from `sinks/prometheus/catalogue.py` by `make docs`. Every series whose labels are
-known exists from the start, as zero. Counters begin at zero with each process and are for rates;
+What `/metrics` returns, generated from `sinks/prometheus/catalogue.py` by `make docs`. Every series whose labels are
+known exists from the start, as zero. Counters start at zero with each process and are for rates;
 `keepstream_recorded_events_total` is exact and comes from PostgreSQL. The figures of the process and of the interpreter
 (`process_*`, `python_*`) are the Python client library's own.
 """
 _LABEL_HEAD = "\n## Labels\n\n| Label | Values |\n| --- | --- |"
 _OUTCOMES = (
     "of an event: {outcome}; of a batch: `settled`, `abandoned`, `fenced`; "
-    "of a replayed letter: `replayed`, `skipped`, `failed`"
+    "of a replayed dead letter: `replayed`, `skipped`, `failed`"
 )
 _REASONS = (
     "the contract's: {reasons}; otherwise PostgreSQL's condition name, like `check_violation`, or one of keepstream's "
@@ -37,7 +37,7 @@ def render() -> str:
     for title, metrics in GROUPS.items():
         parts += [
             f"\n## {title}\n",
-            "| Metric | Type | Labels | What it says, and what to do |",
+            "| Metric | Type | Labels | Meaning, and what to do |",
             "| --- | --- | --- | --- |",
         ]
         parts += [_row(metric) for metric in metrics]
