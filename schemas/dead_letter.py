@@ -15,6 +15,7 @@ from keepstream.schemas.record import Record, header, record_id
 
 MAX_TEXT_BYTES = 1024
 PREFIX = "keepstream.dlq."
+ID = PREFIX + "id"
 REPLAY_COUNT = PREFIX + "replay-count"
 CONNECT = "__connect.errors."
 ORIGIN = (
@@ -24,7 +25,7 @@ ORIGIN = (
     "kafka_dlt-original-topic",
     "x-original-topic",
 )
-"""Where the record lived first. Kept on a second death, so that it can still go home."""
+"""Where the record lived first, for readers other than keepstream, which goes by the id. Kept on a second death."""
 ERROR = (CONNECT + "stage", CONNECT + "exception.class.name", CONNECT + "exception.message")
 """Why it died. Replaced on a second death."""
 TRACEPARENT = "traceparent"

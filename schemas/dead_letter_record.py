@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
-from keepstream.schemas.dead_letter import CONNECT, PREFIX, REPLAY_COUNT
-from keepstream.schemas.record import KafkaRecord
+from keepstream.schemas.dead_letter import CONNECT, ID, PREFIX, REPLAY_COUNT
+from keepstream.schemas.record import KafkaRecord, parse_record_id
 
 T = TypeVar("T")
 
@@ -80,24 +80,39 @@ class DeadLetterRecord:
     @_Once
     def id(self) -> str:
         """Name the death: the same for every copy. Falls back to the place for what others wrote."""
-        ours = self._header(PREFIX + "id")
-        if ours:
-            return ours
-        if self.origin_topic and self.origin_partition is not None and self.origin_offset is not None:
-            return f"{self.origin_topic}-{self.origin_partition}-{self.origin_offset}"
+        if self._own_id:
+            return self._own_id
+        topic, partition, offset = self._origin
+        if topic and partition is not None and offset is not None:
+            return f"{topic}-{partition}-{offset}"
         return self.place
 
-    @_Once
+    @property
     def origin_topic(self) -> str | None:
-        return self._text(TOPIC)
+        return self._origin[0]
 
-    @_Once
+    @property
     def origin_partition(self) -> int | None:
-        return self._number(PARTITION)
+        return self._origin[1]
+
+    @property
+    def origin_offset(self) -> int | None:
+        return self._origin[2]
 
     @_Once
-    def origin_offset(self) -> int | None:
-        return self._number(OFFSET)
+    def _own_id(self) -> str | None:
+        """The id that keepstream gave. Its headers are the last ones, behind whatever the record brought along."""
+        headers = self.record.headers
+        return self._header(ID) if headers and headers[-1][0].startswith(PREFIX) else None
+
+    @_Once
+    def _origin(self) -> tuple[str | None, int | None, int | None]:
+        """Where it died, as its id says; only of a letter that others wrote what headers of their names say.
+
+        Any producer can put those on an ordinary event, and would choose where a replay of its dead letter goes.
+        """
+        own = parse_record_id(self._own_id or "")
+        return own if own[0] else (self._text(TOPIC), self._number(PARTITION), self._number(OFFSET))
 
     @_Once
     def step(self) -> str | None:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 DEFAULT_LIMIT = 50
-_LINE = "{:<20}  {:<10}  {:<8}  {:<24}  {:<28}  {}"
-_MESSAGE_AT = 102
+_LINE = "{:<20}  {:<10}  {:<8}  {:<24}  {:<28}  {:<16}  {}"
+_MESSAGE_AT = 120
 
 
 @click.command("list", epilog="Example: keepstream dlq list --reason check_violation --since 2h --json | jq -r .id")
@@ -46,7 +46,7 @@ def list_letters(*, chosen: Chosen, follow: bool, as_json: bool) -> None:
                 print_json(to_row(*one))
                 continue
             if number == 0:
-                click.echo(_LINE.format("DIED", "STATE", "STEP", "REASON", "ID", "MESSAGE"))
+                click.echo(_LINE.format("DIED", "STATE", "STEP", "REASON", "ID", "TOPIC", "MESSAGE"))
             click.echo(_line(one))
 
 
@@ -56,7 +56,8 @@ def _line(found: Found) -> str:
     room = shutil.get_terminal_size().columns - _MESSAGE_AT if sys.stdout.isatty() else None
     return _LINE.format(
         format_time(letter.failed_at, "seconds"), state or "-", letter.step or "-",
-        one_line(letter.reason or "-"), one_line(letter.id), one_line(letter.message, room and max(room, 20)),
+        one_line(letter.reason or "-"), one_line(letter.id), one_line(letter.origin_topic or "-"),
+        one_line(letter.message, room and max(room, 20)),
     )  # fmt: skip
 
 

@@ -29,11 +29,15 @@ def show_survey(survey: DryRun, *, dry_run: bool, as_json: bool) -> None:
             "refused": dict(survey.refused), "targets": dict(survey.targets),
         })  # fmt: skip
         return
+    from keepstream.app.dlq.format import one_line
+
     tell = click.echo if dry_run else say
     for difference in survey.differences:
         tell(difference)
     tell(f"{survey.selected:,} selected: {survey.would_pass:,} would pass now, "
          f"{sum(survey.refused.values()):,} would not, {survey.would_park:,} would be parked")  # fmt: skip
+    for topic, count in survey.targets.most_common():
+        tell(f"  {count:>7,}  to {one_line(topic)}")
     for why, count in survey.refused.most_common(20):
         tell(f"  {count:>7,}  {why}")
 

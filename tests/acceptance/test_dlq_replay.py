@@ -92,6 +92,19 @@ def test_replaying_a_letter_twice_never_changes_a_newer_row(system: System) -> N
     system.assert_consistent()
 
 
+def test_a_header_of_the_record_does_not_choose_the_topic_of_its_replay(system: System) -> None:
+    elsewhere = system.kafka.new_topic(1, "payments")
+    system.produce([b"{"], headers=[("__connect.errors.topic", elsewhere.encode())])
+    system.start_worker()
+    system.settled(1)
+    assert f"  {system.topic}  " in system.cli("dlq", "list").stdout
+    dry_run = system.cli("dlq", "replay", "--dry-run")
+    assert f"1  to {system.topic}\n" in dry_run.stdout
+    assert answer(system.cli("dlq", "replay", "--json"))["replayed"] == 1
+    assert len(system.kafka.read(system.topic)) == 2
+    assert system.kafka.read(elsewhere) == []
+
+
 def test_a_topic_that_kafka_connect_filled_is_replayed_to_where_each_record_came_from(system: System) -> None:
     origins = [system.kafka.new_topic(1, "orders"), system.kafka.new_topic(1, "payments")]
     producer = Producer({"bootstrap.servers": system.kafka.bootstrap_servers})

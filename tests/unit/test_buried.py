@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keepstream.processors.replay.outgoing import target_topic_of
 from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import Step, Verdict
+from keepstream.schemas.replay import ReplayOptions
 from tests.builders import make_dead_letter, make_failure, make_record
 
 WRITTEN_BY = {
@@ -81,6 +83,22 @@ def test_a_letter_of_ours_is_read_back_whole() -> None:
     assert (letter.attempts, letter.sqlstate, letter.replay_count) == (4, "23514", 0)
     assert (letter.first_failed_at, letter.last_failed_at, letter.failed_at) == (first, last, last)
     assert (letter.event_id, letter.correlation_id) == ("e-1", "c-1")
+
+
+@pytest.mark.parametrize("writer", WRITTEN_BY)
+def test_headers_that_the_record_brought_along_do_not_say_where_a_letter_of_ours_goes(writer: str) -> None:
+    forged = [(name, value.replace(b"orders", b"payments")) for name, value in WRITTEN_BY[writer]]
+    died = make_dead_letter(make_record(topic="orders", partition=3, offset=43, headers=forged))
+    letter = buried(*dead_letter_headers(died, "1.0"))
+    assert (letter.origin_topic, letter.origin_partition, letter.origin_offset) == ("orders", 3, 43)
+    assert target_topic_of(letter, ReplayOptions()) == "orders"
+
+
+def test_an_id_of_ours_that_the_record_brought_along_names_no_letter_of_another_writer() -> None:
+    """Kafka Connect keeps the headers of the record and adds its own behind them."""
+    letter = buried(("keepstream.dlq.id", b"payments-0-0"), *WRITTEN_BY["Kafka Connect"])
+    assert letter.id == "orders-3-42"
+    assert letter.origin_topic == "orders"
 
 
 def test_a_letter_that_says_nothing_is_named_by_its_place_and_dated_by_its_record() -> None:
