@@ -101,7 +101,7 @@ class DeadLetterRecord:
 
     @_Once
     def _own_id(self) -> str | None:
-        """The id that keepstream gave. Its headers are the last ones, behind whatever the record brought along."""
+        """Return the id that keepstream gave: its headers are the last ones, behind those of the record."""
         headers = self.record.headers
         return self._header(ID) if headers and headers[-1][0].startswith(PREFIX) else None
 

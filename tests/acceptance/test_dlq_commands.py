@@ -80,7 +80,8 @@ def test_people_get_a_line_per_letter_that_cannot_harm_their_terminal(yard: Grav
     header, line = answer.text.splitlines()
     assert header.split() == ["DIED", "STATE", "STEP", "REASON", "ID", "TOPIC", "MESSAGE"]
     assert line.split() == [
-        "2026-11-24T12:01:00Z", "open", "store", "check_violation", "events-0-1", "events", "\\x1b[2J[bold]no[/x]", "really",
+        "2026-11-24T12:01:00Z", "open", "store", "check_violation", "events-0-1", "events",
+        "\\x1b[2J[bold]no[/x]", "really",
     ]  # fmt: skip
     assert yard.run("dlq", "show", "e-1").text.count("\x1b") == 0
 
