@@ -19,13 +19,13 @@ pytestmark = pytest.mark.real
 STATIC = {"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": "guarded"}
 LOOP_FREEZES = """
 import time
-from keepstream.processors.partition_queue import Lane
-settle = Lane.settle
+from keepstream.processors.partition_queue import PartitionQueue
+settle = PartitionQueue.settle
 def frozen_settle(self, batch):
     settle(self, batch)
     if batch.span.next_offset > 10:
         time.sleep(300)
-Lane.settle = frozen_settle
+PartitionQueue.settle = frozen_settle
 """
 LANE_HANGS = """
 import asyncio
@@ -51,10 +51,10 @@ ConsumerThread.fetch = silent_fetch
 """
 CLOSE_HANGS = """
 import time
-from keepstream.sinks.kafka.dead_letters import KafkaDeadLetters
+from keepstream.sinks.kafka.dead_letters import KafkaDeadLetterQueue
 async def close(self):
     time.sleep(300)
-KafkaDeadLetters.close = close
+KafkaDeadLetterQueue.close = close
 """
 
 

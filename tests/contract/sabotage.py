@@ -34,10 +34,10 @@ ConsumerThread.commit_settled = broken
 """
 
 BEGINNING_FAILS = """
-from keepstream.app.worker.start_offsets import Beginning
+from keepstream.app.worker.start_offsets import StartOffsetResolver
 async def broken(self, thread, places):
     raise ValueError("unforeseen")
-Beginning._decide = broken
+StartOffsetResolver._decide = broken
 """
 PULSE_FAILS = """
 from keepstream.app.worker.assignment import Assignment

@@ -8,7 +8,6 @@ import threading
 import time
 import uuid
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaError, Message, Producer
@@ -17,7 +16,7 @@ from keepstream.schemas.record import KafkaRecord, header
 from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
 from tests.faults.admin import ends
-from tests.faults.report import Row
+from tests.faults.report import Reckoning, Row
 from tests.real import eventually
 
 PRODUCER_SETTINGS: dict[str, str | int | float | bool] = {
@@ -118,39 +117,6 @@ class LedgerProducer:
     def _sync(self) -> None:
         self._ledger.flush()
         os.fsync(self._ledger.fileno())
-
-
-@dataclass(frozen=True, slots=True)
-class Reckoning:
-    """The producer's ledger against the table, the counters and the dead letter topic."""
-
-    acknowledged: int
-    missing: frozenset[str]
-    """Acknowledged, and neither stored nor dead-lettered."""
-    invented: frozenset[str]
-    """Stored or dead-lettered, and not in the topic."""
-    in_both: frozenset[str]
-    counter_difference: int
-    """Records counted minus records in the topic."""
-    row_difference: int
-    """Delivered by the counters minus rows in `events`."""
-    death_difference: int
-    """Failed by the counters minus different dead letters in the topic, and minus those in the table."""
-    dead_for_the_environment: frozenset[str]
-    """Dead letters of records that are not broken: no fault of the environment may make any."""
-
-    @property
-    def lost(self) -> int:
-        return len(self.missing) + max(0, -self.counter_difference)
-
-    @property
-    def double(self) -> int:
-        return len(self.in_both) + max(0, self.counter_difference) + abs(self.row_difference)
-
-    @property
-    def clean(self) -> bool:
-        rest = len(self.invented) + abs(self.death_difference) + len(self.dead_for_the_environment)
-        return not (self.lost or self.double or rest)
 
 
 def reckon(
