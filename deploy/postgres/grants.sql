@@ -1,6 +1,6 @@
--- Who may do what with the tables. After each `keepstream db migrate`, as keepstream_owner, with the schema chosen:
+-- The roles' privileges on the tables. Run after each `keepstream db migrate`, as keepstream_owner, with the schema as search_path:
 --     PGOPTIONS='-c search_path=keepstream' psql "$OWNER_URL" -f deploy/postgres/grants.sql
--- Nobody but the owner may DELETE, TRUNCATE, ALTER, DROP or CREATE.
+-- Only the owner may DELETE, TRUNCATE, ALTER, DROP or CREATE.
 DO $$
 BEGIN
     EXECUTE format('GRANT USAGE ON SCHEMA %I TO keepstream_worker, keepstream_operator, keepstream_reader', current_schema());
@@ -8,9 +8,9 @@ BEGIN
                    current_schema());
 END
 $$;
--- The worker: rows, offsets, counters, and the ledger of dead letters.
+-- The worker: rows, offsets, counters, and the dead letter index.
 GRANT INSERT, UPDATE ON events, stream_offsets, event_counters TO keepstream_worker;
 GRANT INSERT ON dead_letters, dead_letter_originals TO keepstream_worker;
--- The operator: `keepstream dlq replay`, `dlq purge` and the console. What became of letters, never events or counters.
+-- The operator: `keepstream dlq replay`, `dlq purge` and the console. The state of dead letters, never events or counters.
 GRANT INSERT, UPDATE ON replays, replay_letters TO keepstream_operator;
 GRANT UPDATE (state) ON dead_letters TO keepstream_operator;

@@ -1,19 +1,19 @@
--- A table of your own, filled in the transaction that stores an event: columns by name. docs/own-events.md.
+-- Fills a custom table in the transaction that stores an event; columns match by name. docs/own-events.md.
 --     PGOPTIONS='-c search_path=keepstream' psql "$OWNER_URL" -f deploy/postgres/map.sql -c "SELECT map_events('orders')"
--- Again after each change of the table's columns. `DROP FUNCTION map_orders CASCADE` ends it.
+-- Run it again after each change of the table's columns. `DROP FUNCTION map_orders CASCADE` removes it.
 CREATE OR REPLACE FUNCTION map_events(target regclass) RETURNS void LANGUAGE plpgsql AS $map$
 DECLARE
     place text; short text; columns text; found text; changes text;
 BEGIN
     SELECT format('%I.%I', nspname, relname), relname INTO place, short
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target;
-    -- A column with a default, or a generated one, is the table's own business.
+    -- Columns with a default and generated columns are left to the table.
     SELECT string_agg(format('%I', attname), ', '), string_agg(format('mine.%I', attname), ', '),
            string_agg(format('%1$I = EXCLUDED.%1$I', attname), ', ')
     INTO columns, found, changes
     FROM pg_attribute WHERE attrelid = target AND attnum > 0 AND NOT attisdropped AND NOT atthasdef;
-    -- A pending row is mapped as well: what the table refuses has to show while one record can still be blamed.
-    -- Partition -1 is the worker's question whether PostgreSQL takes rows at all.
+    -- Pending rows are mapped as well: a refusal has to occur while it can be traced to one record.
+    -- Partition -1 is the worker's probe of whether PostgreSQL accepts rows.
     EXECUTE format($body$
         CREATE OR REPLACE FUNCTION %1$I() RETURNS trigger LANGUAGE plpgsql AS $trigger$
         BEGIN

@@ -1,7 +1,7 @@
--- Four roles, none of which is a superuser. Once per database, as somebody who may create roles:
+-- Four roles, none of which is a superuser. Run once per database, as a role with CREATEROLE:
 --     psql "$ADMIN_URL" -f deploy/postgres/roles.sql
--- They have no password yet: \password keepstream_worker, or client certificates with these common names.
--- What each may do with the tables is in grants.sql.
+-- They have no password: \password keepstream_worker, or client certificates with these common names.
+-- Their privileges on the tables: grants.sql.
 DO $$
 DECLARE
     missing text;
@@ -13,10 +13,10 @@ BEGIN
         END IF;
     END LOOP;
     EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
-    -- keepstream_owner: `keepstream db migrate`. Makes the schema and owns the tables; nobody else may change them.
+    -- keepstream_owner: `keepstream db migrate`. Creates the schema and owns the tables; no other role may change them.
     EXECUTE format('GRANT CONNECT, CREATE ON DATABASE %I TO keepstream_owner', current_database());
     EXECUTE format('GRANT CONNECT ON DATABASE %I TO keepstream_worker, keepstream_reader', current_database());
-    -- TEMPORARY: `keepstream audit --deep` keeps what it compares in temporary tables.
+    -- TEMPORARY: `keepstream audit --deep` compares by means of temporary tables.
     EXECUTE format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO keepstream_operator', current_database());
 END
 $$;

@@ -27,7 +27,7 @@ FIRES_AND_CLEARS = (
 NEVER = {"KeepstreamRetentionGap", "KeepstreamDeadLettersOld"}
 """Nothing of that day causes these. Their firing, and that of the rest, is shown by promtool."""
 ABOVE_ZERO_IN_AN_OUTAGE = (
-    "Held partitions", "Oldest unsettled", "Lag by partition", "Since the last batch", "Failed attempts", "Retries",
+    "Paused partitions", "Oldest unsettled", "Lag by partition", "Since the last batch", "Failed attempts", "Retries",
     "Age of the exact figures", "In progress", "Pool errors [no connection]",
 )  # fmt: skip
 
