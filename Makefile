@@ -47,7 +47,7 @@ simulate: $(INSTALLED) ## Simulate 100,000 seeds of faults (SEEDS=5000), or prin
 test-long: $(INSTALLED) ## Run the slow tests: TLS, logins, rights, rolling restart, migration under load, wheel, embedded servers
 	@$(BIN)/pytest -q -m long tests/acceptance/security tests/acceptance/test_rolling_change.py tests/acceptance/test_migration_under_load.py tests/acceptance/test_wheel.py \
 		tests/contract/test_embedded.py tests/contract/test_embedded_services.py \
-		tests/acceptance/test_crash_points.py tests/acceptance/test_memory.py tests/acceptance/test_fleet.py \
+		tests/acceptance/test_crash_points.py tests/acceptance/test_memory.py tests/acceptance/test_workers_option.py \
 		tests/acceptance/test_documented_commands.py
 
 test-acceptance: $(INSTALLED) ## Run the acceptance tests: the worker as a process
@@ -106,7 +106,7 @@ bench-console: $(INSTALLED) ## Measure the console's list with 1,000,000 dead le
 	@$(BIN)/python -m benchmarks.web_list
 
 screenshots: $(INSTALLED) ## Take the screenshots of docs/images in Chromium
-	@KEEPSTREAM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/acceptance/web/test_web_story.py
+	@KEEPSTREAM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/acceptance/web/test_end_to_end.py
 
 check: lint types imports test-unit ## Check format, lint, types and imports, and run the unit tests: under a minute
 

@@ -30,7 +30,7 @@ ELSEWHERE = {
     "make": "they are the targets themselves: `make test`, `make test-long`, `make release-check`",
     "docker": "needs Docker; tests/unit/test_compose.py reads the file",
     "kubectl": "needs a cluster; `make manifests` builds and validates what it would apply",
-    "export": "settings, which the lines get from the test; test_own_events.py and the security tests use them",
+    "export": "settings, which the lines get from the test; test_custom_events.py and the security tests use them",
 }
 STAYS = re.compile(r"keepstream (worker|web(?! --hash))")
 """These go on until they are asked to stop."""

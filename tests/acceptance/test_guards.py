@@ -11,7 +11,7 @@ import pytest
 
 from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
-from tests.contract.sabotage import sabotaged
+from tests.contract.process_faults import sabotaged
 from tests.real import eventually
 
 pytestmark = pytest.mark.real

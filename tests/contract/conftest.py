@@ -10,9 +10,9 @@ import pytest
 from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka import range_reader as dead_letter_seeker
 from tests.conftest import POSTGRES_NAMES
+from tests.contract.dead_letter_topics import Letters
 from tests.contract.faust_fixtures import start, topic
-from tests.contract.letters import Letters
-from tests.contract.stores import MemoryTable, PostgresTable, Table, postgres_table
+from tests.contract.store_fixtures import MemoryTable, PostgresTable, Table, postgres_table
 from tests.real import Database, Kafka
 
 __all__ = ["start", "topic"]  # fixtures of the trap suites

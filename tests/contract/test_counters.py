@@ -9,7 +9,7 @@ import pytest
 from keepstream.schemas.failure import FencedError
 from keepstream.sinks.postgres.offsets import PostgresOffsets
 from tests.builders import make_event
-from tests.contract.stores import PostgresTable, settle, store_and_count
+from tests.contract.store_fixtures import PostgresTable, settle, store_and_count
 
 pytestmark = pytest.mark.real
 

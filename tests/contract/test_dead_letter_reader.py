@@ -22,7 +22,7 @@ from keepstream.sinks.kafka.dead_letter_reader import (
     oldest_first,
     read_all,
 )
-from tests.contract.letters import MINUTE, NOON, Letters, minutes
+from tests.contract.dead_letter_topics import MINUTE, NOON, Letters, minutes
 
 pytestmark = pytest.mark.real
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from keepstream.sinks.kafka.dead_letter_reader import Stretch, oldest_first
-from tests.contract.letters import MINUTE, NOON, Letters
+from tests.contract.dead_letter_topics import MINUTE, NOON, Letters
 
 pytestmark = pytest.mark.real
 

@@ -11,7 +11,7 @@ from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement, StoreResult
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
-from tests.contract.stores import Table, settle, span, store_and_count, totals_of
+from tests.contract.store_fixtures import Table, settle, span, store_and_count, totals_of
 
 EARLIER, LATER = "2026-11-24T09:00:00Z", "2026-11-24T11:00:00+00:00"
 PATHS = pytest.mark.parametrize("path", [settle, store_and_count])

@@ -23,9 +23,9 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 from keepstream.app.errors import FATAL
 from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
-from tests.contract import sabotage
+from tests.contract import process_faults
 from tests.contract.faust_program import SMALL_RECORDS, TOO_LARGE, Group, Transactions, stays
-from tests.contract.sabotage import sabotaged
+from tests.contract.process_faults import sabotaged
 from tests.real import Database, Kafka, eventually
 
 pytestmark = pytest.mark.real
@@ -91,7 +91,7 @@ def test_an_unforeseen_error_ends_the_worker_and_the_next_one_reads_the_batch_ag
     static_member(system)
     system.environment["KEEPSTREAM_WORKER__BATCH_SIZE"] = "5"
     system.produce(values(30))
-    wait_for_exit(sabotaged(system, sabotage.UNFORESEEN), FATAL)
+    wait_for_exit(sabotaged(system, process_faults.UNFORESEEN), FATAL)
     assert system.database.totals()["delivered"] == 5
     assert committed(system) in (None, 0, 5)
     system.start_worker()
@@ -137,7 +137,7 @@ def test_a_crash_of_faust_commits_nothing_that_is_in_flight(system: System) -> N
     """T7: the worker leaves with 70 while a batch waits for a lock; whatever Faust does on its way out is harmless."""
     static_member(system)
     system.produce(values(1))
-    worker = sabotaged(system, sabotage.FETCHING_DIES)
+    worker = sabotaged(system, process_faults.FETCHING_DIES)
     system.settled(1)
     with system.database.connect() as blocker, blocker.transaction():
         blocker.execute("SELECT 1 FROM stream_offsets FOR UPDATE")
@@ -161,7 +161,9 @@ def test_what_was_settled_before_a_kill_is_committed_by_the_next_worker(system: 
     eventually(lambda: system.committed_lag() == 0, 2, "the commits reach the end")
 
 
-@pytest.mark.parametrize("code", [sabotage.BEGINNING_FAILS, sabotage.PULSE_FAILS], ids=["beginning lanes", "pulse"])
+@pytest.mark.parametrize(
+    "code", [process_faults.BEGINNING_FAILS, process_faults.PULSE_FAILS], ids=["beginning lanes", "pulse"]
+)
 def test_an_unforeseen_error_behind_the_scenes_ends_the_worker_too(system: System, code: str) -> None:
     """T34: a task that nobody waits for must not die in silence."""
     worker = sabotaged(system, code)
@@ -238,7 +240,7 @@ def allow_records_of(system: System, size: int) -> None:
 def test_a_failed_commit_is_made_up_for_by_the_next(system: System) -> None:
     """T30: what is committable is known from the lanes, and survives a commit that fails."""
     system.produce(values(10))
-    worker = sabotaged(system, sabotage.COMMITS_FAIL_TWICE)
+    worker = sabotaged(system, process_faults.COMMITS_FAIL_TWICE)
     assert_all_delivered(system, 10)
     assert worker.metric("keepstream_offset_commit_failures_total") == 2
     assert worker.process.stop() == 0

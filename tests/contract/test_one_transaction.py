@@ -8,7 +8,7 @@ import pytest
 
 from keepstream.schemas.failure import StepError
 from tests.builders import make_dead_letter, make_event, make_record
-from tests.contract.stores import PostgresTable, settle, store_and_count
+from tests.contract.store_fixtures import PostgresTable, settle, store_and_count
 
 pytestmark = pytest.mark.real
 

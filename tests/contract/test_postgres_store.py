@@ -16,7 +16,7 @@ from keepstream.schemas.failure import TransientError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement
 from keepstream.sinks.postgres.store import _settle
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
-from tests.contract.stores import PostgresTable, postgres_table, settle, span, store_and_count
+from tests.contract.store_fixtures import PostgresTable, postgres_table, settle, span, store_and_count
 from tests.real import Database, eventually
 
 pytestmark = pytest.mark.real

@@ -12,7 +12,7 @@ from keepstream.app.embedded.postgres import EmbeddedPostgres
 from keepstream.schemas.failure import Failure, RecordError, StepError, SystemicError, TransientError
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_dead_letter, make_event, make_record
-from tests.contract.stores import PostgresTable, postgres_table, settle, store_and_count
+from tests.contract.store_fixtures import PostgresTable, postgres_table, settle, store_and_count
 from tests.real import Database, Postgres, Servers, eventually
 
 pytestmark = pytest.mark.real

@@ -17,8 +17,8 @@ from keepstream.processors.validation.validate import check_content, check_contr
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import RecordError
 from tests.builders import make_event, make_record, make_value
-from tests.contract.stores import PostgresTable, settle
-from tests.hostile import HOSTILE, as_payload, corpus
+from tests.contract.store_fixtures import PostgresTable, settle
+from tests.malicious_input import HOSTILE, as_payload, corpus
 from tests.real import Postgres
 
 pytestmark = pytest.mark.real

@@ -13,9 +13,9 @@ import pytest
 from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.conftest import System
 from tests.conftest import given_or_skip
-from tests.faults.ledger import LedgerProducer
+from tests.faults.produced_ledger import LedgerProducer
+from tests.faults.proxied_servers import Rig, start_rig
 from tests.faults.report import ROWS, Row, table
-from tests.faults.rig import Rig, start_rig
 from tests.real import Kafka, Postgres
 
 MINUTES = float(os.environ.get("FAULT_MINUTES", "0.3"))

@@ -8,8 +8,8 @@ import pytest
 
 from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.conftest import System
-from tests.faults.ledger import LedgerProducer, close, warmed_up
 from tests.faults.preload import Lever, lever
+from tests.faults.produced_ledger import LedgerProducer, close, warmed_up
 from tests.faults.report import Row
 
 pytestmark = [pytest.mark.real, pytest.mark.long]

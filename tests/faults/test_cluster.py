@@ -10,9 +10,9 @@ import pytest
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from tests.acceptance.conftest import System
 from tests.faults.cluster import Cluster, ClusterNode, start_cluster
-from tests.faults.ledger import LedgerProducer, close, reckon, settled, stored_ids, wait_s, warmed_up
+from tests.faults.produced_ledger import LedgerProducer, close, reckon, settled, stored_ids, wait_s, warmed_up
+from tests.faults.proxied_servers import Rig
 from tests.faults.report import Row
-from tests.faults.rig import Rig
 from tests.real import Postgres, eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(400)]

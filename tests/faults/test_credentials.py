@@ -12,9 +12,9 @@ import pytest
 from psycopg import sql
 
 from tests.acceptance.conftest import System
-from tests.faults.ledger import LedgerProducer, close, settled, wait_s, warmed_up
+from tests.faults.produced_ledger import LedgerProducer, close, settled, wait_s, warmed_up
+from tests.faults.proxied_servers import Rig
 from tests.faults.report import Row
-from tests.faults.rig import Rig
 from tests.real import eventually
 
 pytestmark = pytest.mark.real

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance.conftest import System
-from tests.faults.ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
+from tests.faults.produced_ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
+from tests.faults.proxied_servers import Rig
 from tests.faults.report import Row
-from tests.faults.rig import Rig
 from tests.real import eventually
 
 pytestmark = pytest.mark.real

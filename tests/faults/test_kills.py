@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import System, Worker
-from tests.contract.sabotage import sabotaged
+from tests.contract.process_faults import sabotaged
 from tests.faults.conftest import MINUTES
-from tests.faults.ledger import LedgerProducer, consumed_to_end, reckon, settled, wait_s
+from tests.faults.produced_ledger import LedgerProducer, consumed_to_end, reckon, settled, wait_s
+from tests.faults.proxied_servers import Rig
 from tests.faults.report import Row
-from tests.faults.rig import Rig
 from tests.real import eventually
 
 pytestmark = pytest.mark.real

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.acceptance.conftest import System
-from tests.faults.ledger import LedgerProducer, close, settled
+from tests.faults.produced_ledger import LedgerProducer, close, settled
 from tests.faults.report import Row
 from tests.real import eventually
 

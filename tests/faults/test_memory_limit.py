@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.conftest import System
-from tests.faults.ledger import LedgerProducer, reckon, settled, warmed_up
+from tests.faults.produced_ledger import LedgerProducer, reckon, settled, warmed_up
 from tests.faults.report import Row
 from tests.real import eventually
 

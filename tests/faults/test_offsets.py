@@ -8,7 +8,7 @@ import pytest
 
 from tests.acceptance.conftest import System
 from tests.faults import admin
-from tests.faults.ledger import LedgerProducer, close, reckon, settled, warmed_up
+from tests.faults.produced_ledger import LedgerProducer, close, reckon, settled, warmed_up
 from tests.faults.report import Row
 from tests.real import eventually
 

@@ -13,10 +13,10 @@ import pytest
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.conftest import System
-from tests.faults.ledger import LedgerProducer, close, settled, wait_s, warmed_up
 from tests.faults.preload import lever
+from tests.faults.produced_ledger import LedgerProducer, close, settled, wait_s, warmed_up
+from tests.faults.proxied_servers import Rig
 from tests.faults.report import Row
-from tests.faults.rig import Rig
 from tests.real import Kafka, Postgres, eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.long]

@@ -12,7 +12,7 @@ import pytest
 
 from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.conftest import System
-from tests.faults.ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
+from tests.faults.produced_ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
 from tests.faults.report import Row
 from tests.real import eventually
 

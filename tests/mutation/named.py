@@ -37,7 +37,7 @@ MUTANTS = (
                 finally:
                     lane.settle(batch)
 """),),
-        ("tests/unit/test_dispatch.py",),
+        ("tests/unit/test_dispatcher.py",),
     ),
     Mutant(
         "T9: what may be committed passes a batch in flight",
@@ -46,7 +46,7 @@ MUTANTS = (
             "self.settled_to = self.stored_to = batch.span.next_offset",
             "self.settled_to = self.next_expected",
         ),),
-        ("tests/unit/test_lanes.py",),
+        ("tests/unit/test_partition_queue.py",),
     ),
     Mutant(
         "a batch is acknowledged before it is committed",
@@ -55,7 +55,7 @@ MUTANTS = (
                     await self._process(batch)
                 finally:
 """),),
-        ("tests/unit/test_dispatch.py",),
+        ("tests/unit/test_dispatcher.py",),
     ),
     Mutant(
         "events are counted before repeats are known",
@@ -121,7 +121,7 @@ MUTANTS = (
                 "asyncio.ensure_future(self.hold.until_done(work.batch, lambda: self.dead_letters.publish(letters)))",
             ),
         ),
-        ("tests/unit/test_pipeline.py", "tests/unit/test_conservation.py"),
+        ("tests/unit/test_pipeline.py", "tests/unit/test_no_record_is_lost.py"),
     ),
     Mutant(
         "a dead letter counts as published before the broker has confirmed it",

@@ -19,7 +19,7 @@ from tests.builders import make_failure
 from tests.fakes import MemoryDeadLetters, MemoryStore
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.loop import SimulationLoop, current_process
-from tests.unit.pipelines import dlq_unavailable
+from tests.unit.pipeline_fixture import dlq_unavailable
 
 T = TypeVar("T")
 PARTITIONS = 2

@@ -12,7 +12,7 @@ from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, RecordError, Step, Verdict
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import AT, make_batch, make_failure, make_record, make_value
-from tests.unit.pipelines import Rules, World, deadlock, dlq_unavailable, unreachable
+from tests.unit.pipeline_fixture import PipelineFixture, StoreScript, deadlock, dlq_unavailable, unreachable
 
 LATER = AT.replace("10:00", "11:00")
 
@@ -21,11 +21,11 @@ def ids(*event_ids: str) -> list[bytes | None]:
     return [make_value(event_id=event_id) for event_id in event_ids]
 
 
-def world(*poison: str) -> World:
-    return World(Rules(frozenset(poison)))
+def world(*poison: str) -> PipelineFixture:
+    return PipelineFixture(StoreScript(frozenset(poison)))
 
 
-async def process(world: World, *values: bytes | None) -> OutcomeCounts:
+async def process(world: PipelineFixture, *values: bytes | None) -> OutcomeCounts:
     return await world.process([make_record(value, offset) for offset, value in enumerate(values)])
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from keepstream.processors.validation.validate import MAX_DEPTH, MAX_VALUE_BYTES, validate
 from keepstream.schemas.event import Rejection, ValidEvent
 from tests.builders import make_record, make_value
-from tests.hostile import HOSTILE, as_payload, corpus
+from tests.malicious_input import HOSTILE, as_payload, corpus
 
 MISSING: Any = ...
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 from tests.acceptance.browser import chromium
 from tests.acceptance.console import MAY_REPLAY, ConsoleProcess, console
 from tests.acceptance.dead_letters import Graveyard
-from tests.acceptance.web.hostile import SECRET, XSS
+from tests.acceptance.web.malicious_requests import SECRET, XSS
 from tests.real import Kafka, Postgres, Servers
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from keepstream.schemas.failure import StepError
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_record, make_value
-from tests.hostile import as_payload
-from tests.unit.pipelines import Rules, World, deadlock, dlq_unavailable, unreachable
+from tests.malicious_input import as_payload
+from tests.unit.pipeline_fixture import PipelineFixture, StoreScript, deadlock, dlq_unavailable, unreachable
 
 POISON = frozenset({"poison-1", "poison-2"})
 GOOD = st.builds(
@@ -35,7 +35,7 @@ def script_of(kinds: list[str | None]) -> list[StepError | None]:
     return [makers[kind]() if kind else None for kind in kinds]
 
 
-async def run(world: World, batches: list[list[bytes | None]]) -> list[OutcomeCounts]:
+async def run(world: PipelineFixture, batches: list[list[bytes | None]]) -> list[OutcomeCounts]:
     tallies, offset = [], 0
     for values in batches:
         records = [make_record(value, offset + i) for i, value in enumerate(values)]
@@ -48,7 +48,7 @@ async def run(world: World, batches: list[list[bytes | None]]) -> list[OutcomeCo
 def test_every_record_ends_as_stored_duplicate_stale_or_dead(
     batches: list[list[bytes | None]], script: list[str | None], dlq_failures: int, healthy: bool
 ) -> None:
-    world = World(Rules(POISON, script_of(script)))
+    world = PipelineFixture(StoreScript(POISON, script_of(script)))
     world.letters.failures = [dlq_unavailable() for _ in range(dlq_failures)]
     world.store.is_healthy = healthy
     tallies = asyncio.run(run(world, batches))
@@ -70,7 +70,7 @@ def test_every_record_ends_as_stored_duplicate_stale_or_dead(
 
 @given(BATCHES)
 def test_without_trouble_exactly_the_bad_ones_die(batches: list[list[bytes | None]]) -> None:
-    world = World(Rules(POISON))
+    world = PipelineFixture(StoreScript(POISON))
     asyncio.run(run(world, batches))
     values = [value for batch in batches for value in batch]
     bad = [i for i, value in enumerate(values) if not value or b'"timestamp": "2026' not in value or b"poison" in value]
@@ -79,7 +79,7 @@ def test_without_trouble_exactly_the_bad_ones_die(batches: list[list[bytes | Non
 
 @given(BATCHES, SCRIPTS)
 def test_an_ill_store_never_makes_a_good_event_die(batches: list[list[bytes | None]], script: list[str | None]) -> None:
-    calm, ill = World(Rules(POISON)), World(Rules(POISON, script_of(script)))
+    calm, ill = PipelineFixture(StoreScript(POISON)), PipelineFixture(StoreScript(POISON, script_of(script)))
     ill.store.is_healthy = False
     asyncio.run(run(calm, batches))
     asyncio.run(run(ill, batches))

@@ -32,7 +32,7 @@ def dlq_unavailable() -> SystemicError:
 
 
 @dataclass
-class Rules:
+class StoreScript:
     """What the store refuses: content as PostgreSQL does, some ids, and whatever the script says call by call."""
 
     poison: frozenset[str] = frozenset()
@@ -50,10 +50,10 @@ class Rules:
 
 
 @dataclass
-class World:
+class PipelineFixture:
     """Everything a pipeline touches."""
 
-    rules: Rules = field(default_factory=Rules)
+    rules: StoreScript = field(default_factory=StoreScript)
     letters: MemoryDeadLetters = field(default_factory=MemoryDeadLetters)
     metrics: RecordedMetrics = field(default_factory=RecordedMetrics)
     store: MemoryStore = field(init=False)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from keepstream.schemas.record import KafkaRecord
 from tests.builders import AT, make_record
-from tests.hostile.texts import JSON_TYPES, TEXTS
-from tests.hostile.values import HOSTILE, as_payload, as_whole_payload, corpus
+from tests.malicious_input.texts import JSON_TYPES, TEXTS
+from tests.malicious_input.values import HOSTILE, as_payload, as_whole_payload, corpus
 
 FIELDS = ("event_id", "payload", "metadata", "timestamp", "correlation_id", "retry_attempt", "unknown", "@offset")
 HEADERS = (

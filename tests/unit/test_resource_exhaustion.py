@@ -14,9 +14,9 @@ from keepstream.processors.validation.validate import MAX_DEPTH, validate
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import Rejection, ValidEvent
 from tests.builders import make_record, make_value
-from tests.hostile.bombs import bombs
-from tests.hostile.records import hostile_values
-from tests.unit.pipelines import Rules, World, deadlock
+from tests.malicious_input.records import hostile_values
+from tests.malicious_input.resource_exhaustion import bombs
+from tests.unit.pipeline_fixture import PipelineFixture, StoreScript, deadlock
 
 BOMBS = bombs()
 LIMIT_S = 10.0
@@ -59,7 +59,7 @@ def test_what_is_too_deep_is_refused_before_any_parser_sees_it(
 
 @pytest.mark.parametrize("step_path", [False, True])
 async def test_bombs_die_in_a_batch_and_their_neighbours_are_stored(step_path: bool) -> None:
-    world = World(Rules(script=[deadlock()] if step_path else []))
+    world = PipelineFixture(StoreScript(script=[deadlock()] if step_path else []))
     small = bombs(20_000)
     values = [value for bomb in small.values() for value in (bomb, make_value())]
     records = [make_record(value, offset) for offset, value in enumerate(values)]

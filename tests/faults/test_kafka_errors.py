@@ -11,7 +11,7 @@ from confluent_kafka.admin._resource import ResourcePatternType, ResourceType
 
 from tests.acceptance.conftest import System
 from tests.faults import admin
-from tests.faults.ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
+from tests.faults.produced_ledger import LedgerProducer, close, reckon, settled, wait_s, warmed_up
 from tests.faults.report import Row
 from tests.real import eventually
 

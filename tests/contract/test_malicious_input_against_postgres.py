@@ -18,12 +18,12 @@ from keepstream.schemas.failure import Step
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
 from keepstream.schemas.record import KafkaRecord
 from tests.builders import make_batch, make_record
-from tests.contract.stores import PostgresTable, postgres_table
+from tests.contract.store_fixtures import PostgresTable, postgres_table
 from tests.fakes import MemoryDeadLetters, RecordedMetrics
-from tests.hostile.bombs import bombs
-from tests.hostile.records import hostile_records
+from tests.malicious_input.records import hostile_records
+from tests.malicious_input.resource_exhaustion import bombs
 from tests.real import Database
-from tests.unit.pipelines import QUICK, deadlock
+from tests.unit.pipeline_fixture import QUICK, deadlock
 
 pytestmark = pytest.mark.real
 

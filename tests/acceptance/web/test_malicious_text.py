@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.console import ConsoleProcess
 from tests.acceptance.dead_letters import Graveyard
-from tests.acceptance.web.hostile import SECRET, XSS, Suspicious, pages
+from tests.acceptance.web.malicious_requests import SECRET, XSS, Suspicious, pages
 from tests.real import eventually
 
 pytestmark = pytest.mark.real

@@ -15,10 +15,10 @@ from keepstream.processors.validation.validate import check_contract, validate
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.record import KafkaRecord
 from tests.builders import make_record, make_value
-from tests.hostile.records import HEADERS, hostile_records
-from tests.hostile.texts import TEXTS
-from tests.hostile.values import as_payload, as_whole_payload, corpus
-from tests.unit.pipelines import World, deadlock
+from tests.malicious_input.records import HEADERS, hostile_records
+from tests.malicious_input.texts import TEXTS
+from tests.malicious_input.values import as_payload, as_whole_payload, corpus
+from tests.unit.pipeline_fixture import PipelineFixture, deadlock
 
 RECORDS = hostile_records()
 NOT_JSON = frozenset(("invalid_json", "invalid_utf8", "empty_value", "not_finite_number", "lone_surrogate", "too_deep"))
@@ -71,7 +71,7 @@ def test_what_is_accepted_is_the_event_that_the_document_says() -> None:
 @pytest.mark.parametrize("size", [1, 100])
 async def test_a_record_dies_for_the_same_reason_whatever_way_its_batch_takes(*, step_path: bool, size: int) -> None:
     chosen = RECORDS[:: 3 if step_path or size == 1 else 1]
-    world, records = World(), [replace(record, offset=offset) for offset, record in enumerate(chosen)]
+    world, records = PipelineFixture(), [replace(record, offset=offset) for offset, record in enumerate(chosen)]
     for begin in range(0, len(records), size):
         world.rules.script = [deadlock()] if step_path else []
         await world.process(records[begin : begin + size])

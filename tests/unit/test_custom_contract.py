@@ -153,7 +153,7 @@ def test_cloud_events_reach_the_steps_as_events() -> None:
 
 
 def test_without_the_settings_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEEPSTREAM_CONTRACT", "tests.unit.test_own_contract:Order")
+    monkeypatch.setenv("KEEPSTREAM_CONTRACT", "tests.unit.test_custom_contract:Order")
     use_own_contract(Settings(_env_file=None))
     assert chosen.contract == CustomContract(Order, {})
     monkeypatch.delenv("KEEPSTREAM_CONTRACT")
@@ -161,7 +161,7 @@ def test_without_the_settings_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPa
     assert chosen.contract is None
 
 
-@pytest.mark.parametrize("place", ["tests.unit.test_own_contract:doubled", "json:JSONDecoder", "nowhere:X"])
+@pytest.mark.parametrize("place", ["tests.unit.test_custom_contract:doubled", "json:JSONDecoder", "nowhere:X"])
 def test_what_is_no_contract_is_said(place: str) -> None:
     with pytest.raises(KeepstreamError, match="KEEPSTREAM_CONTRACT") as caught:
         find_contract(place)

@@ -11,7 +11,7 @@ import pytest
 from keepstream.app.web.middleware import HEADERS
 from tests.acceptance.console import MAY_REPLAY, NAME, PASSWORD, TOKEN, WITH_LOGIN, ConsoleProcess, console
 from tests.acceptance.dead_letters import Graveyard
-from tests.acceptance.web.hostile import BEHIND_LOGIN, FORM, SECRET
+from tests.acceptance.web.malicious_requests import BEHIND_LOGIN, FORM, SECRET
 from tests.real import eventually
 
 pytestmark = pytest.mark.real

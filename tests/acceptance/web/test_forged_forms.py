@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.console import NAME, WITH_LOGIN, ConsoleProcess, console
 from tests.acceptance.dead_letters import Graveyard
-from tests.acceptance.web.hostile import FORM, POSTS, ROUTES
+from tests.acceptance.web.malicious_requests import FORM, POSTS, ROUTES
 from tests.real import eventually
 
 pytestmark = pytest.mark.real

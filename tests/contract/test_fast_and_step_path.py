@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_dead_letter, make_event, make_record
-from tests.contract.stores import MemoryTable, PostgresTable, Table, settle, store_and_count
+from tests.contract.store_fixtures import MemoryTable, PostgresTable, Table, settle, store_and_count
 
 Fact = tuple[int, int] | None
 """Second and payload of an event, or None for a dead letter."""

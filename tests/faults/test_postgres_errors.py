@@ -10,9 +10,9 @@ import pytest
 
 from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
-from tests.faults.ledger import LedgerProducer, reckon, settled, warmed_up
+from tests.faults.produced_ledger import LedgerProducer, reckon, settled, warmed_up
+from tests.faults.proxied_servers import Rig
 from tests.faults.report import Row
-from tests.faults.rig import Rig
 from tests.real import eventually
 
 pytestmark = pytest.mark.real

@@ -17,8 +17,8 @@ from keepstream.schemas.dead_letter import ERROR, ORIGIN, PREFIX
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.record import KafkaRecord
 from tests.acceptance.conftest import System
-from tests.hostile.bombs import bombs
-from tests.hostile.records import hostile_records
+from tests.malicious_input.records import hostile_records
+from tests.malicious_input.resource_exhaustion import bombs
 
 pytestmark = pytest.mark.real
 

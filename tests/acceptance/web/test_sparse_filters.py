@@ -16,7 +16,7 @@ from keepstream.app.dlq.page import Cursor, Page
 from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.sinks.kafka.confirmed_producer import record_id_of
 from tests.acceptance.dead_letters import NOON, Graveyard
-from tests.acceptance.web.test_web_list import ids, page, queue_of
+from tests.acceptance.web.test_list import ids, page, queue_of
 from tests.builders import make_dead_letter, make_failure, make_record
 
 pytestmark = pytest.mark.real

@@ -11,7 +11,7 @@ import pytest
 
 from keepstream.app.embedded.ports import free_port, listens
 from tests.acceptance.conftest import System
-from tests.faults.ledger import LedgerProducer, reckon
+from tests.faults.produced_ledger import LedgerProducer, reckon
 from tests.faults.report import Row
 
 pytestmark = pytest.mark.real

@@ -11,7 +11,7 @@ from keepstream.schemas.dead_letter import REPLAY_COUNT, DeadLetter
 from keepstream.schemas.failure import Failure, SystemicError, Verdict
 from tests.builders import make_batch, make_dead_letter, make_record
 from tests.fakes import MemoryDeadLetters
-from tests.unit.pipelines import World
+from tests.unit.pipeline_fixture import PipelineFixture
 
 
 def letters(*offsets: int, partition: int = 0, replayed: bool = False) -> list[DeadLetter]:
@@ -84,7 +84,7 @@ async def test_one_batch_alone_can_be_a_flood(guard: DeadLetterLimit, queue: Mem
 
 
 async def test_a_flood_holds_the_batch_and_moves_no_offset() -> None:
-    world = World()
+    world = PipelineFixture()
     pipeline = replace(world.pipeline, dead_letters=DeadLetterLimit(world.letters, limit=1, window=10))
 
     class RaisedLimitError(Exception):
