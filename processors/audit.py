@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Protocol
 
 from keepstream.processors.validation.validate import check_contract, moment
-from keepstream.schemas.audit import Check, Discrepancy, Fault, PartitionAccount
+from keepstream.schemas.audit import Check, Discrepancy, DiscrepancyKind, PartitionAccount
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.record import Record
 
@@ -50,7 +50,7 @@ def _of_partition(book: PartitionAccount) -> Iterator[Check]:
     yield Check("first offset + consumed + skipped = next offset", reached, book.next_offset, *place)
     yield Check("pending rows left behind = 0", book.behind, 0, *place)
     if not book.rewound:
-        yield Check("dead-lettered = rows in dead_letters", book.dead_lettered, book.letters, *place)
+        yield Check("dead-lettered = rows in dead_letters", book.dead_lettered, book.dead_letters, *place)
         yield Check("rows and dead letters beyond the next offset = 0", book.ahead, 0, *place)
 
 
@@ -99,14 +99,14 @@ def faults(records: Sequence[Record], archive: EventLookup) -> Iterator[Discrepa
         if stored is None and isinstance(verdict, ValidEvent) and _older(verdict, bound):
             continue
         if stored is None:
-            yield _difference(Fault.MISSING, record, verdict.event_id)
+            yield _difference(DiscrepancyKind.MISSING, record, verdict.event_id)
         elif isinstance(verdict, ValidEvent) and moment(verdict.timestamp) > stored:
-            yield _difference(Fault.OUTDATED, record, verdict.event_id)
+            yield _difference(DiscrepancyKind.OUTDATED, record, verdict.event_id)
 
 
 def _older(event: ValidEvent, bound: datetime | None) -> bool:
     return bound is not None and moment(event.timestamp) < bound
 
 
-def _difference(fault: Fault, record: Record, event_id: str | None) -> Discrepancy:
+def _difference(fault: DiscrepancyKind, record: Record, event_id: str | None) -> Discrepancy:
     return Discrepancy(fault, record.topic, record.partition, record.offset, event_id)

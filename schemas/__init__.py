@@ -1,4 +1,4 @@
-"""The words everybody shares: record, event, verdict, failure, dead letter, outcome.
+"""Data types shared by all layers: record, event, verdict, failure, dead letter, outcome.
 
-No I/O and no project imports live here; every room may enter.
+No I/O, and no import of another layer.
 """

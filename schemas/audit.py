@@ -1,4 +1,4 @@
-"""What an audit compares and what it finds."""
+"""Input and result types of an audit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One claim: two numbers that must be equal. Without a topic it is about all partitions together."""
+    """One equation between two numbers. Without a topic it covers all partitions together."""
 
     claim: str
     left: int
@@ -23,12 +23,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class PartitionAccount:
-    """What PostgreSQL says about one partition, all of it read in one snapshot.
+    """Offsets, counters and row counts of one partition in PostgreSQL, read in one snapshot.
 
-    ``consumed`` and ``skipped`` were written with the offset, ``total`` and the fates with the counters; ``rows`` and
-    ``letters`` are counted where they lie. ``behind`` are pending rows before ``next_offset``, ``ahead`` delivered rows
-    and dead letters at or beyond it. ``pruned``: rows that `keepstream db prune` deleted. ``rewound``: the topic was
-    re-created, so offsets of the old one mean nothing now.
+    ``consumed`` and ``skipped`` were written with the offset, ``total`` and the outcomes with the counters; ``rows``
+    and ``dead_letters`` are counted in their tables. ``behind`` are pending rows before ``next_offset``, ``ahead``
+    delivered rows and dead letters at or beyond it. ``pruned``: rows that `keepstream db prune` deleted. ``rewound``:
+    the topic was re-created, so offsets of the old one are void.
     """
 
     topic: str
@@ -43,7 +43,7 @@ class PartitionAccount:
     duplicate: int
     stale: int
     dead_lettered: int
-    letters: int
+    dead_letters: int
     rows: int
     behind: int
     ahead: int
@@ -52,43 +52,42 @@ class PartitionAccount:
 
 @dataclass(frozen=True, slots=True)
 class AuditWindow:
-    """Which records of a partition to read again: offsets ``[start, end)``.
+    """The offset range ``[start, end)`` of a partition that a deep audit reads again.
 
-    ``held_from`` is the first offset that the topic still holds: of what lies before it, only the dead letters can be
-    checked.
+    ``log_start`` is the first offset that the topic still has: before it, only dead letters can be checked.
     """
 
     partition: int
     start: int
     end: int
-    held_from: int
+    log_start: int
     rewound: bool = False
 
     @property
     def reads(self) -> tuple[int, int]:
-        return max(self.start, self.held_from), self.end
+        return max(self.start, self.log_start), self.end
 
 
-class Fault(StrEnum):
-    """What can be wrong with a record."""
+class DiscrepancyKind(StrEnum):
+    """How the outcome of a record can be wrong."""
 
     MISSING = "missing"
     """Neither in ``events`` nor in the dead letter topic."""
-    LETTER_LOST = "letter_lost"
-    """Counted as dead-lettered and neither replayed nor discarded, and the dead letter topic does not hold it."""
+    DEAD_LETTER_LOST = "letter_lost"
+    """Counted as dead-lettered, neither replayed nor discarded, and absent from the dead letter topic."""
     OUTDATED = "outdated"
     """Only an older version of the event is stored: this record's newer one is lost."""
     BOTH = "both"
     """Stored, and dead-lettered as well."""
     UNCOUNTED = "uncounted"
-    """The dead letter topic holds it, and no counter knows of it."""
+    """In the dead letter topic, and in no counter."""
 
 
 @dataclass(frozen=True, slots=True)
 class Discrepancy:
-    """One record that does not end in exactly one place."""
+    """One record whose outcome is not exactly one of stored and dead-lettered."""
 
-    fault: Fault
+    kind: DiscrepancyKind
     topic: str
     partition: int
     offset: int

@@ -1,4 +1,4 @@
-"""A dead letter that is too large for its topic: a small one stands there in its place and says where the whole one is.
+"""A dead letter that is too large for its topic: a small record there refers to the whole one in PostgreSQL.
 
 The pattern is the claim check (Hohpe and Woolf, "Enterprise Integration Patterns", 2003).
 """
@@ -16,31 +16,31 @@ from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
 
 ORIGINAL = PREFIX + "original"
-"""The SHA-256 of the original value; with the letter's id it is the key of the whole letter in PostgreSQL."""
+"""The SHA-256 of the original value; with the dead letter's id the key of the whole record in PostgreSQL."""
 ORIGINAL_BYTES = PREFIX + "original-bytes"
 """The size of the original value."""
 MAX_KEPT_BYTES = 16 * 1024
-"""A key that is larger than this stays behind too, and original headers where all headers together are."""
+"""Limit of the key, and of all headers together: what is larger is left out of the claim check too."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredDeadLetter:
-    """A whole dead letter, as it is kept outside the topic. ``letter`` is a compressed line of an export."""
+    """A whole dead letter as stored outside the topic. ``packed`` is a compressed line of an export."""
 
-    letter_id: str
+    dead_letter_id: str
     sha256: str
-    letter: bytes
+    packed: bytes
 
 
 def pack_dead_letter(record: KafkaRecord) -> StoredDeadLetter:
-    """Pack a whole dead letter."""
+    """Serialise and compress a whole dead letter."""
     return StoredDeadLetter(
         DeadLetterRecord(record).id, _sha256(record), zlib.compress(to_json_line(record).encode(), 1)
     )
 
 
 def make_claim_check(record: KafkaRecord) -> KafkaRecord:
-    """Return the letter to publish instead: no value, what says why it died, and which original belongs to it."""
+    """Return the record to publish instead: no value, the headers of the error, and the stored record's hash."""
     key = record.key if len(record.key or b"") <= MAX_KEPT_BYTES else None
     marks = [(ORIGINAL, _sha256(record).encode()), (ORIGINAL_BYTES, str(len(record.value or b"")).encode())]
     headers = [*_small(record.headers), *marks]
@@ -54,20 +54,20 @@ def _small(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, b
     return [(name, value) for name, value in ours.items() if len(value or b"") <= MAX_TEXT_BYTES]
 
 
-def claim_check_sha256(letter: DeadLetterRecord) -> str | None:
-    """Return what names the original of a reference; None for a letter that is whole."""
-    found = letter.raw(ORIGINAL)
+def claim_check_sha256(dead_letter: DeadLetterRecord) -> str | None:
+    """Return the SHA-256 of the stored value; None for a dead letter that is no claim check."""
+    found = dead_letter.raw(ORIGINAL)
     return found.decode(errors="replace") if found else None
 
 
-def restored(letter: DeadLetterRecord, packed: bytes) -> DeadLetterRecord:
-    """Put the original in a reference's place. Raises ValueError when these are not the bytes that it names."""
+def redeem(dead_letter: DeadLetterRecord, packed: bytes) -> DeadLetterRecord:
+    """Return the whole dead letter for a claim check. Raises ValueError when the hash of ``packed`` differs."""
     try:
-        here, whole = letter.record, from_json_line(zlib.decompress(packed))
+        here, whole = dead_letter.record, from_json_line(zlib.decompress(packed))
     except zlib.error:
-        raise ValueError(f"the original of {letter.id} is damaged") from None
-    if _sha256(whole) != claim_check_sha256(letter):
-        raise ValueError(f"the original of {letter.id} is not the one that its SHA-256 names")
+        raise ValueError(f"the original of {dead_letter.id} is damaged") from None
+    if _sha256(whole) != claim_check_sha256(dead_letter):
+        raise ValueError(f"the original of {dead_letter.id} does not have the SHA-256 of its claim check")
     return DeadLetterRecord(KafkaRecord(here.topic, here.partition, here.offset, here.timestamp, whole.key, whole.value,
                               whole.headers))  # fmt: skip
 

@@ -1,8 +1,8 @@
-"""What the group's offset in Kafka says beside the number: that keepstream committed it, and where it once began.
+"""The group's committed offset in Kafka, with metadata: the offset at which keepstream started the partition.
 
-Kafka's offset may be ahead of PostgreSQL, for its commits outlive a crash that takes PostgreSQL's last ones, a failover
-to a standby that lagged, or a restored backup. So keepstream's own offset is never taken for the work of a consumer
-that came before it: where PostgreSQL has no row for a partition, it is read again from where it once began.
+Kafka's offset may be ahead of PostgreSQL, because it outlives a crash in which PostgreSQL loses its last commits, a
+failover to a standby that lagged, or a restored backup. So keepstream's own offset is never taken for that of an
+earlier consumer: where PostgreSQL has no row for a partition, it is read again from ``first_offset``.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ _MARK = re.compile(r"keepstream first_offset=(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class CommittedOffset:
-    """``first_offset`` is where keepstream began the partition; None when another consumer committed."""
+    """``first_offset`` is where keepstream started the partition; None when another consumer committed."""
 
     offset: int
     first_offset: int | None = None
 
     @property
     def metadata(self) -> str:
-        """What Kafka keeps beside the offset, readable in the group's tools."""
+        """The metadata that Kafka keeps with the offset, readable in the tools for consumer groups."""
         return "" if self.first_offset is None else f"keepstream first_offset={self.first_offset}"
 
     @classmethod
-    def of(cls, offset: int, metadata: str) -> CommittedOffset:
-        """Read what was committed, by whomever."""
+    def parse(cls, offset: int, metadata: str) -> CommittedOffset:
+        """Parse a committed offset, of any consumer."""
         found = _MARK.fullmatch(metadata)
         return cls(offset, int(found[1]) if found else None)

@@ -1,7 +1,7 @@
-"""A dead letter as one line of JSON, byte for byte: what `dlq export` writes and `dlq import` reads.
+"""A dead letter as one line of JSON, byte for byte: the format of `dlq export` and `dlq import`.
 
 Key, value and header values are base64, null where they are absent (an empty one is ``""``). ``headers`` is a list of
-pairs: order and repetitions stay. ``id`` is for people; reading ignores it.
+pairs: order and repetitions stay. ``id`` is for human readers and ignored on reading.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from keepstream.schemas.record import KafkaRecord
 
 
 class InvalidExportError(ValueError):
-    """A line is not an exported dead letter; the message says why."""
+    """A line is not an exported dead letter; the message gives the reason."""
 
 
 def to_json_line(record: KafkaRecord) -> str:
-    """Write a record down, without the newline. ASCII only."""
+    """Serialise a record, without the newline. ASCII only."""
     return json.dumps({
         "id": DeadLetterRecord(record).id,
         "topic": record.topic, "partition": record.partition, "offset": record.offset, "timestamp": record.timestamp,
@@ -29,7 +29,7 @@ def to_json_line(record: KafkaRecord) -> str:
 
 
 def from_json_line(line: str | bytes) -> KafkaRecord:
-    """Read a record from its line. Raises NotALetterError."""
+    """Parse a record. Raises InvalidExportError."""
     try:
         found: dict[str, Any] = json.loads(line)
         return KafkaRecord(

@@ -1,4 +1,4 @@
-"""A dead letter as it is found in a dead letter topic, whoever wrote it.
+"""A record of a dead letter topic, written by keepstream or by another framework.
 
 Header names: Kafka Connect (KIP-298), Kafka Streams (KIP-1034), share groups (KIP-1191), Spring Kafka, Spring Cloud
 Stream, SmallRye, Karafka Pro, django-kafka, arroyo, and our own.
@@ -48,11 +48,11 @@ ERROR_HEADERS = frozenset(
      "__streams.errors.stacktrace", "kafka_dlt-exception-stacktrace", "x-exception-stacktrace",
      "kafka_dlt-exception-cause-fqcn", "dead-letter-cause", "dead-letter-cause-class-name"}
 )  # fmt: skip
-"""What says why a record died: a replay leaves these behind, and keeps where the record came from."""
+"""Headers that describe the error: a replay drops them, and keeps those of the record's origin."""
 
 
 class _Once(Generic[T]):
-    """`functools.cached_property` without the lock that it takes before Python 3.12: 1 us for each of a letter's."""
+    """`functools.cached_property` without the lock that it takes before Python 3.12, which costs 1 us each."""
 
     def __init__(self, compute: Callable[[Any], T]) -> None:
         self._compute = compute
@@ -61,31 +61,31 @@ class _Once(Generic[T]):
     def __set_name__(self, _owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, letter: DeadLetterRecord, _owner: type) -> T:
-        value = letter.__dict__[self._name] = self._compute(letter)
+    def __get__(self, record: DeadLetterRecord, _owner: type) -> T:
+        value = record.__dict__[self._name] = self._compute(record)
         return value
 
 
 @dataclass(frozen=True)
 class DeadLetterRecord:
-    """A record of a dead letter topic and what its headers say. What nobody wrote is None."""
+    """A record of a dead letter topic with its headers parsed. An absent header is None."""
 
     record: KafkaRecord
 
     @property
-    def place(self) -> str:
-        """Where it stands in the dead letter topic: ``topic-partition-offset``."""
+    def record_id(self) -> str:
+        """The record id in the dead letter topic: ``topic-partition-offset``."""
         return f"{self.record.topic}-{self.record.partition}-{self.record.offset}"
 
     @_Once
     def id(self) -> str:
-        """Name the death: the same for every copy. Falls back to the place for what others wrote."""
+        """Id of the dead letter, equal for every copy: the original record's id, else this record's own."""
         if self._own_id:
             return self._own_id
         topic, partition, offset = self._origin
         if topic and partition is not None and offset is not None:
             return f"{topic}-{partition}-{offset}"
-        return self.place
+        return self.record_id
 
     @property
     def origin_topic(self) -> str | None:
@@ -101,15 +101,15 @@ class DeadLetterRecord:
 
     @_Once
     def _own_id(self) -> str | None:
-        """Return the id that keepstream gave: its headers are the last ones, behind those of the record."""
+        """Return the id that keepstream wrote: its headers follow those of the original record."""
         headers = self.record.headers
         return self._header(ID) if headers and headers[-1][0].startswith(PREFIX) else None
 
     @_Once
     def _origin(self) -> tuple[str | None, int | None, int | None]:
-        """Where it died, as its id says; only of a letter that others wrote what headers of their names say.
+        """Coordinates of the original record: from the id, or from other frameworks' headers where there is no id.
 
-        Any producer can put those on an ordinary event, and would choose where a replay of its dead letter goes.
+        Any producer can put those headers on an ordinary event, and would choose where a replay of it goes.
         """
         own = parse_record_id(self._own_id or "")
         return own if own[0] else (self._text(TOPIC), self._number(PARTITION), self._number(OFFSET))
@@ -153,21 +153,21 @@ class DeadLetterRecord:
 
     @_Once
     def first_failed_at(self) -> datetime | None:
-        return _moment(self._header(PREFIX + "first-failure"))
+        return _parse_time(self._header(PREFIX + "first-failure"))
 
     @_Once
     def last_failed_at(self) -> datetime | None:
-        """When it died, if it says so."""
-        return _moment(self._header(PREFIX + "last-failure"))
+        """Time of the last failure, in UTC; None without a valid header."""
+        return _parse_time(self._header(PREFIX + "last-failure"))
 
     @_Once
     def failed_at(self) -> datetime:
-        """When it died, as far as is known: our header, else the record's own timestamp. In UTC."""
+        """Time of the last failure in UTC: keepstream's header, else the record's own timestamp."""
         return self.last_failed_at or datetime.fromtimestamp(min(max(self.record.timestamp, 0), _MAX_MS) / 1000, UTC)
 
     @_Once
     def _values(self) -> dict[str, bytes]:
-        """Keep the last value of each name, empty ones left out: a letter is asked for a dozen of its many headers."""
+        """Index the last non-empty value of each header: a dozen of the many are read."""
         last = dict(self.record.headers)
         return last if all(last.values()) else {name: value for name, value in self.record.headers if value}  # type: ignore[return-value]
 
@@ -199,18 +199,18 @@ _MAX_MS = 253_402_300_799_999
 
 
 def _integer(value: bytes | None) -> int | None:
-    """Read digits, or the big-endian integers that Spring writes. Nothing that is counted here is negative."""
+    """Parse digits, or the big-endian integers of Spring. Negative numbers are not valid here."""
     number = -1
     if value and value.isdigit():
         number = int(value) if len(value) < 20 else -1  # noqa: PLR2004 - 64 bits
-    elif value and len(value) in (4, 8) and value[0] == 0:  # else it is a word, like "null": no offset is that large
+    elif value and len(value) in (4, 8) and value[0] == 0:  # a first byte above 0 is text, like "null"
         number = int(struct.unpack(">i" if len(value) == 4 else ">q", value)[0])  # noqa: PLR2004
     return number if 0 <= number < 2**63 else None
 
 
-def _moment(text: str | None) -> datetime | None:
+def _parse_time(text: str | None) -> datetime | None:
     try:
         parsed = datetime.fromisoformat(text) if text else None
         return parsed.astimezone(UTC) if parsed and parsed.tzinfo else None
-    except (ValueError, OverflowError):  # no time, or one whose zone moves it out of the calendar
+    except (ValueError, OverflowError):  # invalid, or outside the calendar once in UTC
         return None

@@ -1,4 +1,4 @@
-"""The contract with producers: what an event must look like, and why one does not."""
+"""The contract with producers: the schema of an event, and the rejection of what does not fit."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ class Event(BaseModel):
     model_config = _STRICT
 
     event_id: EventId
-    """The event's own name, unique for ever: the same id again is the same event."""
+    """Globally unique id: the same id again is the same event."""
     payload: dict[str, Any]
-    """What happened: any JSON object."""
+    """Any JSON object."""
     metadata: dict[str, Any] | None = None
-    """Anything about the event that is not the event."""
+    """Data about the event."""
     timestamp: Timestamp | None = None
     """When it happened, RFC 3339 with a zone. The newest wins. Absent: the record's Kafka timestamp."""
     correlation_id: CorrelationId | None = None
-    """What ties events together. Absent: header ``correlation_id``, the trace id of ``traceparent``, the event_id."""
+    """Id shared by related events. Absent: header ``correlation_id``, the trace id of ``traceparent``, the event_id."""
     retry_attempt: RetryAttempt = 0
-    """How often the producer has tried before."""
+    """Number of earlier attempts by the producer."""
 
 
 class JsonObject(TypedDict):
-    """Any JSON object, looked at no closer."""
+    """Any JSON object; its members are not validated."""
 
 
 @with_config(_STRICT)
 class Envelope(TypedDict):
-    """`Event` for the hot path: a plain dict, in which payload and metadata are known to be objects and left empty.
+    """`Event` for the hot path: a plain dict, in which payload and metadata are checked to be objects and left empty.
 
-    A model of its own made an event of 370 bytes 1.5 us dearer, and payload and metadata as Python objects another
-    1.5 us. The whole document is parsed either way.
+    A model instance costs 1.5 us more for an event of 370 bytes, payload and metadata as Python objects another 1.5 us.
+    The whole document is parsed either way.
     """
 
     event_id: EventId
@@ -69,7 +69,7 @@ class Envelope(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Rejection:
-    """Why a record is not an event: a stable code, and a sentence that names the field."""
+    """Reason why a record is not an event: a stable code, and a message that names the field."""
 
     reason: str
     message: str
@@ -91,19 +91,22 @@ class ValidEvent:
     document: bytes
 
 
-Step: TypeAlias = Callable[[Event, Record], Event | Rejection]
-"""A step of one's own: a pure function of the event. It is called again for the same record after a crash, by the audit
-and by a replay's dry run, so it asks nobody and keeps nothing."""
+Transform: TypeAlias = Callable[[Event, Record], Event | Rejection]
+"""A user-supplied transform: a pure function of the event and its record.
+
+It is called again for the same record after a crash, by an audit and by a replay's dry run, so it must not do I/O nor
+keep state.
+"""
 
 
 class Contract(BaseModel, ABC):
-    """Another event shape: its fields are what producers write, `event` says what they mean.
+    """A custom schema: its fields are what producers write, `event` maps them to an `Event`.
 
-    A shape that only narrows ours (a typed payload) is a subclass of `Event` instead.
+    A schema that only narrows `Event` (a typed payload) is a subclass of `Event` instead.
     """
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     @abstractmethod
     def event(self, record: Record) -> Event | Rejection:
-        """Return the event that this value means, or why it means none."""
+        """Return the event, or the rejection of the record."""

@@ -1,4 +1,4 @@
-"""One Kafka record exactly as it arrived."""
+"""A Kafka record, its coordinates and its headers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class TopicPartition(NamedTuple):
 
 
 class Record(Protocol):
-    """The shape of a consumed record: aiokafka's ``ConsumerRecord`` fits it, so nothing is copied on the hot path."""
+    """Interface of a consumed record. aiokafka's ``ConsumerRecord`` satisfies it: no copy on the hot path."""
 
     @property
     def topic(self) -> str: ...
@@ -25,7 +25,7 @@ class Record(Protocol):
     def offset(self) -> int: ...
     @property
     def timestamp(self) -> int:
-        """Milliseconds since 1970; -1 where the producer gave none."""
+        """Milliseconds since 1970; -1 when the record has none."""
         ...
 
     @property
@@ -38,7 +38,7 @@ class Record(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KafkaRecord:
-    """A record of our own making: read back from a dead letter topic, or built by a test."""
+    """A record that aiokafka did not fetch: read from a dead letter topic, or built by a test."""
 
     topic: str
     partition: int
@@ -50,12 +50,12 @@ class KafkaRecord:
 
 
 def record_id(record: Record) -> str:
-    """Name a record for ever: ``topic-partition-offset``."""
+    """Return the unique id of a record: ``topic-partition-offset``."""
     return f"{record.topic}-{record.partition}-{record.offset}"
 
 
 def parse_record_id(record_id: str) -> tuple[str | None, int | None, int | None]:
-    """Split ``topic-partition-offset``; three times None when the text is something else."""
+    """Split ``topic-partition-offset``; three times None for any other text."""
     topic, *numbers = record_id.rsplit("-", 2)
     if len(numbers) < 2 or not _is_number(numbers[0]) or not _is_number(numbers[1]):  # noqa: PLR2004
         return None, None, None

@@ -1,4 +1,4 @@
-"""The words of a replay: what leaves, what came of it, and the sum that has to be right."""
+"""Types of a replay: options, produced records, delivery reports and the reconciliation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import NamedTuple
 REPLAY_ID = "keepstream.dlq.replay-id"
 REPLAY_OF = "keepstream.dlq.replay-of"
 REPLAYED_BY = "keepstream.dlq.replayed-by"
-"""Who asked for the replay."""
+"""User who started the replay."""
 PARKING_SUFFIX = "-parked"
-"""Of the topic that takes what was replayed too often; the rest is the dead letter topic's name."""
+"""Suffix of the parking lot topic, after the dead letter topic's name: for records replayed too often."""
 
 
-class LetterState(StrEnum):
-    """How far a dead letter is in a replay."""
+class ReplayState(StrEnum):
+    """State of a dead letter within a replay."""
 
     PLANNED = "planned"
     PRODUCED = "produced"
@@ -29,7 +29,7 @@ class LetterState(StrEnum):
 class ReplayRecord(NamedTuple):
     """One record that a replay produces. ``partition`` None lets the partitioner decide."""
 
-    letter_id: str
+    dead_letter_id: str
     topic: str
     partition: int | None
     key: bytes | None
@@ -40,9 +40,9 @@ class ReplayRecord(NamedTuple):
 
 
 class DeliveryReport(NamedTuple):
-    """What the broker said: where the record stands now, or why it does not."""
+    """Result of producing one record: its coordinates, or the error."""
 
-    letter_id: str
+    dead_letter_id: str
     topic: str
     partition: int | None
     offset: int | None
@@ -50,15 +50,15 @@ class DeliveryReport(NamedTuple):
     parked: bool = False
 
     @property
-    def state(self) -> LetterState:
+    def state(self) -> ReplayState:
         if self.error is not None:
-            return LetterState.FAILED
-        return LetterState.PARKED if self.parked else LetterState.PRODUCED
+            return ReplayState.FAILED
+        return ReplayState.PARKED if self.parked else ReplayState.PRODUCED
 
 
 @dataclass(frozen=True, slots=True)
 class ReplayOptions:
-    """How to replay. ``changes`` are (JSON path, new text) pairs; ``rate`` is in records per second, None: no limit."""
+    """Options of a replay. ``changes``: (JSON path, new text) pairs. ``rate``: records per second; None: no limit."""
 
     target_topic: str | None = None
     same_partition: bool = False
@@ -73,7 +73,7 @@ class ReplayOptions:
 
 @dataclass(slots=True)
 class Reconciliation:
-    """``selected`` is counted while reading, the others are counted in the ledger: they agree or something is lost."""
+    """Totals of a replay. ``selected`` is counted while reading, the others in PostgreSQL: a loss makes them differ."""
 
     selected: int = 0
     replayed: int = 0
@@ -89,7 +89,7 @@ class Reconciliation:
 
 @dataclass(frozen=True, slots=True)
 class ReplayRun:
-    """A replay that was begun: everything needed to resume it."""
+    """A started replay: what is needed to resume it."""
 
     id: int
     pass_number: int

@@ -10,10 +10,10 @@ from keepstream.schemas.replay import (
     REPLAY_ID,
     REPLAY_OF,
     DeliveryReport,
-    LetterState,
     Reconciliation,
     ReplayRecord,
     ReplayRun,
+    ReplayState,
 )
 
 
@@ -23,7 +23,7 @@ class Killed(BaseException):
 
 @dataclass
 class Entry:
-    state: LetterState
+    state: ReplayState
     seen_in_pass: int
 
 
@@ -44,16 +44,16 @@ class MemoryLedger:
         mine = self.entries.get(letter_id)
         return letter_id not in self.resolved if mine is None else mine.seen_in_pass != run.pass_number
 
-    def plan(self, run: ReplayRun, letter_ids: Sequence[str], ends: TopicEnds) -> dict[str, LetterState]:
+    def plan(self, run: ReplayRun, letter_ids: Sequence[str], ends: TopicEnds) -> dict[str, ReplayState]:
         self.die("before plan")
         self.ends = {**ends, **self.ends} if self.planned else ends
         states = {}
         for letter_id in letter_ids:
             entry = self.entries.get(letter_id)
-            states[letter_id] = entry.state if entry else LetterState.PLANNED
+            states[letter_id] = entry.state if entry else ReplayState.PLANNED
             if entry:
                 entry.seen_in_pass = run.pass_number
-            if states[letter_id] in {LetterState.PLANNED, LetterState.FAILED}:
+            if states[letter_id] in {ReplayState.PLANNED, ReplayState.FAILED}:
                 self.planned.add(letter_id)
         self.die("after plan")
         return states
@@ -64,9 +64,9 @@ class MemoryLedger:
     def record(self, run: ReplayRun, sent: Sequence[DeliveryReport]) -> None:
         self.die("before record")
         for one in sent:
-            entry = self.entries.setdefault(one.letter_id, Entry(one.state, run.pass_number))
+            entry = self.entries.setdefault(one.dead_letter_id, Entry(one.state, run.pass_number))
             entry.state = one.state
-            self.planned.discard(one.letter_id)
+            self.planned.discard(one.dead_letter_id)
         self.die("after record")
 
     def edited(self, run: ReplayRun) -> Mapping[str, bytes]:
@@ -75,9 +75,9 @@ class MemoryLedger:
     def reconcile(self, run: ReplayRun) -> Reconciliation:
         now = [entry.state for entry in self.entries.values() if entry.seen_in_pass == run.pass_number]
         return Reconciliation(
-            replayed=now.count(LetterState.PRODUCED),
-            skipped=now.count(LetterState.PARKED),
-            failed=now.count(LetterState.FAILED),
+            replayed=now.count(ReplayState.PRODUCED),
+            skipped=now.count(ReplayState.PARKED),
+            failed=now.count(ReplayState.FAILED),
         )
 
 
@@ -97,11 +97,13 @@ class MemoryOutbox:
         for letter in letters:
             self.die("before send")
             if self.refuse(letter):
-                self.answered.append(DeliveryReport(letter.letter_id, letter.topic, None, None, "refused"))
+                self.answered.append(DeliveryReport(letter.dead_letter_id, letter.topic, None, None, "refused"))
                 continue
             log = self.topics.setdefault(letter.topic, [])
             log.append(letter)
-            self.answered.append(DeliveryReport(letter.letter_id, letter.topic, 0, len(log) - 1, parked=letter.parks))
+            self.answered.append(
+                DeliveryReport(letter.dead_letter_id, letter.topic, 0, len(log) - 1, parked=letter.parks)
+            )
         self.die("after send")
 
     def answers(self) -> list[DeliveryReport]:

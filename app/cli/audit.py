@@ -14,7 +14,7 @@ from keepstream.app.cli.output import json_option, load_settings, on_terminal, p
 from keepstream.app.connect.connections import admin_client, connect
 from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
-from keepstream.schemas.audit import Fault
+from keepstream.schemas.audit import DiscrepancyKind
 
 if TYPE_CHECKING:
     import psycopg
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from keepstream.schemas.audit import Check, Discrepancy
 
 _MEANINGS = {
-    Fault.MISSING: "neither stored nor dead-lettered",
-    Fault.LETTER_LOST: "counted as dead-lettered, but the dead letter topic does not hold it",
-    Fault.OUTDATED: "only an older version of the event is stored",
-    Fault.BOTH: "stored, and dead-lettered as well",
-    Fault.UNCOUNTED: "in the dead letter topic, but not counted",
+    DiscrepancyKind.MISSING: "neither stored nor dead-lettered",
+    DiscrepancyKind.DEAD_LETTER_LOST: "counted as dead-lettered, but the dead letter topic does not hold it",
+    DiscrepancyKind.OUTDATED: "only an older version of the event is stored",
+    DiscrepancyKind.BOTH: "stored, and dead-lettered as well",
+    DiscrepancyKind.UNCOUNTED: "in the dead letter topic, but not counted",
 }
 
 
@@ -51,12 +51,12 @@ def show_checks(checks: Sequence[Check]) -> None:
 
 def show_difference(difference: Discrepancy, *, as_json: bool) -> None:
     if as_json:
-        print_json({"fault": difference.fault, "topic": difference.topic, "partition": difference.partition,
+        print_json({"fault": difference.kind, "topic": difference.topic, "partition": difference.partition,
                     "offset": difference.offset, "event_id": difference.event_id})  # fmt: skip
         return
     named = f" ({difference.event_id})" if difference.event_id else ""
     place = f"{difference.topic}-{difference.partition}-{difference.offset}"
-    click.echo(f"  OFF  {place}{named}: {_MEANINGS[difference.fault]}")
+    click.echo(f"  OFF  {place}{named}: {_MEANINGS[difference.kind]}")
 
 
 def show_end(deep: DeepAudit, found: int, duration_s: float, *, complete: bool, as_json: bool) -> None:

@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import USAGE, KeepstreamError
-from keepstream.schemas.event import Contract, Event, Step
+from keepstream.schemas.event import Contract, Event, Transform
 
 STEPS_GROUP = "keepstream.steps"
 """The group of entry points that names steps."""
@@ -39,9 +39,9 @@ def find_contract(place: str) -> type[Contract | Event]:
     return found
 
 
-def find_steps(names: Sequence[str]) -> dict[str, Step]:
+def find_steps(names: Sequence[str]) -> dict[str, Transform]:
     """Load entry points by name, in the given order."""
-    steps: dict[str, Step] = {}
+    steps: dict[str, Transform] = {}
     for name in names:
         found = [*entry_points(group=STEPS_GROUP, name=name)]
         if len(found) != 1:

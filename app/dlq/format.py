@@ -14,7 +14,7 @@ def to_row(letter: DeadLetterRecord, state: str | None) -> dict[str, Any]:
     """Return what is known of a letter, without payload and headers."""
     record = letter.record
     return {
-        "id": letter.id, "place": letter.place, "state": state,
+        "id": letter.id, "place": letter.record_id, "state": state,
         "origin_topic": letter.origin_topic, "origin_partition": letter.origin_partition,
         "origin_offset": letter.origin_offset,
         "event_id": letter.event_id, "correlation_id": letter.correlation_id, "key": text_of(record.key),

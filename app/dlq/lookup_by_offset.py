@@ -72,7 +72,7 @@ class Places:
             asked = wanted[letter.record.partition].get(letter.record.offset)
             if asked is None:  # a neighbour
                 continue
-            if asked not in (letter.id, letter.place):
+            if asked not in (letter.id, letter.record_id):
                 raise StaleRecordIdError(asked)
             found[asked] = letter
         return found

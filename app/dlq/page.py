@@ -213,14 +213,14 @@ class _Walk:
         return self.may_leap
 
     def _look_at(self, chunk: Sequence[DeadLetterRecord]) -> None:
-        visible = {letter.place: state for letter, state in self._visible(chunk)}
+        visible = {letter.record_id: state for letter, state in self._visible(chunk)}
         for letter in chunk:
             self.ends[letter.record.partition] = letter.record.offset
             self.looked_at += 1
             self.last = letter
             self.may_leap &= letter.last_failed_at is not None
-            if letter.place in visible:
-                self.found.append((letter, visible[letter.place]))
+            if letter.record_id in visible:
+                self.found.append((letter, visible[letter.record_id]))
                 if len(self.found) == self.size:
                     break
 

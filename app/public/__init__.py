@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from keepstream.schemas.event import Contract as Contract
     from keepstream.schemas.event import Event as Event
     from keepstream.schemas.event import Rejection as Rejection
-    from keepstream.schemas.event import Step as Step
+    from keepstream.schemas.event import Transform as Transform
     from keepstream.schemas.record import Record as Record
     from keepstream.schemas.record import header as header
 
-__all__ = ["Contract", "Event", "Record", "Rejection", "Step", "__version__", "header"]
+__all__ = ["Contract", "Event", "Record", "Rejection", "Transform", "__version__", "header"]
 
 _HOMES = {
     "Contract": "keepstream.schemas.event",
     "Event": "keepstream.schemas.event",
     "Record": "keepstream.schemas.record",
     "Rejection": "keepstream.schemas.event",
-    "Step": "keepstream.schemas.event",
+    "Transform": "keepstream.schemas.event",
     "header": "keepstream.schemas.record",
 }
 

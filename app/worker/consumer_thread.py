@@ -175,7 +175,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         ends = await consumer.end_offsets(places)
         # aiokafka's own committed() keeps the metadata to itself.
         found = await consumer._coordinator.fetch_committed_offsets(list(places))
-        committed = {tp: CommittedOffset.of(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
+        committed = {tp: CommittedOffset.parse(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
         ids = await topic_ids(self.settings, {tp.topic for tp in places})
         return LogBounds(starts, ends, committed, ids)
 

@@ -70,7 +70,7 @@ def target_topic_of(letter: DeadLetterRecord, options: ReplayOptions) -> str:
     """Return the topic a letter goes to. Raises ChangeError when neither the letter nor the options name one."""
     topic = options.target_topic or letter.origin_topic
     if topic is None:
-        raise ChangeError(f"{letter.place} does not say which topic it came from; name one with --to-topic")
+        raise ChangeError(f"{letter.record_id} does not say which topic it came from; name one with --to-topic")
     return topic
 
 

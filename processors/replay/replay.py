@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from keepstream.processors.replay.outgoing import ChangeError, build_replay_record
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
-from keepstream.schemas.replay import DeliveryReport, LetterState, Reconciliation, ReplayRecord, ReplayRun
+from keepstream.schemas.replay import DeliveryReport, Reconciliation, ReplayRecord, ReplayRun, ReplayState
 
 CHUNK = 2000
 TopicEnds = dict[str, dict[int, int]]
@@ -36,7 +36,7 @@ class ReplayLedger(Protocol):
         """
         ...
 
-    def plan(self, run: ReplayRun, letter_ids: Sequence[str], ends: TopicEnds) -> dict[str, LetterState]:
+    def plan(self, run: ReplayRun, letter_ids: Sequence[str], ends: TopicEnds) -> dict[str, ReplayState]:
         """Remember, beside what is planned already, that these will be produced and where their topics end now.
 
         Return the state in which earlier passes left each, else ``planned``.
@@ -120,7 +120,7 @@ class Replay:
         """Cut into chunks of unresolved letters, up to the limit."""
         rate, limit = self.run.options.rate, self.run.options.limit
         size = CHUNK if rate is None else max(1, min(CHUNK, int(rate / 5)))
-        for distinct in distinct_chunks(dressed, size, lambda one: one.letter_id):
+        for distinct in distinct_chunks(dressed, size, lambda one: one.dead_letter_id):
             # The ledger does not know yet about the chunk whose answers are waited for.
             open_ones = self.ledger.open_ones(self.run, [i for i in distinct if i not in self._under_way])
             if limit is not None:
@@ -138,7 +138,7 @@ class Replay:
         states = self.ledger.plan(self.run, [*chunk], {topic: self._ends[topic] for topic in topics})
         self._finish_chunk()
         self.selected += len(states)
-        due = [chunk[i] for i, state in states.items() if state in (LetterState.PLANNED, LetterState.FAILED)]
+        due = [chunk[i] for i, state in states.items() if state in (ReplayState.PLANNED, ReplayState.FAILED)]
         self._refused = [letter for letter in due if isinstance(letter, DeliveryReport)]
         going = [letter for letter in due if isinstance(letter, ReplayRecord)]
         self._under_way = frozenset(states)

@@ -43,7 +43,7 @@ class Selection:
         return (
             (not self.partitions or letter.record.partition in self.partitions)
             and (self.from_offset is None or letter.record.offset >= self.from_offset)
-            and (not self.ids or letter.id in self.ids or letter.place in self.ids)
+            and (not self.ids or letter.id in self.ids or letter.record_id in self.ids)
             and (not self.event_ids or letter.event_id in self.event_ids)
             and (not self.keys or (letter.record.key or b"").decode(errors="replace") in self.keys)
             and (not self.steps or letter.step in self.steps)

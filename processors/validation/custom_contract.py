@@ -14,7 +14,7 @@ import pydantic_core
 from pydantic import ValidationError
 
 from keepstream.processors.validation.rejection import to_rejection
-from keepstream.schemas.event import Contract, Event, Rejection, Step
+from keepstream.schemas.event import Contract, Event, Rejection, Transform
 from keepstream.schemas.record import Record
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class CustomContract:
     """The shape that producers write, and the steps of one's own, by name and in order."""
 
     model: type[Contract | Event] = Event
-    steps: Mapping[str, Step] = field(default_factory=dict)
+    steps: Mapping[str, Transform] = field(default_factory=dict)
 
     def document(self, record: Record, value: bytes) -> bytes | Rejection:
         """Return the value in our shape; the producer's own bytes where nothing changes them."""

@@ -64,7 +64,7 @@ class KafkaReplayProducer:
         self._producer.flush(self._timeout_s + 5)
         posted, answers, self._posted, self._answers = self._posted, self._answers, [], {}
         return [
-            answers.get(one.letter_id) or DeliveryReport(one.letter_id, one.topic, None, None, _SILENT)
+            answers.get(one.dead_letter_id) or DeliveryReport(one.dead_letter_id, one.topic, None, None, _SILENT)
             for one in posted
         ]
 
@@ -103,8 +103,8 @@ class KafkaReplayProducer:
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                sent = DeliveryReport(letter.letter_id, letter.topic, None, None, error.args[0].str())
-                self._answers[letter.letter_id] = sent
+                sent = DeliveryReport(letter.dead_letter_id, letter.topic, None, None, error.args[0].str())
+                self._answers[letter.dead_letter_id] = sent
                 return
             else:
                 return
@@ -115,4 +115,4 @@ def _answer(
 ) -> None:
     why = error.str() if error else None
     place = letter.topic, message.partition(), message.offset()
-    answers[letter.letter_id] = DeliveryReport(letter.letter_id, *place, why, letter.parks)
+    answers[letter.dead_letter_id] = DeliveryReport(letter.dead_letter_id, *place, why, letter.parks)

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from keepstream.schemas.audit import AuditWindow, Discrepancy, Fault, PartitionAccount
+from keepstream.schemas.audit import AuditWindow, Discrepancy, DiscrepancyKind, PartitionAccount
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED
 from keepstream.sinks.postgres.statements import statement
 
@@ -80,7 +80,7 @@ class AuditTables:
         with self.connection.cursor("audit_letter_faults") as cursor:
             for fault, partition, offset, event_id in cursor.execute(LETTERS, given):
                 if partition not in but:
-                    yield Discrepancy(Fault(fault), self.topic, partition, offset, event_id)
+                    yield Discrepancy(DiscrepancyKind(fault), self.topic, partition, offset, event_id)
 
     def stretches(self) -> Iterator[tuple[int, int, int]]:
         """Yield (partition, first, last) of all offsets that are accounted for, sorted."""

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from keepstream.schemas.claim_check import StoredDeadLetter, claim_check_sha256, restored
+from keepstream.schemas.claim_check import StoredDeadLetter, claim_check_sha256, redeem
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import Failure, Step, SystemicError, Verdict
 from keepstream.sinks.postgres.connection import Pool
@@ -30,7 +30,7 @@ class PostgresClaimChecks:
         try:
             async with self.pool.connection() as connection:
                 for original in originals:
-                    given = {"letter_id": original.letter_id, "sha256": original.sha256, "letter": original.letter}
+                    given = {"letter_id": original.dead_letter_id, "sha256": original.sha256, "letter": original.packed}
                     await connection.execute(KEEP, given, binary=True)
         except (psycopg.Error, PoolTimeout, PoolClosed) as error:
             # The record is not to blame: with a topic that takes it, it would need no place here.
@@ -56,7 +56,7 @@ class ClaimCheckReader:
             self._connection = self.connect()
         given = {"letter_id": letter.id, "sha256": sha256}
         row = self._connection.execute(FIND, given, binary=True).fetchone()
-        return letter if row is None else restored(letter, row[0])
+        return letter if row is None else redeem(letter, row[0])
 
 
 def _failure(error: Exception) -> Failure:

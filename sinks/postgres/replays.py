@@ -13,7 +13,7 @@ import psycopg
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
-from keepstream.schemas.replay import DeliveryReport, LetterState, Reconciliation, ReplayOptions, ReplayRun
+from keepstream.schemas.replay import DeliveryReport, Reconciliation, ReplayOptions, ReplayRun, ReplayState
 from keepstream.sinks.postgres.dead_letters import clean_text
 from keepstream.sinks.postgres.statements import statement
 
@@ -107,12 +107,12 @@ class PostgresReplayLedger:
 
     def plan(
         self, run: ReplayRun, letter_ids: Sequence[str], ends: dict[str, dict[int, int]]
-    ) -> dict[str, LetterState]:
-        states = dict.fromkeys(letter_ids, LetterState.PLANNED)
+    ) -> dict[str, ReplayState]:
+        states = dict.fromkeys(letter_ids, ReplayState.PLANNED)
         if run.pass_number > 1 or self.edited(run):
             given = {"letters": [*letter_ids], "replay_id": run.id, "pass": run.pass_number}
-            states |= {letter_id: LetterState(state) for letter_id, state in self._rows(PLAN, given)}
-        due = (LetterState.PLANNED, LetterState.FAILED)
+            states |= {letter_id: ReplayState(state) for letter_id, state in self._rows(PLAN, given)}
+        due = (ReplayState.PLANNED, ReplayState.FAILED)
         self._planned.update(dict.fromkeys(letter_id for letter_id, state in states.items() if state in due))
         self._rows(PLANNED, {"planned": json.dumps([*self._planned]), "ends": json.dumps(ends), "replay_id": run.id})
         return states
@@ -124,7 +124,7 @@ class PostgresReplayLedger:
 
     def record(self, run: ReplayRun, sent: Sequence[DeliveryReport]) -> None:
         for letter in sent:
-            self._planned.pop(letter.letter_id, None)
+            self._planned.pop(letter.dead_letter_id, None)
         given = {**_answers(sent), "planned": json.dumps([*self._planned]),
                  "replay_id": run.id, "pass": run.pass_number}  # fmt: skip
         self._recorded()
@@ -177,7 +177,7 @@ class PostgresReplayLedger:
 
 def _answers(sent: Sequence[DeliveryReport]) -> dict[str, str]:
     """Write the answers as one array per column."""
-    ids = [letter.letter_id for letter in sent]
+    ids = [letter.dead_letter_id for letter in sent]
     return {
         "ids": json.dumps(ids), **_deaths(ids), "states": json.dumps([letter.state for letter in sent]),
         "target_topics": json.dumps([letter.topic for letter in sent]),

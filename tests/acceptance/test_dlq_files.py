@@ -119,7 +119,7 @@ def test_purge_deletes_what_died_before_a_time_and_exports_it_first(new_yard: Ca
     assert yard.run("dlq", "import", exported.name).exit_code == 0
     assert sorted(map(str, contents(yard, yard.topic))) == sorted(map(str, before))
     assert [yard.state(number) for number in (0, 3, 4, 5)] == ["open", "open", "settled", "open"]
-    lies = {letter.id: letter.place for letter in map(DeadLetterRecord, yard.kafka.read(yard.topic))}
+    lies = {letter.id: letter.record_id for letter in map(DeadLetterRecord, yard.kafka.read(yard.topic))}
     assert dict(yard.database.rows("SELECT 'events-0-' || \"offset\", place FROM dead_letters")) == lies
 
 

@@ -43,7 +43,7 @@ def test_stretches_join_rows_letters_and_ledger_without_overlap(
             connection.execute(_ROW, [f"p-{partition}-{offset}", "pending", partition, offset])
         for partition, offset in ledger:
             connection.execute(_LETTER, [partition, offset, "open"])
-        windows = [AuditWindow(p, 2, 10, held_from=0) for p in (0, 1)]
+        windows = [AuditWindow(p, 2, 10, log_start=0) for p in (0, 1)]
         with audit_tables(connection, "events", windows) as tables:
             held = [place for place in letters if 2 <= place[1] < 10]
             tables.add_letters([*held, *held])
@@ -52,7 +52,7 @@ def test_stretches_join_rows_letters_and_ledger_without_overlap(
     expected = {place for place in rows | ledger | set(held) if 2 <= place[1] < 10}
     assert found == [*stretches_of(expected)]
     inside = {place for place in ledger if 2 <= place[1] < 10}
-    assert {(f.fault, f.partition, f.offset) for f in faults} == {
+    assert {(f.kind, f.partition, f.offset) for f in faults} == {
         *(("both", *place) for place in rows & set(held)),
         *(("letter_lost", *place) for place in inside - set(held)),
         *(("uncounted", *place) for place in set(held) - ledger - rows),
@@ -72,7 +72,7 @@ def test_a_letter_that_was_dealt_with_by_command_is_not_looked_for(database: Dat
     database.execute(_LETTER, 0, 5, state)
     with (
         database.connect() as connection,
-        audit_tables(connection, "events", [AuditWindow(0, 0, 9, held_from=0)]) as tables,
+        audit_tables(connection, "events", [AuditWindow(0, 0, 9, log_start=0)]) as tables,
     ):
         assert [*tables.letter_faults()] == []
         assert [*tables.stretches()] == [(0, 5, 5)]
@@ -81,7 +81,7 @@ def test_a_letter_that_was_dealt_with_by_command_is_not_looked_for(database: Dat
 def test_an_audit_leaves_no_table_behind(database: Database) -> None:
     for _ in range(2):
         with database.connect() as connection:
-            with audit_tables(connection, "events", [AuditWindow(0, 0, 9, held_from=0)]) as tables:
+            with audit_tables(connection, "events", [AuditWindow(0, 0, 9, log_start=0)]) as tables:
                 tables.add_letters([(0, 1)])
             assert connection.execute("SELECT to_regclass('audit_letters')").fetchall() == [(None,)]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from keepstream.app.embedded.ports import free_port
-from keepstream.schemas.claim_check import StoredDeadLetter, claim_check_sha256, restored
+from keepstream.schemas.claim_check import StoredDeadLetter, claim_check_sha256, redeem
 from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import SystemicError, Verdict
@@ -201,9 +201,9 @@ async def test_what_is_too_large_is_kept_elsewhere_and_its_neighbours_are_publis
         "events-0-0": b"a", "events-0-2": b"b", "events-0-4": b"c",
     }  # fmt: skip
     for original in kept.originals:
-        back = restored(found[original.letter_id], original.letter).record
-        assert back.value == values[int(original.letter_id[-1])]
-    assert [original.letter_id for original in kept.originals] == ["events-0-1", "events-0-3"]
+        back = redeem(found[original.dead_letter_id], original.packed).record
+        assert back.value == values[int(original.dead_letter_id[-1])]
+    assert [original.dead_letter_id for original in kept.originals] == ["events-0-1", "events-0-3"]
 
 
 async def test_letters_that_only_together_are_too_large_are_published_whole(
@@ -232,7 +232,7 @@ async def test_what_cannot_be_kept_is_a_pause_and_no_reference_leads_nowhere(
 
 def places(kafka: Kafka, topic: str) -> dict[str, str]:
     """Return the letter that lies at each place."""
-    return {letter.place: letter.id for letter in map(DeadLetterRecord, kafka.read(topic))}
+    return {letter.record_id: letter.id for letter in map(DeadLetterRecord, kafka.read(topic))}
 
 
 async def eventually_publishes(queue: KafkaDeadLetterQueue) -> None:

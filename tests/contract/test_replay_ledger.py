@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from keepstream.schemas.replay import DeliveryReport, LetterState, ReplayOptions
+from keepstream.schemas.replay import DeliveryReport, ReplayOptions, ReplayState
 from keepstream.sinks.postgres.replays import OPEN_ONES, PostgresReplayLedger
 from tests.real import Database
 
@@ -49,7 +49,7 @@ def test_a_pass_is_offered_what_is_open_and_what_an_earlier_pass_of_its_own_did(
         assert again is not None
         assert ledger.open_ones(again[0], everything) == everything
         states = ledger.plan(again[0], [OURS[0], OURS[1], OURS[3]], ENDS)
-        assert [*states.values()] == [LetterState.PRODUCED, LetterState.FAILED, LetterState.PLANNED]
+        assert [*states.values()] == [ReplayState.PRODUCED, ReplayState.FAILED, ReplayState.PLANNED]
         other = ledger.begin("{}", "you", ReplayOptions(), {0: 9})
         assert ledger.open_ones(other, everything) == [*OURS[4:], *THEIRS[2:]]  # the run holds 1 and 3
         all_too = ledger.begin("{}", "you", ReplayOptions(resolved_too=True), {0: 9})

@@ -32,8 +32,8 @@ class ForgetfulOutbox(MemoryOutbox):
     def _perhaps_lost(self, sent: DeliveryReport) -> DeliveryReport:
         if not self.faults.strikes(Fault.CONFIRMATION_LOST):
             return sent
-        self.lost[sent.letter_id] += 1
-        return DeliveryReport(sent.letter_id, sent.topic, None, None, "timed out")
+        self.lost[sent.dead_letter_id] += 1
+        return DeliveryReport(sent.dead_letter_id, sent.topic, None, None, "timed out")
 
 
 def replay_all(published: Sequence[DeadLetter], faults: Faults) -> list[ReplayRecord]:
@@ -63,7 +63,7 @@ def replay_all(published: Sequence[DeadLetter], faults: Faults) -> list[ReplayRe
 
 
 def _check_once(letters: Sequence[DeadLetterRecord], sent: Sequence[ReplayRecord], lost: Counter[str]) -> None:
-    times = Counter(letter.letter_id for letter in sent)
+    times = Counter(letter.dead_letter_id for letter in sent)
     for letter in letters:
         most = 1 + lost[letter.id]
         require(1 <= times[letter.id] <= most, "D", f"{letter.id} went out {times[letter.id]} times, at most {most}")

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from keepstream.processors.audit import OffsetCoverage, checks, faults
 from keepstream.processors.validation.validate import moment
-from keepstream.schemas.audit import AuditWindow, Fault, PartitionAccount
+from keepstream.schemas.audit import AuditWindow, DiscrepancyKind, PartitionAccount
 from tests.builders import make_record, make_value
 
 BOOK = PartitionAccount(
     topic="events", partition=3, first_offset=10, next_offset=115, consumed=100, skipped=5, rewound=False, total=100,
-    delivered=90, duplicate=5, stale=2, dead_lettered=3, letters=3, rows=90, behind=0, ahead=0,
+    delivered=90, duplicate=5, stale=2, dead_lettered=3, dead_letters=3, rows=90, behind=0, ahead=0,
 )  # fmt: skip
 
 
@@ -41,7 +41,7 @@ def test_books_that_agree_hold() -> None:
         ({"duplicate": 6}, 1),
         ({"stale": 1}, 1),
         ({"dead_lettered": 4}, 2),
-        ({"letters": 2}, 1),
+        ({"dead_letters": 2}, 1),
         ({"rows": 89}, 1),
         ({"behind": 1}, 1),
         ({"ahead": 1}, 1),
@@ -56,12 +56,12 @@ def test_an_event_that_moved_to_another_partition_is_no_difference() -> None:
 
 
 def test_a_re_created_topic_has_no_offsets_to_compare() -> None:
-    assert broken(replace(BOOK, rewound=True, ahead=7, letters=2)) == []
+    assert broken(replace(BOOK, rewound=True, ahead=7, dead_letters=2)) == []
 
 
 def test_only_what_the_topic_still_holds_is_read() -> None:
-    assert AuditWindow(0, 5, 20, held_from=8).reads == (8, 20)
-    assert AuditWindow(0, 5, 20, held_from=0).reads == (5, 20)
+    assert AuditWindow(0, 5, 20, log_start=8).reads == (8, 20)
+    assert AuditWindow(0, 5, 20, log_start=0).reads == (5, 20)
 
 
 PLACES = st.sets(st.tuples(st.integers(0, 2), st.integers(0, 30)))
@@ -111,18 +111,18 @@ class StoreResult:
         (make_value(event_id="a"), None),
         (make_value(event_id="a", timestamp="2026-11-24T09:59:59Z"), None),
         (make_value(event_id="a", timestamp="2026-11-24T12:00:00.000+02:00"), None),
-        (make_value(event_id="a", timestamp="2026-11-24T10:00:00.000001Z"), Fault.OUTDATED),
-        (make_value(event_id="b"), Fault.MISSING),
-        (make_value(event_id="a", payload=...), Fault.MISSING),
-        (make_value(event_id="a\0"), Fault.MISSING),
-        (b"broken", Fault.MISSING),
-        (None, Fault.MISSING),
+        (make_value(event_id="a", timestamp="2026-11-24T10:00:00.000001Z"), DiscrepancyKind.OUTDATED),
+        (make_value(event_id="b"), DiscrepancyKind.MISSING),
+        (make_value(event_id="a", payload=...), DiscrepancyKind.MISSING),
+        (make_value(event_id="a\0"), DiscrepancyKind.MISSING),
+        (b"broken", DiscrepancyKind.MISSING),
+        (None, DiscrepancyKind.MISSING),
     ],
 )
-def test_a_record_is_as_good_as_the_same_or_a_newer_version(value: bytes | None, fault: Fault | None) -> None:
+def test_a_record_is_as_good_as_the_same_or_a_newer_version(value: bytes | None, fault: DiscrepancyKind | None) -> None:
     archive = StoreResult({"a": "2026-11-24T10:00:00Z"})
     found = [*faults([make_record(value, 7, partition=2)], archive)]
-    assert [(f.fault, f.topic, f.partition, f.offset) for f in found] == ([(fault, "events", 2, 7)] if fault else [])
+    assert [(f.kind, f.topic, f.partition, f.offset) for f in found] == ([(fault, "events", 2, 7)] if fault else [])
     assert not any("\0" in event_id for event_id in archive.asked)
 
 
@@ -131,7 +131,7 @@ def test_an_event_in_the_headers_is_known_by_them() -> None:
     record = make_record(b'{"amount":1}', headers=headers)
     assert [*faults([record], StoreResult({"a": "2026-11-24T10:00:00Z"}))] == []
     (found,) = faults([record], StoreResult())
-    assert (found.fault, found.event_id) == (Fault.MISSING, "a")
+    assert (found.kind, found.event_id) == (DiscrepancyKind.MISSING, "a")
 
 
 @pytest.mark.parametrize(("timestamp", "missing"), [("2026-11-24T09:59:59Z", False), ("2026-11-24T10:00:00Z", True)])
@@ -143,7 +143,7 @@ def test_an_event_that_is_old_enough_to_have_been_pruned_is_not_missing(timestam
 def test_what_was_pruned_is_no_proof_that_what_is_broken_or_outdated_was_stored() -> None:
     archive = StoreResult({"a": "2026-11-24T09:00:00Z"}, pruned="2026-11-24T10:00:00Z")
     records = [make_record(b"broken"), make_record(make_value(event_id="a", timestamp="2026-11-24T09:30:00Z"))]
-    assert [found.fault for found in faults(records, archive)] == [Fault.MISSING, Fault.OUTDATED]
+    assert [found.kind for found in faults(records, archive)] == [DiscrepancyKind.MISSING, DiscrepancyKind.OUTDATED]
 
 
 def test_rows_that_were_pruned_count_as_rows() -> None:

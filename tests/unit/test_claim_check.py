@@ -1,4 +1,4 @@
-"""References to dead letters that are too large for their topic: small, and restored byte for byte."""
+"""References to dead letters that are too large for their topic: small, and redeemed byte for byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.schemas.claim_check import claim_check_sha256, make_claim_check, pack_dead_letter, restored
+from keepstream.schemas.claim_check import claim_check_sha256, make_claim_check, pack_dead_letter, redeem
 from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
@@ -35,7 +35,7 @@ def found(record: KafkaRecord) -> DeadLetterRecord:
 )  # fmt: skip
 def test_what_was_too_large_comes_back_byte_for_byte(value: Any, key: Any, headers: Any) -> None:
     whole = published(value=value, key=key, headers=headers)
-    back = restored(found(make_claim_check(whole)), pack_dead_letter(whole).letter).record
+    back = redeem(found(make_claim_check(whole)), pack_dead_letter(whole).packed).record
     assert (back.key, back.value, list(back.headers)) == (whole.key, whole.value, list(whole.headers))
     assert (back.topic, back.offset) == ("dlq", 99)
 
@@ -59,7 +59,7 @@ def test_a_reference_is_small_and_still_says_what_died_and_why(changes: dict[str
     letter = found(reference)
     assert (letter.id, letter.reason, letter.event_id) == ("events-0-7", "check_violation", "e-7")
     assert claim_check_sha256(letter) == pack_dead_letter(whole).sha256
-    assert pack_dead_letter(whole).letter_id == letter.id
+    assert pack_dead_letter(whole).dead_letter_id == letter.id
 
 
 def test_a_whole_letter_is_not_a_reference() -> None:
@@ -67,11 +67,11 @@ def test_a_whole_letter_is_not_a_reference() -> None:
 
 
 @pytest.mark.parametrize(
-    "packed", [b"", b"garbage", zlib.compress(b"{}"), pack_dead_letter(published(value=b"other")).letter]
+    "packed", [b"", b"garbage", zlib.compress(b"{}"), pack_dead_letter(published(value=b"other")).packed]
 )
 def test_other_bytes_are_not_taken_for_the_original(packed: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        restored(found(make_claim_check(published(value=b"this"))), packed)
+        redeem(found(make_claim_check(published(value=b"this"))), packed)
 
 
 def test_what_a_producer_names_like_a_reference_is_not_one() -> None:

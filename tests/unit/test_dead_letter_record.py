@@ -78,7 +78,7 @@ def test_a_letter_of_ours_is_read_back_whole() -> None:
     )  # fmt: skip
     letter = buried(*dead_letter_headers(written, "1.0"))
     assert letter.id == written.id == "orders-3-42"
-    assert letter.place == "dlq-0-9"
+    assert letter.record_id == "dlq-0-9"
     assert (letter.step, letter.verdict, letter.reason, letter.message) == ("metrics", "exhausted", "timeout", "late")
     assert (letter.attempts, letter.sqlstate, letter.replay_count) == (4, "23514", 0)
     assert (letter.first_failed_at, letter.last_failed_at, letter.failed_at) == (first, last, last)
@@ -103,7 +103,7 @@ def test_an_id_of_ours_that_the_record_brought_along_names_no_letter_of_another_
 
 def test_a_letter_that_says_nothing_is_named_by_its_place_and_dated_by_its_record() -> None:
     letter = buried()
-    assert letter.id == letter.place == "dlq-0-9"
+    assert letter.id == letter.record_id == "dlq-0-9"
     assert letter.failed_at == datetime.fromtimestamp(letter.record.timestamp / 1000, UTC)
     assert (letter.step, letter.reason, letter.origin_topic, letter.attempts, letter.event_id) == (None,) * 5
 

@@ -15,7 +15,7 @@ from keepstream.processors.replay.selection import Selection
 from keepstream.schemas.dead_letter import REPLAY_COUNT, dead_letter_headers
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
-from keepstream.schemas.replay import LetterState, ReplayOptions, ReplayRecord, ReplayRun
+from keepstream.schemas.replay import ReplayOptions, ReplayRecord, ReplayRun, ReplayState
 from tests.builders import make_dead_letter, make_failure, make_record, make_value
 from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
 
@@ -36,7 +36,7 @@ def make_buried(
 
 
 def out_ids(outbox: MemoryOutbox) -> list[str]:
-    return [letter.letter_id for log in outbox.topics.values() for letter in log]
+    return [letter.dead_letter_id for log in outbox.topics.values() for letter in log]
 
 
 def run_of(pass_number: int = 1, options: ReplayOptions | None = None) -> ReplayRun:
@@ -165,7 +165,7 @@ def test_any_mix_of_selectors_kills_and_resumes_adds_up_and_sends_each_letter_on
     assert result.adds_up
     assert result.selected == len(expected)
     assert sorted(out_ids(outbox)) == sorted(expected)
-    assert {e.state for e in ledger.entries.values()} <= {LetterState.PRODUCED, LetterState.PARKED}
+    assert {e.state for e in ledger.entries.values()} <= {ReplayState.PRODUCED, ReplayState.PARKED}
 
 
 def test_a_replay_that_is_told_to_stop_ends_after_its_chunk_with_the_right_sum() -> None:

@@ -19,7 +19,7 @@ GROUP_OFFSETS = st.builds(CommittedOffset, OFFSETS, st.none() | OFFSETS)
 
 def somebodys(offset: int | None) -> CommittedOffset | None:
     """Return what another consumer committed."""
-    return None if offset is None else CommittedOffset.of(offset, "whatever")
+    return None if offset is None else CommittedOffset.parse(offset, "whatever")
 
 
 @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ def test_a_start_lies_in_the_log_and_skips_nothing_that_is_stored_and_still_ther
 
 @given(GROUP_OFFSETS)
 def test_a_group_offset_is_read_as_it_was_committed(committed: CommittedOffset) -> None:
-    assert CommittedOffset.of(committed.offset, committed.metadata) == committed
+    assert CommittedOffset.parse(committed.offset, committed.metadata) == committed
 
 
 @pytest.mark.parametrize(
     "metadata", ["", "keepstream", "first_offset=3", "keepstream first_offset=3 ", "x keepstream first_offset=3"]
 )
 def test_other_words_beside_an_offset_say_nothing(metadata: str) -> None:
-    assert CommittedOffset.of(7, metadata) == CommittedOffset(7)
+    assert CommittedOffset.parse(7, metadata) == CommittedOffset(7)
