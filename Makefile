@@ -47,6 +47,7 @@ simulate: $(INSTALLED) ## Simulate 100,000 seeds of faults (SEEDS=5000), or prin
 test-long: $(INSTALLED) ## Run the slow tests: TLS, logins, rights, rolling restart, migration under load, wheel, embedded servers
 	@$(BIN)/pytest -q -m long tests/acceptance/security tests/acceptance/test_rolling_change.py tests/acceptance/test_migration_under_load.py tests/acceptance/test_wheel.py \
 		tests/contract/test_embedded.py tests/contract/test_embedded_services.py \
+		tests/contract/test_faust_traps.py tests/contract/test_faust_commit_traps.py \
 		tests/acceptance/test_crash_points.py tests/acceptance/test_memory.py tests/acceptance/test_workers_option.py \
 		tests/acceptance/test_documented_commands.py
 
@@ -152,7 +153,7 @@ runtime: wheel ## Install the wheel and its dependencies only into .venv/runtime
 	@$(BIN)/python -m venv --clear $(RUNTIME)
 	@sed -e '/--hash=/d' -e 's/ *\\$$//' deploy/requirements.lock > $(RUNTIME)/constraints.txt
 	@$(RUNTIME)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(RUNTIME)/constraints.txt \
-		"$$(ls dist/keepstream-*.whl)[otel]"
+		"$$(ls dist/keepstream-*.whl)[console,otel]"
 
 audit-deps: .venv/tools/.installed ## List known vulnerabilities of the locked packages (asks PyPI, fails without it)
 	@$(TOOLS)/pip-audit --strict --disable-pip --require-hashes -r deploy/requirements.lock

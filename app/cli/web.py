@@ -31,7 +31,12 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
     import signal
 
     from keepstream.app.telemetry import logging as logs
-    from keepstream.app.web.server import check_safety, serve
+
+    try:
+        from keepstream.app.web.server import check_safety, serve
+    except ImportError as error:
+        hint = "pip install 'keepstream[console]'"
+        raise KeepstreamError("extra_missing", f"the package {error.name} is not installed", hint) from None
 
     check_safety(settings.web)
     logs.configure(settings)

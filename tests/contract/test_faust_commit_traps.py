@@ -9,7 +9,7 @@ from tests.contract.faust_probe import QUEUED
 from tests.contract.faust_program import SMALL_RECORDS, TOO_LARGE, Transactions, numbers, stays
 from tests.real import Kafka, eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 
 def test_commits_go_past_a_record_in_flight(start: StartOffset, kafka: Kafka) -> None:

@@ -15,7 +15,7 @@ from tests.contract.faust_fixtures import UNCHANGED_S, StartOffset
 from tests.contract.faust_program import numbers, stays
 from tests.real import Kafka, eventually
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]
 
 
 def test_take_commits_the_batch_whose_body_raised(start: StartOffset, topic: str) -> None:
