@@ -60,7 +60,9 @@ def test_packages_of_a_users_own_with_our_folder_names_are_not_in_the_way(tmp_pa
 
 
 def test_without_the_extra_the_console_names_it() -> None:
-    code = "import sys; sys.modules['jinja2'] = None; sys.argv[1:] = ['web']; from keepstream.app.cli import main; main()"
+    code = (
+        "import sys; sys.modules['jinja2'] = None; sys.argv[1:] = ['web']; from keepstream.app.cli import main; main()"
+    )
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "pip install 'keepstream[console]'" in done.stderr
