@@ -45,13 +45,13 @@ class BatchBisection:
     async def _store(self, events: Sequence[ValidEvent]) -> None:
         while True:
             try:
-                stored = await self.hold.until_done(self.batch, lambda: self._attempt(events))
+                stored = await self.hold.retry_until_healthy(self.batch, lambda: self._attempt(events))
             except RecordError as error:
                 return await self._halve(events, error.failure)
             except TransientError as error:
                 if await self.store.healthy():
                     return await self._halve(events, replace(error.failure, verdict=Verdict.EXHAUSTED))
-                await self.hold.wait(self.batch, error.failure)
+                await self.hold.once(self.batch, error.failure)
             else:
                 return self._collect(stored)
 

@@ -33,7 +33,7 @@ class DeadLetterLimit:
         record = letters[0].record
         place = (record.topic, record.partition)
         dead = self._with(self._dead.get(place, []), letters)
-        if len(dead) > self.limit:
+        if 0 < self.limit < len(dead):
             raise SystemicError(self._flood(letters[-1].failure, len(dead)))
         placed = await self.inner.publish(letters)
         self._dead[place] = dead

@@ -1,23 +1,23 @@
-"""All lanes of a worker: who may fetch, who works, what may be committed, how it ends."""
+"""The queues of all partitions that a worker owns: fetching, processing, committing and draining."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from keepstream.processors.partition_queue import Batch, PartitionQueue, PartitionRevokedError
-from keepstream.schemas.failure import FencedError
+from keepstream.processors.partition_queue import Batch, FetchedRecords, PartitionQueue, PartitionRevokedError
+from keepstream.schemas.failure import Failure, FencedError
 from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.record import TopicPartition
 
-MIN_LANE_BYTES = 256 * 1024
+MIN_QUEUE_BYTES = 256 * 1024
 
 
 class Dispatcher:
-    """One lane and one task per assigned partition.
+    """One queue and one task per assigned partition.
 
-    ``buffer_bytes`` bounds what all lanes hold together. ``on_fenced`` is called with the place whose stored offset
-    another worker moved; ``on_fatal`` with an error nobody foresaw, and must not return to business as usual.
+    ``buffer_bytes`` bounds the memory of all queues together. ``on_fenced`` is called with a partition whose stored
+    offset another worker moved; ``on_fatal`` with an unexpected error, and must end the process.
     """
 
     def __init__(
@@ -32,86 +32,104 @@ class Dispatcher:
         self._buffer_bytes = buffer_bytes
         self._on_fenced = on_fenced
         self._on_fatal = on_fatal
-        self._lanes: dict[TopicPartition, PartitionQueue] = {}
+        self._queues: dict[TopicPartition, PartitionQueue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
         self._draining = False
         self._epoch = 0
-        self.room = asyncio.Event()
+        self.capacity_freed = asyncio.Event()
 
-    def __contains__(self, place: object) -> bool:
-        return place in self._lanes
-
-    def of_epoch(self, place: TopicPartition, epoch: int) -> PartitionQueue | None:
-        """Return the lane that follows this very seek, if it is still open."""
-        lane = self._lanes.get(place)
-        return lane if lane is not None and lane.epoch == epoch else None
+    def __contains__(self, partition: object) -> bool:
+        return partition in self._queues
 
     @property
-    def places(self) -> list[TopicPartition]:
-        return list(self._lanes)
+    def partitions(self) -> list[TopicPartition]:
+        return list(self._queues)
 
-    def all(self) -> list[PartitionQueue]:
-        """Return the open lanes, to look at."""
-        return list(self._lanes.values())
+    @property
+    def queues(self) -> list[PartitionQueue]:
+        return list(self._queues.values())
+
+    @property
+    def paused(self) -> dict[TopicPartition, Failure]:
+        """Return why partitions are paused right now."""
+        return {TopicPartition(queue.topic, queue.partition): queue.paused for queue in self.queues if queue.paused}
+
+    def for_epoch(self, partition: TopicPartition, epoch: int) -> PartitionQueue | None:
+        """Return the queue that follows the seek of this epoch, if it is still open."""
+        queue = self._queues.get(partition)
+        return queue if queue is not None and queue.epoch == epoch else None
+
+    def append(self, fetched: FetchedRecords) -> None:
+        """Append fetched records to their queue; drop them when the partition was revoked or sought elsewhere since."""
+        if queue := self.for_epoch(TopicPartition(fetched.topic, fetched.partition), fetched.epoch):
+            try:
+                queue.append(fetched)
+            except RuntimeError as error:
+                self._on_fatal(error)
 
     def open(self, starts: Mapping[TopicPartition, int]) -> int:
-        """Begin lanes at these offsets, abandoning those before; return the epoch the following seek has to carry."""
+        """Open queues at these offsets in place of those before; return the epoch that the following seek carries."""
         self.close(starts)
         self._epoch += 1
-        for (topic, partition), offset in starts.items():
-            lane = PartitionQueue(topic, partition, offset, self._epoch, self.room)
-            self._lanes[TopicPartition(topic, partition)] = lane
-            task = asyncio.create_task(self._work(lane), name=f"lane {topic}-{partition}")
+        for partition, offset in starts.items():
+            queue = PartitionQueue(*partition, offset, self._epoch, self.capacity_freed)
+            self._queues[partition] = queue
+            task = asyncio.create_task(self._work(queue), name=task_name(partition))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         return self._epoch
 
-    def close(self, places: Iterable[TopicPartition]) -> None:
-        for place in list(places):
-            if lane := self._lanes.pop(place, None):
-                lane.close()
+    def close(self, partitions: Iterable[TopicPartition]) -> None:
+        for partition in list(partitions):
+            if queue := self._queues.pop(partition, None):
+                queue.close()
 
-    def with_room(self) -> list[TopicPartition]:
-        """Return the places that may be fetched: a full lane holds back its own partition and no other."""
+    def below_capacity(self) -> list[TopicPartition]:
+        """Return the partitions that may be fetched: a full queue holds back its own partition and no other."""
         if self._draining:
             return []
-        share = max(MIN_LANE_BYTES, self._buffer_bytes // max(1, len(self._lanes)))
-        return [place for place, lane in self._lanes.items() if lane.size_bytes < share]
+        share = max(MIN_QUEUE_BYTES, self._buffer_bytes // max(1, len(self._queues)))
+        return [partition for partition, queue in self._queues.items() if queue.size_bytes < share]
 
     def settled(self) -> dict[TopicPartition, int]:
-        """Return per place the offset before which nothing is waiting any more."""
-        return {place: lane.settled_to for place, lane in self._lanes.items()}
+        """Return per partition the offset up to which everything is settled."""
+        return {partition: queue.settled_to for partition, queue in self._queues.items()}
 
     async def drain(self, timeout_s: float) -> bool:
-        """Let batches in flight finish, abandon the rest. False when the time was too short."""
+        """Let batches in flight finish, abandon the rest. Return False when the time was too short."""
         self._draining = True
-        for lane in self._lanes.values():
-            lane.finish()
+        for queue in self._queues.values():
+            queue.finish()
         try:
             async with asyncio.timeout(timeout_s):
                 while self._busy:
-                    self.room.clear()
-                    await self.room.wait()
+                    self.capacity_freed.clear()
+                    await self.capacity_freed.wait()
         except TimeoutError:
             return False
         return True
 
-    async def _work(self, lane: PartitionQueue) -> None:
+    async def _work(self, queue: PartitionQueue) -> None:
         try:
-            while batch := await lane.next_batch():
+            while batch := await queue.next_batch():
                 self._busy += 1
                 try:
                     await self._process(batch)
-                    lane.settle(batch)
+                    queue.settle(batch)
                 finally:
                     self._busy -= 1
-                    self.room.set()
+                    self.capacity_freed.set()
         except PartitionRevokedError:
             return
         except FencedError:
-            if not lane.closed:
-                await self._on_fenced(TopicPartition(lane.topic, lane.partition))
+            if not queue.closed:
+                await self._on_fenced(TopicPartition(queue.topic, queue.partition))
         except BaseException as error:  # noqa: BLE001 - Faust would carry on past it (traps T1-T4)
             if not isinstance(error, asyncio.CancelledError):
                 self._on_fatal(error)
+
+
+def task_name(partition: TopicPartition) -> str:
+    """Name the task that processes a partition's batches."""
+    return f"partition queue {partition.topic}-{partition.partition}"

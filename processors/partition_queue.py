@@ -1,8 +1,8 @@
-"""A lane per partition: what was delivered and is not settled yet, in order.
+"""The queue of one partition: records that were fetched and are not settled yet, in order.
 
-A lane lives from one assignment of its partition to the next revocation or seek. Closing it abandons what it holds:
-the next owner reads it again from the stored offset. There is no arithmetic over holes in the offsets, because only
-offsets that were really delivered count (Faust traps T9, T10, T30, T31).
+A queue lives from one assignment of its partition to the next revocation or seek. Closing it abandons its batches: the
+next owner reads them again from the stored offset. There is no arithmetic over holes in the offsets, because only
+offsets that were really fetched count (Faust traps T9, T10, T30, T31).
 """
 
 from __future__ import annotations
@@ -12,111 +12,142 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from keepstream.schemas.failure import Failure
 from keepstream.schemas.outcome import BatchRange
 from keepstream.schemas.record import Record
 
 RECORD_OVERHEAD_BYTES = 700
-"""What a record costs in memory beside its value (measured: aiokafka's ConsumerRecord and its parts)."""
+"""Memory of a record beside its key, value and headers (measured: aiokafka's ConsumerRecord and its parts)."""
+HEADER_OVERHEAD_BYTES = 150
+"""Memory of a header beside its name and value (measured: a tuple, a str and a bytes object)."""
 
 
-def size_of(records: Sequence[Record]) -> int:
+def memory_size(records: Sequence[Record]) -> int:
     """Return about how many bytes records hold in memory."""
-    values = sum([len(r.value or b"") for r in records])
-    headers = sum([len(value or b"") for r in records if r.headers for _, value in r.headers])
-    return values + headers + RECORD_OVERHEAD_BYTES * len(records)
+    fields = sum([len(r.value or b"") + len(r.key or b"") for r in records])
+    headers = [header for r in records if r.headers for header in r.headers]
+    names_and_values = sum([len(name) + len(value or b"") for name, value in headers])
+    return fields + names_and_values + HEADER_OVERHEAD_BYTES * len(headers) + RECORD_OVERHEAD_BYTES * len(records)
 
 
 class PartitionRevokedError(Exception):
-    """The batch's partition was taken away: whoever owns it now reads it again."""
+    """Raised in a batch whose partition was revoked or sought elsewhere: its next owner reads the records again."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchedRecords:
+    """Records of one partition on their way from the fetch to the partition's queue."""
+
+    topic: str
+    partition: int
+    epoch: int
+    begin: int
+    """Where the records before these end: a queue that ends elsewhere has missed some."""
+    records: Sequence[Record]
+    size_bytes: int
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Up to 100 records of one partition, in order, with the stretch of offsets they cover."""
+    """Records of one partition that are settled together, in order, with the range of offsets that they cover."""
 
-    lane: PartitionQueue
+    queue: PartitionQueue
     records: Sequence[Record]
     span: BatchRange
     size_bytes: int
 
     def check_open(self, *, waiting: bool = False) -> None:
-        """Raise AbandonedError when the partition was taken away, or when waiting longer would delay the shutdown."""
-        if self.lane.closed or (waiting and self.lane.finishing):
+        """Raise PartitionRevokedError when the queue is closed, or when waiting longer would delay the shutdown."""
+        if self.queue.closed or (waiting and self.queue.finishing):
             raise PartitionRevokedError
 
 
 @dataclass(slots=True, eq=False)
 class PartitionQueue:
-    """The unsettled batches of one partition. ``room`` is set whenever a settled batch has made room."""
+    """The unsettled batches of one partition. ``capacity_freed`` is set whenever a batch was settled."""
 
     topic: str
     partition: int
-    next_expected: int
-    """Where the next batch has to begin: the end of the last delivered one."""
+    appended_to: int
+    """The end of the last batch; at first where the queue begins."""
     epoch: int
-    """Which seek this lane follows. Records fetched before that seek belong to another lane."""
-    room: asyncio.Event
+    """Number of the seek that this queue follows. Records fetched before that seek belong to another queue."""
+    capacity_freed: asyncio.Event
+    paused: Failure | None = None
+    """Why the partition waits; None while it does not."""
+    failed_attempts: int = 0
+    """Attempts that failed since the queue was opened, retried ones included."""
     closed: bool = False
-    size_bytes: int = 0
-    settled_to: int = field(init=False)
-    """The end of the leading settled batches; at first where the lane begins, for that was settled before it."""
-    stored_to: int = field(init=False)
-    """The offset that the store holds for this partition, as far as this lane has brought it."""
-    position: int | None = None
-    """How far the consumer has read, markers of transactions included."""
-    unsettled: deque[Batch] = field(default_factory=deque)
-    _ready: asyncio.Queue[Batch | None] = field(default_factory=asyncio.Queue)
     finishing: bool = False
+    size_bytes: int = 0
+    """Memory of the unsettled records, those on their way from the fetch included."""
+    fetched_to: int = field(init=False)
+    """The end of what was fetched."""
+    settled_to: int = field(init=False)
+    """The end of the leading settled batches: what may be committed to Kafka."""
+    stored_to: int = field(init=False)
+    """The offset that the store holds for this partition, as far as this queue has brought it."""
+    unsettled: deque[Batch] = field(default_factory=deque)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self.settled_to = self.stored_to = self.next_expected
+        self.fetched_to = self.settled_to = self.stored_to = self.appended_to
 
-    def deliver(self, records: Sequence[Record]) -> Batch | None:
-        """Take a chunk off the fetch. Return None for records that lie before what this lane expects."""
-        if records[0].offset < self.next_expected:
+    def expect(self, records: Sequence[Record]) -> FetchedRecords | None:
+        """Reserve memory for fetched records. Return None for records that were fetched before."""
+        if records[0].offset < self.fetched_to:
             return None
-        span = BatchRange(self.topic, self.partition, self.next_expected, records[-1].offset + 1, len(records))
-        size_bytes = size_of(records)
-        batch = Batch(self, records, span, size_bytes)
-        self.next_expected = span.next_offset
+        size_bytes = memory_size(records)
+        fetched = FetchedRecords(self.topic, self.partition, self.epoch, self.fetched_to, records, size_bytes)
+        self.fetched_to = records[-1].offset + 1
         self.size_bytes += size_bytes
-        self.unsettled.append(batch)
-        return batch
+        return fetched
 
-    def enqueue(self, batch: Batch) -> None:
-        """Hand a delivered batch to whoever works this lane."""
-        self._ready.put_nowait(batch)
+    def append(self, fetched: FetchedRecords) -> None:
+        """Append fetched records as a batch. Raises RuntimeError when records before them were lost on the way."""
+        if fetched.begin != self.appended_to:
+            raise RuntimeError(f"{self.topic}-{self.partition}: records from {self.appended_to} to {fetched.begin} "
+                               "were fetched and never arrived")  # fmt: skip
+        records = fetched.records
+        span = BatchRange(self.topic, self.partition, fetched.begin, records[-1].offset + 1, len(records))
+        self.appended_to = span.next_offset
+        self.unsettled.append(Batch(self, records, span, fetched.size_bytes))
+        self._changed.set()
 
     async def next_batch(self) -> Batch | None:
-        """Wait for the next batch in order; None once the lane is closed or finishing."""
-        batch = await self._ready.get()
-        return None if self.closed or self.finishing else batch
+        """Wait for the first unsettled batch; return None once the queue is closed or finishing."""
+        while not (self.closed or self.finishing):
+            if self.unsettled:
+                return self.unsettled[0]
+            self._changed.clear()
+            await self._changed.wait()
+        return None
 
     def settle(self, batch: Batch) -> None:
-        """Mark the leading batch as settled. Batches of a lane settle in order, one at a time."""
+        """Remove the first batch. Raises RuntimeError for any other: batches settle in order, one at a time."""
         if self.closed:
             return
-        settled = self.unsettled.popleft()
-        if settled is not batch:
-            raise RuntimeError(f"{self.topic}-{self.partition}: settled {batch.span} before {settled.span}")
+        if batch is not self.unsettled[0]:
+            raise RuntimeError(f"{self.topic}-{self.partition}: settled {batch.span} before {self.unsettled[0].span}")
+        self.unsettled.popleft()
         self.settled_to = self.stored_to = batch.span.next_offset
         self.size_bytes -= batch.size_bytes
-        self.room.set()
+        self.capacity_freed.set()
 
-    def read_to(self, position: int) -> None:
-        """Remember how far the consumer has read; with nothing unsettled that is settled too."""
-        self.position = position
-        if not self.unsettled and position > self.next_expected:
+    def advance(self, position: int) -> None:
+        """Note the consumer's position: offsets up to it without records are settled once nothing is unsettled."""
+        if not self.unsettled and self.appended_to == self.fetched_to and position > self.fetched_to:
             self.settled_to = position
 
     def finish(self) -> None:
         """Let the batch in flight settle and start no other."""
         self.finishing = True
-        self._ready.put_nowait(None)
+        self._changed.set()
 
     def close(self) -> None:
-        """Abandon everything: the batch in flight notices at its next check."""
+        """Abandon all batches: the one in flight ends at its next check."""
         self.closed = True
+        self.paused = None
         self.unsettled.clear()
-        self.room.set()
-        self._ready.put_nowait(None)
+        self.capacity_freed.set()
+        self._changed.set()

@@ -1,4 +1,4 @@
-"""Holding a batch while the environment is ill: the partition waits, nothing is dead-lettered."""
+"""Pausing a partition while its environment is unavailable: its batch waits, nothing is dead-lettered."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Waits between probes of an ill environment: exponential from ``base_s`` up to ``cap_s``, with full jitter."""
+    """Waits between attempts: exponential backoff from ``base_s`` up to ``cap_s``, with jitter of one half."""
 
     metrics: Metrics
     base_s: float = 0.25
     cap_s: float = 5.0
 
-    async def until_done(self, batch: Batch, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeat an attempt while it raises SystemicError. The attempt itself is the probe.
+    async def retry_until_healthy(self, batch: Batch, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Repeat an attempt while it raises SystemicError; the partition is paused meanwhile.
 
-        Raises AbandonedError once the batch's partition is taken away, and whatever else the attempt raises.
+        Raises PartitionRevokedError once the batch's partition is revoked, and any other error of the attempt.
         """
-        span, tries = batch.span, 0
+        tries = 0
         try:
             while True:
                 batch.check_open()
@@ -36,23 +36,36 @@ class Pause:
                     return await attempt()
                 except SystemicError as error:
                     tries += 1
-                    self.metrics.paused(span.topic, span.partition, error.failure)
+                    self._pause(batch, error.failure)
                     batch.check_open(waiting=True)
                     await self._sleep(tries - 1)
         finally:
             if tries:
-                self.metrics.resumed(span.topic, span.partition)
+                self._resume(batch)
 
-    async def wait(self, batch: Batch, failure: Failure) -> None:
-        """Wait once at the longest interval: the retries are used up and the environment is to blame."""
-        span = batch.span
-        self.metrics.paused(span.topic, span.partition, failure)
+    async def once(self, batch: Batch, failure: Failure) -> None:
+        """Pause once for the longest wait: the retries are used up, and the environment caused the failure."""
         try:
+            self._pause(batch, failure)
             batch.check_open(waiting=True)
             await asyncio.sleep(self.cap_s)
             batch.check_open(waiting=True)
         finally:
-            self.metrics.resumed(span.topic, span.partition)
+            self._resume(batch)
+
+    def _pause(self, batch: Batch, failure: Failure) -> None:
+        queue = batch.queue
+        self.metrics.attempt_failed(failure, retried=True)
+        if not queue.closed:
+            if queue.paused is None:
+                self.metrics.paused(queue.topic, queue.partition, failure)
+            queue.paused = failure
+
+    def _resume(self, batch: Batch) -> None:
+        queue = batch.queue
+        if queue.paused:
+            queue.paused = None
+            self.metrics.resumed(queue.topic, queue.partition)
 
     async def _sleep(self, tries: int) -> None:
         limit_s = min(self.cap_s, self.base_s * 2 ** min(tries, 16))

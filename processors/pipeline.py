@@ -97,7 +97,7 @@ class Pipeline:
         await self._publish(work)
         settlement = Settlement(work.batch.span, events, work.dead, folded)
         started = time.perf_counter()
-        tally = await self.hold.until_done(work.batch, lambda: self.store.settle(settlement))
+        tally = await self.hold.retry_until_healthy(work.batch, lambda: self.store.settle(settlement))
         self.metrics.step_took(Step.STORE, time.perf_counter() - started)
         return tally
 
@@ -113,7 +113,7 @@ class Pipeline:
         started = time.perf_counter()
         while True:
             try:
-                tally = await self.hold.until_done(
+                tally = await self.hold.retry_until_healthy(
                     work.batch,
                     lambda: self.policies.metrics.run(
                         Step.METRICS, lambda: self.store.count(settlement, isolation.stored), self._on_retry
@@ -121,7 +121,7 @@ class Pipeline:
                 )
             except TransientError as error:
                 # The rows are stored and only await their count: there is no record to blame, so wait.
-                await self.hold.wait(work.batch, error.failure)
+                await self.hold.once(work.batch, error.failure)
             else:
                 self.metrics.step_took(Step.METRICS, time.perf_counter() - started)
                 return tally
@@ -133,7 +133,7 @@ class Pipeline:
         """Publish what is not published yet; the offset moves only after the broker has confirmed it."""
         letters = work.dead[work.published :]
         if letters:
-            placed = await self.hold.until_done(work.batch, lambda: self.dead_letters.publish(letters))
+            placed = await self.hold.retry_until_healthy(work.batch, lambda: self.dead_letters.publish(letters))
             work.dead[work.published :] = placed
             work.published = len(work.dead)
 

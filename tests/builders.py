@@ -56,13 +56,14 @@ def make_event(offset: int = 0, **changes: Any) -> ValidEvent:
 
 
 def make_batch(records: Sequence[Record], start: int | None = None) -> Batch:
-    """A batch as its lane delivers it."""
+    """A batch at the head of its queue."""
     first = records[0]
     begin = first.offset if start is None else start
-    lane = PartitionQueue(first.topic, first.partition, begin, 1, asyncio.Event())
-    batch = lane.deliver(records)
-    assert batch is not None
-    return batch
+    queue = PartitionQueue(first.topic, first.partition, begin, 1, asyncio.Event())
+    fetched = queue.expect(records)
+    assert fetched is not None
+    queue.append(fetched)
+    return queue.unsettled[0]
 
 
 def make_failure(**changes: Any) -> Failure:

@@ -221,9 +221,6 @@ class Settings(BaseSettings):
     steps: tuple[str, ...] = ()
     """Steps of one's own between validate and store: names of entry points of the group ``keepstream.steps``, as a
     JSON list, in their order. None runs because it is installed."""
-    crash_at: Annotated[str, Field(pattern=r"^[a-z-]+(:[1-9][0-9]{0,8})?$")] | None = None
-    """For tests only: die with exit code 86 at a named point (`app/worker/crash_points.py`), like ``after-settle``, or
-    ``after-settle:3`` for its third passing. Default none, which costs nothing."""
 
     @classmethod
     def settings_customise_sources(

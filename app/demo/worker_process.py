@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keepstream.app.embedded.process import ChildProcess, Program, log_tail
@@ -18,10 +18,15 @@ class WorkerProcess:
     It dies with its starter, also when that is killed.
     """
 
-    def __init__(self, environment: Mapping[str, str], log_path: Path) -> None:
+    def __init__(
+        self,
+        environment: Mapping[str, str],
+        log_path: Path,
+        command: Sequence[str] = ("-m", "keepstream.app", "worker"),
+    ) -> None:
         self.log_path = log_path
         # -P: a folder named `app` in the current directory is not ours.
-        argv = (sys.executable, "-P", "-m", "keepstream.app", "worker")
+        argv = (sys.executable, "-P", *command)
         program = Program("worker", argv, log_path, "see its log", env={**os.environ, **environment})
         self._child = ChildProcess(program)
 

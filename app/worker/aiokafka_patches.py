@@ -3,7 +3,7 @@
 A batch is unpacked whole before its first record is read, and a megabyte of zstd can hold gigabytes. aiokafka's codecs
 know no limit, and the broker none either: it bounds what travels. Here a batch that does not unpack within the limit
 ends the reading of its partition where it stands, without an error: an error would skip what other partitions gave in
-the same fetch. Whoever fetches asks `unreadable`, holds the partition, and leaves the others alone.
+the same fetch. The error stays with the consumer's state of the partition (`undecodable`) until the next seek.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import aiokafka.record._crecords.default_records as compiled
 import aiokafka.record._crecords.legacy_records as compiled_legacy
@@ -24,12 +24,10 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
-if TYPE_CHECKING:
-    from aiokafka.structs import TopicPartition
-
 _DEFAULT_MAGIC = 2
 _StrictRecords: Any = fetcher.MemoryRecords
 _StrictPartition: Any = fetcher.PartitionRecords
+_StrictResult: Any = fetcher.FetchResult
 
 
 def decode_headers_leniently() -> None:
@@ -110,10 +108,6 @@ class DecompressionLimitError(ValueError):
     """Raised for a batch that does not unpack within the limit, or not at all."""
 
 
-unreadable: dict[TopicPartition, DecompressionLimitError] = {}
-"""The partitions whose next batch cannot be unpacked. Who has seen to one removes it."""
-
-
 def limit_decompression(limit_bytes: int) -> None:
     """Make aiokafka unpack batches of at most ``limit_bytes``, for the whole process."""
     unpacker = BoundedDecompressor(limit_bytes)
@@ -122,6 +116,12 @@ def limit_decompression(limit_bytes: int) -> None:
             if hasattr(module, f"{name}_decode"):
                 setattr(module, f"{name}_decode", getattr(unpacker, name))
     fetcher.PartitionRecords = _PartitionRecords
+    fetcher.FetchResult = _FetchResult
+
+
+def undecodable(partition_state: Any) -> DecompressionLimitError | None:  # noqa: ANN401
+    """Return why the next batch of a partition cannot be decoded, given aiokafka's state of the partition."""
+    return getattr(partition_state, "undecodable", None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +162,24 @@ class BoundedDecompressor:
 
 
 class _PartitionRecords(PartitionRecords):
+    undecodable: DecompressionLimitError | None = None
+
     def _unpack_records(self) -> Iterator[Any]:
         try:
             yield from super()._unpack_records()
         except DecompressionLimitError as error:
-            unreadable[self._tp] = error
+            self.undecodable = error
+
+
+class _FetchResult(_StrictResult):  # type: ignore[misc]
+    """aiokafka's answer to a fetch of one partition; why it ended early outlives it in the partition's state."""
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        records = self._partition_records
+        found: list[Any] = super().getall(max_records)
+        if records is not None and records.undecodable:
+            self._assignment.state_value(self._topic_partition).undecodable = records.undecodable
+        return found
 
 
 def _snappy_blocks(payload: Any) -> Iterator[Any]:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""What this worker owns: beginning lanes at the stored offsets, giving them up, committing what is settled."""
+"""The partitions that this worker owns: opening their queues at stored offsets, closing them, committing offsets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from keepstream.app.worker.consumer_thread import ConsumerThread
 from keepstream.app.worker.instrumentation import LoggingMetrics
 from keepstream.app.worker.start_offsets import StartOffsetResolver
 from keepstream.processors.dispatcher import Dispatcher
-from keepstream.processors.partition_queue import Batch
+from keepstream.processors.partition_queue import FetchedRecords
 from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.schemas.failure import Failure, Step, Verdict
 from keepstream.schemas.record import Record, TopicPartition
@@ -27,21 +27,21 @@ from keepstream.sinks.postgres.offsets import PostgresOffsets
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 LIMIT = 5
-"""A worker that slept, or whose coordinator moved, is put out once."""
+"""A worker that was suspended, or whose coordinator moved, loses its member id once."""
 WITHIN_S = 60.0
 
 
 @dataclass(slots=True)
 class DuplicateInstanceDetector:
-    """Told our member id at each revocation; knows when it was taken from us too often."""
+    """Detects another worker with the same ``group_instance_id``: the two take the member id from each other."""
 
     name: str | None
     _lost_at: deque[float] = field(default_factory=lambda: deque(maxlen=LIMIT))
 
-    def trouble(self, member_id: str, now: float | None = None) -> str | None:
-        """Return what is wrong once our member id was taken too often: it is empty then.
+    def check(self, member_id: str, now: float | None = None) -> str | None:
+        """Return an error once the member id was lost (is empty) too often.
 
-        Asked before we join again: so the other one is left alone, and only one of the two has to end.
+        Called at each revocation, before this worker joins again: so that only one of the two has to end.
         """
         if self.name is None or member_id:
             return None
@@ -58,134 +58,136 @@ log = logging.getLogger(__name__)
 
 
 class Assignment:
-    """Knows the lanes and moves them with Faust's rebalances. Lives on the worker's event loop."""
+    """Opens and closes partition queues as Faust's rebalances assign and revoke partitions.
+
+    Lives on the worker's event loop.
+    """
 
     def __init__(
-        self, lanes: Dispatcher, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings
+        self, dispatcher: Dispatcher, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings
     ) -> None:
-        self.lanes = lanes
+        self.dispatcher = dispatcher
         self.thread: ConsumerThread | None = None
-        self._beginnings = StartOffsetResolver(offsets, metrics, settings)
+        self._start_offsets = StartOffsetResolver(offsets, metrics, settings)
         self._metrics = metrics
-        self._journal = LoggingMetrics(metrics)
+        self._logging_metrics = LoggingMetrics(metrics)
         self._settings = settings
-        self._namesake = DuplicateInstanceDetector(settings.group_instance_id)
-        self._known_to_kafka: dict[TopicPartition, CommittedOffset] = {}
-        self._beginning: asyncio.Task[None] | None = None
-        self._waiting: set[TopicPartition] = set()
+        self._duplicate_instance = DuplicateInstanceDetector(settings.group_instance_id)
+        self._committed: dict[TopicPartition, CommittedOffset] = {}
+        self._starting: asyncio.Task[None] | None = None
+        self._without_queue: set[TopicPartition] = set()
         self._answered = False
 
-    def narrow(self, tps: Iterable[Any]) -> None:
-        """Give up every partition that is not among these: the group's answer, which may be none at all.
+    def retain(self, tps: Iterable[Any]) -> None:
+        """Close every partition that is not among these: the group's assignment, which may be empty.
 
-        A batch that is fenced while the group decides has begun its partition again, as if it were ours still.
+        A batch that is fenced during a rebalance has started its partition again, as if it were still assigned.
         """
-        ours = {TopicPartition(tp.topic, tp.partition) for tp in tps}
-        for place in {*self.lanes.places, *self._waiting} - ours:
-            self._give_up(place)
-        self._metrics.assigned.set(len(self.lanes.places))
-        self._answered |= not ours
+        assigned = {TopicPartition(tp.topic, tp.partition) for tp in tps}
+        for partition in {*self.dispatcher.partitions, *self._without_queue} - assigned:
+            self._close(partition)
+        self._metrics.assigned.set(len(self.dispatcher.partitions))
+        self._answered |= not assigned
 
-    def begin(self, tps: Iterable[Any]) -> None:
-        """Begin lanes for these partitions in the background, however long PostgreSQL takes to answer."""
-        places = {TopicPartition(tp.topic, tp.partition) for tp in tps}
-        self.lanes.close(places)
-        self._waiting |= places
-        if self._beginning is not None:
-            self._beginning.cancel()
-        self._beginning = critical_task(self._begin(), "begin lanes")
+    def start(self, tps: Iterable[Any]) -> None:
+        """Open the queues of these partitions in the background, however long PostgreSQL takes to answer."""
+        partitions = {TopicPartition(tp.topic, tp.partition) for tp in tps}
+        self.dispatcher.close(partitions)
+        self._without_queue |= partitions
+        if self._starting is not None:
+            self._starting.cancel()
+        self._starting = critical_task(self._start(), "start partitions")
 
     def revoke(self, tps: Iterable[Any]) -> None:
-        """Give partitions up; what is not settled there is abandoned."""
-        if trouble := self._namesake.trouble(self._consumer_thread().member_id):
-            die(trouble)
+        """Close these partitions' queues; unsettled batches are abandoned."""
+        if error := self._duplicate_instance.check(self._consumer_thread().member_id):
+            die(error)
         for tp in tps:
-            self._give_up(TopicPartition(tp.topic, tp.partition))
-        self._metrics.assigned.set(len(self.lanes.places))
+            self._close(TopicPartition(tp.topic, tp.partition))
+        self._metrics.assigned.set(len(self.dispatcher.partitions))
 
-    def _give_up(self, place: TopicPartition) -> None:
-        self.lanes.close([place])
-        self._waiting.discard(place)
-        self._known_to_kafka.pop(place, None)
-        self._metrics.partition_gone(*place)
+    def _close(self, partition: TopicPartition) -> None:
+        self.dispatcher.close([partition])
+        self._without_queue.discard(partition)
+        self._committed.pop(partition, None)
+        self._metrics.partition_gone(*partition)
 
     def close(self) -> None:
-        """Give everything up: the worker ends."""
-        if self._beginning is not None:
-            self._beginning.cancel()
-        self.lanes.close(self.lanes.places)
+        """Close all queues: the worker ends."""
+        if self._starting is not None:
+            self._starting.cancel()
+        self.dispatcher.close(self.dispatcher.partitions)
 
-    def deliver(self, tp: Any, epoch: int, records: Sequence[Record]) -> Batch | None:  # noqa: ANN401
-        lane = self.lanes.of_epoch(TopicPartition(tp.topic, tp.partition), epoch)
-        return lane.deliver(records) if lane else None
+    def expect(self, tp: Any, epoch: int, records: Sequence[Record]) -> FetchedRecords | None:  # noqa: ANN401
+        """Reserve memory for fetched records; return None when the partition was revoked or sought elsewhere since."""
+        queue = self.dispatcher.for_epoch(TopicPartition(tp.topic, tp.partition), epoch)
+        return queue.expect(records) if queue else None
 
-    def read_to(self, tp: Any, epoch: int, position: int) -> None:  # noqa: ANN401
-        if lane := self.lanes.of_epoch(TopicPartition(tp.topic, tp.partition), epoch):
-            lane.read_to(position)
+    def advance(self, tp: Any, epoch: int, position: int) -> None:  # noqa: ANN401
+        if queue := self.dispatcher.for_epoch(TopicPartition(tp.topic, tp.partition), epoch):
+            queue.advance(position)
 
-    def cannot_read(self, tp: Any, epoch: int, trouble: Exception) -> None:  # noqa: ANN401
-        """Show a partition as held whose next batch does not unpack; said again when a lane's own hold has ended."""
-        place = TopicPartition(tp.topic, tp.partition)
-        if self.lanes.of_epoch(place, epoch) and place not in self._metrics.pauses:
-            why = f"the next batch does not unpack within {self._settings.unpack_max_bytes} bytes ({trouble})"
-            self._journal.paused(*place, Failure(Step.VALIDATE, Verdict.SYSTEMIC, "unreadable_batch", why))
+    def pause_undecodable(self, tp: Any, epoch: int, error: Exception) -> None:  # noqa: ANN401
+        """Pause a partition whose next batch cannot be decoded; again when a pause of another reason has ended."""
+        queue = self.dispatcher.for_epoch(TopicPartition(tp.topic, tp.partition), epoch)
+        if queue and not queue.paused:
+            why = f"the next batch does not unpack within {self._settings.unpack_max_bytes} bytes ({error})"
+            queue.paused = Failure(Step.VALIDATE, Verdict.SYSTEMIC, "unreadable_batch", why)
+            self._logging_metrics.attempt_failed(queue.paused, retried=True)
+            self._logging_metrics.paused(tp.topic, tp.partition, queue.paused)
 
     def uncommitted(self) -> dict[TopicPartition, CommittedOffset]:
-        """Return what Kafka does not know yet."""
-        settled = self.lanes.settled()
-        offsets = {
-            place: CommittedOffset(offset, self._beginnings.began_at[place]) for place, offset in settled.items()
-        }
-        return {place: offset for place, offset in offsets.items() if self._known_to_kafka.get(place) != offset}
+        """Return the settled offsets that are not committed to Kafka yet."""
+        first = self._start_offsets.first_offsets
+        offsets = {tp: CommittedOffset(offset, first[tp]) for tp, offset in self.dispatcher.settled().items()}
+        return {tp: offset for tp, offset in offsets.items() if self._committed.get(tp) != offset}
 
     def committed(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
-        self._known_to_kafka.update(offsets)
+        self._committed.update(offsets)
 
     def commit_failed(self, error: BaseException) -> None:
         self._metrics.commit_failures.inc()
-        log.warning(
-            "offsets were not committed to Kafka (nothing is lost, lag tools look behind; tried again): %r", error
-        )
+        log.warning("offsets were not committed to Kafka (nothing is lost, lag tools look behind; tried again): %r",
+                    error)  # fmt: skip
 
     def lags(self) -> Iterator[tuple[str, int, int]]:
-        """Yield (topic, partition, records still to settle) for every lane whose end is known."""
-        for place, settled in self.lanes.settled().items():
-            end = self._consumer_thread().end_offset(_tp(place))
+        """Yield (topic, partition, records still to settle) for every queue whose log end is known."""
+        for partition, settled in self.dispatcher.settled().items():
+            end = self._consumer_thread().end_offset(aiokafka.structs.TopicPartition(*partition))
             if end is not None and end >= 0:
-                yield *place, max(0, end - settled)
+                yield *partition, max(0, end - settled)
 
-    async def fenced(self, place: TopicPartition) -> None:
-        """Begin again from what is stored: it is not where the lane left it."""
-        self._journal.fenced(*place)
-        self.begin([_tp(place)])
+    async def restart(self, partition: TopicPartition) -> None:
+        """Start a partition again from its stored offset, which is not where its queue left it."""
+        self._logging_metrics.fenced(*partition)
+        self.start([partition])
 
     @property
     def ready(self) -> bool:
-        """Whether every assigned partition has its lane. A worker whom the group gave none is ready to take over."""
-        return self._answered and not self._waiting
+        """Whether every assigned partition has its queue. A worker without partitions is ready to take over."""
+        return self._answered and not self._without_queue
 
-    async def _begin(self) -> None:
-        CURRENT_BATCH.set(None)  # a fenced batch may have begun this
+    async def _start(self) -> None:
+        CURRENT_BATCH.set(None)  # the context may be that of a fenced batch
         thread = self._consumer_thread()
-        starts = await self._beginnings.starts(thread, sorted(self._waiting))
-        if self._beginning is not asyncio.current_task():
-            return  # overtaken: psycopg can turn a cancellation into a lost connection, which `starts` outlives
-        # One may be given up since.
-        owned = self._waiting & {TopicPartition(tp.topic, tp.partition) for tp in thread.assignment()}
-        starts = {place: start for place, start in starts.items() if place in owned}
-        epoch = self.lanes.open({place: start.fence for place, start in starts.items()})
-        await thread.seek_all({_tp(place): start.offset for place, start in starts.items()}, epoch)
-        self._waiting.clear()
+        starts = await self._start_offsets.resolve(thread, sorted(self._without_queue))
+        if self._starting is not asyncio.current_task():
+            return  # cancelled: psycopg can turn that into a lost connection, which `resolve` retries
+        assigned = self._without_queue & {
+            TopicPartition(tp.topic, tp.partition) for tp in thread.assignment()
+        }  # one may be revoked
+        starts = {partition: start for partition, start in starts.items() if partition in assigned}
+        epoch = self.dispatcher.open({partition: start.fence for partition, start in starts.items()})
+        await thread.seek_all(
+            {aiokafka.structs.TopicPartition(*tp): start.offset for tp, start in starts.items()}, epoch
+        )
+        self._without_queue.clear()
         self._answered = True
         self._metrics.rebalances.inc()
-        self._metrics.assigned.set(len(self.lanes.places))
-        log.info("reading %d partitions", len(self.lanes.places))
+        self._metrics.assigned.set(len(self.dispatcher.partitions))
+        log.info("reading %d partitions", len(self.dispatcher.partitions))
 
     def _consumer_thread(self) -> ConsumerThread:
         if self.thread is None:
             raise RuntimeError("the consumer thread has not started")
         return self.thread
-
-
-def _tp(place: TopicPartition) -> Any:  # noqa: ANN401
-    return aiokafka.structs.TopicPartition(*place)

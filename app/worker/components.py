@@ -1,8 +1,8 @@
-"""Settings become parts, and parts a pipeline. The only place that chooses implementations."""
+"""Building the worker's components from its settings: the only place that chooses implementations."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -15,12 +15,10 @@ from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.process.exit import die
 from keepstream.app.telemetry import logging as logs
 from keepstream.app.telemetry.tracing import traces_of
-from keepstream.app.worker.crash_points import parse_fail_point
 from keepstream.app.worker.instrumentation import InstrumentedPipeline, LoggingMetrics, TimedDeadLetterQueue
 from keepstream.processors.dead_letter_limit import DeadLetterLimit
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
-from keepstream.processors.ports import DeadLetterQueue
 from keepstream.processors.retry import RetryPolicy
 from keepstream.sinks.kafka.dead_letters import KafkaDeadLetterQueue
 from keepstream.sinks.postgres.claim_checks import PostgresClaimChecks
@@ -33,7 +31,7 @@ from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """What a worker is made of."""
+    """What a worker consists of."""
 
     process: InstrumentedPipeline
     offsets: PostgresOffsets
@@ -43,14 +41,19 @@ class Components:
 
 
 @asynccontextmanager
-async def open_components(settings: Settings) -> AsyncIterator[Components]:
-    """Open the sinks and close them again. Nothing here waits for Kafka or PostgreSQL to be there."""
+async def open_components(
+    settings: Settings, wrap: Callable[[Pipeline], Pipeline] = lambda pipeline: pipeline
+) -> AsyncIterator[Components]:
+    """Open the sinks and close them again, without waiting for Kafka or PostgreSQL.
+
+    ``wrap`` may replace the pipeline's ports: the seam at which tests inject faults.
+    """
     metrics = PrometheusMetrics([settings.kafka.topic])
     metrics.about(VERSION, version("faust-streaming"))
     logs.count(metrics.log_records)
     pool = await open_pool(connection_policy(settings.postgres), on_unusable=die)
     metrics.watch_pool(pool.get_stats)
-    dead_letters = KafkaDeadLetterQueue(
+    kafka_dead_letters = KafkaDeadLetterQueue(
         settings.kafka.dlq_topic,
         librdkafka_settings(settings.kafka),
         timeout_s=settings.kafka.dlq_timeout_s,
@@ -59,20 +62,18 @@ async def open_components(settings: Settings) -> AsyncIterator[Components]:
     )
     traces = traces_of(settings.traces)
     policies = Policies(retry_policy(settings.worker.store_retry), retry_policy(settings.worker.metrics_retry))
-    journal = LoggingMetrics(metrics)
-    queue: DeadLetterQueue = TimedDeadLetterQueue(dead_letters, metrics)
-    if settings.worker.flood_limit:
-        queue = DeadLetterLimit(queue, settings.worker.flood_limit, settings.worker.flood_window)
+    logging_metrics = LoggingMetrics(metrics)
+    dead_letters = DeadLetterLimit(
+        TimedDeadLetterQueue(kafka_dead_letters, metrics), settings.worker.flood_limit, settings.worker.flood_window
+    )
     store = PostgresStore(pool)
-    pipeline = Pipeline(store, queue, journal, Pause(journal), policies)
-    if trap := parse_fail_point(settings.crash_at):
-        pipeline = trap.armed(pipeline)
+    pipeline = wrap(Pipeline(store, dead_letters, logging_metrics, Pause(logging_metrics), policies))
     try:
         process = InstrumentedPipeline(pipeline.process, metrics, traces)
         yield Components(process, PostgresOffsets(pool), PostgresTotals(pool), metrics, store)
     finally:
         traces.close()
-        await dead_letters.close()
+        await kafka_dead_letters.close()
         await pool.close(timeout=1)
 
 

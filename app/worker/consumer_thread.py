@@ -18,10 +18,10 @@ from keepstream.app.worker.aiokafka_patches import (
     DecompressionLimitError,
     decode_headers_leniently,
     limit_decompression,
-    unreadable,
+    undecodable,
 )
 from keepstream.app.worker.topic_ids import topic_ids
-from keepstream.processors.partition_queue import size_of
+from keepstream.processors.partition_queue import memory_size
 from keepstream.schemas.committed_offset import CommittedOffset
 
 MAX_POLL_RECORDS = 2000
@@ -71,8 +71,8 @@ class Fetched:
     epoch: int
     position: int
     records: Sequence[Any]
-    trouble: DecompressionLimitError | None = None
-    """Why nothing comes after these records."""
+    error: DecompressionLimitError | None = None
+    """Why the records after these cannot be decoded."""
 
 
 class ConsumerThread(AIOKafkaConsumerThread):
@@ -99,11 +99,13 @@ class ConsumerThread(AIOKafkaConsumerThread):
             self._consumer._coordinator._group_instance_id = None
         await super().on_thread_stop()
 
-    async def fetch(self, places: set[TopicPartition], timeout_s: float) -> dict[TopicPartition, Fetched]:
+    async def fetch(self, partitions: set[TopicPartition], timeout_s: float) -> dict[TopicPartition, Fetched]:
         """Fetch from these partitions (at least one); every assigned partition is in the answer."""
-        return await self.call_thread(self._fetch_in_thread, places, timeout_s)  # type: ignore[no-any-return]
+        return await self.call_thread(self._fetch_in_thread, partitions, timeout_s)  # type: ignore[no-any-return]
 
-    async def _fetch_in_thread(self, places: set[TopicPartition], timeout_s: float) -> dict[TopicPartition, Fetched]:
+    async def _fetch_in_thread(
+        self, partitions: set[TopicPartition], timeout_s: float
+    ) -> dict[TopicPartition, Fetched]:
         consumer = self._ensure_consumer()
         if consumer._closed:
             raise ConsumerStoppedError
@@ -112,30 +114,31 @@ class ConsumerThread(AIOKafkaConsumerThread):
         # aiokafka's own getmany() does this; below it a dead coordination task goes unnoticed (Faust trap T34).
         consumer._coordinator.check_errors()
         with consumer._subscription.fetch_context():
-            records = await self._take(consumer, places, timeout_s)
+            records = await self._take(consumer, partitions, timeout_s)
         # No await from here on: records, epochs and positions belong together.
-        positions = self._positions()
-        consumer.pause(*(tp for tp in positions if tp in unreadable))
+        states = self._states()
+        consumer.pause(*(tp for tp, state in states.items() if undecodable(state)))
         return {
-            tp: Fetched(self._epochs.get(tp, 0), position, records.get(tp, ()), unreadable.get(tp))
-            for tp, position in positions.items()
+            tp: Fetched(self._epochs.get(tp, 0), state.position, records.get(tp, ()), undecodable(state))
+            for tp, state in states.items()
+            if state.has_valid_position
         }
 
     async def _take(
-        self, consumer: aiokafka.AIOKafkaConsumer, places: set[TopicPartition], timeout_s: float
+        self, consumer: aiokafka.AIOKafkaConsumer, partitions: set[TopicPartition], timeout_s: float
     ) -> dict[TopicPartition, list[Any]]:
         """Take records in small portions until there are enough of them, or enough bytes."""
         taken: dict[TopicPartition, list[Any]] = {}
-        count, size_bytes, begun = 0, 0, False
+        count, size_bytes, asked = 0, 0, False
         while count < MAX_POLL_RECORDS and size_bytes < FETCH_BYTES:
-            room = (FETCH_BYTES - size_bytes) // self._record_bytes
-            wanted = max(1, min(TAKE_RECORDS, MAX_POLL_RECORDS - count, room))
-            found = await consumer._fetcher.fetched_records(places, 0 if begun else timeout_s, wanted)
-            begun, portion = True, 0
+            capacity = (FETCH_BYTES - size_bytes) // self._record_bytes
+            wanted = max(1, min(TAKE_RECORDS, MAX_POLL_RECORDS - count, capacity))
+            found = await consumer._fetcher.fetched_records(partitions, 0 if asked else timeout_s, wanted)
+            asked, portion = True, 0
             for tp, records in found.items():
                 taken.setdefault(tp, []).extend(records)
                 portion += len(records)
-                size_bytes += size_of(records)
+                size_bytes += memory_size(records)
             count += portion
             self._record_bytes = max(1, size_bytes // count) if count else self._record_bytes
             # A portion that is not full was all there is; during a rebalance the next call would wait.
@@ -143,10 +146,11 @@ class ConsumerThread(AIOKafkaConsumerThread):
                 break
         return taken
 
-    def _positions(self) -> dict[TopicPartition, int]:
+    def _states(self) -> dict[TopicPartition, Any]:
+        """Return aiokafka's state of each assigned partition."""
         assignment = self._assignment()
         states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
-        return {tp: state.position for tp, state in states.items() if state and state.has_valid_position}
+        return {tp: state for tp, state in states.items() if state}
 
     def _assignment(self) -> Any:  # noqa: ANN401
         subscription = self._ensure_consumer()._subscription.subscription
@@ -157,26 +161,27 @@ class ConsumerThread(AIOKafkaConsumerThread):
         await self.call_thread(self._seek_in_thread, offsets, epoch)
 
     async def _seek_in_thread(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
-        consumer = self._ensure_consumer()
+        consumer, states = self._ensure_consumer(), self._states()
         for tp, offset in offsets.items():
-            if tp in consumer.assignment():
-                if unreadable.pop(tp, None):
+            if state := states.get(tp):
+                if undecodable(state):
+                    state.undecodable = None
                     consumer.resume(tp)
                 consumer.seek(tp, offset)
                 self._epochs[tp] = epoch
 
-    async def log_bounds(self, places: Sequence[TopicPartition]) -> LogBounds:
+    async def log_bounds(self, partitions: Sequence[TopicPartition]) -> LogBounds:
         """Ask where the logs begin and end, and what the group committed. Raises KafkaError."""
-        return await self.call_thread(self._log_bounds_in_thread, places)  # type: ignore[no-any-return]
+        return await self.call_thread(self._log_bounds_in_thread, partitions)  # type: ignore[no-any-return]
 
-    async def _log_bounds_in_thread(self, places: Sequence[TopicPartition]) -> LogBounds:
+    async def _log_bounds_in_thread(self, partitions: Sequence[TopicPartition]) -> LogBounds:
         consumer = self._ensure_consumer()
-        starts = await consumer.beginning_offsets(places)
-        ends = await consumer.end_offsets(places)
+        starts = await consumer.beginning_offsets(partitions)
+        ends = await consumer.end_offsets(partitions)
         # aiokafka's own committed() keeps the metadata to itself.
-        found = await consumer._coordinator.fetch_committed_offsets(list(places))
+        found = await consumer._coordinator.fetch_committed_offsets(list(partitions))
         committed = {tp: CommittedOffset.parse(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
-        ids = await topic_ids(self.settings, {tp.topic for tp in places})
+        ids = await topic_ids(self.settings, {tp.topic for tp in partitions})
         return LogBounds(starts, ends, committed, ids)
 
     def end_offset(self, tp: TopicPartition) -> int | None:

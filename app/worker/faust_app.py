@@ -1,7 +1,7 @@
-"""A Faust transport whose event is a batch: up to 100 records of one partition.
+"""A Faust transport whose event is a chunk of records of one partition, which becomes a batch.
 
 Faust's own path costs 75 us per event and lets its commit arithmetic decide what is lost. Here Faust carries one
-message per batch, and which offset may be committed is known from the lanes (docs/decisions.md, "Faust").
+message per batch, and the partition queues know which offset may be committed (docs/decisions.md, "Faust").
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from faust.types import TP, ConsumerMessage
 from keepstream.app.config.settings import Settings
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.consumer_thread import ConsumerThread, Fetched
-from keepstream.processors.partition_queue import Batch
+from keepstream.processors.partition_queue import FetchedRecords
 from keepstream.schemas.record import Record
 
 IDLE_WAIT_S = 0.2
-"""How long a fetch waits for data while every lane has room."""
-ROOM_WAIT_S = 0.005
-"""The same while some lane is full: it has to come back quickly when that lane gets room."""
+"""How long a fetch waits for records while every queue is below capacity."""
+FULL_QUEUE_WAIT_S = 0.005
+"""The same while some queue is full: the fetch has to include its partition soon after capacity is freed."""
 
 
 REVOKE_COMMIT_TIMEOUT_S = 2.0
@@ -34,14 +34,14 @@ REVOKE_COMMIT_TIMEOUT_S = 2.0
 
 
 class _NothingRead(dict[TP, int | None]):
-    """Faust drops messages below the highest offset it has seen, also after a seek back. The lanes know better."""
+    """Keeps Faust from dropping messages below the highest offset it has seen, which it does after a seek back too."""
 
     def __getitem__(self, _tp: TP) -> None:
         return None
 
 
 class BatchConsumer(driver.Consumer):
-    """Faust's consumer, reading batches and leaving offsets to the lanes."""
+    """Faust's consumer, yielding chunks of records and leaving offsets to the partition queues."""
 
     _thread: ConsumerThread
     settings: Settings
@@ -58,67 +58,67 @@ class BatchConsumer(driver.Consumer):
         return thread
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ARG002, ASYNC109
-        """Yield one message per batch; a full lane holds back its own partition only."""
+        """Yield one message per chunk of records; a full queue holds back its own partition only."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait())
         limits = self.settings.worker
-        places = await self._places_with_room()
-        fetched = await self._fetch(places) if places else {}
+        partitions = await self._below_capacity()
+        fetched = await self._fetch(partitions) if partitions else {}
         for tp, found in fetched.items():
             for chunk in chunks(found.records, limits.batch_size, limits.batch_max_bytes):
                 if self.should_stop or not self.flow_active:
                     return
-                if batch := self.assigned.deliver(tp, found.epoch, chunk):
-                    yield tp, self._message(tp, batch)
-            self.assigned.read_to(tp, found.epoch, found.position)
-            if found.trouble:
-                self.assigned.cannot_read(tp, found.epoch, found.trouble)
+                if records := self.assigned.expect(tp, found.epoch, chunk):
+                    yield tp, self._message(tp, records)
+            self.assigned.advance(tp, found.epoch, found.position)
+            if found.error:
+                self.assigned.pause_undecodable(tp, found.epoch, found.error)
 
-    async def _places_with_room(self) -> set[TP]:
-        lanes = self.assigned.lanes
-        lanes.room.clear()
-        places = {TP(*place) for place in lanes.with_room()}
-        if not places:
+    async def _below_capacity(self) -> set[TP]:
+        dispatcher = self.assigned.dispatcher
+        dispatcher.capacity_freed.clear()
+        partitions = {TP(*partition) for partition in dispatcher.below_capacity()}
+        if not partitions:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(IDLE_WAIT_S):
-                    await lanes.room.wait()
-        return places
+                    await dispatcher.capacity_freed.wait()
+        return partitions
 
-    async def _fetch(self, places: set[TP]) -> dict[TP, Fetched]:
-        timeout_s = IDLE_WAIT_S if len(places) == len(self.assigned.lanes.places) else ROOM_WAIT_S
+    async def _fetch(self, partitions: set[TP]) -> dict[TP, Fetched]:
+        is_any_full = len(partitions) < len(self.assigned.dispatcher.partitions)
         self.not_waiting_next_records.clear()
         try:
-            return await self._thread.fetch(places, timeout_s)
+            return await self._thread.fetch(partitions, FULL_QUEUE_WAIT_S if is_any_full else IDLE_WAIT_S)
         except (OffsetOutOfRangeError, NoOffsetForPartitionError):
-            self.assigned.begin(places)
+            self.assigned.start(partitions)
             return {}
         finally:
             self.not_waiting_next_records.set()
 
-    def _message(self, tp: TP, batch: Batch) -> ConsumerMessage:
-        last = cast("Any", batch.records[-1])
+    def _message(self, tp: TP, fetched: FetchedRecords) -> ConsumerMessage:
+        last = cast("Any", fetched.records[-1])
         return ConsumerMessage(
             last.topic, last.partition, last.offset, last.timestamp / 1000, last.timestamp_type, [], b"",
-            cast("Any", batch), None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
+            cast("Any", fetched), None, 0, 0, tp, generation_id=self.app.consumer_generation_id,
         )  # fmt: skip
 
     async def perform_seek(self) -> None:
-        """Begin lanes at the stored offsets. Does not wait: Faust would carry on without the seek after 30 s."""
-        self.assigned.begin(self.assignment())
+        """Seek to the stored offsets, in the background: Faust would carry on without the seek after 30 s."""
+        self.assigned.start(self.assignment())
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Hear the group's answer first: Faust seeks nothing when it is empty."""
-        self.assigned.narrow(assigned)
+        """Close what is not assigned, before Faust, which seeks nothing when nothing is."""
+        self.assigned.retain(assigned)
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
-        """Commit what is settled, then abandon the rest: the next owner reads it from PostgreSQL (trap T32)."""
+        """Commit settled offsets and abandon the rest: the next owner starts at PostgreSQL's offset (trap T32)."""
         await self._commit_settled(REVOKE_COMMIT_TIMEOUT_S)
         self.assigned.revoke(revoked)
         await super().on_partitions_revoked(revoked)
 
     async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ANN401, ARG002
-        """Tell Kafka where the lanes stand, and where they began. Not by Faust's arithmetic (T9, T10, T21, T30)."""
+        """Commit the queues' settled offsets, not those of Faust's arithmetic (traps T9, T10, T21, T30)."""
         return await self._commit_settled(self.settings.kafka.request_timeout_s)
 
     async def _commit_settled(self, timeout_s: float) -> bool:
@@ -127,7 +127,7 @@ class BatchConsumer(driver.Consumer):
             return False
         try:
             async with asyncio.timeout(timeout_s):
-                await self._thread.commit_settled({TP(*place): offset for place, offset in offsets.items()})
+                await self._thread.commit_settled({TP(*partition): offset for partition, offset in offsets.items()})
         except (KafkaError, TimeoutError) as error:
             self.assigned.commit_failed(error)
             return False
@@ -135,7 +135,7 @@ class BatchConsumer(driver.Consumer):
         return True
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Do nothing: Faust's detector only logs, and knows nothing of batches (trap T33)."""
+        """Do nothing: Faust's stall detector only logs, and knows only its own commits (trap T33)."""
 
 
 class BatchTransport(driver.Transport):
@@ -145,7 +145,7 @@ class BatchTransport(driver.Transport):
 
 
 class BatchSchema(faust.Schema[Any, Any]):
-    """Hands a batch through untouched: decoding cannot fail here (trap T8)."""
+    """Passes fetched records through undecoded: decoding cannot fail here (trap T8)."""
 
     def compile(self, app: Any, **_options: Any) -> Any:  # noqa: ANN401
         async def decode(message: Any, *, propagate: bool = False) -> Event:  # noqa: ANN401, ARG001

@@ -1,4 +1,4 @@
-"""Whether the worker is alive, and whether it is ready. Two questions, two answers."""
+"""Liveness and readiness of the worker, and the probes behind them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import psycopg
 from confluent_kafka import KafkaException
@@ -19,7 +20,6 @@ from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.watchdog import StallDetector
 from keepstream.processors.partition_queue import PartitionQueue
-from keepstream.schemas.record import TopicPartition
 from keepstream.sinks.postgres.errors import reason_of
 from keepstream.sinks.postgres.status import PostgresTotals
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
@@ -30,43 +30,42 @@ KAFKA, POSTGRES = "Kafka", "PostgreSQL"
 
 @dataclass(slots=True)
 class Health:
-    """Read from the endpoint's threads; written by the worker's loop."""
+    """The state behind ``/livez`` and ``/readyz``: read by the endpoint's threads, written on the worker's loop."""
 
     metrics: PrometheusMetrics
     assignment: Assignment | None = None
-    progress: StallDetector | None = None
+    stalls: StallDetector | None = None
     stopping: bool = False
     missing: dict[str, str] = field(default_factory=dict)
-    """Part -> what is wrong with it, as the last probe found it."""
+    """Dependency -> why it is unavailable, as of the last probe."""
     _beat_at: float = field(default_factory=time.monotonic)
 
     def beat(self) -> None:
-        """Say that the event loop turns."""
+        """Note that the event loop runs."""
         self._beat_at = time.monotonic()
 
     def alive(self) -> tuple[bool, str]:
-        """Fail only when restarting would help: a stuck loop, or a partition that has work and stands still.
+        """Fail only when a restart would help: a blocked loop, or a stalled partition.
 
         Never for an outage of Kafka or PostgreSQL, nor during a rebalance.
         """
         silent_s = time.monotonic() - self._beat_at
         if silent_s > LOOP_STUCK_AFTER_S:
             return False, f"the event loop has not turned for {silent_s:.0f} s"
-        if self.progress and not self.stopping and (standstill := self.progress.standstill()):
-            return False, standstill
+        if self.stalls and not self.stopping and (stall := self.stalls.stall()):
+            return False, stall
         return True, "alive"
 
     def ready(self) -> tuple[bool, str]:
-        """Fail while records cannot be settled, and name every part that is missing."""
+        """Fail while records cannot be settled, and name every reason."""
         if self.stopping:
             return False, "stopping"
         lacks = [f"{part}: {why}" for part, why in sorted(self.missing.items())]
         if self.assignment is None or not self.assignment.ready:
             lacks.append("partitions: none assigned yet, or their stored offsets are not read yet")
-        pauses = self.metrics.pauses
-        if pauses:
-            (topic, partition), why = next(iter(sorted(pauses.items())))
-            lacks.append(f"{len(pauses)} partitions are held; {topic}-{partition}: {why}")
+        if self.assignment and (paused := self.assignment.dispatcher.paused):
+            (topic, partition), failure = min(paused.items(), key=itemgetter(0))
+            lacks.append(f"{len(paused)} partitions are paused; {topic}-{partition}: {failure.message}")
         return (False, "; ".join(lacks)) if lacks else (True, "ready")
 
 
@@ -78,7 +77,7 @@ ASK_TIMEOUT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DependencyProbe:
-    """Tells `Health` which part is missing, and `PrometheusMetrics` what PostgreSQL counted."""
+    """Probes Kafka and PostgreSQL: reports outages to `Health`, and PostgreSQL's totals to `PrometheusMetrics`."""
 
     health: Health
     metrics: PrometheusMetrics
@@ -95,13 +94,13 @@ class DependencyProbe:
             self._note(KAFKA, "no client can log in" if admin is None else await asyncio.to_thread(self._kafka, admin))
             await asyncio.sleep(PROBE_S)
 
-    def _note(self, part: str, trouble: str | None) -> None:
-        if trouble and part not in self.health.missing:
-            log.warning("%s is missing: %s", part, trouble)
-        elif not trouble and part in self.health.missing:
+    def _note(self, part: str, error: str | None) -> None:
+        if error and part not in self.health.missing:
+            log.warning("%s is missing: %s", part, error)
+        elif not error and part in self.health.missing:
             log.info("%s is back", part)
-        if trouble:
-            self.health.missing[part] = trouble
+        if error:
+            self.health.missing[part] = error
         else:
             self.health.missing.pop(part, None)
 
@@ -140,8 +139,8 @@ LOOP_LAG_WINDOW = 15
 
 
 @dataclass(slots=True)
-class Pulse:
-    """``check`` is called with each beat, and ends the process where going on is pointless."""
+class GaugeSampler:
+    """Sets the gauges once per second; ``check`` is called each time, and ends a process that cannot go on."""
 
     metrics: PrometheusMetrics
     health: Health
@@ -158,24 +157,20 @@ class Pulse:
             self.beat()
 
     def beat(self) -> None:
-        """Look at everything once."""
+        """Set all gauges once."""
         self.metrics.loop_lag.set(max(self._late_s, default=0.0))
         self.health.beat()
         self.check()
-        lanes = self.assignment.lanes.all()
-        lags = {TopicPartition(topic, partition): lag for topic, partition, lag in self.assignment.lags()}
-        self._show(lanes, lags)
-
-    def _show(self, lanes: list[PartitionQueue], lags: dict[TopicPartition, int]) -> None:
-        for (topic, partition), lag in lags.items():
+        for topic, partition, lag in self.assignment.lags():
             self.metrics.lag.labels(topic, str(partition)).set(lag)
-        for lane in lanes:
-            oldest = self.metrics.oldest_unsettled.labels(lane.topic, str(lane.partition))
-            oldest.set(_oldest_s(lane))
-        self.metrics.buffered.set(sum(lane.size_bytes for lane in lanes))
+        queues = self.assignment.dispatcher.queues
+        for queue in queues:
+            oldest = self.metrics.oldest_unsettled.labels(queue.topic, str(queue.partition))
+            oldest.set(_oldest_s(queue))
+        self.metrics.buffered.set(sum(queue.size_bytes for queue in queues))
 
 
-def _oldest_s(lane: PartitionQueue) -> float:
+def _oldest_s(queue: PartitionQueue) -> float:
     """Return when the oldest unsettled record was written, in seconds since 1970; now when there is none."""
-    timestamp_ms = lane.unsettled[0].records[0].timestamp if lane.unsettled else -1
+    timestamp_ms = queue.unsettled[0].records[0].timestamp if queue.unsettled else -1
     return timestamp_ms / 1000 if timestamp_ms > 0 else time.time()

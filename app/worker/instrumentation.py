@@ -123,9 +123,11 @@ class LoggingMetrics:
 
     def attempt_failed(self, failure: Failure, *, retried: bool) -> None:
         self._metrics.attempt_failed(failure, retried=retried)
-        # A bad record is met about seven times while its batch is halved; what counts is its dead letter's line.
-        tell = log.debug if failure.verdict is Verdict.RECORD else log.info
-        tell("attempt failed", **_facts(failure), retried=retried)
+        if batch := CURRENT_BATCH.get():
+            batch.queue.failed_attempts += 1
+        # A bad record fails about seven attempts of its batch, and has its dead letter's line; a pause has its own.
+        is_reported = failure.verdict in (Verdict.RECORD, Verdict.SYSTEMIC)
+        log.log(logging.DEBUG if is_reported else logging.INFO, "attempt failed", **_facts(failure), retried=retried)
 
     def dead_lettered(self, letters: Sequence[DeadLetter]) -> None:
         self._metrics.dead_lettered(letters)
@@ -136,19 +138,15 @@ class LoggingMetrics:
                         duration_s=round(tried.total_seconds(), 6))  # fmt: skip
 
     def paused(self, topic: str, partition: int, failure: Failure) -> None:
-        if (topic, partition) not in self._metrics.pauses:
-            log.error("partition held", topic=topic, partition=partition, **_facts(failure))
-        self._metrics.paused(topic, partition, failure)
+        log.error("partition paused", topic=topic, partition=partition, **_facts(failure))
 
     def resumed(self, topic: str, partition: int) -> None:
-        if (topic, partition) in self._metrics.pauses:
-            log.info("partition resumed", topic=topic, partition=partition)
-        self._metrics.resumed(topic, partition)
+        log.info("partition resumed", topic=topic, partition=partition)
 
     def fenced(self, topic: str, partition: int) -> None:
         log.warning("the stored offset is not where this worker left it (another worker moved it, or PostgreSQL lost "
                     "its last commits); beginning again from there", topic=topic, partition=partition)  # fmt: skip
-        self._metrics.fenced(topic, partition)
+        self._metrics.fences.inc()
 
 
 def _tell_of_others(count: int) -> None:

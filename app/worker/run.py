@@ -1,8 +1,8 @@
-"""The worker: a Faust app with one agent that hands batches to their lanes.
+"""The worker: a Faust app with one agent that appends fetched records to their partition's queue.
 
 Faust decides nothing here about what is lost or counted: it fetches, keeps the group membership and runs the agent
-(docs/decisions.md, "Faust"). Whatever nobody foresaw ends the process at once with exit code 70, because Faust would
-carry on past it; the next start reads again from the offsets in PostgreSQL.
+(docs/decisions.md, "Faust"). An unexpected error ends the process at once with exit code 70, because Faust would carry
+on past it; the next start reads again from the offsets in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -23,14 +24,14 @@ from keepstream.app.process.exit import critical_task, die, exit_within
 from keepstream.app.process.gc_tuning import tune_gc
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.components import Components, open_components
-from keepstream.app.worker.crash_points import parse_fail_point
 from keepstream.app.worker.faust_app import BatchConsumer, BatchSchema, BatchTransport
-from keepstream.app.worker.health import DependencyProbe, Health, Pulse
+from keepstream.app.worker.health import DependencyProbe, GaugeSampler, Health
 from keepstream.app.worker.http_server import Endpoint
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
 from keepstream.app.worker.startup import wait_for_topic
 from keepstream.app.worker.watchdog import KafkaEnds, LoopWatchdog, StallDetector
 from keepstream.processors.dispatcher import Dispatcher
+from keepstream.processors.pipeline import Pipeline
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 5.0
@@ -40,17 +41,19 @@ EXIT_STOPPED = 0
 
 class _ConsumerOnly(BootStrategy):
     enable_kafka_producer = False
-    """Nobody produces through Faust, and its producer would connect without our TLS and SASL."""
+    """Nothing is produced through Faust, and its producer would connect without our TLS and SASL."""
 
 
 class _App(faust.App):
     BootStrategy = _ConsumerOnly
 
     def _create_directories(self) -> None:
-        """Make no data folder: there are no tables, and the working directory is not ours."""
+        """Create no data folder: there are no tables, and the working directory may be read-only."""
 
 
-def build_app(settings: Settings, assignment: Assignment) -> faust.App:
+def build_app(
+    settings: Settings, assignment: Assignment, consumer_class: type[BatchConsumer] = BatchConsumer
+) -> faust.App:
     """Build the Faust app with the guards of docs/decisions.md, "Faust"."""
     if faust.streams._CStreamIterator is None:  # type: ignore[attr-defined]  # noqa: SLF001
         die("faust was installed without its Cython extension, without which it acknowledges what it skips (trap T11)")
@@ -72,9 +75,7 @@ def build_app(settings: Settings, assignment: Assignment) -> faust.App:
         broker_max_poll_interval=kafka.max_poll_interval_s,
         producer_request_timeout=kafka.request_timeout_s,
     )
-    trap = parse_fail_point(settings.crash_at)
-    base = trap.armed_consumer(BatchConsumer) if trap else BatchConsumer
-    consumer = type("Consumer", (base,), {"settings": settings, "assigned": assignment})
+    consumer = type("Consumer", (consumer_class,), {"settings": settings, "assigned": assignment})
     transport = type("Transport", (BatchTransport,), {"Consumer": consumer})
     app.transport = transport([url], app, loop=asyncio.get_running_loop())
     schema = BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
@@ -82,27 +83,34 @@ def build_app(settings: Settings, assignment: Assignment) -> faust.App:
 
     @app.agent(topic)
     async def dispatch(stream: Any) -> None:  # noqa: ANN401
-        async for batch in stream.noack():
-            batch.lane.enqueue(batch)
+        async for fetched in stream.noack():
+            assignment.dispatcher.append(fetched)
 
     return app
 
 
-async def run(settings: Settings) -> None:
-    """Work until SIGTERM or SIGINT, then drain and return."""
+async def run(
+    settings: Settings,
+    wrap: Callable[[Pipeline], Pipeline] = lambda pipeline: pipeline,
+    consumer_class: type[BatchConsumer] = BatchConsumer,
+) -> None:
+    """Consume until SIGTERM or SIGINT, then drain and return.
+
+    ``wrap`` and ``consumer_class`` are the seams at which tests inject faults.
+    """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
 
     def end_in_time(*_signal: object) -> None:
-        # Not the loop's own handler, which a loop that stands still would never run.
+        # Not the loop's own handler, which a blocked loop would never run.
         exit_within(settings.worker.drain_timeout_s + STOP_GRACE_S, EXIT_STOPPED)
-        with suppress(RuntimeError):  # asked twice, and the loop is closed already
+        with suppress(RuntimeError):  # a second signal, and the loop is closed already
             loop.call_soon_threadsafe(stop.set)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end_in_time)
-    async with open_components(settings) as parts:
-        worker = Worker(settings, parts)
+    async with open_components(settings, wrap) as components:
+        worker = Worker(settings, components, consumer_class)
         starting = asyncio.create_task(worker.start())
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait([starting, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -117,29 +125,30 @@ async def run(settings: Settings) -> None:
 class Worker:
     """One process of the consumer group."""
 
-    def __init__(self, settings: Settings, parts: Components) -> None:
-        self._settings = settings
-        self._lanes = Dispatcher(
-            parts.process,
+    def __init__(self, settings: Settings, components: Components, consumer_class: type[BatchConsumer]) -> None:
+        self._settings, metrics = settings, components.metrics
+        self._dispatcher = Dispatcher(
+            components.process,
             buffer_bytes=settings.worker.buffer_bytes,
-            on_fenced=lambda place: self._assignment.fenced(place),  # noqa: PLW0108 - it comes a line later
+            on_fenced=lambda partition: self._assignment.restart(partition),  # noqa: PLW0108 - it comes a line later
             on_fatal=die,
         )
-        self._assignment = Assignment(self._lanes, parts.offsets, parts.metrics, settings.kafka)
+        self._assignment = Assignment(self._dispatcher, components.offsets, metrics, settings.kafka)
+        metrics.paused_partitions.set_function(lambda: len(self._dispatcher.paused))
         limit_s = settings.worker.progress_timeout_s
-        progress = StallDetector(limit_s, KafkaEnds(settings.kafka), parts.store, self._lanes, parts.metrics)
-        self._health = Health(parts.metrics, self._assignment, progress)
+        stalls = StallDetector(limit_s, KafkaEnds(settings.kafka), components.store, self._dispatcher)
+        self._health = Health(metrics, self._assignment, stalls)
         self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
-        self._app = build_app(settings, self._assignment)
-        pulse = Pulse(parts.metrics, self._health, self._assignment, self._check)
-        probes = DependencyProbe(self._health, parts.metrics, parts.standing, settings.kafka)
+        self._app = build_app(settings, self._assignment, consumer_class)
+        gauges = GaugeSampler(metrics, self._health, self._assignment, self._check)
+        probe = DependencyProbe(self._health, metrics, components.standing, settings.kafka)
         self._watchdog = LoopWatchdog(settings.worker.loop_timeout_s)
-        stored = OffsetRegressionMonitor(self._lanes, parts.offsets, self._assignment.fenced)
-        self._watching = {
-            "stored offsets": stored.run,
-            "pulse": pulse.run,
-            "probes": probes.run,
-            "progress": progress.run,
+        regressions = OffsetRegressionMonitor(self._dispatcher, components.offsets, self._assignment.restart)
+        self._monitors = {
+            "offset regressions": regressions.run,
+            "gauges": gauges.run,
+            "dependency probe": probe.run,
+            "stall detector": stalls.run,
         }
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -147,17 +156,17 @@ class Worker:
         if self._endpoint:
             self._endpoint.start()
         self._watchdog.start()
-        self._tasks = [critical_task(watch(), name) for name, watch in self._watching.items()]
+        self._tasks = [critical_task(monitor(), name) for name, monitor in self._monitors.items()]
         await wait_for_topic(self._settings.kafka)
         await self._app.start()
         tune_gc()
 
     async def stop(self) -> None:
-        """Settle what is in flight, commit, leave the group. `run` has set a deadline: nothing unsettled is lost."""
+        """Settle the batches in flight, commit, leave the group, within the deadline that `run` has set."""
         log.info("stopping: settling the batches in flight")
         self._health.stopping = True
         limit_s = self._settings.worker.drain_timeout_s
-        if not await self._lanes.drain(limit_s):
+        if not await self._dispatcher.drain(limit_s):
             log.warning("some batches did not settle in time; the next owner reads them again")
         await self._app.consumer.commit()
         self._assignment.close()

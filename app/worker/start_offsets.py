@@ -1,4 +1,4 @@
-"""Where lanes begin: what PostgreSQL, Kafka and this worker know of a partition, held against each other."""
+"""Where partitions start: the offsets of PostgreSQL, of Kafka and of this worker, compared."""
 
 from __future__ import annotations
 
@@ -31,96 +31,97 @@ NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 
 
 class StartOffsetResolver:
-    """Finds starts and writes them down. ``began_at`` is where each partition once began, as far as this worker knows.
+    """Resolves start offsets and records them in PostgreSQL.
 
-    It goes to Kafka beside the offsets, and outlives what PostgreSQL forgets.
+    ``first_offsets`` holds where keepstream first started each partition, as far as this worker knows. It is committed
+    to Kafka beside the offsets, and survives when PostgreSQL loses them.
     """
 
     def __init__(self, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings) -> None:
-        self.began_at: dict[TopicPartition, int] = {}
+        self.first_offsets: dict[TopicPartition, int] = {}
         self._offsets = offsets
         self._metrics = metrics
         self._settings = settings
 
-    async def starts(
-        self, thread: ConsumerThread, places: Sequence[TopicPartition]
+    async def resolve(
+        self, thread: ConsumerThread, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, StartOffset]:
-        """Return where these places begin, however long PostgreSQL and Kafka take to answer."""
+        """Return where these partitions start, however long PostgreSQL and Kafka take to answer."""
         while True:
             try:
-                return await self._decide(thread, places)
+                return await self._decide(thread, partitions)
             except (psycopg.Error, PoolTimeout, KafkaError) as error:
                 hint = "; run `keepstream db migrate`" if isinstance(error, NOT_MIGRATED) else ""
                 log.warning("the stored offsets cannot be read yet (%s)%s", type(error).__name__, hint)
                 await asyncio.sleep(RETRY_WAIT_S)
 
     async def _decide(
-        self, thread: ConsumerThread, places: Sequence[TopicPartition]
+        self, thread: ConsumerThread, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, StartOffset]:
-        # What is stored comes first: the former owner may still be at work, and an end of the log that was read before
+        # The stored offsets are read first: the former owner may still be settling, and a log end that was read before
         # it settled more would make the topic look re-created.
         stored: dict[TopicPartition, StoredOffset] = {}
         known_ids: dict[TopicPartition, str] = {}
-        for topic in {topic for topic, _ in places}:
-            partitions = [partition for t, partition in places if t == topic]
-            stored |= _placed(topic, await self._offsets.load(topic, partitions))
-            known_ids |= _placed(topic, await self._offsets.load_topic_ids(topic, partitions))
-        bounds = await thread.log_bounds([aiokafka.structs.TopicPartition(*place) for place in places])
+        for topic in {topic for topic, _ in partitions}:
+            numbers = [number for t, number in partitions if t == topic]
+            stored |= _by_partition(topic, await self._offsets.load(topic, numbers))
+            known_ids |= _by_partition(topic, await self._offsets.load_topic_ids(topic, numbers))
+        bounds = await thread.log_bounds([aiokafka.structs.TopicPartition(*partition) for partition in partitions])
         starts = {}
-        for place in places:
-            topic_id, known_id = bounds.topic_ids.get(place[0]), known_ids.get(place)
+        for partition in partitions:
+            topic_id, known_id = bounds.topic_ids.get(partition[0]), known_ids.get(partition)
             is_other_topic = topic_id is not None and known_id is not None and known_id != topic_id
-            start = self._start_of(place, stored.get(place), bounds, is_other_topic=is_other_topic)
-            await self._record(place, start, stored.get(place))
-            self.began_at[place] = _began_at(start, stored.get(place))
+            start = self._start_of(partition, stored.get(partition), bounds, is_other_topic=is_other_topic)
+            await self._record(partition, start, stored.get(partition))
+            self.first_offsets[partition] = _first_offset(start, stored.get(partition))
             if topic_id is not None and topic_id != known_id:
-                await self._offsets.identify(*place, topic_id)
-            starts[place] = start
+                await self._offsets.identify(*partition, topic_id)
+            starts[partition] = start
         return starts
 
     def _start_of(
-        self, place: TopicPartition, stored: StoredOffset | None, bounds: LogBounds, *, is_other_topic: bool
+        self, partition: TopicPartition, stored: StoredOffset | None, bounds: LogBounds, *, is_other_topic: bool
     ) -> StartOffset:
-        tp = aiokafka.structs.TopicPartition(*place)
+        tp = aiokafka.structs.TopicPartition(*partition)
         return decide_start_offset(
-            stored.next_offset if stored else None, self._known_of(place, bounds.committed.get(tp)),
+            stored.next_offset if stored else None, self._known_offset(partition, bounds.committed.get(tp)),
             bounds.starts[tp], bounds.ends[tp],
             is_other_topic=is_other_topic, reset_to_end=self._settings.auto_offset_reset == "latest",
         )  # fmt: skip
 
-    def _known_of(self, place: TopicPartition, committed: CommittedOffset | None) -> CommittedOffset | None:
-        """Add what this worker knows itself: it may have begun a partition that neither side tells of any more."""
-        if place in self.began_at and (committed is None or committed.first_offset is None):
-            return CommittedOffset(self.began_at[place], self.began_at[place])
+    def _known_offset(self, partition: TopicPartition, committed: CommittedOffset | None) -> CommittedOffset | None:
+        """Add what this worker knows: it may have started a partition that PostgreSQL and Kafka have both lost."""
+        if partition in self.first_offsets and (committed is None or committed.first_offset is None):
+            return CommittedOffset(self.first_offsets[partition], self.first_offsets[partition])
         return committed
 
-    async def _record(self, place: TopicPartition, start: StartOffset, at: StoredOffset | None) -> None:
-        """Make the table agree with the decision, and say aloud what is not ordinary."""
+    async def _record(self, partition: TopicPartition, start: StartOffset, at: StoredOffset | None) -> None:
+        """Write the decision to the table, and log what is not ordinary."""
         stored = at.next_offset if at else None
         if (start.lost or start.reason is StartReason.RECREATED) and self._settings.on_gap == "stop":
             missing = start.fence if stored is None else stored
-            die(f"{place[0]}-{place[1]} no longer holds the stored offset {missing}, but begins at {start.offset} "
-                f"({start.reason}); KEEPSTREAM_KAFKA__ON_GAP=continue reads what is left")  # fmt: skip
+            die(f"{partition[0]}-{partition[1]} no longer holds the stored offset {missing}, but begins at "
+                f"{start.offset} ({start.reason}); KEEPSTREAM_KAFKA__ON_GAP=continue reads what is left")  # fmt: skip
         if stored is None:
             if start.reason is StartReason.FORGOTTEN:
                 log.error("%s-%d was consumed before, but PostgreSQL knows nothing of it (failover, backup, another "
-                          "database?); reading it again from %d, where it began", *place, start.fence)  # fmt: skip
-            await self._offsets.open(*place, start.fence)
+                          "database?); reading it again from %d, where it began", *partition, start.fence)  # fmt: skip
+            await self._offsets.open(*partition, start.fence)
         elif start.reason is StartReason.RECREATED:
             log.error("%s-%d was re-created or truncated, the stored offset %d is not of this log; reading it from its "
-                      "start, known events count as duplicates", *place, stored)  # fmt: skip
-            await self._offsets.rewind(*place, expected_offset=stored, next_offset=start.fence)
+                      "start, known events count as duplicates", *partition, stored)  # fmt: skip
+            await self._offsets.rewind(*partition, expected_offset=stored, next_offset=start.fence)
         if start.lost:
-            log.error("%s-%d: retention deleted %d records that are not in PostgreSQL", *place, start.lost)
-            self._metrics.offset_gaps.labels(place[0]).inc(start.lost)
+            log.error("%s-%d: retention deleted %d records that are not in PostgreSQL", *partition, start.lost)
+            self._metrics.offset_gaps.labels(partition[0]).inc(start.lost)
 
 
-def _began_at(start: StartOffset, stored: StoredOffset | None) -> int:
+def _first_offset(start: StartOffset, stored: StoredOffset | None) -> int:
     return start.fence if stored is None or start.reason is StartReason.RECREATED else stored.first_offset
 
 
-def _placed(topic: str, by_partition: Mapping[int, T]) -> dict[TopicPartition, T]:
-    return {TopicPartition(topic, partition): value for partition, value in by_partition.items()}
+def _by_partition(topic: str, values: Mapping[int, T]) -> dict[TopicPartition, T]:
+    return {TopicPartition(topic, partition): value for partition, value in values.items()}
 
 
 CHECK_S = 2.0
@@ -128,11 +129,11 @@ CHECK_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class OffsetRegressionMonitor:
-    """``on_rewound`` is called with each place whose stored offset lies before what its lane has settled."""
+    """Detects that PostgreSQL lost commits: calls ``on_regression`` for each partition that went back."""
 
-    lanes: Dispatcher
+    dispatcher: Dispatcher
     offsets: PostgresOffsets
-    on_rewound: Callable[[TopicPartition], Awaitable[None]]
+    on_regression: Callable[[TopicPartition], Awaitable[None]]
 
     async def run(self) -> None:
         while True:
@@ -140,19 +141,19 @@ class OffsetRegressionMonitor:
             try:
                 await self.check()
             except (psycopg.Error, PoolTimeout, PoolClosed):
-                continue  # while PostgreSQL is away there is nothing to compare with
+                continue  # without PostgreSQL there is nothing to compare with
 
     async def check(self) -> None:
-        """Compare once. What is stored is read after what is settled was noted, so it can only be further on."""
-        noted = [(lane, lane.stored_to) for lane in self.lanes.all()]
-        for topic in {lane.topic for lane, _ in noted}:
+        """Compare once. The table is read after the queues, so its offsets can only be further on."""
+        noted = [(queue, queue.stored_to) for queue in self.dispatcher.queues]
+        for topic in {queue.topic for queue, _ in noted}:
             stored = await self.offsets.peek(topic)
-            for lane, stored_to in noted:
-                if lane.topic == topic and stored.get(lane.partition, 0) < stored_to:
-                    await self._rewound(lane, stored_to, stored.get(lane.partition, 0))
+            for queue, stored_to in noted:
+                if queue.topic == topic and stored.get(queue.partition, 0) < stored_to:
+                    await self._restart(queue, stored_to, stored.get(queue.partition, 0))
 
-    async def _rewound(self, lane: PartitionQueue, settled: int, stored: int) -> None:
-        if not lane.closed:
-            log.error("%s-%d: PostgreSQL went back from offset %d to %d; what lies between is read again",
-                      lane.topic, lane.partition, settled, stored)  # fmt: skip
-            await self.on_rewound(TopicPartition(lane.topic, lane.partition))
+    async def _restart(self, queue: PartitionQueue, settled: int, stored: int) -> None:
+        if not queue.closed:
+            log.error("%s-%d: PostgreSQL went back from offset %d to %d; the records between are read again",
+                      queue.topic, queue.partition, settled, stored)  # fmt: skip
+            await self.on_regression(TopicPartition(queue.topic, queue.partition))

@@ -1,4 +1,4 @@
-"""The watchdog thread: ends a worker whose event loop stands still, and says where it stands."""
+"""The watchdogs: they end a worker whose event loop is blocked, or whose partition stalls, and log where."""
 
 from __future__ import annotations
 
@@ -15,24 +15,23 @@ import confluent_kafka
 from confluent_kafka import IsolationLevel, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
-from prometheus_client import Counter
 
 from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.process.exit import die
-from keepstream.processors.dispatcher import Dispatcher
+from keepstream.processors.dispatcher import Dispatcher, task_name
+from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.ports import EventStore
 from keepstream.schemas.record import TopicPartition
-from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 TICK_S = 1.0
 MAX_FRAMES = 12
 
 
 class LoopWatchdog:
-    """Counts its own ticks between two beats of the loop, and not the clock.
+    """Ends the process when its event loop is blocked for ``limit_s``, counted in its own ticks and not by the clock.
 
-    So a process that was suspended as a whole (SIGSTOP, a sleeping machine) is not taken for a stuck one: its watchdog
+    A process that was suspended as a whole (SIGSTOP, a sleeping machine) is not taken for a blocked one: its watchdog
     was suspended too. It cannot help where C code holds the interpreter lock; there ``/livez`` fails.
     """
 
@@ -53,7 +52,7 @@ class LoopWatchdog:
         self._stopped.set()
 
     def beat(self) -> None:
-        """Say that the loop turns. Called on the loop."""
+        """Note that the loop runs. Called on the loop."""
         self._beats += 1
 
     def _watch(self) -> None:
@@ -83,8 +82,8 @@ def stack_of_thread(ident: int) -> str:
 
 def one_line(frames: list[tuple[str, int | None, str]]) -> str:
     """Write (file, line, function) as ``room/file.py:12 function < ...``."""
-    told = [f"{'/'.join(Path(file).parts[-2:])}:{line} {name}" for file, line, name in frames[:MAX_FRAMES]]
-    return " < ".join(told) or "nowhere"
+    lines = [f"{'/'.join(Path(file).parts[-2:])}:{line} {name}" for file, line, name in frames[:MAX_FRAMES]]
+    return " < ".join(lines) or "nowhere"
 
 
 CHECKS_PER_LIMIT = 4
@@ -92,110 +91,123 @@ ASK_TIMEOUT_S = 5.0
 
 
 class Ends(Protocol):
-    """Where the partitions end, asked of Kafka by another way than the consumer's."""
+    """The log ends of partitions, asked of Kafka by another client than the consumer's."""
 
-    async def of(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
-        """Return the ends; None where Kafka does not answer for all of them."""
+    async def of(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
+        """Return the ends; None when Kafka does not answer for all of them."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Behind:
-    settled: int
+class _Stalled:
+    """A queue that has records to settle, as it was when it was first seen so."""
+
+    queue: PartitionQueue
+    settled_to: int
+    failed_attempts: int
     since_beat: int
+
+    @property
+    def has_changed(self) -> bool:
+        queue = self.queue
+        return queue.closed or queue.paused is not None or (
+            (queue.settled_to, queue.failed_attempts) != (self.settled_to, self.failed_attempts)
+        )  # fmt: skip
 
 
 @dataclass(slots=True)
 class StallDetector:
-    """Told once per second what is settled. What was seen behind and did not move for ``limit_s`` is stuck.
+    """Ends the worker when a partition has records to settle and settles none of them for ``limit_s``.
 
-    Time is counted in beats: a worker that was suspended as a whole has not stood still. Not counted is a partition
-    that is held, and nothing is while attempts fail and are tried again, or while Kafka or PostgreSQL do not answer.
+    Time is counted in beats, one per second: a worker that was suspended as a whole has not stalled. A partition that
+    is paused, or whose attempts fail and are retried, has not stalled either, and none has while Kafka or PostgreSQL do
+    not answer.
     """
 
     limit_s: float
     ends: Ends
     store: EventStore
-    lanes: Dispatcher
-    metrics: PrometheusMetrics
+    dispatcher: Dispatcher
     on_stuck: Callable[[str], None] = die
     _beats: int = 0
-    _failures: float = 0
-    _behind: dict[TopicPartition, _Behind] = field(default_factory=dict)
+    _stalled: dict[TopicPartition, _Stalled] = field(default_factory=dict)
     _next_check: float = 0
 
     async def run(self) -> None:
-        """Look once per second. On a task of its own: asking Kafka and PostgreSQL may take a while."""
+        """Check once per second, on a task of its own: Kafka and PostgreSQL may take a while to answer."""
         while True:
             await asyncio.sleep(1)
-            failures = total_of(self.metrics.step_failures)
-            await self.beat(self.lanes.settled(), self.metrics.pauses.keys(), failures)
+            await self.beat()
 
-    async def beat(
-        self, settled: Mapping[TopicPartition, int], held: Collection[TopicPartition], failures: float
-    ) -> None:
-        """Look at the worker; ``failures`` is the number of failed attempts so far."""
+    async def beat(self) -> None:
+        """Check the queues once."""
         self._beats += 1
-        if failures != self._failures:
-            self._behind.clear()
-            self._failures = failures
-        for place in [*self._behind]:
-            if place in held or settled.get(place) != self._behind[place].settled:
-                del self._behind[place]
+        self._stalled = {partition: seen for partition, seen in self._stalled.items() if not seen.has_changed}
         if self._beats >= self._next_check:
             self._next_check = self._beats + self.limit_s / CHECKS_PER_LIMIT
-            await self._check({place: offset for place, offset in settled.items() if place not in held})
+            queues = {
+                TopicPartition(queue.topic, queue.partition): queue
+                for queue in self.dispatcher.queues
+                if not queue.paused
+            }
+            await self._check(queues)
 
-    def standstill(self) -> str | None:
-        """Name a partition that has stood still for half the limit: ``/livez`` says so before the process ends."""
-        for place, seen in list(self._behind.items()):
-            stood_s = self._beats - seen.since_beat
-            if stood_s >= self.limit_s / 2:
-                return "{}-{} has work and has stood at offset {} for {} s".format(*place, seen.settled, stood_s)
+    def stall(self) -> str | None:
+        """Name a partition that has stalled for half the limit: ``/livez`` says so before the process ends."""
+        for partition, seen in list(self._stalled.items()):
+            stalled_s = self._beats - seen.since_beat
+            if stalled_s >= self.limit_s / 2:
+                return "{}-{} has records to settle and has stood at offset {} for {} s".format(
+                    *partition, seen.settled_to, stalled_s
+                )
         return None
 
-    async def _check(self, settled: Mapping[TopicPartition, int]) -> None:
-        ends = await self.ends.of(settled.keys()) if settled else {}
-        behind = {place: end for place, end in (ends or {}).items() if end > settled[place]}
+    async def _check(self, queues: Mapping[TopicPartition, PartitionQueue]) -> None:
+        before = {partition: self._observe(queue) for partition, queue in queues.items()}
+        ends = await self.ends.of(queues.keys()) if queues else {}
+        behind = {tp: end for tp, end in (ends or {}).items() if end > before[tp].settled_to}
         if not behind or not await self.store.healthy():
-            self._behind.clear()
+            self._stalled.clear()
             return
-        self._behind = {
-            place: self._behind.get(place, _Behind(settled[place], self._beats)) for place in behind
-        }  # fmt: skip
-        for place, seen in self._behind.items():
+        self._stalled = {tp: self._stalled.get(tp, before[tp]) for tp in behind if not before[tp].has_changed}
+        for partition, seen in self._stalled.items():
             if self._beats - seen.since_beat >= self.limit_s:
-                self.on_stuck(self._reason(place, seen, behind[place]))
+                self.on_stuck(self._reason(partition, seen, behind[partition]))
                 return
 
-    def _reason(self, place: TopicPartition, seen: _Behind, end: int) -> str:
-        name = "{}-{}".format(*place)
+    def _observe(self, queue: PartitionQueue) -> _Stalled:
+        return _Stalled(queue, queue.settled_to, queue.failed_attempts, self._beats)
+
+    def _reason(self, partition: TopicPartition, seen: _Stalled, end: int) -> str:
         return (
-            f"{name} has stood at offset {seen.settled} of {end} for {self._beats - seen.since_beat} s while Kafka "
-            f"and PostgreSQL answer; its lane stands at {stack_of_task(f'lane {name}')}"
+            f"{partition[0]}-{partition[1]} has stood at offset {seen.settled_to} of {end} for "
+            f"{self._beats - seen.since_beat} s while Kafka and PostgreSQL answer; its queue's task stands at "
+            f"{stack_of_task(task_name(partition))}"
         )
 
 
 @dataclass(slots=True)
 class KafkaEnds:
-    """Asks with librdkafka: what keeps aiokafka from answering does not concern it."""
+    """Asks with librdkafka: what blocks aiokafka does not block it."""
 
     settings: KafkaSettings
     _admin: AdminClient | None = None
 
-    async def of(self, places: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
-        return await asyncio.to_thread(self._ask, list(places))
+    async def of(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
+        return await asyncio.to_thread(self._ask, list(partitions))
 
-    def _ask(self, places: list[TopicPartition]) -> Mapping[TopicPartition, int] | None:
-        wanted = {confluent_kafka.TopicPartition(*place): OffsetSpec.latest() for place in places}  # type: ignore[no-untyped-call]
+    def _ask(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int] | None:
+        wanted = {confluent_kafka.TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}  # type: ignore[no-untyped-call]
         try:
             if self._admin is None:
                 self._admin = AdminClient({**librdkafka_settings(self.settings), "log_level": 0})
             asked = self._admin.list_offsets(
                 wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ASK_TIMEOUT_S
             )
-            return {TopicPartition(str(tp.topic), tp.partition): answer.result(ASK_TIMEOUT_S).offset
-                    for tp, answer in asked.items()}  # fmt: skip
+            return {
+                TopicPartition(str(tp.topic), tp.partition): answer.result(ASK_TIMEOUT_S).offset
+                for tp, answer in asked.items()
+            }
         except (KafkaException, TimeoutError):
             return None
 
@@ -208,13 +220,3 @@ def stack_of_task(name: str) -> str:
         frames.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name))
         awaited = getattr(awaited, "cr_await", None)
     return one_line(frames[::-1])
-
-
-def total_of(counter: Counter) -> float:
-    """Return a counter's sum over all its labels."""
-    return sum(
-        sample.value
-        for family in counter.collect()
-        for sample in family.samples
-        if sample.name == f"{family.name}_total"
-    )

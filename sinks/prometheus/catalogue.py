@@ -120,7 +120,7 @@ LAG = Metric("consumer_lag_events", _G, "events", "Records between the settled o
              "When it grows on all partitions add workers or find the slow step; on one, look for a hot key.", _PLACE)
 ASSIGNED = Metric("assigned_partitions", _G, "partitions", "Partitions that this worker owns.",
                   "When 0 and others own none either, the group is rebalancing or Kafka is away.")
-REBALANCES = Metric("rebalances", _C, "rebalances", "Times that lanes were begun anew.",
+REBALANCES = Metric("rebalances", _C, "rebalances", "Times that partitions were started anew.",
                     "When it keeps rising, a worker restarts or misses its session timeout.")
 
 # What goes wrong.
@@ -174,14 +174,14 @@ POOL_WAITING = Metric("db_pool_requests_waiting", _G, "batches", "Batches that w
 POOL_REQUESTS = Metric("db_pool_requests", _C, "requests", "Connections asked of the pool.",
                        "The base for the two ratios below.")
 POOL_WAIT = Metric("db_pool_wait_seconds", _C, "seconds", "Time that batches waited for a connection, added up.",
-                   "When its rate nears 1 per lane, the pool is what limits.")
+                   "When its rate nears 1 per partition, the pool is what limits.")
 POOL_ERRORS = Metric("db_pool_request_errors", _C, "requests", "Requests that got no connection.",
                      "PostgreSQL is away or full: see step_failures.")
 POOL_LOST = Metric("db_pool_connections_lost", _C, "connections", "Connections found broken.",
                    "PostgreSQL restarted, or something between closes connections.")
 LOOP_LAG = Metric("event_loop_lag_seconds", _G, "seconds", "How late the event loop ran, at worst in the last 15 s.",
                   "Above 1 the worker is short of CPU: give it a core, or fewer partitions.")
-BUFFERED = Metric("buffered_bytes", _G, "bytes", "What all lanes hold in memory, records' overhead included.",
+BUFFERED = Metric("buffered_bytes", _G, "bytes", "What all partition queues hold in memory, overhead included.",
                   "Near KEEPSTREAM_WORKER__BUFFER_BYTES the store step is what limits.")
 BUILD_INFO = Metric("build_info", _G, "", "1, with the versions.", "Tells which version a graph belongs to.",
                     ("version", "python", "faust"))

@@ -13,7 +13,6 @@ from prometheus_client import Counter, Gauge
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.failure import Failure, Step
 from keepstream.schemas.outcome import Outcome, OutcomeCounts, Totals
-from keepstream.schemas.record import TopicPartition
 from keepstream.sinks.prometheus import catalogue
 from keepstream.sinks.prometheus.catalogue import CONTRACT_REASONS, KNOWN_FAILURES, BatchOutcome
 from keepstream.sinks.prometheus.collectors import EventHistogram, ExactTotals, MetricRegistry, PoolFigures
@@ -29,7 +28,6 @@ class PrometheusMetrics:
 
     def __init__(self, topics: Iterable[str] = ()) -> None:
         self._registry = MetricRegistry(topics)
-        self._paused: dict[TopicPartition, str] = {}
         self._declare_flow(self._registry)
         self._declare_trouble(self._registry)
         self._declare_dead_letters(self._registry)
@@ -95,11 +93,6 @@ class PrometheusMetrics:
         """Return the exposition text of all metrics."""
         return self._registry.render()
 
-    @property
-    def pauses(self) -> dict[TopicPartition, str]:
-        """Why partitions are held right now: (topic, partition) -> reason."""
-        return dict(self._paused)
-
     def batch_begun(self, topic: str, records: int) -> None:
         received, in_progress, _ = self._topic(topic)
         received.inc(records)
@@ -130,6 +123,8 @@ class PrometheusMetrics:
 
     def attempt_failed(self, failure: Failure, *, retried: bool) -> None:
         self.step_failures.labels(failure.step.value, failure.verdict.value, failure.reason).inc()
+        if failure.reason == "dlq_unavailable":
+            self.dlq_publish_failures.inc()
         if retried:
             self.step_retries.labels(failure.step.value).inc()
 
@@ -138,24 +133,8 @@ class PrometheusMetrics:
         for (step, reason), count in causes.items():
             self.dlq_published.labels(step, reason).inc(count)
 
-    def paused(self, topic: str, partition: int, failure: Failure) -> None:
-        if failure.reason == "dlq_unavailable":
-            self.dlq_publish_failures.inc()
-        self.attempt_failed(failure, retried=True)
-        self._paused[TopicPartition(topic, partition)] = failure.message
-        self.paused_partitions.set(len(self._paused))
-
-    def resumed(self, topic: str, partition: int) -> None:
-        self._paused.pop(TopicPartition(topic, partition), None)
-        self.paused_partitions.set(len(self._paused))
-
-    def fenced(self, topic: str, partition: int) -> None:
-        self.resumed(topic, partition)
-        self.fences.inc()
-
     def partition_gone(self, topic: str, partition: int) -> None:
         """Remove the series of a partition that somebody else owns now."""
-        self.resumed(topic, partition)
         for gauge in (self.lag, self.last_processed, self.oldest_unsettled):
             gauge.remove(topic, str(partition))
 

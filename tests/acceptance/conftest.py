@@ -98,9 +98,11 @@ class System:
             **self.environment,
         }
 
-    def start_worker(self, **environment: str) -> Worker:
+    def start_worker(self, *command: str, **environment: str) -> Worker:
+        """Start ``keepstream worker``, or what else Python is told to run."""
         log_path = self.folder / f"worker-{len(self.workers)}.log"
-        worker = Worker(WorkerProcess(self.settings() | environment, log_path))
+        given = (command,) if command else ()
+        worker = Worker(WorkerProcess(self.settings() | environment, log_path, *given))
         self.workers.append(worker)
         return worker
 

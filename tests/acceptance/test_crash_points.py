@@ -7,17 +7,19 @@ refuses, so that the fast path, the step path and the dead letter topic are all 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from keepstream.app.worker.crash_points import CRASH_POINTS, EXIT_CRASH_POINT
 from keepstream.schemas.record import header
 from tests.acceptance.conftest import System
 from tests.builders import make_value
+from tests.crash_points import CRASH_POINTS, EXIT_CRASH_POINT
 from tests.real import eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 
+CHECKOUT = Path(__file__).resolve().parents[2]
 RECORDS = 250
 BROKEN = {i: b'{"event_id": "broken-%d"' % i for i in range(7, RECORDS, 50)}
 REFUSED = {i: make_value(event_id=f"dear-{i}", payload={"amount": 1000}) for i in (120,)}
@@ -34,8 +36,8 @@ def test_whatever_the_point_of_death_the_sums_are_exact(new_system: Callable[...
     system = new_system(**STATIC)
     system.database.execute("ALTER TABLE events ADD CONSTRAINT affordable CHECK ((payload ->> 'amount')::int < 100)")
     system.produce(TOPIC)
-    first = system.start_worker(KEEPSTREAM_CRASH_AT=point)
-    eventually(lambda: first.process.exit_code is not None, 40, f"the worker passes {point}")
+    first = system.start_worker("-m", "tests.crash_points", CRASH_AT=point, PYTHONPATH=str(CHECKOUT))
+    eventually(lambda: first.process.exit_code is not None, 40, f"the worker hits {point}")
     assert first.process.exit_code == EXIT_CRASH_POINT, first.process.log_end()
     assert_nothing_is_ahead_of_its_offset(system)
     system.start_worker()

@@ -27,7 +27,7 @@ def frozen_settle(self, batch):
         time.sleep(300)
 PartitionQueue.settle = frozen_settle
 """
-LANE_HANGS = """
+BATCH_HANGS = """
 import asyncio
 from keepstream.processors.pipeline import Pipeline
 process = Pipeline.process
@@ -40,8 +40,8 @@ Pipeline.process = hang
 FETCHES_NOTHING = """
 from keepstream.app.worker.consumer_thread import ConsumerThread
 fetch = ConsumerThread.fetch
-async def silent_fetch(self, places, timeout_s):
-    found = await fetch(self, places, timeout_s)
+async def silent_fetch(self, partitions, timeout_s):
+    found = await fetch(self, partitions, timeout_s)
     if any(one.position > 10 for one in found.values()):
         import asyncio
         await asyncio.sleep(0.2)
@@ -95,8 +95,8 @@ def test_a_frozen_loop_ends_the_worker_and_says_where_it_stands(new_system: Call
 
 
 @pytest.mark.parametrize(
-    ("code", "where"), [(LANE_HANGS, "hang < "), (FETCHES_NOTHING, "next_batch < ")],
-    ids=["a lane hangs", "nothing is fetched"],
+    ("code", "where"), [(BATCH_HANGS, "hang < "), (FETCHES_NOTHING, "next_batch < ")],
+    ids=["a batch hangs", "nothing is fetched"],
 )  # fmt: skip
 def test_a_partition_that_stands_still_ends_the_worker(
     new_system: Callable[..., System], code: str, where: str
@@ -140,13 +140,13 @@ def test_a_suspended_worker_is_not_taken_for_a_stuck_one(system: System) -> None
     assert worker.process.exit_code is None, worker.process.log_end()
 
 
-@pytest.mark.parametrize("code", [LOOP_FREEZES, LANE_HANGS, CLOSE_HANGS], ids=["loop", "lane", "close"])
+@pytest.mark.parametrize("code", [LOOP_FREEZES, BATCH_HANGS, CLOSE_HANGS], ids=["loop", "batch", "close"])
 def test_whatever_hangs_sigterm_ends_the_worker_in_time(new_system: Callable[..., System], code: str) -> None:
     system = new_system(**STATIC)
     worker = begun(system, code, KEEPSTREAM_WORKER__DRAIN_TIMEOUT_S="1")
     system.produce(make_value() for _ in range(10))
     if code != CLOSE_HANGS:
-        eventually(lambda: system.database.totals()["total"] > 10 or code == LANE_HANGS, 20)
+        eventually(lambda: system.database.totals()["total"] > 10 or code == BATCH_HANGS, 20)
         time.sleep(1)
     asked_at = time.monotonic()
     os.kill(worker.process.pid, signal.SIGTERM)

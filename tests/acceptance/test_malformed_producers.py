@@ -34,7 +34,7 @@ def test_a_flood_of_dead_letters_holds_the_partition_until_somebody_has_looked(
     assert worker.get("/livez")[0] == 200
     held_at = system.database.totals()
     assert 20 <= held_at["failed"] <= 20 + 20
-    assert len([line for line in worker.log() if line["event"] == "partition held"]) == 1
+    assert len([line for line in worker.log() if line["event"] == "partition paused"]) == 1
     eventually(lambda: worker.metric("keepstream_paused_partitions") == 1)
     assert worker.process.stop() == 0
     assert system.database.totals() == held_at
@@ -60,7 +60,7 @@ def test_a_batch_that_unpacks_beyond_the_limit_holds_its_partition_only(
     system.settled(15)
     assert worker.get("/livez")[0] == 200
     assert worker.peak_mb() < 200
-    assert [line["reason"] for line in worker.log() if line["event"] == "partition held"] == ["unreadable_batch"]
+    assert [line["reason"] for line in worker.log() if line["event"] == "partition paused"] == ["unreadable_batch"]
     assert worker.process.stop() == 0
     system.start_worker(KEEPSTREAM_KAFKA__UNPACK_MAX_BYTES="64000000")
     system.settled(16)

@@ -120,7 +120,7 @@ def test_a_hold_is_named_with_its_reason(own_servers: Servers, tmp_path: Path) -
     assert missing(report) == ["PostgreSQL"]
     assert report["workers"]["held_partitions"] == 1
     (why,) = report["workers"]["not_ready"].values()
-    assert f"1 partitions are held; {system.topic}-0:" in why
+    assert f"1 partitions are paused; {system.topic}-0:" in why
     assert "database_unreachable" in {row["reason"] for row in report["workers"]["step_failures"]}
 
 

@@ -15,12 +15,12 @@ Pipeline.process = broken
 """
 FETCHING_DIES = """
 from keepstream.app.worker.assignment import Assignment
-read_to = Assignment.read_to
+advance = Assignment.advance
 def broken(self, tp, epoch, position):
-    read_to(self, tp, epoch, position)
+    advance(self, tp, epoch, position)
     if position > 1:
         raise RuntimeError("fetching died")
-Assignment.read_to = broken
+Assignment.advance = broken
 """
 COMMITS_FAIL_TWICE = """
 from aiokafka.errors import CommitFailedError
@@ -33,13 +33,13 @@ async def broken(self, offsets):
 ConsumerThread.commit_settled = broken
 """
 
-BEGINNING_FAILS = """
+STARTING_FAILS = """
 from keepstream.app.worker.start_offsets import StartOffsetResolver
-async def broken(self, thread, places):
+async def broken(self, thread, partitions):
     raise ValueError("unforeseen")
 StartOffsetResolver._decide = broken
 """
-PULSE_FAILS = """
+GAUGES_FAIL = """
 from keepstream.app.worker.assignment import Assignment
 def broken(self):
     raise ValueError("unforeseen")

@@ -101,7 +101,7 @@ def test_an_unforeseen_error_ends_the_worker_and_the_next_one_reads_the_batch_ag
 def test_a_batch_in_flight_is_not_committed_by_its_neighbours_and_a_full_buffer_drops_nothing(
     new_system: Callable[..., System],
 ) -> None:
-    """T9, T12: a lane that is full holds back the fetching of its partition, and only that."""
+    """T9, T12: a queue that is full holds back the fetching of its partition, and only that."""
     system = new_system(partitions=2, KEEPSTREAM_WORKER__BUFFER_BYTES="262144")
     worker = ready_worker(system)
     with system.database.connect() as blocker, blocker.transaction():
@@ -162,7 +162,7 @@ def test_what_was_settled_before_a_kill_is_committed_by_the_next_worker(system: 
 
 
 @pytest.mark.parametrize(
-    "code", [process_faults.BEGINNING_FAILS, process_faults.PULSE_FAILS], ids=["beginning lanes", "pulse"]
+    "code", [process_faults.STARTING_FAILS, process_faults.GAUGES_FAIL], ids=["start offsets", "gauges"]
 )
 def test_an_unforeseen_error_behind_the_scenes_ends_the_worker_too(system: System, code: str) -> None:
     """T34: a task that nobody waits for must not die in silence."""
@@ -238,7 +238,7 @@ def allow_records_of(system: System, size: int) -> None:
 
 
 def test_a_failed_commit_is_made_up_for_by_the_next(system: System) -> None:
-    """T30: what is committable is known from the lanes, and survives a commit that fails."""
+    """T30: what is committable is known from the queues, and survives a commit that fails."""
     system.produce(values(10))
     worker = sabotaged(system, process_faults.COMMITS_FAIL_TWICE)
     assert_all_delivered(system, 10)

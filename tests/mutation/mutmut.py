@@ -26,8 +26,8 @@ MODULES = (
     "sinks/postgres/errors.py",
 )  # fmt: skip
 TESTS = (
-    "retry", "validate", "validate_fallbacks", "timestamps", "cloud_event", "rejection", "lanes", "dispatch", "replay",
-    "sqlstate", "fold",
+    "retry", "validate", "validate_fallbacks", "timestamps", "cloud_event", "rejection", "partition_queue",
+    "dispatcher", "replay", "sqlstate", "fold",
 )  # fmt: skip
 CONFIG = """
 [tool.mutmut]

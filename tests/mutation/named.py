@@ -25,7 +25,7 @@ _DISPATCH = "processors/dispatcher.py"
 _STORE = "sinks/postgres/store.py"
 _WORK = """\
                     await self._process(batch)
-                    lane.settle(batch)
+                    queue.settle(batch)
                 finally:
 """
 
@@ -35,7 +35,7 @@ MUTANTS = (
         (Edit(_DISPATCH, _WORK, """\
                     await self._process(batch)
                 finally:
-                    lane.settle(batch)
+                    queue.settle(batch)
 """),),
         ("tests/unit/test_dispatcher.py",),
     ),
@@ -44,14 +44,14 @@ MUTANTS = (
         (Edit(
             "processors/partition_queue.py",
             "self.settled_to = self.stored_to = batch.span.next_offset",
-            "self.settled_to = self.next_expected",
+            "self.settled_to = self.appended_to",
         ),),
         ("tests/unit/test_partition_queue.py",),
     ),
     Mutant(
         "a batch is acknowledged before it is committed",
         (Edit(_DISPATCH, _WORK, """\
-                    lane.settle(batch)
+                    queue.settle(batch)
                     await self._process(batch)
                 finally:
 """),),
@@ -117,8 +117,9 @@ MUTANTS = (
             Edit("processors/pipeline.py", "import time\n", "import asyncio\nimport time\n"),
             Edit(
                 "processors/pipeline.py",
-                "await self.hold.until_done(work.batch, lambda: self.dead_letters.publish(letters))",
-                "asyncio.ensure_future(self.hold.until_done(work.batch, lambda: self.dead_letters.publish(letters)))",
+                "await self.hold.retry_until_healthy(work.batch, lambda: self.dead_letters.publish(letters))",
+                "asyncio.ensure_future("
+                "self.hold.retry_until_healthy(work.batch, lambda: self.dead_letters.publish(letters)))",
             ),
         ),
         ("tests/unit/test_pipeline.py", "tests/unit/test_no_record_is_lost.py"),

@@ -17,7 +17,7 @@ class Fault(StrEnum):
     STEAL = "partitions move to another worker before the former owner hears of it"
     REBALANCE = "the group rebalances"
     DRAIN = "a worker is told to stop and drains"
-    REDELIVERY = "a worker begins its partitions again"
+    REDELIVERY = "a worker starts its partitions again"
     STORE_FAILS = "a transaction fails before COMMIT, and a retry may work"
     STORE_AWAY = "a transaction fails before COMMIT, because of the environment"
     STORE_IN_DOUBT = "a transaction commits, and its client is told that it failed"
@@ -40,7 +40,7 @@ class Fault(StrEnum):
     STALE = "a record is older than what it repeats"
     FENCED = "a transaction is refused, because the partition has moved on"
     EXHAUSTED = "a record dies because its retries are used up"
-    BACKPRESSURE = "a lane is full"
+    BACKPRESSURE = "a queue is full"
     REPLAY_KILLED = "a replay is killed"
     CONFIRMATION_LOST = "a replayed letter goes out, and the broker's answer is lost"
 

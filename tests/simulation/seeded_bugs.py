@@ -33,7 +33,7 @@ def ack_before_commit() -> Any:
     process = Pipeline.process
 
     async def early(self: Pipeline, batch: Batch) -> OutcomeCounts:
-        batch.lane.settled_to = batch.span.next_offset
+        batch.queue.settled_to = batch.span.next_offset
         return await process(self, batch)
 
     return patch(Pipeline, "process", early)
@@ -131,8 +131,8 @@ def old_version_overwrites() -> Any:
 
 
 def epoch_ignored() -> Any:
-    """Records that were fetched before a seek enter the lane that follows it."""
-    return patch(Dispatcher, "of_epoch", lambda self, place, _epoch: self._lanes.get(place))
+    """Records that were fetched before a seek enter the queue that follows it."""
+    return patch(Dispatcher, "for_epoch", lambda self, partition, _epoch: self._queues.get(partition))
 
 
 def batch_dropped_when_held() -> Any:
@@ -168,13 +168,13 @@ def good_neighbours_die() -> Any:
     return patch(BatchBisection, "_halve", bury_all)
 
 
-def lane_dies_in_silence() -> Any:
-    """A fenced lane is not begun again."""
+def queue_dies_in_silence() -> Any:
+    """A fenced partition is not started again."""
     return patch(Dispatcher, "__init__", _without_fence_handler(Dispatcher.__init__))
 
 
 def _without_fence_handler(init: Callable[..., None]) -> Callable[..., None]:
-    async def nothing(_place: TopicPartition) -> None: ...
+    async def nothing(_partition: TopicPartition) -> None: ...
 
     def initialise(self: Dispatcher, process: Any, **options: Any) -> None:
         init(self, process, **{**options, "on_fenced": nothing})
@@ -182,8 +182,8 @@ def _without_fence_handler(init: Callable[..., None]) -> Callable[..., None]:
     return initialise
 
 
-def room_is_not_given_back() -> Any:
-    """A settled batch still fills its lane."""
+def capacity_is_not_freed() -> Any:
+    """A settled batch still fills its queue."""
     settle = PartitionQueue.settle
 
     def keep(self: PartitionQueue, batch: Batch) -> None:
@@ -223,6 +223,6 @@ def rows_of_another_run_counted() -> Any:
 SABOTAGES = (
     ack_before_commit, count_before_dedupe, dlq_not_awaited, offset_outside_the_transaction, no_fence,
     status_reset_on_conflict, old_version_overwrites, epoch_ignored, batch_dropped_when_held, outage_kills_records,
-    good_neighbours_die, lane_dies_in_silence, room_is_not_given_back, replay_forgets_what_is_uncertain,
+    good_neighbours_die, queue_dies_in_silence, capacity_is_not_freed, replay_forgets_what_is_uncertain,
     group_offset_believed, rows_of_another_run_counted,
 )  # fmt: skip

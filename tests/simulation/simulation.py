@@ -213,7 +213,7 @@ def _in_private(seed: int) -> Iterator[None]:
         stack.callback(random.setstate, state)
         stack.callback(logging.disable, logging.root.manager.disable)
         stack.enter_context(mock.patch.object(keepstream.app.process.exit, "die", died))
-        stack.enter_context(mock.patch.object(keepstream.processors.dispatcher, "MIN_LANE_BYTES", 4000))
+        stack.enter_context(mock.patch.object(keepstream.processors.dispatcher, "MIN_QUEUE_BYTES", 4000))
         logging.disable(logging.CRITICAL)
         random.seed(seed)
         yield

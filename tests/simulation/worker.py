@@ -1,4 +1,4 @@
-"""One worker: the product's own assignment, lanes and pipeline; around them what Faust and aiokafka do."""
+"""One worker: the product's own assignment, queues and pipeline; around them what Faust and aiokafka do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
 from keepstream.processors.dispatcher import Dispatcher
-from keepstream.processors.partition_queue import Batch
+from keepstream.processors.partition_queue import FetchedRecords
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
@@ -56,7 +56,7 @@ class Worker:
 
     def start(self) -> None:
         world = self.world
-        self.lanes = Dispatcher(
+        self.dispatcher = Dispatcher(
             self._pipeline().process,
             buffer_bytes=0,
             on_fenced=self._fenced,
@@ -64,15 +64,17 @@ class Worker:
         )
         self.consumer = Consumer(
             world.log, world.rng, lambda p: world.group.owner(p) is self, world.judge.offset_committed,
-            self.lanes.room.set,
+            self.dispatcher.capacity_freed.set,
         )  # fmt: skip
-        world.log.readers.append(self.lanes.room.set)
-        self.assignment = Assignment(self.lanes, cast("Any", world.database), cast("Any", self.metrics), world.kafka)
+        world.log.readers.append(self.dispatcher.capacity_freed.set)
+        self.assignment = Assignment(
+            self.dispatcher, cast("Any", world.database), cast("Any", self.metrics), world.kafka
+        )
         self.assignment.thread = cast("Any", self.consumer)
-        self.assignment._journal = cast("Any", self.metrics)
-        self._batches: asyncio.Queue[Batch] = asyncio.Queue()
+        self.assignment._logging_metrics = cast("Any", self.metrics)
+        self._messages: asyncio.Queue[FetchedRecords] = asyncio.Queue()
         self._rebalances: asyncio.Queue[Callable[[], Coroutine[Any, Any, None]]] = asyncio.Queue()
-        watch = OffsetRegressionMonitor(self.lanes, cast("Any", world.database), self._fenced)
+        watch = OffsetRegressionMonitor(self.dispatcher, cast("Any", world.database), self._fenced)
         for part in (self._fetch(), self._dispatch(), self._commit_often(), self._follow_group(), watch.run()):
             self._run(part)
         world.group.join(self)
@@ -96,23 +98,23 @@ class Worker:
 
     def _pipeline(self) -> Pipeline:
         world = self.world
-        hold = Pause(self.metrics, base_s=0.2, cap_s=2.0)
-        return Pipeline(world.database, world.dead_letters, self.metrics, hold, Policies(POLICY, POLICY))
+        pause = Pause(self.metrics, base_s=0.2, cap_s=2.0)
+        return Pipeline(world.database, world.dead_letters, self.metrics, pause, Policies(POLICY, POLICY))
 
     def _run(self, part: Coroutine[Any, Any, None]) -> None:
         task = self.world.loop.create_task(part, context=self.process.context)
         self.world.keep(task)
 
     async def _begin(self) -> None:
-        self.assignment.begin(self.consumer.assignment())
+        self.assignment.start(self.consumer.assignment())
 
     def _fatal(self, error: BaseException) -> None:
         if not self.process.is_dead:
             self.world.loop.violate(error)
 
-    async def _fenced(self, place: TopicPartition) -> None:
+    async def _fenced(self, partition: TopicPartition) -> None:
         self.world.faults.happened(Fault.FENCED)
-        await self.assignment.fenced(place)
+        await self.assignment.restart(partition)
 
     async def _follow_group(self) -> None:
         while True:
@@ -131,28 +133,28 @@ class Worker:
     async def _assigned(self, partitions: list[int]) -> None:
         self.world.loop.tell(f"assigned {partitions}")
         self.consumer.assign(partitions)
-        self.assignment.narrow(self.consumer.assignment())
+        self.assignment.retain(self.consumer.assignment())
         if partitions:
-            self.assignment.begin(self.consumer.assignment())
+            self.assignment.start(self.consumer.assignment())
         self.flows = True
-        self.lanes.room.set()
+        self.dispatcher.capacity_freed.set()
 
     async def _fetch(self) -> None:
         """As `keepstream.app.worker.faust_app.BatchConsumer.getmany`, and Faust's conductor behind it."""
-        room = self.lanes.room
+        capacity_freed = self.dispatcher.capacity_freed
         while True:
-            room.clear()
-            places = {TopicPartition(*place) for place in self.lanes.with_room()} if self.flows else set()
-            if self.flows and len(places) < len(self.lanes.places):
+            capacity_freed.clear()
+            partitions = {TopicPartition(*tp) for tp in self.dispatcher.below_capacity()} if self.flows else set()
+            if self.flows and len(partitions) < len(self.dispatcher.partitions):
                 self.world.faults.happened(Fault.BACKPRESSURE)
-            if not await self._deliver(places):
-                await room.wait()
+            if not await self._deliver(partitions):
+                await capacity_freed.wait()
 
-    async def _deliver(self, places: set[TopicPartition]) -> bool:
+    async def _deliver(self, partitions: set[TopicPartition]) -> bool:
         try:
-            fetched = await self.consumer.fetch(places) if places else {}
+            fetched = await self.consumer.fetch(partitions) if partitions else {}
         except OffsetLostError:
-            self.assignment.begin(places)
+            self.assignment.start(partitions)
             return False
         for tp, found in fetched.items():
             records, begin = found.records, 0
@@ -161,16 +163,15 @@ class Worker:
                     return False
                 size = self.world.rng.randint(1, 4)
                 self.world.loop.tell(f"delivers {[r.offset for r in records[begin : begin + size]]} of {tp.partition}")
-                if batch := self.assignment.deliver(tp, found.epoch, records[begin : begin + size]):
-                    self._batches.put_nowait(batch)
+                if message := self.assignment.expect(tp, found.epoch, records[begin : begin + size]):
+                    self._messages.put_nowait(message)
                 begin += size
-            self.assignment.read_to(tp, found.epoch, found.position)
+            self.assignment.advance(tp, found.epoch, found.position)
         return any(found.records for found in fetched.values())
 
     async def _dispatch(self) -> None:
         while True:
-            batch = await self._batches.get()
-            batch.lane.enqueue(batch)
+            self.dispatcher.append(await self._messages.get())
 
     async def _commit_often(self) -> None:
         while True:
@@ -184,7 +185,7 @@ class Worker:
             return
         try:
             async with asyncio.timeout(timeout_s):
-                await self.consumer.commit_settled({TopicPartition(*place): o for place, o in offsets.items()})
+                await self.consumer.commit_settled({TopicPartition(*tp): o for tp, o in offsets.items()})
         except (KafkaError, TimeoutError) as error:
             self.assignment.commit_failed(error)
         else:
@@ -192,7 +193,7 @@ class Worker:
 
     async def _drain(self) -> None:
         """As `keepstream.app.worker.run.Worker.stop`."""
-        await self.lanes.drain(10.0)
+        await self.dispatcher.drain(10.0)
         await self._commit(5.0)
         self.assignment.close()
         self.process.kill()

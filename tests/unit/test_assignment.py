@@ -1,4 +1,4 @@
-"""Where lanes begin, while other workers go on working."""
+"""Where partitions start, while other workers go on working."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Elsewhere:
         self.rewound_to: int | None = None
         self.member_id = "one"
 
-    async def log_bounds(self, _places: Sequence[TopicPartition]) -> Bounds:
+    async def log_bounds(self, _partitions: Sequence[TopicPartition]) -> Bounds:
         bounds = Bounds({TP: 0}, {TP: self.end}, {})
         self.end = self.stored = self.end + 5
         return bounds
@@ -58,8 +58,8 @@ async def test_what_another_worker_settles_meanwhile_is_no_recreated_topic() -> 
     """Simulation, seed 24451: the end of the log was older than the stored offset it was held against."""
     world = Elsewhere()
     assignment = assignment_in(world)
-    assignment.begin([TP])
-    await begun(assignment)
+    assignment.start([TP])
+    await started(assignment)
     assert (world.rewound_to, world.sought) == (None, {TP: 10})
     assignment.close()
 
@@ -70,13 +70,13 @@ async def test_a_partition_that_began_again_while_the_group_gave_it_away_is_give
     """A batch that is fenced after the revocation begins its partition again, and the group's answer comes later."""
     world = Elsewhere()
     assignment = assignment_in(world)
-    assignment.begin([TP])
-    await begun(assignment)
-    assert assignment.lanes.places
+    assignment.start([TP])
+    await started(assignment)
+    assert assignment.dispatcher.partitions
     consumer = cast("Any", build_app(Settings(), assignment).consumer)
     monkeypatch.setattr(consumer, "_on_partitions_assigned", ignored)
     await consumer.on_partitions_assigned(set(), 1)
-    assert not assignment.lanes.places
+    assert not assignment.dispatcher.partitions
     assert assignment.ready, "a worker whom the group gave nothing stands by"
     consumer._thread.thread_loop.close()
     assignment.close()
@@ -90,15 +90,15 @@ class Slow(Elsewhere):
         return await super().load(topic, partitions)
 
 
-async def test_a_partition_that_is_given_away_while_its_offset_is_read_gets_no_lane() -> None:
+async def test_a_partition_that_is_given_away_while_its_offset_is_read_gets_no_queue() -> None:
     """The group has not answered yet, and until then the consumer calls the partition its own."""
     world = Slow()
     assignment = assignment_in(world)
-    assignment.begin([TP])
+    assignment.start([TP])
     await asyncio.sleep(0)
     assignment.revoke([TP])
-    await begun(assignment)
-    assert not assignment.lanes.places
+    await started(assignment)
+    assert not assignment.dispatcher.partitions
     assignment.close()
 
 
@@ -113,7 +113,7 @@ class Forgetful(Elsewhere):
     async def load(self, _topic: str, _partitions: Iterable[int]) -> dict[int, StoredOffset]:
         return {}
 
-    async def log_bounds(self, _places: Sequence[TopicPartition]) -> Bounds:
+    async def log_bounds(self, _partitions: Sequence[TopicPartition]) -> Bounds:
         return Bounds({TP: self.start}, {TP: self.end}, {})
 
     async def open(self, _topic: str, _partition: int, next_offset: int) -> None:
@@ -124,11 +124,11 @@ async def test_a_partition_that_only_this_worker_remembers_begins_where_it_began
     """A standby that lagged took over before the first commit to Kafka: ``latest`` would skip what came since."""
     world = Forgetful()
     assignment = assignment_in(world, auto_offset_reset="latest")
-    assignment.begin([TP])
-    await begun(assignment)
+    assignment.start([TP])
+    await started(assignment)
     world.end = 20
-    assignment.begin([TP])
-    await begun(assignment)
+    assignment.start([TP])
+    await started(assignment)
     assert (world.opened, world.sought) == ([10, 10], {TP: 10})
     assignment.close()
 
@@ -138,8 +138,8 @@ async def test_what_postgres_forgot_and_retention_deleted_is_a_gap(monkeypatch: 
     monkeypatch.setattr("keepstream.app.worker.start_offsets.die", said.append)
     assignment = assignment_in(world, on_gap="stop")
     for world.start in (0, 4):
-        assignment.begin([TP])
-        await begun(assignment)
+        assignment.start([TP])
+        await started(assignment)
     (why,) = said
     assert "no longer holds the stored offset 0, but begins at 4 (forgotten)" in why
     assignment.close()
@@ -167,28 +167,28 @@ class Stubborn(Elsewhere):
         self.epochs.append(epoch)
 
 
-async def test_a_begin_that_was_overtaken_opens_no_lanes_even_if_its_cancellation_got_lost(
+async def test_a_begin_that_was_overtaken_opens_no_queues_even_if_its_cancellation_got_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("keepstream.app.worker.start_offsets.RETRY_WAIT_S", 0.01)
     world = Stubborn()
     assignment = assignment_in(world)
-    assignment.begin([TP])
+    assignment.start([TP])
     await asyncio.sleep(0.01)
-    assignment.begin([TP])
+    assignment.start([TP])
     await asyncio.sleep(0.1)
     assert world.epochs == [1]
     assignment.close()
 
 
 def assignment_in(world: Elsewhere, **settings: Any) -> Assignment:
-    lanes = Dispatcher(never, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
-    assignment = Assignment(lanes, cast("Any", world), cast("Any", Silent()), KafkaSettings(**settings))
+    dispatcher = Dispatcher(never, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
+    assignment = Assignment(dispatcher, cast("Any", world), cast("Any", Silent()), KafkaSettings(**settings))
     assignment.thread = cast("Any", world)
     return assignment
 
 
-async def begun(assignment: Assignment) -> None:
+async def started(assignment: Assignment) -> None:
     while not assignment.ready:  # noqa: ASYNC110 - it has no event to wait for
         await asyncio.sleep(0)
 

@@ -90,12 +90,12 @@ async def test_a_flood_holds_the_batch_and_moves_no_offset() -> None:
     class RaisedLimitError(Exception):
         pass
 
-    def told(topic: str, partition: int, failure: Failure) -> None:
-        world.metrics.pauses.append(failure)
-        if len(world.metrics.pauses) == 3:
+    def failed(failure: Failure, *, retried: bool) -> None:
+        world.metrics.failures.append((failure, retried))
+        if len(world.metrics.failures) == 3:
             raise RaisedLimitError
 
-    world.metrics.paused = told  # type: ignore[method-assign]
+    world.metrics.attempt_failed = failed  # type: ignore[method-assign]
     with pytest.raises(RaisedLimitError):
         await pipeline.process(make_batch([make_record(b"broken", 0), make_record(b"broken", 1)]))
     assert not world.letters.published

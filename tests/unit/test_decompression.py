@@ -18,7 +18,7 @@ from tests.raw_headers import raw_batch
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
 LIMIT_BYTES = 100_000
-PLACE = TopicPartition("t", 0)
+PARTITION = TopicPartition("t", 0)
 BOMB = (b"0" * LIMIT_BYTES, False)
 
 every_codec = pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS)
@@ -28,22 +28,21 @@ every_codec = pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS
 def bounded() -> Iterator[None]:
     decode_headers_leniently()
     unpacking.limit_decompression(LIMIT_BYTES)
-    unpacking.unreadable.clear()
     yield
-    unpacking.unreadable.clear()
     unpacking.limit_decompression(1 << 25)
 
 
 def fetch(data: bytes, begin: int = 0) -> Any:
     records = fetcher.MemoryRecords(data)
-    return fetcher.PartitionRecords(PLACE, records, None, begin, None, None, True, fetcher.READ_COMMITTED)
+    return fetcher.PartitionRecords(PARTITION, records, None, begin, None, None, True, fetcher.READ_COMMITTED)
 
 
 @every_codec
 def test_a_batch_within_the_limit_is_read(compression: int) -> None:
     values = [(b"%d" % i, False) for i in range(1000)]
-    assert [record.value for record in fetch(raw_batch(values, 0, compression))] == [value for value, _ in values]
-    assert not unpacking.unreadable
+    found = fetch(raw_batch(values, 0, compression))
+    assert [record.value for record in found] == [value for value, _ in values]
+    assert found.undecodable is None
 
 
 @every_codec
@@ -52,7 +51,7 @@ def test_reading_ends_before_a_batch_beyond_the_limit(compression: int) -> None:
     found = fetch(data, begin=10)
     assert [record.offset for record in found] == [10, 11, 12]
     assert found.next_fetch_offset == 13
-    assert [*unpacking.unreadable] == [PLACE]
+    assert found.undecodable
     again = fetch(raw_batch([BOMB], 13, compression), begin=13)
     assert [*again] == []
     assert again.next_fetch_offset == 13
@@ -60,7 +59,7 @@ def test_reading_ends_before_a_batch_beyond_the_limit(compression: int) -> None:
 
 @pytest.mark.parametrize("name", ["gzip", "snappy", "lz4", "zstd"])
 @pytest.mark.parametrize("cut", [0, 1, 20, -1])
-def test_what_is_no_such_stream_is_unreadable(name: str, cut: int) -> None:
+def test_what_is_no_such_stream_cannot_be_decoded(name: str, cut: int) -> None:
     unpack = getattr(unpacking.BoundedDecompressor(LIMIT_BYTES), name)
     packed = getattr(codec, f"{name}_encode")(b"a stream of its own" * 100)
     assert unpack(packed) == b"a stream of its own" * 100

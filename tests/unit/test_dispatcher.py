@@ -1,4 +1,4 @@
-"""All lanes of a worker: order, back-pressure, the end, and errors."""
+"""The queues of a worker: order, backpressure, the end, and errors."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from keepstream.processors.dispatcher import MIN_LANE_BYTES, Dispatcher
-from keepstream.processors.partition_queue import RECORD_OVERHEAD_BYTES, Batch, PartitionQueue, PartitionRevokedError
+from keepstream.processors.dispatcher import MIN_QUEUE_BYTES, Dispatcher
+from keepstream.processors.partition_queue import Batch, PartitionQueue, PartitionRevokedError, memory_size
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.record import TopicPartition
-from tests.builders import make_record
+from tests.builders import make_failure, make_record
 
 P0, P1 = TopicPartition("events", 0), TopicPartition("events", 1)
 
 
 @dataclass
 class Crew:
-    """Lanes with a process that waits at a gate, or raises."""
+    """A dispatcher whose process waits at a gate, or raises."""
 
-    lanes: Dispatcher = field(init=False)
+    dispatcher: Dispatcher = field(init=False)
     gate: asyncio.Event = field(default_factory=asyncio.Event)
     begun: list[tuple[int, int]] = field(default_factory=list)
     fenced: list[TopicPartition] = field(default_factory=list)
@@ -30,8 +30,8 @@ class Crew:
     error: BaseException | None = None
 
     def __post_init__(self) -> None:
-        self.lanes = Dispatcher(
-            self.process, buffer_bytes=2 * MIN_LANE_BYTES, on_fenced=self.on_fenced, on_fatal=self.fatal.append
+        self.dispatcher = Dispatcher(
+            self.process, buffer_bytes=2 * MIN_QUEUE_BYTES, on_fenced=self.on_fenced, on_fatal=self.fatal.append
         )
 
     async def process(self, batch: Batch) -> OutcomeCounts:
@@ -41,19 +41,17 @@ class Crew:
             raise self.error
         return OutcomeCounts()
 
-    async def on_fenced(self, place: TopicPartition) -> None:
-        self.fenced.append(place)
+    async def on_fenced(self, partition: TopicPartition) -> None:
+        self.fenced.append(partition)
 
-    def lane(self, place: TopicPartition) -> PartitionQueue:
-        lane = self.lanes._lanes.get(place)
-        assert lane is not None
-        return lane
+    def queue(self, partition: TopicPartition) -> PartitionQueue:
+        return self.dispatcher._queues[partition]
 
-    def feed(self, place: TopicPartition, *offsets: int, value: bytes = b"{}") -> None:
+    def feed(self, partition: TopicPartition, *offsets: int, value: bytes = b"{}") -> None:
         for offset in offsets:
-            batch = self.lane(place).deliver([make_record(value, offset, partition=place[1])])
-            assert batch is not None
-            self.lane(place).enqueue(batch)
+            fetched = self.queue(partition).expect([make_record(value, offset, partition=partition[1])])
+            assert fetched is not None
+            self.dispatcher.append(fetched)
 
     async def settled(self) -> None:
         """Let everything happen that can happen now."""
@@ -65,147 +63,146 @@ class Crew:
 async def crew() -> AsyncIterator[Crew]:
     crew = Crew()
     yield crew
-    crew.lanes.close(crew.lanes.places)
+    crew.dispatcher.close(crew.dispatcher.partitions)
     crew.gate.set()
     await crew.settled()
 
 
-async def test_a_lane_works_one_batch_at_a_time_in_order(crew: Crew) -> None:
-    crew.lanes.open({P0: 0})
+async def test_a_queue_works_one_batch_at_a_time_in_order(crew: Crew) -> None:
+    crew.dispatcher.open({P0: 0})
     crew.feed(P0, 0, 1, 2)
     await crew.settled()
     assert crew.begun == [(0, 0)]
     crew.gate.set()
     await crew.settled()
     assert crew.begun == [(0, 0), (0, 1), (0, 2)]
-    assert crew.lanes.settled() == {P0: 3}
+    assert crew.dispatcher.settled() == {P0: 3}
 
 
-async def test_lanes_do_not_wait_for_each_other(crew: Crew) -> None:
-    crew.lanes.open({P0: 0, P1: 5})
+async def test_queues_do_not_wait_for_each_other(crew: Crew) -> None:
+    crew.dispatcher.open({P0: 0, P1: 5})
     crew.feed(P0, 0)
     crew.feed(P1, 5)
     await crew.settled()
     assert sorted(crew.begun) == [(0, 0), (1, 5)]
 
 
-async def test_a_full_lane_holds_back_its_own_partition_only(crew: Crew) -> None:
-    crew.lanes.open({P0: 0, P1: 0})
-    crew.feed(P0, 0, value=b"x" * MIN_LANE_BYTES)
-    assert crew.lanes.with_room() == [P1]
-    crew.lanes.room.clear()
+async def test_a_full_queue_holds_back_its_own_partition_only(crew: Crew) -> None:
+    crew.dispatcher.open({P0: 0, P1: 0})
+    crew.feed(P0, 0, value=b"x" * MIN_QUEUE_BYTES)
+    assert crew.dispatcher.below_capacity() == [P1]
+    crew.dispatcher.capacity_freed.clear()
     crew.gate.set()
     await crew.settled()
-    assert crew.lanes.room.is_set()
-    assert crew.lanes.with_room() == [P0, P1]
+    assert crew.dispatcher.capacity_freed.is_set()
+    assert crew.dispatcher.below_capacity() == [P0, P1]
 
 
-async def test_many_lanes_share_the_buffer_but_none_gets_less_than_the_least(crew: Crew) -> None:
-    places = {TopicPartition("events", partition): 0 for partition in range(10)}
-    crew.lanes.open(places)
-    crew.feed(P0, 0, value=b"x" * (MIN_LANE_BYTES - 1000))
-    assert P0 in crew.lanes.with_room()
+async def test_many_queues_share_the_buffer_but_none_gets_less_than_the_least(crew: Crew) -> None:
+    crew.dispatcher.open({TopicPartition("events", partition): 0 for partition in range(10)})
+    crew.feed(P0, 0, value=b"x" * (MIN_QUEUE_BYTES - 1000))
+    assert P0 in crew.dispatcher.below_capacity()
 
 
 async def test_each_opening_has_an_epoch_of_its_own(crew: Crew) -> None:
-    first = crew.lanes.open({P0: 0, P1: 0})
-    second = crew.lanes.open({P0: 7})
+    first = crew.dispatcher.open({P0: 0, P1: 0})
+    second = crew.dispatcher.open({P0: 7})
     assert second > first
-    assert crew.lanes.of_epoch(P0, first) is None
-    assert crew.lanes.of_epoch(P1, second) is None
-    lane = crew.lanes.of_epoch(P0, second)
-    assert lane
-    assert lane.next_expected == 7
-    assert crew.lanes.of_epoch(TopicPartition("events", 9), second) is None
+    assert crew.dispatcher.for_epoch(P0, first) is None
+    assert crew.dispatcher.for_epoch(P1, second) is None
+    queue = crew.dispatcher.for_epoch(P0, second)
+    assert queue
+    assert queue.fetched_to == 7
+    assert crew.dispatcher.for_epoch(TopicPartition("events", 9), second) is None
 
 
 async def test_opening_again_abandons_what_was_there(crew: Crew) -> None:
-    crew.lanes.open({P0: 0})
-    old = crew.lane(P0)
+    crew.dispatcher.open({P0: 0})
+    old = crew.queue(P0)
     crew.feed(P0, 0, 1)
     await crew.settled()
-    crew.lanes.open({P0: 0})
+    crew.dispatcher.open({P0: 0})
     crew.gate.set()
     await crew.settled()
     assert old.closed
     assert crew.begun == [(0, 0)]
-    assert crew.lanes.settled() == {P0: 0}
+    assert crew.dispatcher.settled() == {P0: 0}
 
 
-async def test_a_closed_lane_is_neither_fetched_nor_committed(crew: Crew) -> None:
-    crew.lanes.open({P0: 0, P1: 3})
-    crew.lanes.close([P0, TopicPartition("events", 9)])
-    assert P0 not in crew.lanes
-    assert P1 in crew.lanes
-    assert crew.lanes.places == crew.lanes.with_room() == [P1]
-    assert crew.lanes.settled() == {P1: 3}
+async def test_a_closed_queue_is_neither_fetched_nor_committed(crew: Crew) -> None:
+    crew.dispatcher.open({P0: 0, P1: 3})
+    crew.dispatcher.close([P0, TopicPartition("events", 9)])
+    assert P0 not in crew.dispatcher
+    assert P1 in crew.dispatcher
+    assert crew.dispatcher.partitions == crew.dispatcher.below_capacity() == [P1]
+    assert crew.dispatcher.settled() == {P1: 3}
 
 
 async def test_draining_finishes_what_is_in_flight_and_begins_nothing(crew: Crew) -> None:
-    crew.lanes.open({P0: 0})
+    crew.dispatcher.open({P0: 0})
     crew.feed(P0, 0, 1)
     await crew.settled()
-    draining = asyncio.create_task(crew.lanes.drain(60))
+    draining = asyncio.create_task(crew.dispatcher.drain(60))
     await crew.settled()
     assert not draining.done()
-    assert crew.lanes.with_room() == []
+    assert crew.dispatcher.below_capacity() == []
     crew.gate.set()
     assert await draining
     assert crew.begun == [(0, 0)]
-    assert crew.lanes.settled() == {P0: 1}
+    assert crew.dispatcher.settled() == {P0: 1}
 
 
 async def test_draining_that_takes_too_long_says_so(crew: Crew) -> None:
-    crew.lanes.open({P0: 0})
+    crew.dispatcher.open({P0: 0})
     crew.feed(P0, 0)
     await crew.settled()
-    assert await crew.lanes.drain(0.01) is False
+    assert await crew.dispatcher.drain(0.01) is False
 
 
-async def test_draining_idle_lanes_is_done_at_once(crew: Crew) -> None:
-    crew.lanes.open({P0: 0})
-    assert await crew.lanes.drain(0.05)
+async def test_draining_idle_queues_is_done_at_once(crew: Crew) -> None:
+    crew.dispatcher.open({P0: 0})
+    assert await crew.dispatcher.drain(0.05)
 
 
 async def test_an_error_nobody_foresaw_is_fatal_and_its_batch_is_not_settled(crew: Crew) -> None:
     crew.error = ZeroDivisionError()
     crew.gate.set()
-    crew.lanes.open({P0: 0})
+    crew.dispatcher.open({P0: 0})
     crew.feed(P0, 0, 1)
     await crew.settled()
     assert crew.fatal == [crew.error]
     assert crew.begun == [(0, 0)]
-    assert crew.lanes.settled() == {P0: 0}
+    assert crew.dispatcher.settled() == {P0: 0}
 
 
-async def test_a_fenced_batch_names_its_partition_and_stops_the_lane(crew: Crew) -> None:
+async def test_a_fenced_batch_names_its_partition_and_stops_the_queue(crew: Crew) -> None:
     crew.error = FencedError("events", 0, 0)
     crew.gate.set()
-    crew.lanes.open({P0: 0})
+    crew.dispatcher.open({P0: 0})
     crew.feed(P0, 0, 1)
     await crew.settled()
     assert (crew.fenced, crew.fatal) == ([P0], [])
     assert crew.begun == [(0, 0)]
 
 
-async def test_being_fenced_after_the_lane_was_closed_is_no_news(crew: Crew) -> None:
+async def test_being_fenced_after_the_queue_was_closed_is_no_news(crew: Crew) -> None:
     crew.error = FencedError("events", 0, 0)
-    crew.lanes.open({P0: 0})
+    crew.dispatcher.open({P0: 0})
     crew.feed(P0, 0)
     await crew.settled()
-    crew.lanes.close([P0])
+    crew.dispatcher.close([P0])
     crew.gate.set()
     await crew.settled()
     assert (crew.fenced, crew.fatal) == ([], [])
 
 
-async def test_an_abandoned_batch_ends_its_lane_quietly(crew: Crew) -> None:
+async def test_an_abandoned_batch_ends_its_queue_quietly(crew: Crew) -> None:
     crew.error = PartitionRevokedError()
     crew.gate.set()
-    crew.lanes.open({P0: 0})
+    crew.dispatcher.open({P0: 0})
     crew.feed(P0, 0)
     await crew.settled()
-    assert (crew.fenced, crew.fatal, crew.lanes.settled()) == ([], [], {P0: 0})
+    assert (crew.fenced, crew.fatal, crew.dispatcher.settled()) == ([], [], {P0: 0})
 
 
 async def test_draining_is_not_over_while_one_of_two_batches_works() -> None:
@@ -216,32 +213,58 @@ async def test_draining_is_not_over_while_one_of_two_batches_works() -> None:
         await gates[batch.span.partition].wait()
         return OutcomeCounts()
 
-    async def on_fenced(_place: TopicPartition) -> None:
+    async def on_fenced(_partition: TopicPartition) -> None:
         raise AssertionError
 
-    lanes = Dispatcher(process, buffer_bytes=MIN_LANE_BYTES, on_fenced=on_fenced, on_fatal=fatal.append)
-    lanes.open({P0: 0, P1: 0})
-    for partition, place in enumerate((P0, P1)):
-        lane = lanes.of_epoch(place, 1)
-        batch = lane and lane.deliver([make_record(partition=partition)])
-        assert lane
-        assert batch
-        lane.enqueue(batch)
+    dispatcher = Dispatcher(process, buffer_bytes=MIN_QUEUE_BYTES, on_fenced=on_fenced, on_fatal=fatal.append)
+    dispatcher.open({P0: 0, P1: 0})
+    for queue in dispatcher.queues:
+        fetched = queue.expect([make_record(partition=queue.partition)])
+        assert fetched
+        dispatcher.append(fetched)
     await asyncio.sleep(0.01)
-    draining = asyncio.create_task(lanes.drain(5))
+    draining = asyncio.create_task(dispatcher.drain(5))
     gates[0].set()
     await asyncio.sleep(0.01)
     assert not draining.done()
     gates[1].set()
     assert await draining
     assert fatal == []
-    lanes.close(lanes.places)
+    dispatcher.close(dispatcher.partitions)
 
 
-async def test_a_lane_that_holds_exactly_its_share_is_full(crew: Crew) -> None:
-    crew.lanes.open({P0: 0})
-    share = 2 * MIN_LANE_BYTES  # one lane may hold it all
-    crew.feed(P0, 0, value=b"x" * (share - 1 - RECORD_OVERHEAD_BYTES))
-    assert crew.lanes.with_room() == [P0]
-    crew.lane(P0).size_bytes += 1
-    assert crew.lanes.with_room() == []
+async def test_a_queue_that_holds_exactly_its_share_is_full(crew: Crew) -> None:
+    crew.dispatcher.open({P0: 0})
+    share = 2 * MIN_QUEUE_BYTES  # one queue may hold it all
+    crew.feed(P0, 0, value=b"x" * (share - 1 - memory_size([make_record(b"")])))
+    assert crew.dispatcher.below_capacity() == [P0]
+    crew.queue(P0).size_bytes += 1
+    assert crew.dispatcher.below_capacity() == []
+
+
+async def test_records_fetched_before_a_seek_never_enter_the_queue_that_follows_it(crew: Crew) -> None:
+    crew.dispatcher.open({P0: 0})
+    late = crew.queue(P0).expect([make_record(offset=0)])
+    assert late
+    crew.dispatcher.open({P0: 0})
+    crew.dispatcher.append(late)
+    assert not crew.queue(P0).unsettled
+    assert crew.queue(P0).size_bytes == 0
+
+
+async def test_records_that_faust_drops_end_the_worker(crew: Crew) -> None:
+    crew.dispatcher.open({P0: 0})
+    crew.queue(P0).expect([make_record(offset=0)])
+    second = crew.queue(P0).expect([make_record(offset=1)])
+    assert second
+    crew.dispatcher.append(second)
+    (error,) = crew.fatal
+    assert "never arrived" in str(error)
+
+
+async def test_paused_partitions_are_those_whose_queue_says_so(crew: Crew) -> None:
+    crew.dispatcher.open({P0: 0, P1: 0})
+    failure = crew.queue(P1).paused = make_failure()
+    assert crew.dispatcher.paused == {P1: failure}
+    crew.dispatcher.close([P1])
+    assert crew.dispatcher.paused == {}

@@ -6,7 +6,7 @@ from keepstream.app.worker.assignment import LIMIT, WITHIN_S, DuplicateInstanceD
 
 
 def told(namesake: DuplicateInstanceDetector, ids: list[str], *, every_s: float = 1) -> list[str | None]:
-    return [namesake.trouble(one, number * every_s) for number, one in enumerate(ids)]
+    return [namesake.check(one, number * every_s) for number, one in enumerate(ids)]
 
 
 def test_the_fifth_lost_member_id_within_a_minute_is_a_namesake() -> None:

@@ -16,10 +16,10 @@ from keepstream.app.worker.consumer_thread import (
     UNKNOWN_RECORD_BYTES,
     ConsumerThread,
 )
-from keepstream.processors.partition_queue import size_of
+from keepstream.processors.partition_queue import memory_size
 from tests.builders import make_record
 
-PLACES = {TopicPartition("events", number) for number in range(2)}
+PARTITIONS = {TopicPartition("events", number) for number in range(2)}
 
 
 @dataclass
@@ -58,13 +58,13 @@ class Taking:
     async def take(self) -> dict[TopicPartition, list[Any]]:
         subscription = SimpleNamespace(reassignment_in_progress=self.moving)
         consumer: Any = SimpleNamespace(_fetcher=self.buffers, _subscription=subscription)
-        return await self.thread._take(consumer, PLACES, 0.2)
+        return await self.thread._take(consumer, PARTITIONS, 0.2)
 
 
 def backlog(count: int, size: int, **changes: Any) -> Buffers:
     value = b"x" * size
     return Buffers({tp: [make_record(value, i, partition=tp.partition, **changes) for i in range(count)]
-                    for tp in PLACES})  # fmt: skip
+                    for tp in PARTITIONS})  # fmt: skip
 
 
 def offsets(taken: list[dict[TopicPartition, list[Any]]]) -> dict[int, list[int]]:
@@ -87,7 +87,7 @@ async def test_large_ones_are_taken_by_their_bytes(changes: Any) -> None:
     taking = Taking(backlog(100, **changes))
     first, second = await taking.take(), await taking.take()
     for taken in (first, second):
-        assert sum(size_of(records) for records in taken.values()) < FETCH_BYTES + 1.1e6
+        assert sum(memory_size(records) for records in taken.values()) < FETCH_BYTES + 1.1e6
 
 
 async def test_small_ones_that_turn_large_cost_one_portion() -> None:
@@ -96,7 +96,7 @@ async def test_small_ones_that_turn_large_cost_one_portion() -> None:
         records[500:] = [make_record(b"x" * 10**6, i) for i in range(500, 600)]
     for _ in range(4):
         taken = await taking.take()
-        assert sum(size_of(records) for records in taken.values()) < FETCH_BYTES + (TAKE_RECORDS + 1) * 1.1e6
+        assert sum(memory_size(records) for records in taken.values()) < FETCH_BYTES + (TAKE_RECORDS + 1) * 1.1e6
 
 
 async def test_what_is_there_is_taken_once_in_order_and_to_the_end() -> None:

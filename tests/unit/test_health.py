@@ -6,7 +6,7 @@ import asyncio
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ import pytest
 
 from keepstream.app.config.settings import HttpSettings
 from keepstream.app.worker import health as health_module
-from keepstream.app.worker.health import KAFKA, POSTGRES, Health, Pulse
+from keepstream.app.worker.health import KAFKA, POSTGRES, GaugeSampler, Health
 from keepstream.app.worker.http_server import Endpoint
 from keepstream.app.worker.watchdog import StallDetector
 from keepstream.processors.dispatcher import Dispatcher
@@ -24,19 +24,25 @@ from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_failure
 from tests.fakes import MemoryStore
 
-PLACE = TopicPartition("events", 0)
+PARTITION = TopicPartition("events", 0)
 
 
 @dataclass
 class FakeAssignment:
-    """What health and pulse ask of the assignment."""
+    """What health and gauges ask of the assignment."""
 
     ready: bool = True
-    lanes: Dispatcher = field(default_factory=lambda: Dispatcher(None, buffer_bytes=1, on_fenced=None, on_fatal=None))  # type: ignore[arg-type]
+    dispatcher: Dispatcher = field(
+        default_factory=lambda: Dispatcher(never, buffer_bytes=1, on_fenced=never, on_fatal=print)
+    )
     behind: int = 0
 
     def lags(self) -> Iterator[tuple[str, int, int]]:
-        yield (*PLACE, self.behind)
+        yield (*PARTITION, self.behind)
+
+
+async def never(*_given: object) -> Any:
+    raise NotImplementedError
 
 
 @dataclass
@@ -50,8 +56,12 @@ class FixedEnds:
 
 
 @pytest.fixture
-def assignment() -> FakeAssignment:
-    return FakeAssignment()
+async def assignment() -> AsyncIterator[FakeAssignment]:
+    """One partition, at offset 5."""
+    assignment = FakeAssignment()
+    assignment.dispatcher.open({PARTITION: 5})
+    yield assignment
+    assignment.dispatcher.close([PARTITION])
 
 
 @pytest.fixture
@@ -81,7 +91,7 @@ async def test_a_frozen_loop_is_not_alive_and_one_that_turns_again_is(
 ) -> None:
     monkeypatch.setattr(health_module, "LOOP_STUCK_AFTER_S", 0.3)
     monkeypatch.setattr("keepstream.app.worker.health.BEAT_S", 0.05)
-    pulse = asyncio.create_task(Pulse(health.metrics, health, assignment, lambda: None).run())
+    gauges = asyncio.create_task(GaugeSampler(health.metrics, health, assignment, lambda: None).run())
     await asyncio.sleep(0.1)
     assert ask("/livez")[0] == 200
     seen_in_freeze = asyncio.create_task(asyncio.to_thread(ask_later, ask, 0.5))
@@ -93,7 +103,7 @@ async def test_a_frozen_loop_is_not_alive_and_one_that_turns_again_is(
     assert "event loop has not turned" in why
     assert ask("/livez") == (200, "alive")
     assert health.metrics.loop_lag._value.get() > 0.5
-    pulse.cancel()
+    gauges.cancel()
 
 
 def ask_later(ask: Callable[[str], tuple[int, str]], wait_s: float) -> tuple[int, str]:
@@ -101,59 +111,61 @@ def ask_later(ask: Callable[[str], tuple[int, str]], wait_s: float) -> tuple[int
     return ask("/livez")
 
 
-async def beats(watch: StallDetector, count: int, settled: int, held: Collection[TopicPartition] = ()) -> None:
+async def beats(detector: StallDetector, count: int) -> None:
     for _ in range(count):
-        await watch.beat({PLACE: settled}, held, 0)
+        await detector.beat()
 
 
-def watch_of(ends: FixedEnds, assignment: Any, metrics: PrometheusMetrics) -> StallDetector:
-    return StallDetector(100, ends, MemoryStore(), assignment.lanes, metrics, on_stuck=pytest.fail)
+def detector_of(ends: FixedEnds, assignment: FakeAssignment) -> StallDetector:
+    return StallDetector(100, ends, MemoryStore(), assignment.dispatcher, on_stuck=pytest.fail)
 
 
 async def test_lag_without_progress_is_not_alive_until_it_moves(
     health: Health, assignment: Any, ask: Callable[[str], tuple[int, str]]
 ) -> None:
-    health.progress = watch = watch_of(FixedEnds(10), assignment, health.metrics)
-    await beats(watch, 40, settled=5)
+    health.stalls = detector = detector_of(FixedEnds(10), assignment)
+    await beats(detector, 40)
     assert ask("/livez")[0] == 200
-    await beats(watch, 40, settled=5)
+    await beats(detector, 40)
     status, why = ask("/livez")
-    assert (status, "events-0 has work and has stood at offset 5" in why) == (503, True)
-    await beats(watch, 1, settled=6)
+    assert (status, "events-0 has records to settle and has stood at offset 5" in why) == (503, True)
+    assignment.dispatcher.queues[0].settled_to = 6
+    await beats(detector, 1)
     assert ask("/livez")[0] == 200
 
 
 @pytest.mark.parametrize(
-    ("end", "held"), [(5, ()), (10, (PLACE,)), (None, ())], ids=["no lag", "held: PostgreSQL is away", "Kafka is away"]
+    ("end", "is_paused"), [(5, False), (10, True), (None, False)], ids=["no lag", "PostgreSQL is away", "Kafka is away"]
 )
 async def test_what_restarting_cannot_mend_is_alive(
-    end: int | None, held: Collection[TopicPartition], health: Health, assignment: Any, ask: Any
+    end: int | None, is_paused: bool, health: Health, assignment: Any, ask: Any
 ) -> None:
-    health.progress = watch = watch_of(FixedEnds(end), assignment, health.metrics)
-    await beats(watch, 300, settled=5, held=held)
+    health.stalls = detector = detector_of(FixedEnds(end), assignment)
+    assignment.dispatcher.queues[0].paused = make_failure() if is_paused else None
+    await beats(detector, 300)
     assert ask("/livez")[0] == 200
 
 
-def test_ready_names_every_part_that_is_missing(health: Health, assignment: FakeAssignment, ask: Any) -> None:
+async def test_ready_names_every_part_that_is_missing(health: Health, assignment: FakeAssignment, ask: Any) -> None:
     assert ask("/readyz") == (200, "ready")
     health.missing = {KAFKA: "it does not answer", POSTGRES: "it does not answer"}
     assignment.ready = False
-    health.metrics.paused("events", 0, make_failure(verdict=Verdict.SYSTEMIC, message="disk full"))
+    assignment.dispatcher.queues[0].paused = make_failure(verdict=Verdict.SYSTEMIC, message="disk full")
     status, why = ask("/readyz")
     assert status == 503
     assert "Kafka: it does not answer" in why
     assert "PostgreSQL: it does not answer" in why
     assert "partitions: none assigned yet" in why
-    assert "events-0: disk full" in why
+    assert "1 partitions are paused; events-0: disk full" in why
     assert ask("/livez")[0] == 200
 
 
-def test_a_worker_that_stops_is_alive_and_not_ready(health: Health, ask: Any) -> None:
+async def test_a_worker_that_stops_is_alive_and_not_ready(health: Health, ask: Any) -> None:
     health.stopping = True
     assert ask("/livez")[0] == 200
     assert ask("/readyz") == (503, "stopping")
 
 
-def test_metrics_are_served_as_prometheus_expects_them_and_nothing_else_is(health: Health, ask: Any) -> None:
+async def test_metrics_are_served_as_prometheus_expects_them_and_nothing_else_is(health: Health, ask: Any) -> None:
     assert "keepstream_events_received_total" in ask("/metrics?x=1")[1]
     assert ask("/")[0] == 404

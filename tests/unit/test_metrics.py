@@ -66,8 +66,8 @@ def busy() -> PrometheusMetrics:
     metrics.step_took(Step.STORE, 0.1)
     metrics.attempt_failed(make_failure(), retried=True)
     metrics.dead_lettered([make_dead_letter()])
-    metrics.paused("events", 0, make_failure(verdict=Verdict.SYSTEMIC, reason="dlq_unavailable"))
-    metrics.fenced("events", 0)
+    metrics.attempt_failed(make_failure(verdict=Verdict.SYSTEMIC, reason="dlq_unavailable"), retried=True)
+    metrics.fences.inc()
     return metrics
 
 
@@ -200,21 +200,10 @@ def test_dead_letters_are_counted_by_step_and_reason() -> None:
     assert value(metrics, "dlq_published_total", "validate", "tombstone") == 1
 
 
-def test_a_partition_is_paused_once_however_often_it_is_said() -> None:
-    metrics = PrometheusMetrics()
-    for partition in (0, 1, 0):
-        metrics.paused("events", partition, make_failure(message="down"))
-    assert value(metrics, "paused_partitions") == 2
-    assert metrics.pauses == {("events", 0): "down", ("events", 1): "down"}
-    metrics.resumed("events", 0)
-    metrics.resumed("events", 0)
-    assert value(metrics, "paused_partitions") == 1
-
-
 def test_a_dlq_that_does_not_answer_is_counted() -> None:
     metrics = PrometheusMetrics()
-    metrics.paused("events", 0, make_failure(reason="dlq_unavailable"))
-    metrics.paused("events", 0, make_failure(reason="database_unreachable"))
+    metrics.attempt_failed(make_failure(reason="dlq_unavailable"), retried=True)
+    metrics.attempt_failed(make_failure(reason="database_unreachable"), retried=True)
     assert value(metrics, "dlq_publish_failures_total") == 1
 
 
@@ -224,7 +213,6 @@ def test_a_partition_that_moved_away_takes_its_series_along() -> None:
     metrics.partition_gone("events", 0)
     assert value(metrics, "consumer_lag_events", "events", "0") is None
     assert value(metrics, "last_processed_timestamp_seconds", "events", "0") is None
-    assert metrics.pauses == {}
 
 
 def test_a_partition_that_was_never_worked_can_move_away() -> None:

@@ -30,7 +30,7 @@ async def _process(_batch: Batch) -> OutcomeCounts:
     raise NotImplementedError
 
 
-async def _ignored(_place: TopicPartition) -> None: ...
+async def _ignored(_partition: TopicPartition) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,13 @@ async def _ignored(_place: TopicPartition) -> None: ...
     ],
 )
 async def test_only_what_went_back_is_begun_again(stored: dict[int, int], rewound: list[TopicPartition]) -> None:
-    lanes = Dispatcher(_process, buffer_bytes=1, on_fenced=_ignored, on_fatal=lambda _error: None)
-    lanes.open({TopicPartition("events", 0): START, TopicPartition("events", 1): START})
+    dispatcher = Dispatcher(_process, buffer_bytes=1, on_fenced=_ignored, on_fatal=lambda _error: None)
+    dispatcher.open({TopicPartition("events", 0): START, TopicPartition("events", 1): START})
     told: list[TopicPartition] = []
 
     async def tell(place: TopicPartition) -> None:
         told.append(place)
 
-    await OffsetRegressionMonitor(lanes, cast("Any", Table(stored)), tell).check()
+    await OffsetRegressionMonitor(dispatcher, cast("Any", Table(stored)), tell).check()
     assert told == rewound
-    lanes.close(lanes.places)
+    dispatcher.close(dispatcher.partitions)

@@ -55,7 +55,7 @@ OTHER: dict[tuple[str, ...], str] = {
     ("web", "users"): '{"ann": "scrypt$x"}', ("web", "mask_fields"): '["card"]',
     ("web", "worker_urls"): '["http://w:9108/metrics"]',
     ("postgres", "synchronous_commit"): "true", ("http", "enabled"): "false", ("log", "level"): "debug",
-    ("log", "format"): "json", ("log", "worker"): "1", ("traces", "enabled"): "true", ("crash_at",): "after-settle",
+    ("log", "format"): "json", ("log", "worker"): "1", ("traces", "enabled"): "true",
     ("contract",): "m:C", ("steps",): '["s"]',
 }  # fmt: skip
 
