@@ -49,7 +49,7 @@ async def open_components(
     ``wrap`` may replace the pipeline's ports: the seam at which tests inject faults.
     """
     metrics = PrometheusMetrics([settings.kafka.topic])
-    metrics.about(VERSION, version("faust-streaming"))
+    metrics.set_build_info(VERSION, version("faust-streaming"))
     logs.count(metrics.log_records)
     pool = await open_pool(connection_policy(settings.postgres), on_unusable=die)
     metrics.watch_pool(pool.get_stats)

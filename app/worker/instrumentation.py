@@ -39,7 +39,7 @@ class InstrumentedPipeline:
     async def __call__(self, batch: Batch) -> OutcomeCounts:
         span, started, outcome = batch.span, time.perf_counter(), BatchOutcome.ABANDONED
         CURRENT_BATCH.set(batch)
-        self.metrics.batch_begun(span.topic, span.records)
+        self.metrics.batch_started(span.topic, span.records)
         try:
             with self.traces.batch(batch) as done:
                 tally = await self.process(batch)

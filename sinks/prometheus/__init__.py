@@ -1,1 +1,1 @@
-"""The metrics: one catalogue, and their exposition."""
+"""Prometheus metrics: the catalogue, the collectors and the exposition."""

@@ -1,4 +1,4 @@
-"""Metrics that are read at the moment of the scrape, and a histogram that takes many events at once."""
+"""Collectors read at each scrape, a histogram with weighted observations, and the registry."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ POOL = (
 """(metric, key of psycopg_pool's statistics, factor to our unit). A key appears there once it is not zero."""
 
 
-class PoolFigures(Collector):
-    """The connection pool's own statistics."""
+class PoolStatistics(Collector):
+    """Statistics of the connection pool."""
 
     def __init__(self, stats: Callable[[], Mapping[str, float]]) -> None:
         self._stats = stats
@@ -44,31 +44,31 @@ class PoolFigures(Collector):
 
 
 class ExactTotals(Collector):
-    """What PostgreSQL counted, as it was last read; no series before the first reading."""
+    """Totals of PostgreSQL as last read; no series before the first reading."""
 
     def __init__(self) -> None:
-        self.standing: Totals | None = None
+        self.totals: Totals | None = None
 
     def collect(self) -> Iterator[Family]:
         recorded = CounterMetricFamily(catalogue.RECORDED.family, catalogue.RECORDED.help, labels=["outcome"])
         replays = GaugeMetricFamily(catalogue.DLQ_REPLAYS.family, catalogue.DLQ_REPLAYS.help, labels=["outcome"])
-        if self.standing is not None:
-            for outcome, count in self.standing.outcomes.items():
+        if self.totals is not None:
+            for outcome, count in self.totals.outcomes.items():
                 recorded.add_metric([outcome], count)
-            for outcome, count in self.standing.replay_outcomes.items():
+            for outcome, count in self.totals.replay_outcomes.items():
                 replays.add_metric([outcome], count)
         yield recorded
         yield replays
 
 
 class EventHistogram(Collector):
-    """A histogram that counts a whole batch with one observation. prometheus_client's takes one event at a time.
+    """Histogram that counts a whole batch with one observation; that of prometheus_client takes one event each.
 
-    Written by one thread; a scrape from another may see an observation half made, and sees it whole the next time.
+    Written by one thread. A scrape from another may see an incomplete observation, and the complete one next time.
     """
 
     def __init__(self, metric: catalogue.Metric, labels: Iterable[str]) -> None:
-        """``labels``: values of the metric's one label whose series are there from the start."""
+        """``labels``: values of the metric's one label whose series start at zero."""
         self._metric = metric
         self._counts: dict[str, list[int]] = {}
         self._sums: dict[str, float] = {}
@@ -94,7 +94,7 @@ _disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 class MetricRegistry:
-    """One exposition: ours, the process's and the interpreter's figures."""
+    """Registry of all metrics of the exposition: keepstream's, the process's and the interpreter's."""
 
     def __init__(self, topics: Iterable[str]) -> None:
         self._registry = CollectorRegistry()
@@ -103,7 +103,7 @@ class MetricRegistry:
         PlatformCollector(registry=self._registry)
 
     def counter(self, metric: Metric, values: Mapping[str, Sequence[str]] | None = None) -> Counter:
-        """``values`` are a label's values where this metric has its own."""
+        """Create a counter. ``values``: label values of this metric alone."""
         return self._from_zero(
             Counter(metric.family, metric.help, metric.labels, registry=self._registry), metric, values
         )
@@ -116,7 +116,7 @@ class MetricRegistry:
         return self._from_zero(made, metric)
 
     def add(self, collector: Collector) -> None:
-        """Ask a collector of our own at each scrape."""
+        """Register a collector that is read at each scrape."""
         self._registry.register(collector)
 
     def render(self) -> bytes:
@@ -124,7 +124,7 @@ class MetricRegistry:
         return generate_latest(self._registry)
 
     def _from_zero(self, made: Series, metric: Metric, values: Mapping[str, Sequence[str]] | None = None) -> Series:
-        """Make series exist: one that appears with its first event is no increase, and an alert would miss it."""
+        """Create the series at zero: one that appears with its first event is no increase, and an alert misses it."""
         known = {**self._known, **(values or {})}
         if metric.labels and known.keys() >= set(metric.labels):
             for labels in product(*(known[name] for name in metric.labels)):

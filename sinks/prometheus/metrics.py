@@ -1,10 +1,10 @@
-"""Prometheus: the metrics of the catalogue, written by the worker and returned to a scrape."""
+"""The metrics of the catalogue, updated by the worker and rendered for a scrape."""
 
 from __future__ import annotations
 
 import platform
 import time
-from collections import Counter as Tallies
+from collections import Counter as Multiset
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
@@ -15,13 +15,13 @@ from keepstream.schemas.failure import Failure, Step
 from keepstream.schemas.outcome import Outcome, OutcomeCounts, Totals
 from keepstream.sinks.prometheus import catalogue
 from keepstream.sinks.prometheus.catalogue import CONTRACT_REASONS, KNOWN_FAILURES, BatchOutcome
-from keepstream.sinks.prometheus.collectors import EventHistogram, ExactTotals, MetricRegistry, PoolFigures
+from keepstream.sinks.prometheus.collectors import EventHistogram, ExactTotals, MetricRegistry, PoolStatistics
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class PrometheusMetrics:
-    """What `keepstream.processors.ports.Metrics` tells, as the series of `keepstream.sinks.prometheus.catalogue`.
+    """Implements `keepstream.processors.ports.Metrics` with the series of `keepstream.sinks.prometheus.catalogue`.
 
     Counters are for rates and start at zero with the process; exact totals are in the table ``event_counters``.
     """
@@ -29,7 +29,7 @@ class PrometheusMetrics:
     def __init__(self, topics: Iterable[str] = ()) -> None:
         self._registry = MetricRegistry(topics)
         self._declare_flow(self._registry)
-        self._declare_trouble(self._registry)
+        self._declare_failures(self._registry)
         self._declare_dead_letters(self._registry)
         self.end_to_end = EventHistogram(catalogue.END_TO_END, topics)
         self._topic = cache(self._children)
@@ -56,7 +56,7 @@ class PrometheusMetrics:
         self.loop_lag = registry.gauge(catalogue.LOOP_LAG)
         self._build_info = registry.gauge(catalogue.BUILD_INFO)
 
-    def _declare_trouble(self, registry: MetricRegistry) -> None:
+    def _declare_failures(self, registry: MetricRegistry) -> None:
         self.step_failures = registry.counter(catalogue.STEP_FAILURES)
         self.step_retries = registry.counter(catalogue.STEP_RETRIES)
         self.paused_partitions = registry.gauge(catalogue.PAUSED)
@@ -78,42 +78,42 @@ class PrometheusMetrics:
             self.dlq_published.labels(Step.VALIDATE.value, reason)
 
     def _children(self, topic: str) -> tuple[Counter, Gauge, list[tuple[str, Counter]]]:
-        """Look a topic's series up once: prometheus_client's ``labels`` takes longer than counting."""
-        processed = [(fate.value, self.processed.labels(topic, fate.value)) for fate in Outcome]
+        """Return the series of a topic, cached: prometheus_client's ``labels`` takes longer than counting."""
+        processed = [(outcome.value, self.processed.labels(topic, outcome.value)) for outcome in Outcome]
         return self.received.labels(topic), self.in_progress.labels(topic), processed
 
-    def about(self, version: str, faust: str) -> None:
+    def set_build_info(self, version: str, faust: str) -> None:
         self._build_info.labels(version, platform.python_version(), faust).set(1)
 
     def watch_pool(self, stats: Callable[[], Mapping[str, float]]) -> None:
-        """Export the connection pool's own figures at each scrape."""
-        self._registry.add(PoolFigures(stats))
+        """Export the statistics of the connection pool at each scrape."""
+        self._registry.add(PoolStatistics(stats))
 
     def render(self) -> bytes:
         """Return the exposition text of all metrics."""
         return self._registry.render()
 
-    def batch_begun(self, topic: str, records: int) -> None:
+    def batch_started(self, topic: str, records: int) -> None:
         received, in_progress, _ = self._topic(topic)
         received.inc(records)
         in_progress.inc(records)
 
     def batch_ended(self, topic: str, records: int, outcome: BatchOutcome) -> None:
-        """Close what `batch_begun` opened. Only a settled batch has met `batch_settled` before."""
+        """Finish a batch counted by `batch_started`. Only a settled batch was passed to `batch_settled` before."""
         self._topic(topic)[1].dec(records)
         self._batches[outcome].inc()
         if outcome is not BatchOutcome.SETTLED:
             self.abandoned.labels(topic).inc(records)
 
-    def batch_settled(self, topic: str, partition: int, tally: OutcomeCounts, oldest_timestamp_ms: int) -> None:
+    def batch_settled(self, topic: str, partition: int, counts: OutcomeCounts, oldest_timestamp_ms: int) -> None:
         now = time.time()
         for name, processed in self._topic(topic)[2]:
-            if count := getattr(tally, name):
+            if count := getattr(counts, name):
                 processed.inc(count)
-        self.batch_events.observe(tally.total)
+        self.batch_events.observe(counts.total)
         self.last_processed.labels(topic, str(partition)).set(now)
         if oldest_timestamp_ms > 0:
-            self.end_to_end.observe(topic, max(0.0, now - oldest_timestamp_ms / 1000), tally.total)
+            self.end_to_end.observe(topic, max(0.0, now - oldest_timestamp_ms / 1000), counts.total)
 
     def step_took(self, step: Step, duration_s: float) -> None:
         self._steps[step].observe(duration_s)
@@ -128,19 +128,19 @@ class PrometheusMetrics:
         if retried:
             self.step_retries.labels(failure.step.value).inc()
 
-    def dead_lettered(self, letters: Sequence[DeadLetter]) -> None:
-        causes = Tallies((letter.failure.step.value, letter.failure.reason) for letter in letters)
+    def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
+        causes = Multiset((one.failure.step.value, one.failure.reason) for one in dead_letters)
         for (step, reason), count in causes.items():
             self.dlq_published.labels(step, reason).inc(count)
 
     def partition_gone(self, topic: str, partition: int) -> None:
-        """Remove the series of a partition that somebody else owns now."""
+        """Remove the series of a revoked partition."""
         for gauge in (self.lag, self.last_processed, self.oldest_unsettled):
             gauge.remove(topic, str(partition))
 
-    def ledger_read(self, standing: Totals) -> None:
-        """Show what PostgreSQL counted."""
-        self._totals.standing = standing
-        self.dlq_open.set(standing.open_letters)
-        self.dlq_oldest.set(standing.oldest_open_at.timestamp() if standing.oldest_open_at else 0)
+    def ledger_read(self, totals: Totals) -> None:
+        """Publish the totals of PostgreSQL."""
+        self._totals.totals = totals
+        self.dlq_open.set(totals.open_letters)
+        self.dlq_oldest.set(totals.oldest_open_at.timestamp() if totals.oldest_open_at else 0)
         self.ledger_read_at.set_to_current_time()

@@ -48,7 +48,7 @@ def value(metrics: PrometheusMetrics, name: str, *labels: str) -> float | None:
 
 
 def settle(metrics: PrometheusMetrics, tally: OutcomeCounts, timestamp_ms: int = 1) -> None:
-    metrics.batch_begun("events", tally.total)
+    metrics.batch_started("events", tally.total)
     metrics.batch_settled("events", 0, tally, timestamp_ms)
     metrics.batch_ended("events", tally.total, BatchOutcome.SETTLED)
 
@@ -60,7 +60,7 @@ def busy() -> PrometheusMetrics:
     settle(metrics, OutcomeCounts(1, 1, 1, 1, 1))
     metrics.publish_took(0.1)
     metrics.ledger_read(Totals(dict.fromkeys(Outcome, 1), 1, datetime.now(UTC), {"replayed": 1}))
-    metrics.about("1", "2")
+    metrics.set_build_info("1", "2")
     for gauge in (metrics.lag, metrics.oldest_unsettled):
         gauge.labels("events", "0").set(1)
     metrics.step_took(Step.STORE, 0.1)
@@ -77,11 +77,11 @@ def test_the_outcomes_add_up_to_what_was_received(
 ) -> None:
     metrics = PrometheusMetrics(["events"])
     for given_to, tally in batches:
-        metrics.batch_begun("events", tally.total)
+        metrics.batch_started("events", tally.total)
         if given_to is BatchOutcome.SETTLED:
             metrics.batch_settled("events", 0, tally, 1)
         metrics.batch_ended("events", tally.total, given_to)
-    metrics.batch_begun("events", in_flight)
+    metrics.batch_started("events", in_flight)
     samples = scrape(metrics)
     outcomes = [v for (name, _), v in samples.items() if name == "keepstream_events_processed_total"]
     assert sum(outcomes) == sum(tally.total for given_to, tally in batches if given_to is BatchOutcome.SETTLED)
@@ -107,8 +107,8 @@ def test_nothing_is_exposed_that_is_not_in_the_catalogue() -> None:
 
 def test_every_help_says_what_to_do() -> None:
     for metric in CATALOGUE:
-        assert metric.what.endswith("."), metric.name
-        assert metric.then.endswith("."), metric.name
+        assert metric.description.endswith("."), metric.name
+        assert metric.action.endswith("."), metric.name
 
 
 def test_a_metric_carries_its_unit_in_its_name_where_prometheus_asks_for_it() -> None:
