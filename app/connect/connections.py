@@ -24,6 +24,7 @@ def connect(
     import psycopg
 
     from keepstream.sinks.postgres.connection import CLIENT_ENCODING, DatabaseEncodingError, Session
+    from keepstream.sinks.postgres.errors import reason_of
 
     postgres = settings.postgres
     try:
@@ -44,6 +45,8 @@ def connect(
                 "not_migrated", "tables or columns do not exist", "run `keepstream db migrate`"
             ) from None
         except psycopg.OperationalError as error:
+            if error.sqlstate and not error.sqlstate.startswith(("08", "57P")):
+                raise KeepstreamError("postgres_refused", f"PostgreSQL refuses: {reason_of(error)}") from None
             raise unreachable_postgres(error, postgres) from None
 
 

@@ -1,8 +1,8 @@
 """The validate step: bytes become an event, or a rejection that names the field and why. Pure.
 
-Two checks make it up. The *contract* (pydantic, depth) is looked at for every record. The *content* (what jsonb cannot
-hold) is exact but slow, and PostgreSQL refuses precisely the same things: so the fast path asks for it only when
-PostgreSQL has complained. The verdict on a record is the same either way.
+Two checks make it up. The *contract* (pydantic, depth, the length of numbers) is looked at for every record. The
+*content* (what jsonb cannot hold) is exact but slow, and PostgreSQL refuses precisely the same things: so the fast path
+asks for it only when PostgreSQL has complained. The verdict on a record is the same either way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from keepstream.processors.validation.cloudevents import cloud_event_document, is_cloud_event
 from keepstream.processors.validation.custom_contract import chosen
-from keepstream.processors.validation.jsonb import depth, unholdable
+from keepstream.processors.validation.jsonb import depth, find_unwritable, unholdable
 from keepstream.processors.validation.rejection import to_rejection
 from keepstream.schemas.event import Envelope, Rejection, ValidEvent
 from keepstream.schemas.record import Record, header
@@ -40,7 +40,7 @@ def validate(record: Record) -> ValidEvent | Rejection:
 
 
 def check_contract(record: Record) -> ValidEvent | Rejection:
-    """Check size, depth, JSON and fields."""
+    """Check size, depth, JSON, fields and how long numbers are when they are written out."""
     value = record.value
     if not value:
         return _nothing(value)
@@ -59,6 +59,8 @@ def check_contract(record: Record) -> ValidEvent | Rejection:
         event = _parse(value)
     except ValidationError as error:
         return to_rejection(error, value)
+    if unwritable := find_unwritable(value):
+        return Rejection(*unwritable, None if "\0" in event["event_id"] else event["event_id"])
     return _complete(record, value, event)
 
 

@@ -16,6 +16,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from keepstream.app.config.postgres import PostgresSettings
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.connections import connect
+from keepstream.app.errors import KeepstreamError
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
 from keepstream.sinks.postgres.migrate import migrate, pending
 from tests.acceptance.conftest import System
@@ -134,3 +135,12 @@ def test_a_database_that_is_not_utf8_is_refused_with_its_name(servers: Servers, 
         eventually(lambda: worker.process.exit_code is not None, 30, "the worker has ended")
         assert worker.process.exit_code == 70
         assert [line["event"] for line in worker.log() if sentence in line["event"]] != []
+
+
+def test_what_postgres_refuses_in_a_session_is_not_an_outage(database: Database) -> None:
+    given = PostgresSettings(url=database.url, schema_name=database.schema)
+    with (
+        pytest.raises(KeepstreamError, match="PostgreSQL refuses: program_limit_exceeded"),
+        connect(Settings(postgres=given)) as connection,
+    ):
+        connection.execute("""SELECT ('["' || repeat('x', 300000000) || '"]')::jsonb""")

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keepstream.processors.deduplicate import fold
-from keepstream.processors.validation.jsonb import unholdable
+from keepstream.processors.validation.jsonb import MAX_WRITTEN_DIGITS, unholdable
 from keepstream.processors.validation.validate import check_content, check_contract, moment, validate
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import RecordError
@@ -94,6 +94,19 @@ async def test_any_text_that_is_accepted_as_an_id_is_stored_as_it_is(
     if isinstance(verdict, ValidEvent):
         query = "SELECT correlation_id FROM events WHERE event_id = %s"
         assert real_table.read(query, event_id) == [(correlation_id or event_id,)]
+
+
+@pytest.mark.parametrize("number", ["1e131071", "1e300", "-1.5e-16000", "1e99"])
+async def test_the_row_of_whatever_is_accepted_can_be_read_again(real_table: PostgresTable, number: str) -> None:
+    """9,000 numbers like 1e131071 are 81 kB, and a row that no SELECT, dump or replication can read (54000)."""
+    accepted = []
+    for count in (1, 7, 100, 9000):
+        value = b'{"event_id":"n-%d","payload":{"x":[%b]}}' % (count, ",".join([number] * count).encode())
+        if isinstance(await try_to_store(real_table, value), ValidEvent):
+            accepted.append(count)
+    lengths = [row[0] for row in real_table.read("SELECT length(payload::text) FROM events")]
+    assert len(lengths) == len(accepted) > 1
+    assert max(lengths) < 2 * MAX_WRITTEN_DIGITS
 
 
 @pytest.fixture
