@@ -59,15 +59,19 @@ def check_contract(record: Record) -> ValidEvent | Rejection:
         event = _parse(value)
     except ValidationError as error:
         return to_rejection(error, value)
-    if unwritable := find_unwritable(value):
-        return Rejection(*unwritable, None if "\0" in event["event_id"] else event["event_id"])
-    return _complete(record, value, event)
+    unwritable = find_unwritable(value)
+    return Rejection(*unwritable, _usable(event["event_id"])) if unwritable else _complete(record, value, event)
 
 
 def check_content(event: ValidEvent) -> Rejection | None:
     """Find what jsonb cannot hold: NUL characters, NaN and Infinity, numbers out of range."""
     found = unholdable(event.document)
-    return found and Rejection(*found, event_id=None if "\0" in event.event_id else event.event_id)
+    return found and Rejection(*found, _usable(event.event_id))
+
+
+def _usable(event_id: str) -> str | None:
+    """Return an event id that a row could have; PostgreSQL's text cannot hold NUL."""
+    return None if "\0" in event_id else event_id
 
 
 def _nothing(value: bytes | None) -> Rejection:
