@@ -46,18 +46,18 @@ def worker(
 
 def run_workers(settings: Settings) -> None:
     """Be the parent of several workers."""
-    from keepstream.app.process.supervisor import run_fleet
+    from keepstream.app.process.supervisor import run_workers
     from keepstream.app.telemetry import logging as logs
 
     logs.configure(settings)
-    sys.exit(run_fleet(settings))
+    sys.exit(run_workers(settings))
 
 
 def run_alone(settings: Settings) -> None:
     """Be the worker."""
     import asyncio
 
-    from keepstream.app.process.exit import die, exit_on_thread_memory_error, handle_sigalrm_as_pid1, leave
+    from keepstream.app.process.exit import exit_fatal, exit_now, exit_on_thread_memory_error, handle_sigalrm_as_pid1
     from keepstream.app.telemetry import logging as logs
     from keepstream.app.worker.run import run
 
@@ -67,5 +67,5 @@ def run_alone(settings: Settings) -> None:
     try:
         asyncio.run(run(settings))
     except Exception as error:  # noqa: BLE001 - whatever it is, one line and 70
-        die(error)
-    leave(0)
+        exit_fatal(error)
+    exit_now(0)

@@ -1,1 +1,1 @@
-"""A worker as an operating system process: launched, supervised, ended."""
+"""Worker processes: launch, supervision, exit, garbage collection."""

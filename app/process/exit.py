@@ -1,4 +1,4 @@
-"""The end of a worker: at once when it met what nobody foresaw, and in time when it was asked to go."""
+"""Exit of a worker process: at once after an unexpected error, and within a deadline after a signal."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from typing import Any
 from keepstream.app.errors import FATAL
 
 log = logging.getLogger(__name__)
-LAST_WORDS_S = 5.0
-"""How long the reason may take to be written: a log whose reader hangs must not keep a dead worker alive."""
+LOG_TIMEOUT_S = 5.0
+"""Limit for writing the reason: a log whose reader hangs must not keep the process alive."""
 ALARM_AFTER_S = 1.0
 
 
-def die(error: BaseException | str) -> None:
-    """End the process now: say why in one line and run no clean-up that could acknowledge anything."""
-    exit_within(LAST_WORDS_S, FATAL)
+def exit_fatal(error: BaseException | str) -> None:
+    """Log the error in one line and exit with 70, without clean-up that could acknowledge records."""
+    exit_within(LOG_TIMEOUT_S, FATAL)
     with suppress(Exception):  # stderr may be closed, its disk full
         log.critical("fatal: %s: %s", type(error).__name__ if isinstance(error, BaseException) else "error", error)
-    leave(FATAL)
+    exit_now(FATAL)
 
 
-def leave(exit_code: int) -> None:
-    """End the process without the interpreter's own clean-up: it waits for threads of clients that nobody needs."""
+def exit_now(exit_code: int) -> None:
+    """Exit without the interpreter's clean-up, which waits for threads of clients."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
@@ -37,47 +37,47 @@ def leave(exit_code: int) -> None:
 
 
 def exit_within(limit_s: float, exit_code: int) -> None:
-    """End the process after this time, whatever hangs (Faust trap T35).
+    """Exit after this time, whatever hangs (Faust trap T35).
 
-    Out of memory, a new thread may end before it has told that it runs, and its starter waits for ever (CPython issue
+    Out of memory, a new thread may end before it signals that it runs, and its starter waits for ever (CPython issue
     140746). The kernel's timer needs neither thread nor memory: SIGALRM comes last, and ends the process.
     """
     signal.setitimer(signal.ITIMER_REAL, limit_s + ALARM_AFTER_S)
     deadline = threading.Timer(limit_s, os._exit, [exit_code])
     deadline.daemon = True
-    with suppress(RuntimeError):  # no thread can be started: then the way out is all there is
+    with suppress(RuntimeError):  # no thread can be started: the timer remains
         deadline.start()
 
 
 def handle_sigalrm_as_pid1() -> None:
-    """Take SIGALRM ourselves where the kernel would not: it kills no first process of a container that lets it.
+    """Install a handler for SIGALRM in process 1 of a container, which the default action does not kill.
 
-    Called on the main thread. Python runs this between two steps of it, so an init (``docker run --init``) is still
-    better: behind one, the kernel ends us whatever we do.
+    Called on the main thread. Python runs the handler between two bytecodes of it, so an init (``docker run --init``)
+    is better: then the kernel ends the process in any state.
     """
     if os.getpid() == 1:
         signal.signal(signal.SIGALRM, lambda *_alarm: os._exit(FATAL))
 
 
 def exit_on_thread_memory_error() -> None:
-    """From now on, end the process when a thread ends for want of memory: nobody does what it did."""
+    """Install a hook that exits when a thread ends with a MemoryError: its work would stay undone."""
     uncaught = threading.excepthook
 
-    def end_or_tell(args: threading.ExceptHookArgs) -> None:
+    def exit_or_log(args: threading.ExceptHookArgs) -> None:
         if issubclass(args.exc_type, MemoryError):
-            die("out of memory: a thread has ended")
+            exit_fatal("out of memory: a thread has ended")
         uncaught(args)
 
-    threading.excepthook = end_or_tell
+    threading.excepthook = exit_or_log
 
 
 def critical_task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-    """Run something that the worker cannot live without: its failure is not left unseen in a task."""
+    """Create a task whose failure ends the process."""
     task = asyncio.create_task(work, name=name)
-    task.add_done_callback(_end_if_failed)
+    task.add_done_callback(_exit_if_failed)
     return task
 
 
-def _end_if_failed(task: asyncio.Task[None]) -> None:
+def _exit_if_failed(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()):
-        die(error)
+        exit_fatal(error)

@@ -1,8 +1,8 @@
-"""The search for reference cycles, tuned for a process that makes thousands of short-lived objects and no cycles.
+"""Settings of the cyclic garbage collector for a process with many short-lived objects and few cycles.
 
-Left alone, it took 15 % of the worker's loop under load: every 700 new objects it looks at the young, and now and then
-at everything that Faust and pydantic built at the start. Batches are freed by their reference counts; cycles come from
-exceptions, which are rare. Collecting seldom, and never what was there at the start, is what gc.freeze is for.
+By default it takes 15 % of the worker's event loop under load: it scans the young generation every 700 objects, and at
+times everything that Faust and pydantic built at start. Batches are freed by their reference counts; cycles come from
+exceptions, which are rare.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ YOUNG_OBJECTS = 50_000
 
 
 def tune_gc() -> None:
-    """Call once everything is built: what is there now is not searched again, and the rest seldom."""
+    """Exclude all present objects from collection (`gc.freeze`), and collect new ones less often. Call after start."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG_OBJECTS, 20, 20)
@@ -23,7 +23,7 @@ def tune_gc() -> None:
 
 @contextmanager
 def gc_disabled() -> Iterator[None]:
-    """Search not at all: letters make no cycles, and looking for some took a fifth of a replay's time."""
+    """Disable the collector during a replay: dead letters make no cycles, and it took 20 % of the time."""
     gc.disable()
     try:
         yield

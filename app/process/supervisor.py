@@ -1,7 +1,7 @@
-"""Several workers on one machine: a process each, restarted when it dies, drained together.
+"""Supervisor of several worker processes on one machine: restarts those that end, drains all together.
 
-They are ordinary members of the consumer group; nothing is shared but this parent and its stderr. It starts, waits and
-ends, and knows nothing of Kafka: what a dead worker leaves behind is PostgreSQL's offset, as always.
+They are ordinary members of the consumer group and share only the parent process and its stderr. After a crash the next
+owner of a partition continues at the offset in PostgreSQL, as always.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ StartWorker = Callable[[Mapping[str, str]], "Child"]
 
 log = logging.getLogger(__name__)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
-STEADY_S = 60.0
-"""A worker that lived for so long had a good start: the next wait is short again."""
-LEAVE_S = 7.0
-"""Past the drain time. A worker ends itself before (`STOP_GRACE_S`); what is left then is killed."""
+STABLE_AFTER_S = 60.0
+"""After this uptime the next restart is immediate again."""
+STOP_MARGIN_S = 7.0
+"""Added to the drain timeout. A worker ends itself earlier (`STOP_GRACE_S`); one that does not is killed."""
 POLL_S = 0.1
 
 
 class Child(Protocol):
-    """What `subprocess.Popen` gives."""
+    """Interface of `subprocess.Popen`."""
 
     @property
     def pid(self) -> int: ...
@@ -43,21 +43,21 @@ class Child(Protocol):
 
 
 def start_worker(environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start one worker that drains when we die, whatever we die of. Its stdout and stderr are ours."""
+    """Start one worker that drains when this process ends for any reason. It inherits stdout and stderr."""
     order = [str(os.getpid()), str(int(signal.SIGTERM)), "-1", "-1"]
     program = [sys.executable, "-P", "-m", "keepstream.app", "worker"]
     return subprocess.Popen(
         [sys.executable, "-I", "-S", launch.__file__, *order, *program],
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment},
-        start_new_session=True,  # Ctrl-C reaches it only through us
+        start_new_session=True,  # Ctrl-C reaches it only through this process
     )
 
 
 def environments(settings: Settings) -> list[dict[str, str]]:
-    """Return what makes each worker itself, its name, its port, its static membership, and what the options said."""
+    """Return the environment of each worker: its number, port, static membership, and the command's options."""
     http, instance = settings.http, settings.kafka.group_instance_id
-    seats = []
+    slots = []
     for number in range(1, settings.worker.processes + 1):
         own = {
             "KEEPSTREAM_WORKER__PROCESSES": "1",
@@ -67,12 +67,12 @@ def environments(settings: Settings) -> list[dict[str, str]]:
             "KEEPSTREAM_LOG__FORMAT": settings.log.format,
             "KEEPSTREAM_HTTP__PORT": str(http.port + number - 1 if http.port else 0),
         }
-        seats.append(own | ({"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": f"{instance}-{number}"} if instance else {}))
-    return seats
+        slots.append(own | ({"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": f"{instance}-{number}"} if instance else {}))
+    return slots
 
 
 class WorkerSlot:
-    """One place in the fleet, and the worker that has it."""
+    """One worker process and its restarts."""
 
     def __init__(self, number: int, environment: Mapping[str, str], start: StartWorker) -> None:
         self.number = number
@@ -83,15 +83,15 @@ class WorkerSlot:
         self._started_at = 0.0
         self._due_at = 0.0
         self.exit_code: int | None = None
-        """Of the last worker that ended here; minus the signal's number when a signal ended it."""
+        """Of the last process that ended; minus the signal's number after a signal."""
 
-    def tend(self, now: float) -> None:
-        """Take note of a death, or start a worker when it is due."""
+    def check(self, now: float) -> None:
+        """Start the worker when it is due, or schedule its restart when it has ended."""
         if self._child is None:
             if now >= self._due_at:
-                self._begin(now)
+                self._spawn(now)
         elif (code := self._child.poll()) is not None:
-            self._died(code, now)
+            self._ended(code, now)
 
     @property
     def runs(self) -> bool:
@@ -101,7 +101,7 @@ class WorkerSlot:
         if self._child is not None:
             self._child.send_signal(signal.SIGTERM)
 
-    def end(self, deadline: float) -> None:
+    def stop(self, deadline: float) -> None:
         """Wait for the worker until the deadline, then kill it."""
         if self._child is None:
             return
@@ -111,17 +111,17 @@ class WorkerSlot:
             log.error("worker %d did not end in time and is killed; its batches are read again", self.number)
             self._child.kill()
         code = self._child.wait()
-        # It had not come so far as to listen: nothing was in flight.
+        # Its signal handler was not installed yet: nothing was in flight.
         self.exit_code = 0 if code == -signal.SIGTERM else code
         self._child = None
 
-    def _begin(self, now: float) -> None:
+    def _spawn(self, now: float) -> None:
         self._child, self._started_at = self._start(self._environment), now
         log.info("worker %d started, process %d", self.number, self._child.pid)
 
-    def _died(self, code: int, now: float) -> None:
+    def _ended(self, code: int, now: float) -> None:
         self._child, self.exit_code = None, code
-        if now - self._started_at >= STEADY_S:
+        if now - self._started_at >= STABLE_AFTER_S:
             self._wait_s = FIRST_WAIT_S
         self._due_at = now + self._wait_s
         log.error("worker %d ended with %d; it is started again in %.1f s", self.number, code, self._wait_s)
@@ -129,47 +129,47 @@ class WorkerSlot:
 
 
 class WorkerSupervisor:
-    """All workers of one command."""
+    """All worker processes of one command."""
 
     def __init__(self, settings: Settings, start: StartWorker = start_worker) -> None:
-        self.seats = [WorkerSlot(n, own, start) for n, own in enumerate(environments(settings), 1)]
-        self._leave_within_s = settings.worker.drain_timeout_s + LEAVE_S
-        self._asked = False
+        self.slots = [WorkerSlot(n, own, start) for n, own in enumerate(environments(settings), 1)]
+        self._stop_timeout_s = settings.worker.drain_timeout_s + STOP_MARGIN_S
+        self._stopping = False
 
     def ask_to_stop(self, *_signal: object) -> None:
-        """Take a signal: from here on nobody is restarted."""
-        self._asked = True
+        """Handle a signal: no worker is restarted from now on."""
+        self._stopping = True
 
     def run(self) -> int:
-        """Keep all seats taken until asked to stop, drain, and return the worst exit code."""
-        while not self._asked and not self._refused():
-            for seat in self.seats:
-                seat.tend(time.monotonic())
+        """Keep all workers running until asked to stop, drain them, and return the highest exit code."""
+        while not self._stopping and not self._refused():
+            for slot in self.slots:
+                slot.check(time.monotonic())
             time.sleep(POLL_S)
         return self._drain()
 
     def _refused(self) -> bool:
-        """Return whether a worker refused its settings: restarted, it would refuse them again."""
-        return any(seat.exit_code == USAGE for seat in self.seats)
+        """Whether a worker rejected its settings: restarted, it would reject them again."""
+        return any(slot.exit_code == USAGE for slot in self.slots)
 
     def _drain(self) -> int:
-        log.info("stopping: %d workers drain", sum(seat.runs for seat in self.seats))
-        deadline = time.monotonic() + self._leave_within_s
-        for seat in self.seats:
-            seat.ask_to_drain()
-        for seat in self.seats:
-            seat.end(deadline)
-        return max(as_exit_code(seat.exit_code or 0) for seat in self.seats)
+        log.info("stopping: %d workers drain", sum(slot.runs for slot in self.slots))
+        deadline = time.monotonic() + self._stop_timeout_s
+        for slot in self.slots:
+            slot.ask_to_drain()
+        for slot in self.slots:
+            slot.stop(deadline)
+        return max(as_exit_code(slot.exit_code or 0) for slot in self.slots)
 
 
 def as_exit_code(code: int) -> int:
-    """Return a child's code as a shell tells it: 128 and the signal's number."""
+    """Return an exit code as shells do: 128 plus the signal's number after a signal."""
     return code if code >= 0 else 128 - code
 
 
-def run_fleet(settings: Settings) -> int:
+def run_workers(settings: Settings) -> int:
     """Run the workers until SIGTERM or SIGINT."""
-    fleet = WorkerSupervisor(settings)
+    supervisor = WorkerSupervisor(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, fleet.ask_to_stop)
-    return fleet.run()
+        signal.signal(number, supervisor.ask_to_stop)
+    return supervisor.run()

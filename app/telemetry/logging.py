@@ -1,7 +1,7 @@
-"""Logging: structlog for ours, and everybody else's records through the same pipe, to stderr.
+"""Logging to stderr with structlog; the log records of libraries pass through the same processors.
 
-No payload is ever handed to a logger. What a person or a library wrote still cannot do harm: control characters are
-escaped, and the secrets of the settings are blotted out of every finished line.
+No payload is passed to a logger. Text of users and libraries is made safe: control characters are escaped, and the
+secrets of the settings are redacted in every finished line.
 """
 
 from __future__ import annotations
@@ -25,8 +25,7 @@ from keepstream.app.config.base import secret as secret_of
 from keepstream.app.config.settings import Settings
 from keepstream.processors.partition_queue import Batch
 
-# Their information is noise, their warnings are not.
-_CHATTY = (
+_WARNINGS_ONLY = (
     "faust",
     "mode",
     "aiokafka",
@@ -36,21 +35,21 @@ _CHATTY = (
     "keepstream.app.worker.consumer_thread",
     "abc",
 )
-"""The last three are mode's: it names a service's logger after the module of its class, made or subclassed by us."""
+"""Loggers whose information is noise. The last three are mode's: it names a logger after the module of a class."""
 CURRENT_BATCH: ContextVar[Batch | None] = ContextVar("current_batch", default=None)
-"""The batch that the current task works on; every line of that task tells which one it is."""
+"""The batch that the current task processes; each log line of the task names it."""
 MIN_SECRET_CHARS = 4
-"""A shorter secret is no secret, and blotting it out would blot out half the log."""
+"""A shorter value is no secret, and redacting it would make the log unreadable."""
 
 
 def configure(settings: Settings) -> None:
-    """Send every log record of the process to stderr, as JSON or for a console; warnings and crashes too."""
+    """Send every log record of the process to stderr, as JSON or for a console, with warnings and crashes."""
     log = settings.log
     console = log.format == "console" or (log.format == "auto" and sys.stderr.isatty())
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
-        _about_batch,
-        *_named(log.worker),
+        _add_batch,
+        *_worker_name(log.worker),
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -65,12 +64,12 @@ def configure(settings: Settings) -> None:
         cache_logger_on_first_use=True,
     )  # fmt: skip
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Blotting(secrets_of(settings), shared, _renderers(console=console)))
+    handler.setFormatter(_RedactingFormatter(secrets_of(settings), shared, _renderers(console=console)))
     handler.addFilter(_is_no_cancellation)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(log.level.upper())
-    for name in _CHATTY:
+    for name in _WARNINGS_ONLY:
         logging.getLogger(name).setLevel(logging.DEBUG if log.level == "debug" else logging.WARNING)
     if log.level == "debug":
         logging.getLogger("aiokafka").setLevel(logging.INFO)  # at debug it writes whole responses, records included
@@ -80,18 +79,18 @@ def configure(settings: Settings) -> None:
 
 
 def count(counter: Counter) -> None:
-    """Count warnings and worse in a counter with the label ``level``."""
+    """Count log records at warning and above in a counter with the label ``level``."""
     logging.getLogger().addHandler(_Counting(counter))
 
 
 def _is_no_cancellation(record: logging.LogRecord) -> bool:
-    """Faust calls a cancelled agent crashed, with a traceback: a worker that is stopped while it starts."""
+    """Drop Faust's traceback of a cancelled agent: it logs a crash when a worker is stopped during its start."""
     kind = record.exc_info[0] if record.exc_info else None
     return kind is None or not issubclass(kind, asyncio.CancelledError)
 
 
 def secrets_of(settings: BaseModel) -> Iterator[str]:
-    """Yield every secret of the tree, its files, and the passwords inside each that is a URL."""
+    """Yield every secret of the settings, of their files, and the passwords inside URLs."""
     for name in type(settings).model_fields:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
@@ -111,21 +110,21 @@ def _renderers(*, console: bool) -> list[structlog.types.Processor]:
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 
-def _named(worker: str | None) -> list[structlog.types.Processor]:
+def _worker_name(worker: str | None) -> list[structlog.types.Processor]:
     return [lambda _logger, _method, event: {"worker": worker, **event}] if worker else []
 
 
-def _about_batch(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    """Name the batch when a line is written, and not at each batch: most batches write none."""
+def _add_batch(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """Add the batch's coordinates. Done per line, not per batch: most batches log nothing."""
     if batch := CURRENT_BATCH.get():
         span = batch.span
-        about = {"topic": span.topic, "partition": span.partition, "offset": batch.records[0].offset}
-        return {**about, "records": span.records, **event}
+        fields = {"topic": span.topic, "partition": span.partition, "offset": batch.records[0].offset}
+        return {**fields, "records": span.records, **event}
     return event
 
 
 def _printable(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
-    """Escape what could move a terminal's cursor. JSON does that by itself."""
+    """Escape control characters, which a terminal would interpret. JSON escapes them anyway."""
     return {name: _escaped(value) if isinstance(value, str) else value for name, value in event.items()}
 
 
@@ -135,8 +134,8 @@ def _escaped(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-class _Blotting(structlog.stdlib.ProcessorFormatter):
-    """Renders a record, then blots secrets out of the finished line, tracebacks included."""
+class _RedactingFormatter(structlog.stdlib.ProcessorFormatter):
+    """Formats a log record, then redacts secrets in the finished line, tracebacks included."""
 
     def __init__(self, secrets: Iterator[str], shared: list[Any], renderers: list[Any]) -> None:
         remove_meta = structlog.stdlib.ProcessorFormatter.remove_processors_meta

@@ -1,6 +1,6 @@
 """Batches and records as OpenTelemetry spans. Imported only when tracing is on (extra ``otel``).
 
-Where spans go and which are kept is said by OpenTelemetry's own variables: ``OTEL_EXPORTER_OTLP_ENDPOINT``,
+The exporter and the sampler are configured by OpenTelemetry's own variables: ``OTEL_EXPORTER_OTLP_ENDPOINT``,
 ``OTEL_SERVICE_NAME``, ``OTEL_TRACES_SAMPLER``. Names follow the semantic conventions for messaging.
 """
 
@@ -21,7 +21,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 from keepstream.app.config.base import VERSION
 from keepstream.processors.partition_queue import Batch
 from keepstream.schemas.dead_letter import TRACEPARENT
-from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.schemas.outcome import Outcome, OutcomeCounts
 from keepstream.schemas.record import Record, header
 
 if TYPE_CHECKING:
@@ -33,10 +33,9 @@ _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 class OpenTelemetryTraces:
-    """`Traces`: a span per batch that links to every traced record, and a span per traced record.
+    """Implements `Traces`: a span per batch with links to every traced record, and a span per traced record.
 
-    A record's span belongs to the record's own trace, so that its producer's trace goes on here. A record without a
-    valid ``traceparent`` has no span of its own.
+    A record's span belongs to its producer's trace. A record without a valid ``traceparent`` has no span.
     """
 
     def __init__(self, processor: SpanProcessor) -> None:
@@ -50,17 +49,17 @@ class OpenTelemetryTraces:
 
     @contextmanager
     def batch(self, batch: Batch) -> Iterator[Callable[[OutcomeCounts], None]]:
-        """Open the spans; they end with the batch, in error when it was not settled."""
+        """Open the spans; they end with the batch, with status error when it was not settled."""
         contexts = [(record, context) for record in batch.records if (context := remote_context(record))]
         links = [Link(trace.get_current_span(context).get_span_context()) for _, context in contexts]
-        attributes: dict[str, str | int] = {**_about(batch), "messaging.batch.message_count": batch.span.records}
+        attributes: dict[str, str | int] = {**_attributes(batch), "messaging.batch.message_count": batch.span.records}
         span = self._tracer.start_span(
             f"process {batch.span.topic}", context=trace.set_span_in_context(trace.INVALID_SPAN),
             kind=SpanKind.CONSUMER, attributes=attributes, links=links,
         )  # fmt: skip
         spans = [span, *(self._record_span(batch, span, record, context) for record, context in contexts)]
         try:
-            yield lambda tally: _note(span, tally)
+            yield lambda counts: _set_counts(span, counts)
         except BaseException as error:
             for one in spans:
                 one.set_status(Status(StatusCode.ERROR, type(error).__name__))
@@ -73,7 +72,7 @@ class OpenTelemetryTraces:
         self._provider.shutdown()
 
     def _record_span(self, batch: Batch, parent: TraceSpan, record: Record, context: Context) -> TraceSpan:
-        attributes: dict[str, str | int] = {**_about(batch), "messaging.kafka.offset": record.offset}
+        attributes: dict[str, str | int] = {**_attributes(batch), "messaging.kafka.offset": record.offset}
         return self._tracer.start_span(
             f"process {record.topic}", context=context, kind=SpanKind.CONSUMER, attributes=attributes,
             links=[Link(parent.get_span_context())],
@@ -89,7 +88,7 @@ def remote_context(record: Record) -> Context | None:
     return context if trace.get_current_span(context).get_span_context().is_valid else None
 
 
-def _about(batch: Batch) -> dict[str, str]:
+def _attributes(batch: Batch) -> dict[str, str]:
     return {
         "messaging.system": "kafka",
         "messaging.operation.type": "process",
@@ -98,6 +97,6 @@ def _about(batch: Batch) -> dict[str, str]:
     }
 
 
-def _note(span: TraceSpan, tally: OutcomeCounts) -> None:
-    for fate in ("delivered", "duplicate", "stale", "dead_lettered"):
-        span.set_attribute(f"keepstream.{fate}", getattr(tally, fate))
+def _set_counts(span: TraceSpan, counts: OutcomeCounts) -> None:
+    for outcome in Outcome:
+        span.set_attribute(f"keepstream.{outcome}", getattr(counts, outcome))

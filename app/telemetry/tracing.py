@@ -1,4 +1,4 @@
-"""Tracing as the worker sees it; without the extra ``otel`` and its setting there is nothing behind it."""
+"""Interface of tracing, and its no-op implementation for a worker without the extra ``otel``."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from keepstream.schemas.outcome import OutcomeCounts
 
 
 class Traces(Protocol):
-    """Who is told of batches as spans."""
+    """Records batches as spans."""
 
     def batch(self, batch: Batch) -> AbstractContextManager[Callable[[OutcomeCounts], None]]:
-        """Open the spans of a batch; the callable takes what became of it, before they end."""
+        """Open the spans of a batch; the returned callable records its outcome counts before they end."""
         ...
 
     def close(self) -> None:
-        """Send what is not sent yet."""
+        """Send the spans that are still buffered."""
         ...
 
 
 class NoTraces:
-    """Tracing switched off: one object made once, no span, no import of OpenTelemetry."""
+    """Tracing that is off: no span, no import of OpenTelemetry."""
 
-    _nothing: AbstractContextManager[Callable[[OutcomeCounts], None]] = nullcontext(lambda _tally: None)
+    _nothing: AbstractContextManager[Callable[[OutcomeCounts], None]] = nullcontext(lambda _counts: None)
 
     def batch(self, batch: Batch) -> AbstractContextManager[Callable[[OutcomeCounts], None]]:  # noqa: ARG002
         return self._nothing
@@ -39,9 +39,9 @@ NO_TRACES = NoTraces()
 
 
 def traces_of(settings: TracesSettings) -> Traces:
-    """Build what the settings ask for. Raises ImportError when the extra ``otel`` is not installed."""
+    """Return the tracing that the settings select. Raises ImportError when the extra ``otel`` is not installed."""
     if not settings.enabled:
         return NO_TRACES
-    from keepstream.app.telemetry.otel import OpenTelemetryTraces  # noqa: PLC0415 - costs a second, and only who asks for it has it
+    from keepstream.app.telemetry.otel import OpenTelemetryTraces  # noqa: PLC0415 - an extra; its import takes 1 s
 
     return OpenTelemetryTraces.from_environment()

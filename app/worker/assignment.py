@@ -13,7 +13,7 @@ from typing import Any
 import aiokafka.structs
 
 from keepstream.app.config.settings import KafkaSettings
-from keepstream.app.process.exit import critical_task, die
+from keepstream.app.process.exit import critical_task, exit_fatal
 from keepstream.app.telemetry.logging import CURRENT_BATCH
 from keepstream.app.worker.consumer_thread import ConsumerThread
 from keepstream.app.worker.instrumentation import LoggingMetrics
@@ -101,7 +101,7 @@ class Assignment:
     def revoke(self, tps: Iterable[Any]) -> None:
         """Close these partitions' queues; unsettled batches are abandoned."""
         if error := self._duplicate_instance.check(self._consumer_thread().member_id):
-            die(error)
+            exit_fatal(error)
         for tp in tps:
             self._close(TopicPartition(tp.topic, tp.partition))
         self._metrics.assigned.set(len(self.dispatcher.partitions))

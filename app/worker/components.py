@@ -12,7 +12,7 @@ from keepstream.app.config.base import VERSION
 from keepstream.app.config.postgres import PostgresSettings, conninfo
 from keepstream.app.config.settings import RetrySettings, Settings
 from keepstream.app.connect.client_config import librdkafka_settings
-from keepstream.app.process.exit import die
+from keepstream.app.process.exit import exit_fatal
 from keepstream.app.telemetry import logging as logs
 from keepstream.app.telemetry.tracing import traces_of
 from keepstream.app.worker.instrumentation import InstrumentedPipeline, LoggingMetrics, TimedDeadLetterQueue
@@ -51,7 +51,7 @@ async def open_components(
     metrics = PrometheusMetrics([settings.kafka.topic])
     metrics.set_build_info(VERSION, version("faust-streaming"))
     logs.count(metrics.log_records)
-    pool = await open_pool(connection_policy(settings.postgres), on_unusable=die)
+    pool = await open_pool(connection_policy(settings.postgres), on_unusable=exit_fatal)
     metrics.watch_pool(pool.get_stats)
     kafka_dead_letters = KafkaDeadLetterQueue(
         settings.kafka.dlq_topic,

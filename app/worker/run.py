@@ -20,7 +20,7 @@ import yarl
 from faust.app import BootStrategy
 
 from keepstream.app.config.settings import Settings
-from keepstream.app.process.exit import critical_task, die, exit_within
+from keepstream.app.process.exit import critical_task, exit_fatal, exit_within
 from keepstream.app.process.gc_tuning import tune_gc
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.components import Components, open_components
@@ -56,7 +56,9 @@ def build_app(
 ) -> faust.App:
     """Build the Faust app with the guards of docs/decisions.md, "Faust"."""
     if faust.streams._CStreamIterator is None:  # type: ignore[attr-defined]  # noqa: SLF001
-        die("faust was installed without its Cython extension, without which it acknowledges what it skips (trap T11)")
+        exit_fatal(
+            "faust was installed without its Cython extension, without which it acknowledges what it skips (trap T11)"
+        )
     kafka = settings.kafka
     url = yarl.URL(f"kafka://{kafka.bootstrap_servers.partition(',')[0]}")
     app = _App(
@@ -131,7 +133,7 @@ class Worker:
             components.process,
             buffer_bytes=settings.worker.buffer_bytes,
             on_fenced=lambda partition: self._assignment.restart(partition),  # noqa: PLW0108 - it comes a line later
-            on_fatal=die,
+            on_fatal=exit_fatal,
         )
         self._assignment = Assignment(self._dispatcher, components.offsets, metrics, settings.kafka)
         metrics.paused_partitions.set_function(lambda: len(self._dispatcher.paused))
@@ -181,4 +183,4 @@ class Worker:
     def _check(self) -> None:
         self._watchdog.beat()
         if self._app.crashed:
-            die(self._app.crash_reason or "Faust crashed")
+            exit_fatal(self._app.crash_reason or "Faust crashed")

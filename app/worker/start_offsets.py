@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError
 from psycopg_pool import PoolClosed, PoolTimeout
 
 from keepstream.app.config.settings import KafkaSettings
-from keepstream.app.process.exit import die
+from keepstream.app.process.exit import exit_fatal
 from keepstream.app.worker.consumer_thread import ConsumerThread, LogBounds
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import PartitionQueue
@@ -100,7 +100,7 @@ class StartOffsetResolver:
         stored = at.next_offset if at else None
         if (start.lost or start.reason is StartReason.RECREATED) and self._settings.on_gap == "stop":
             missing = start.fence if stored is None else stored
-            die(f"{partition[0]}-{partition[1]} no longer holds the stored offset {missing}, but begins at "
+            exit_fatal(f"{partition[0]}-{partition[1]} no longer holds the stored offset {missing}, but begins at "
                 f"{start.offset} ({start.reason}); KEEPSTREAM_KAFKA__ON_GAP=continue reads what is left")  # fmt: skip
         if stored is None:
             if start.reason is StartReason.FORGOTTEN:

@@ -18,7 +18,7 @@ from confluent_kafka.admin._listoffsets import OffsetSpec
 
 from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.connect.client_config import librdkafka_settings
-from keepstream.app.process.exit import die
+from keepstream.app.process.exit import exit_fatal
 from keepstream.processors.dispatcher import Dispatcher, task_name
 from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.ports import EventStore
@@ -35,7 +35,7 @@ class LoopWatchdog:
     was suspended too. It cannot help where C code holds the interpreter lock; there ``/livez`` fails.
     """
 
-    def __init__(self, limit_s: float, on_stuck: Callable[[str], None] = die, tick_s: float = TICK_S) -> None:
+    def __init__(self, limit_s: float, on_stuck: Callable[[str], None] = exit_fatal, tick_s: float = TICK_S) -> None:
         self._limit_s = limit_s
         self._on_stuck = on_stuck
         self._tick_s = min(tick_s, limit_s / 4)
@@ -128,7 +128,7 @@ class StallDetector:
     ends: Ends
     store: EventStore
     dispatcher: Dispatcher
-    on_stuck: Callable[[str], None] = die
+    on_stuck: Callable[[str], None] = exit_fatal
     _beats: int = 0
     _stalled: dict[TopicPartition, _Stalled] = field(default_factory=dict)
     _next_check: float = 0

@@ -58,6 +58,6 @@ def test_a_log_that_goes_nowhere_stops_no_event(
 
 @pytest.mark.parametrize("trouble", NOWHERE)
 def test_a_fatal_error_ends_the_worker_also_when_nobody_can_read_why(trouble: str) -> None:
-    program = "from keepstream.app.process.exit import die; die('it had to be')"
+    program = "from keepstream.app.process.exit import exit_fatal; exit_fatal('it had to be')"
     argv = ["bash", "-c", NOWHERE[trouble], "-", sys.executable, "-c", program]
     assert subprocess.run(argv, check=False, timeout=30).returncode == 70

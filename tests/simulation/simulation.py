@@ -212,7 +212,7 @@ def _in_private(seed: int) -> Iterator[None]:
     with ExitStack() as stack:
         stack.callback(random.setstate, state)
         stack.callback(logging.disable, logging.root.manager.disable)
-        stack.enter_context(mock.patch.object(keepstream.app.process.exit, "die", died))
+        stack.enter_context(mock.patch.object(keepstream.app.process.exit, "exit_fatal", died))
         stack.enter_context(mock.patch.object(keepstream.processors.dispatcher, "MIN_QUEUE_BYTES", 4000))
         logging.disable(logging.CRITICAL)
         random.seed(seed)

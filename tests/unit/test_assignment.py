@@ -135,7 +135,7 @@ async def test_a_partition_that_only_this_worker_remembers_begins_where_it_began
 
 async def test_what_postgres_forgot_and_retention_deleted_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     world, said = Forgetful(), list[str]()
-    monkeypatch.setattr("keepstream.app.worker.start_offsets.die", said.append)
+    monkeypatch.setattr("keepstream.app.worker.start_offsets.exit_fatal", said.append)
     assignment = assignment_in(world, on_gap="stop")
     for world.start in (0, 4):
         assignment.start([TP])

@@ -13,7 +13,7 @@ import yaml
 from keepstream.app.cli.config import settings_rows
 from keepstream.app.cli.root import root
 from keepstream.app.config.settings import Settings
-from keepstream.app.process.supervisor import LEAVE_S
+from keepstream.app.process.supervisor import STOP_MARGIN_S
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 FOLDER = DEPLOY / "kubernetes"
@@ -78,7 +78,7 @@ def test_pods_are_restricted(kind: str) -> None:
 
 def test_a_pod_has_time_to_drain() -> None:
     grace_s = WORKLOADS["Deployment"]["terminationGracePeriodSeconds"]
-    assert grace_s > float(CONFIG["KEEPSTREAM_WORKER__DRAIN_TIMEOUT_S"]) + LEAVE_S
+    assert grace_s > float(CONFIG["KEEPSTREAM_WORKER__DRAIN_TIMEOUT_S"]) + STOP_MARGIN_S
 
 
 def test_probes_metrics_and_network_mean_the_same_port() -> None:

@@ -39,7 +39,7 @@ def exit_code_of(code: str, stderr: int = subprocess.PIPE) -> tuple[int, str]:
 
 
 def test_the_reason_is_one_line_and_the_code_is_70() -> None:
-    code, said = exit_code_of("from keepstream.app.process.exit import die; die(ValueError('why'))")
+    code, said = exit_code_of("from keepstream.app.process.exit import exit_fatal; exit_fatal(ValueError('why'))")
     assert (code, said.splitlines()) == (70, ["fatal: ValueError: why"])
 
 
@@ -48,7 +48,7 @@ def test_the_reason_is_one_line_and_the_code_is_70() -> None:
     ids=["stderr is a full pipe", "a thread hangs", "stderr is closed", "no streams"],
 )  # fmt: skip
 def test_nothing_keeps_a_dead_worker_alive(trouble: str) -> None:
-    assert exit_code_of(f"{trouble}\n{FATAL}\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')")[0] == 70
+    assert exit_code_of(f"{trouble}\n{FATAL}\nfatal.LOG_TIMEOUT_S = 0.5\nfatal.exit_fatal('why')")[0] == 70
 
 
 def test_a_deadline_ends_what_hangs() -> None:
@@ -63,14 +63,14 @@ def test_a_deadline_ends_what_hangs() -> None:
 def test_a_thread_that_never_starts_does_not_keep_a_dead_worker_alive() -> None:
     """Out of memory, a thread may end before it has told that it runs: its starter waits for ever."""
     no_start = "import threading\nthreading.Thread._bootstrap = lambda thread: None"
-    code, _ = exit_code_of(f"{no_start}\n{FATAL}\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')")
+    code, _ = exit_code_of(f"{no_start}\n{FATAL}\nfatal.LOG_TIMEOUT_S = 0.5\nfatal.exit_fatal('why')")
     assert code == -signal.SIGALRM
 
 
 def test_the_first_process_of_a_container_heeds_the_alarm_that_the_kernel_would_not_let_kill_it() -> None:
     """Without memory for a thread, as above; the image has no init before the worker."""
     no_start = "import threading\nthreading.Thread._bootstrap = lambda thread: None"
-    main = f"{FATAL}\nfatal.handle_sigalrm_as_pid1()\nfatal.LAST_WORDS_S = 0.5\nfatal.die('why')"
+    main = f"{FATAL}\nfatal.handle_sigalrm_as_pid1()\nfatal.LOG_TIMEOUT_S = 0.5\nfatal.exit_fatal('why')"
     inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*inside, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine lets nobody make a process namespace (unshare --user --pid)")

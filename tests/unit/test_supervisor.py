@@ -15,7 +15,7 @@ from keepstream.app.process import supervisor as fleet
 from keepstream.app.process.supervisor import (
     FIRST_WAIT_S,
     LONGEST_WAIT_S,
-    STEADY_S,
+    STABLE_AFTER_S,
     WorkerSlot,
     WorkerSupervisor,
     environments,
@@ -64,24 +64,24 @@ def settings(**worker: Any) -> Settings:
     return Settings(_env_file=None, worker=worker)
 
 
-def seat_with(nursery: Nursery) -> WorkerSlot:
+def slot_with(nursery: Nursery) -> WorkerSlot:
     return WorkerSlot(1, {}, nursery)
 
 
 def test_the_wait_doubles_up_to_its_limit_while_a_worker_keeps_dying() -> None:
     nursery = Nursery()
-    seat, now, waits = seat_with(nursery), 0.0, []
+    slot, now, waits = slot_with(nursery), 0.0, []
     for _ in range(9):
-        seat.tend(now)
+        slot.check(now)
         nursery.children[-1].code = 70
-        seat.tend(now)
+        slot.check(now)
         died, count = now, len(nursery.children)
         while len(nursery.children) == count:
             now += 0.25
-            seat.tend(now)
+            slot.check(now)
         waits.append(now - died)
         nursery.children[-1].code = 70
-        seat.tend(now)
+        slot.check(now)
         now += 60
     assert waits[0] == FIRST_WAIT_S
     assert waits == sorted(waits)
@@ -90,14 +90,14 @@ def test_the_wait_doubles_up_to_its_limit_while_a_worker_keeps_dying() -> None:
 
 def test_after_a_steady_life_the_wait_is_short_again() -> None:
     nursery = Nursery()
-    seat = seat_with(nursery)
-    seat.tend(0)
+    slot = slot_with(nursery)
+    slot.check(0)
     nursery.children[-1].code = 70
-    seat.tend(0)
-    seat.tend(FIRST_WAIT_S)
+    slot.check(0)
+    slot.check(FIRST_WAIT_S)
     nursery.children[-1].code = 70
-    seat.tend(FIRST_WAIT_S + STEADY_S)
-    seat.tend(2 * FIRST_WAIT_S + STEADY_S)
+    slot.check(FIRST_WAIT_S + STABLE_AFTER_S)
+    slot.check(2 * FIRST_WAIT_S + STABLE_AFTER_S)
     assert len(nursery.children) == 3
 
 
@@ -132,13 +132,13 @@ def test_who_does_not_drain_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -
 def test_each_worker_has_its_own_name_port_and_membership() -> None:
     given = Settings(_env_file=None, worker={"processes": 3}, http={"port": 9200}, kafka={"group_instance_id": "a"})
     own = environments(given)
-    assert [seat["KEEPSTREAM_HTTP__PORT"] for seat in own] == ["9200", "9201", "9202"]
-    assert [seat["KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID"] for seat in own] == ["a-1", "a-2", "a-3"]
-    assert {seat["KEEPSTREAM_WORKER__PROCESSES"] for seat in own} == {"1"}
+    assert [slot["KEEPSTREAM_HTTP__PORT"] for slot in own] == ["9200", "9201", "9202"]
+    assert [slot["KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID"] for slot in own] == ["a-1", "a-2", "a-3"]
+    assert {slot["KEEPSTREAM_WORKER__PROCESSES"] for slot in own} == {"1"}
     free = environments(Settings(_env_file=None, worker={"processes": 2}, http={"port": 0}))
-    assert {seat["KEEPSTREAM_HTTP__PORT"] for seat in free} == {"0"}
+    assert {slot["KEEPSTREAM_HTTP__PORT"] for slot in free} == {"0"}
     assert "KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID" not in free[0]
 
 
 def test_a_worker_has_time_for_its_own_way_out_before_it_is_killed() -> None:
-    assert fleet.LEAVE_S > STOP_GRACE_S
+    assert fleet.STOP_MARGIN_S > STOP_GRACE_S
