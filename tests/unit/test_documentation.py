@@ -77,11 +77,9 @@ RETIRED = re.compile(
     r"\b(lanes?|(?<!dead[ -])letters?|buri(ed|al)|trouble|stretch(es)?|folded|whoever|nobody|somebody)\b", re.IGNORECASE
 )
 """Words that docs/glossary.md has replaced, or that name no one. What is code keeps its spelling."""
-GENERATED = {"metrics.md"}
-"""Its text is that of sinks/prometheus/catalogue.py."""
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in GENERATED], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_each_page_uses_the_words_of_the_glossary(page: Path) -> None:
     prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert [found[0] for found in RETIRED.finditer(" ".join(prose.split()))] == []
