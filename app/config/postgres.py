@@ -22,9 +22,10 @@ class PostgresSettings(Section):
     schema_name: Annotated[str, Field(pattern=r"^[a-z_][a-z0-9_]{0,62}$")] | None = None
     """The schema of keepstream's tables. Default none: the connection's search path decides."""
     pool_size: Annotated[int, Field(ge=1, le=200)] = 8
-    """Connections per worker. More than partitions per worker are never used; 8 saturates two cores."""
+    """Connections per worker for batches; one more is for health probes. More than partitions per worker are never
+    used; 8 saturates two cores."""
     connect_timeout_s: Annotated[int, Field(ge=1, le=60)] = 5
-    """How long getting a connection may take before PostgreSQL counts as unreachable. Whole seconds (libpq)."""
+    """How long making a connection may take before PostgreSQL counts as unreachable. Whole seconds (libpq)."""
     statement_timeout_s: Seconds = 8.0
     """The server cancels a statement after this. Below the retry policy's attempt timeout, so that the server lets go
     first."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 
@@ -51,7 +51,9 @@ async def open_components(
     metrics = PrometheusMetrics([settings.kafka.topic])
     metrics.set_build_info(VERSION, version("faust-streaming"))
     logs.count(metrics.log_records)
-    pool = await open_pool(connection_policy(settings.postgres), on_unusable=exit_fatal)
+    policy = connection_policy(settings.postgres)
+    pool = await open_pool(policy, on_unusable=exit_fatal)
+    probe_pool = await open_pool(replace(policy, pool_size=1))  # a probe does not wait behind batches
     metrics.watch_pool(pool.get_stats)
     kafka_dead_letters = KafkaDeadLetterQueue(
         settings.kafka.dlq_topic,
@@ -70,10 +72,11 @@ async def open_components(
     pipeline = wrap(Pipeline(store, dead_letters, logging_metrics, Pause(logging_metrics), policies))
     try:
         process = InstrumentedPipeline(pipeline.process, metrics, traces)
-        yield Components(process, PostgresOffsets(pool), PostgresTotals(pool), metrics, store)
+        yield Components(process, PostgresOffsets(pool), PostgresTotals(probe_pool), metrics, store)
     finally:
         traces.close()
         await kafka_dead_letters.close()
+        await probe_pool.close(timeout=1)
         await pool.close(timeout=1)
 
 

@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 import psycopg
 from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import Dumper
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from keepstream.sinks.postgres.statements import statement
 
-Pool = AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]
 T = TypeVar("T")
 
 ANSWER_GRACE_S = 2.0
@@ -37,6 +36,52 @@ class ConnectionPolicy:
     schema: str | None = None
     synchronous_commit: bool = True
     """Whether a commit waits for PostgreSQL's disk."""
+
+
+class Pool(AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]):
+    """A connection pool whose timeout is for PostgreSQL only: waiting for one's own connections has no limit.
+
+    psycopg's pool raises the same PoolTimeout for both, so more partitions than connections looked like an outage.
+    When no connection can be made, everybody who waits gets the PoolTimeout of the first one.
+    """
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
+        super().__init__(*args, **options)
+        self._in_use, self._outages = 0, 0
+        self._freed = asyncio.Condition()
+
+    async def getconn(  # psycopg's signature
+        self,
+        timeout: float | None = None,  # noqa: ASYNC109
+    ) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+        """Return a connection once one is free. Raises PoolTimeout when none can be made within the timeout."""
+        outages = self._outages
+        async with self._freed:
+            await self._freed.wait_for(lambda: self._in_use < self.max_size or self._outages > outages)
+            if self._outages > outages:
+                raise PoolTimeout("no connection could be made while this one was waited for")
+            self._in_use += 1
+        try:
+            return await super().getconn(timeout)
+        except BaseException as error:
+            await self._free(outage=isinstance(error, PoolTimeout))
+            raise
+
+    async def putconn(self, conn: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+        """Return a connection to the pool."""
+        try:
+            await super().putconn(conn)
+        finally:
+            await self._free()
+
+    async def _free(self, *, outage: bool = False) -> None:
+        async with self._freed:
+            self._in_use -= 1
+            self._outages += outage
+            if outage:
+                self._freed.notify_all()
+            else:
+                self._freed.notify()
 
 
 class JsonDocument(bytes):
@@ -172,7 +217,7 @@ async def open_pool(
             on_unusable(error)
             raise
 
-    pool: Pool = AsyncConnectionPool(
+    pool = Pool(
         policy.url,
         connection_class=connection_class(policy),
         min_size=min(2, policy.pool_size),

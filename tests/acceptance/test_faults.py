@@ -183,3 +183,20 @@ def test_a_locked_table_is_waited_for(system: System) -> None:
     system.settled(51)
     system.assert_consistent()
     assert system.database.totals()["failed"] == 0
+
+
+def test_more_partitions_than_connections_is_no_outage(new_system: Callable[..., System]) -> None:
+    """12 partitions over one connection, 0.2 s for each batch: each waits longer than connecting may take."""
+    system = new_system(12, KEEPSTREAM_POSTGRES__POOL_SIZE="1", KEEPSTREAM_POSTGRES__CONNECT_TIMEOUT_S="1")
+    system.database.execute("""
+        CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END'""")
+    system.database.execute("CREATE TRIGGER slow AFTER INSERT ON events FOR EACH STATEMENT EXECUTE FUNCTION slow()")
+    worker = system.start_worker(KEEPSTREAM_WORKER__BATCH_SIZE="5")
+    eventually(lambda: worker.get("/readyz")[0] == 200, 30, "the worker is ready")
+    for partition in range(12):
+        system.kafka.produce(system.topic, [make_value() for _ in range(20)], partition=partition)
+    looks = []
+    while system.database.totals()["total"] < 240:
+        looks.append(worker.get("/readyz"))
+    assert {status for status, _ in looks} == {200}
+    assert [line for line in worker.log() if "paused" in line["event"] or "PostgreSQL" in line["event"]] == []
