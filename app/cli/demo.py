@@ -85,12 +85,12 @@ def _show(proof: Proof, *, as_json: bool) -> None:
         print_json({
             "holds": proof.holds,
             "checks": [check_row(check) for check in proof.checks],
-            "dead_letters": [{"step": step, "reason": reason, "count": count} for step, reason, count in proof.deaths],
+            "dead_letters": [dict(zip(("step", "reason", "count"), row, strict=True)) for row in proof.dead_letters],
             "burst_events_per_s": round(proof.burst_rate), "p50_s": proof.p50_s, "p99_s": proof.p99_s,
         })  # fmt: skip
         return
     click.echo("\nDead letters")
-    for step, reason, count in proof.deaths:
+    for step, reason, count in proof.dead_letters:
         click.echo(f"  {count:>7,}  {step}: {reason.replace('_', ' ')}")
     click.echo("\nProof")
     show_checks(proof.checks)

@@ -1,4 +1,1 @@
-"""The demo: real services, real traffic with broken events in it, and a proof that nothing was lost.
-
-Only `keepstream.app.cli.demo` enters.
-"""
+"""The demo: real servers, traffic with broken events in it, and a proof that nothing was lost."""

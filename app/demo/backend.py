@@ -1,4 +1,4 @@
-"""What the demo runs on: services given by URL, else embedded ones, else a mock broker beside a real PostgreSQL."""
+"""The servers of the demo: given by URL, else embedded, else a mock broker beside a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.services import embedded_services
 
 _POSTGRES = {"track_commit_timestamp": "on"}
-"""So that latencies are measured to the commit itself."""
+"""To measure latencies up to the commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """Addresses; ``is_mock`` says that the broker is librdkafka's own, which cannot make topics."""
+    """Addresses of both servers. ``is_mock``: the broker is librdkafka's, which cannot create topics."""
 
     bootstrap_servers: str
     postgres_url: str
@@ -27,31 +27,33 @@ class Backend:
 
 
 @contextmanager
-def backend(settings: Settings, say: Callable[[str], None]) -> Iterator[Backend]:
-    """Start what is not given. Raises EmbeddedUnavailableError when PostgreSQL cannot be had."""
+def backend(settings: Settings, notify: Callable[[str], None]) -> Iterator[Backend]:
+    """Start the servers without a given address. Raises EmbeddedUnavailableError without PostgreSQL."""
     kafka = settings.kafka.bootstrap_servers if _given("KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS") else None
     postgres = settings.postgres.url.get_secret_value() if _given("KEEPSTREAM_POSTGRES__URL") else None
     with ExitStack() as stack:
         try:
-            services = stack.enter_context(_services(kafka, postgres, say))
+            services = stack.enter_context(_services(kafka, postgres, notify))
         except EmbeddedUnavailableError as error:
             if kafka is not None or "Kafka" not in error.part:
                 raise
-            say(f"{error.part} cannot be had ({error.reason.splitlines()[0]}); using librdkafka's mock broker instead")
+            notify(f"{error.part} is not available ({error.reason.splitlines()[0]}); using a mock broker instead")
             kafka = stack.enter_context(_mock_broker())
-            services = stack.enter_context(_services(kafka, postgres, say))
+            services = stack.enter_context(_services(kafka, postgres, notify))
             yield Backend(kafka, services.postgres_url, is_mock=True)
             return
         yield Backend(services.bootstrap_servers, services.postgres_url)
 
 
-def _services(kafka: str | None, postgres: str | None, say: Callable[[str], None]):  # type: ignore[no-untyped-def]  # noqa: ANN202
-    return embedded_services(bootstrap_servers=kafka, postgres_url=postgres, postgres_settings=_POSTGRES, progress=say)
+def _services(kafka: str | None, postgres: str | None, notify: Callable[[str], None]):  # type: ignore[no-untyped-def]  # noqa: ANN202
+    return embedded_services(
+        bootstrap_servers=kafka, postgres_url=postgres, postgres_settings=_POSTGRES, progress=notify
+    )
 
 
 @contextmanager
 def _mock_broker() -> Iterator[str]:
-    """Librdkafka's mock cluster lives inside this client, on a loopback port."""
+    """Start librdkafka's mock cluster, which runs inside this client on a loopback port."""
     owner = Producer({"bootstrap.servers": "mock", "test.mock.num.brokers": 1, "log_level": 0})
     brokers = owner.list_topics(timeout=10).brokers
     yield ",".join(f"{broker.host}:{broker.port}" for broker in brokers.values())

@@ -1,4 +1,4 @@
-"""The producing service: sends shipments and keeps a ledger of what the broker acknowledged."""
+"""The producer of the demo, with counts of acknowledged records."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keepstream.schemas.outcome import Outcome
 
 
 class DemoProducer:
-    """An idempotent producer. ``produced`` and ``dead_values`` count acknowledged records only."""
+    """Idempotent producer. ``produced`` and ``dead_values`` count acknowledged records only."""
 
     def __init__(self, client: Mapping[str, str | int | float | bool], topic: str) -> None:
         self._producer = Producer({**client, "enable.idempotence": True, "compression.type": "lz4", "linger.ms": 5})
@@ -25,32 +25,32 @@ class DemoProducer:
     def acknowledged(self) -> int:
         return sum(self.produced.values())
 
-    def send(self, shipment: DemoRecord) -> None:
-        """Hand a record to the producer. Raises KafkaException when the broker refused an earlier one."""
+    def send(self, record: DemoRecord) -> None:
+        """Send a record. Raises KafkaException when the broker refused an earlier one."""
 
         def delivered(error: KafkaError | None, _message: Message) -> None:
             if error is not None:
                 raise KafkaException(error)
-            self.produced[shipment.fate] += 1
-            if shipment.fate is Outcome.DEAD_LETTERED:
-                self.dead_values[shipment.value] += 1
+            self.produced[record.outcome] += 1
+            if record.outcome is Outcome.DEAD_LETTERED:
+                self.dead_values[record.value] += 1
 
         while True:
             try:
-                self._producer.produce(self._topic, shipment.value, shipment.key, on_delivery=delivered)
+                self._producer.produce(self._topic, record.value, record.key, on_delivery=delivered)
             except BufferError:
                 self._producer.poll(0.1)
             else:
                 self._producer.poll(0)
                 return
 
-    def send_paced(self, shipments: Iterable[DemoRecord], rate: float) -> Iterator[int]:
-        """Send at ``rate`` records per second on an open schedule; yield how many were sent."""
+    def send_paced(self, records: Iterable[DemoRecord], rate: float) -> Iterator[int]:
+        """Send at ``rate`` records per second on an open schedule; yield the number of each."""
         started = time.monotonic()
-        for number, shipment in enumerate(shipments):
+        for number, record in enumerate(records):
             while (early_s := started + number / rate - time.monotonic()) > 0:
                 self._producer.poll(min(early_s, 0.01))
-            self.send(shipment)
+            self.send(record)
             yield number
 
     def flush(self) -> None:

@@ -1,4 +1,4 @@
-"""The proof: what the producer knows, and an audit of what PostgreSQL and both topics hold."""
+"""The proof: the producer's counts against an audit of PostgreSQL and both topics."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from keepstream.schemas.outcome import Outcome
 from keepstream.schemas.record import KafkaRecord, header
 from keepstream.sinks.postgres.audit import books
 
-_DEATHS = "SELECT step, reason, count(*) FROM dead_letters WHERE topic = %s GROUP BY step, reason ORDER BY 3 DESC, 2"
+_DEAD_LETTERS = (
+    "SELECT step, reason, count(*) FROM dead_letters WHERE topic = %s GROUP BY step, reason ORDER BY 3 DESC, 2"
+)
 _BURST = """
-WITH settled AS (SELECT {moment} AS at FROM events WHERE source_topic = %s AND metadata ->> 'phase' = 'burst')
+WITH settled AS (SELECT {commit} AS at FROM events WHERE source_topic = %s AND metadata ->> 'phase' = 'burst')
 SELECT count(*), extract(epoch FROM max(at) - min(at))::float8 FROM settled"""
 _LATENCY = """
-SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM {moment} - created_at))::float8[]
+SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (ORDER BY extract(epoch FROM {commit} - created_at))::float8[]
 FROM events WHERE source_topic = %s AND metadata ->> 'phase' = 'live'"""
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """All checks, and what was measured on the way. Rates are events/s, latencies seconds."""
+    """All checks and measurements. Rates are events/s, latencies seconds."""
 
     checks: list[Check]
-    deaths: list[tuple[str, str, int]]
+    dead_letters: list[tuple[str, str, int]]
     burst_rate: float
     p50_s: float
     p99_s: float
@@ -44,31 +46,33 @@ class Proof:
 def prove(
     connection: psycopg.Connection[tuple[Any, ...]],
     topic: str,
-    shop: DemoProducer,
+    producer: DemoProducer,
     dead_records: Iterable[KafkaRecord],
-    differences: int,
+    discrepancies: int,
 ) -> Proof:
-    """Hold what the shop knows against the audit's books; ``differences`` is what a deep audit found."""
+    """Compare the producer's counts with the accounts; ``discrepancies`` is the number found by a deep audit."""
     found = books(connection)
-    checks = [*_checks(shop, found, dead_records), *audit_checks(found)]
-    checks.append(Check("records in neither place or in both = 0", differences, 0))
-    deaths = [(str(step), str(reason), int(count)) for step, reason, count in connection.execute(_DEATHS, [topic])]
+    checks = [*_checks(producer, found, dead_records), *audit_checks(found)]
+    checks.append(Check("records in neither place or in both = 0", discrepancies, 0))
+    dead_letters = [
+        (str(step), str(reason), int(count)) for step, reason, count in connection.execute(_DEAD_LETTERS, [topic])
+    ]
     exact = connection.execute("SHOW track_commit_timestamp").fetchall()[0][0] == "on"
-    moment = "pg_xact_commit_timestamp(xmin)" if exact else "updated_at"
-    burst, span_s = connection.execute(_BURST.format(moment=moment), [topic]).fetchall()[0]
-    (latencies,) = connection.execute(_LATENCY.format(moment=moment), [topic]).fetchall()[0]
+    commit = "pg_xact_commit_timestamp(xmin)" if exact else "updated_at"
+    burst, span_s = connection.execute(_BURST.format(commit=commit), [topic]).fetchall()[0]
+    (latencies,) = connection.execute(_LATENCY.format(commit=commit), [topic]).fetchall()[0]
     p50_s, p99_s = latencies or (0.0, 0.0)
-    return Proof(checks, deaths, burst / span_s if span_s else 0.0, p50_s, p99_s, exact)
+    return Proof(checks, dead_letters, burst / span_s if span_s else 0.0, p50_s, p99_s, exact)
 
 
 def _checks(
-    shop: DemoProducer, found: Sequence[PartitionAccount], dead_records: Iterable[KafkaRecord]
+    producer: DemoProducer, found: Sequence[PartitionAccount], dead_records: Iterable[KafkaRecord]
 ) -> Iterator[Check]:
-    counted = {fate: sum(getattr(book, fate.value) for book in found) for fate in Outcome}
-    produced = shop.acknowledged
+    counted = {one: sum(getattr(account, one.value) for account in found) for one in Outcome}
+    produced = producer.acknowledged
     yield Check("produced = delivered + duplicate + stale + dead-lettered", produced, sum(counted.values()))
-    for fate, count in counted.items():
-        yield Check(f"{fate.value.replace('_', '-')}: counted = meant", count, shop.produced[fate])
+    for outcome, count in counted.items():
+        yield Check(f"{outcome.value.replace('_', '-')}: counted = expected", count, producer.produced[outcome])
     unique = {header(record, "keepstream.dlq.id"): record.value for record in dead_records}
-    same = sum((Counter(unique.values()) & shop.dead_values).values())
-    yield Check("dead letters with untouched bytes = meant", same, shop.produced[Outcome.DEAD_LETTERED])
+    same = sum((Counter(unique.values()) & producer.dead_values).values())
+    yield Check("dead letters with unchanged bytes = expected", same, producer.produced[Outcome.DEAD_LETTERED])

@@ -1,4 +1,4 @@
-"""The demo from start to proof."""
+"""One run of the demo: topics, worker, traffic, proof."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from keepstream.app.demo.backend import Backend
 from keepstream.app.demo.producer import DemoProducer
 from keepstream.app.demo.proof import Proof, prove
 from keepstream.app.demo.traffic import traffic
-from keepstream.app.demo.worker_process import DemoError, Supervisor
+from keepstream.app.demo.worker_process import DemoError, WorkerProcess
 from keepstream.app.status.audit import DeepAudit
 from keepstream.sinks.kafka.dead_letter_reader import read_all
 from keepstream.sinks.postgres.migrate import migrate
@@ -38,16 +38,16 @@ SEED = 20_261_124
 
 @dataclass(slots=True)
 class Plan:
-    """What to do: how many records, how many kills, and whom to tell. ``progress`` gets (settled, produced, kills)."""
+    """Options of a run. ``notify`` takes lines of text, ``progress`` takes (settled, produced, kills)."""
 
     events: int
     kills: int
-    say: Callable[[str], None]
+    notify: Callable[[str], None]
     progress: Callable[[int, int, int], None] = lambda _settled, _produced, _kills: None
 
 
 class Demo:
-    """One run over one backend, with topics and a schema of its own."""
+    """One run on one backend, with its own topics and schema."""
 
     def __init__(self, plan: Plan, backend: Backend) -> None:
         name = uuid.uuid4().hex[:8]
@@ -56,11 +56,11 @@ class Demo:
         self._client: dict[str, str | int | float | bool] = {
             "bootstrap.servers": backend.bootstrap_servers, "log_level": 0,
         }  # fmt: skip
-        self.shop = DemoProducer(self._client, self.topic)
+        self.producer = DemoProducer(self._client, self.topic)
         self.kills = 0
 
     def run(self) -> Proof:
-        """Produce, wait, prove. Raises DemoError when the worker ends by itself or nothing moves any more."""
+        """Produce, wait, prove. Raises DemoError when the worker ends by itself or stalls."""
         self._make_topics()
         with self._schema() as connection, self._worker() as worker:
             settled = threading.Event()
@@ -73,12 +73,12 @@ class Demo:
             finally:
                 settled.set()
             worker.finish()
-            differences = sum(1 for _ in DeepAudit(connection, self._client, self.topic, self.dlq_topic).run())
+            discrepancies = sum(1 for _ in DeepAudit(connection, self._client, self.topic, self.dlq_topic).run())
             dead = read_all(self._client, self.dlq_topic)
-            return prove(connection, self.topic, self.shop, dead, differences)
+            return prove(connection, self.topic, self.producer, dead, discrepancies)
 
     def _make_topics(self) -> None:
-        if self.backend.is_mock:  # it creates what is asked for, with its own number of partitions
+        if self.backend.is_mock:  # it creates topics on demand, with its own number of partitions
             Producer(self._client).list_topics(self.topic, timeout=10)
             Producer(self._client).list_topics(self.dlq_topic, timeout=10)
             return
@@ -98,7 +98,7 @@ class Demo:
                 connection.execute(f"DROP SCHEMA {self.schema} CASCADE")
 
     @contextmanager
-    def _worker(self) -> Iterator[Supervisor]:
+    def _worker(self) -> Iterator[WorkerProcess]:
         environment = {
             "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": self.backend.bootstrap_servers,
             "KEEPSTREAM_KAFKA__TOPIC": self.topic,
@@ -111,43 +111,41 @@ class Demo:
             "KEEPSTREAM_LOG__FORMAT": "json",
         }
         with tempfile.TemporaryDirectory(prefix="keepstream-demo-") as folder:
-            supervisor = Supervisor(environment, Path(folder) / "worker.log")
+            worker = WorkerProcess(environment, Path(folder) / "worker.log")
             try:
-                yield supervisor
+                yield worker
             finally:
-                supervisor.worker.kill()
+                worker.kill()
 
-    def _produce(self, worker: Supervisor, connection: Connection) -> None:
+    def _produce(self, worker: WorkerProcess, connection: Connection) -> None:
         live = min(MAX_LIVE, int(self.plan.events * LIVE_SHARE))
-        for shipment in traffic(self.plan.events - live, "burst", SEED):
-            self.shop.send(shipment)
-        self.shop.flush()
+        for record in traffic(self.plan.events - live, "burst", SEED):
+            self.producer.send(record)
+        self.producer.flush()
         self._wait(worker, connection)
-        for number in self.shop.send_paced(traffic(live, "live", SEED + 1), LIVE_RATE):
+        for number in self.producer.send_paced(traffic(live, "live", SEED + 1), LIVE_RATE):
             if number % LIVE_RATE == 0:
                 self._report(connection)
-        self.shop.flush()
+        self.producer.flush()
 
-    def _wait(self, worker: Supervisor, connection: Connection) -> None:
-        """Wait until everything produced is settled."""
-        last, moved_at = -1, time.monotonic()
-        while (settled := self._report(connection)) < self.shop.acknowledged:
+    def _wait(self, worker: WorkerProcess, connection: Connection) -> None:
+        """Wait until all produced records are settled."""
+        last, changed_at = -1, time.monotonic()
+        while (settled := self._report(connection)) < self.producer.acknowledged:
             worker.check()
             if settled != last:
-                last, moved_at = settled, time.monotonic()
-            if time.monotonic() - moved_at > STALL_TIMEOUT_S:
-                raise DemoError(
-                    f"nothing was settled for {STALL_TIMEOUT_S:.0f} s; the worker says:\n{worker.log_end()}"
-                )
+                last, changed_at = settled, time.monotonic()
+            if time.monotonic() - changed_at > STALL_TIMEOUT_S:
+                raise DemoError(f"nothing was settled for {STALL_TIMEOUT_S:.0f} s; its log ends:\n{worker.log_end()}")
             time.sleep(0.1)
 
     def _report(self, connection: Connection) -> int:
         settled = _settled(connection)
-        self.plan.progress(settled, self.shop.acknowledged, self.kills)
+        self.plan.progress(settled, self.producer.acknowledged, self.kills)
         return settled
 
-    def _kill_at_random(self, worker: Supervisor, connection: Connection, settled: threading.Event) -> None:
-        """Kill the worker whenever a random share of all records is settled."""
+    def _kill_at_random(self, worker: WorkerProcess, connection: Connection, settled: threading.Event) -> None:
+        """Kill the worker each time a random share of all records is settled."""
         rng = random.Random()  # noqa: S311 - chaos, not secrets
         for share in sorted(rng.uniform(0.05, 0.9) for _ in range(self.plan.kills)):
             while _settled(connection) < share * self.plan.events:

@@ -1,4 +1,4 @@
-"""Realistic events, and two percent that are not: each with the fate it must meet."""
+"""Realistic events and 2 % special ones, each with the expected outcome."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 
 from keepstream.schemas.outcome import Outcome
 
-TROUBLE_SHARE = 0.02
+SPECIAL_SHARE = 0.02
 _CUSTOMERS, _SKUS = 5_000, 400
 
 
 @dataclass(frozen=True, slots=True)
 class DemoRecord:
-    """One record to produce. ``kind`` names what is special about it; ``fate`` is how it must end."""
+    """One record to produce. ``kind`` names what is special about it; ``outcome`` is the expected one."""
 
     kind: str
-    fate: Outcome
+    outcome: Outcome
     key: bytes
     value: bytes | None
 
@@ -60,7 +60,7 @@ BROKEN: dict[str, Callable[[Fields], bytes | None]] = {
     "number out of range": _in_payload(b"1e400000"),
     "nested too deep": _in_payload(b"[" * 70 + b"]" * 70),
 }
-"""What producers get wrong, by name; each ends as a dead letter."""
+"""Invalid records by name; each must become a dead letter."""
 
 
 def traffic(count: int, phase: str, seed: int) -> Iterator[DemoRecord]:
@@ -70,15 +70,14 @@ def traffic(count: int, phase: str, seed: int) -> Iterator[DemoRecord]:
     made = 0
     while made < count:
         event = _event(rng, phase)
-        trouble = rng.random() < TROUBLE_SHARE
-        kind = kinds[made % len(kinds)] if trouble else ""
-        batch = list(_shipments(kind, event))
-        for shipment in batch[: count - made]:
+        kind = kinds[made % len(kinds)] if rng.random() < SPECIAL_SHARE else ""
+        batch = list(_records(kind, event))
+        for record in batch[: count - made]:
             made += 1
-            yield shipment
+            yield record
 
 
-def _shipments(kind: str, event: Fields) -> Iterator[DemoRecord]:
+def _records(kind: str, event: Fields) -> Iterator[DemoRecord]:
     key = str(event["payload"]["order_id"]).encode()
     if kind in BROKEN:
         yield DemoRecord(kind, Outcome.DEAD_LETTERED, key, BROKEN[kind](event))

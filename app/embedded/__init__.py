@@ -1,9 +1,8 @@
-"""Real services without Docker: Apache Kafka 4.4 and PostgreSQL 18 on free loopback ports.
+"""Real servers without Docker: Apache Kafka 4.4 and PostgreSQL 18 on free loopback ports.
 
-Who may enter: `keepstream.app.demo`, benchmarks and tests. The stream processor itself never imports this
-package; it takes addresses from its settings, wherever the servers come from.
+For `keepstream.app.demo`, benchmarks and tests. A worker never imports this package: it takes addresses from its
+settings.
 
-The doors are `services.embedded_services` (both, or only what no address was given for),
-`kafka.EmbeddedKafka` and `postgres.EmbeddedPostgres`. Every failure to provide a part is an
-`errors.EmbeddedUnavailableError`.
+The interface is `services.embedded_services` (both servers, or those without a given address), `kafka.EmbeddedKafka`
+and `postgres.EmbeddedPostgres`. A server that is not available raises `errors.EmbeddedUnavailableError`.
 """

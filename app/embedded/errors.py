@@ -1,4 +1,4 @@
-"""The one error this package raises on purpose."""
+"""The exception of this package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ POSTGRES_HINT = "give the URL of a running server in KEEPSTREAM_POSTGRES__URL"
 
 
 class EmbeddedUnavailableError(RuntimeError):
-    """An embedded part cannot be had: `part` names it, `reason` says why, `hint` how to go on."""
+    """An embedded server is not available: `part` names it, `hint` is the action to take."""
 
     def __init__(self, part: str, reason: str, hint: str) -> None:
         super().__init__(part, reason, hint)

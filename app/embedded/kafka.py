@@ -35,18 +35,17 @@ _SMALL_AND_QUICK = {
     "transaction.state.log.num.partitions": "1",
     "share.coordinator.state.topic.num.partitions": "1",
     "group.initial.rebalance.delay.ms": "0",
-    # A broker that was killed is let in again only when the session of its former self has ended:
-    # by default after 9 s.
+    # A killed broker registers again only when its former session has expired: by default after 9 s.
     "broker.session.timeout.ms": "3000",
     "broker.heartbeat.interval.ms": "500",
-    # The default, 128 MB, is half of our whole heap.
+    # The default, 128 MB, is half of the heap.
     "log.cleaner.dedupe.buffer.size": "8388608",
 }
 _STRICT = {"auto.create.topics.enable": "false"}
 
 
 def broker_properties(log_dir: Path, port: int, controller_port: int, overrides: Mapping[str, str]) -> dict[str, str]:
-    """All properties; `overrides` win."""
+    """Return all properties; `overrides` take precedence."""
     listeners = f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}"
     placed = {
         "listeners": listeners,
@@ -58,7 +57,7 @@ def broker_properties(log_dir: Path, port: int, controller_port: int, overrides:
 
 
 def render(properties: Mapping[str, str]) -> str:
-    """Java's .properties text; a backslash in a value is doubled, as that format asks."""
+    """Return the text of a Java .properties file, with backslashes escaped."""
     doubled = {key: value.replace("\\", "\\\\") for key, value in properties.items()}
     return "".join(f"{key}={value}\n" for key, value in doubled.items())
 
@@ -79,11 +78,11 @@ ORDERLY_EXIT = 143  # what a JVM returns after SIGTERM
 
 
 def no_progress(_line: str) -> None:
-    """Progress that nobody watches."""
+    """Ignore progress."""
 
 
 class EmbeddedKafka(EmbeddedService):
-    """A broker without Docker. `overrides` are broker properties that win over ours."""
+    """A Kafka broker without Docker. `overrides` are broker properties that replace the defaults."""
 
     kind = "kafka"
     part = PART

@@ -1,4 +1,4 @@
-"""Apache Kafka's jars on disk: what is missing is fetched once, by one process at a time."""
+"""The jars of Apache Kafka in a cache on disk: missing ones are downloaded once, by one process at a time."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ class Pin:
 
     @property
     def repository_path(self) -> Path:
-        """Where a Maven repository keeps it, relative to its root."""
+        """Path within a Maven repository."""
         return Path(*self.group.split("."), self.artifact, self.version, self.file_name)
 
     def present_in(self, folder: Path) -> bool:
-        """By existence and size: cheap, and enough for a folder that only verified jars enter."""
+        """Whether a file of this size exists: enough for a folder that takes verified jars only."""
         try:
             return (folder / self.file_name).stat().st_size == self.size_bytes
         except FileNotFoundError:
             return False
 
     def matches(self, path: Path) -> bool:
-        """By content."""
+        """Whether the file has this sha256."""
         with path.open("rb") as jar:
             return hashlib.file_digest(jar, "sha256").hexdigest() == self.sha256
 
 
 def load_pins(path: Path = PIN_FILE) -> tuple[Pin, ...]:
-    """Read `group:artifact:version bytes sha256` lines; `#` starts a comment line."""
+    """Parse lines of `group:artifact:version bytes sha256`; `#` starts a comment line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return tuple(_parse(line) for line in lines if line and not line.startswith("#"))
 
@@ -70,11 +70,10 @@ HTTP_TIMEOUT_S = 10
 
 
 class Fetcher:
-    """Puts one pinned jar into `folder`; jgo downloads to `staging` first.
+    """Downloads one pinned jar to `staging` with jgo, verifies it, and moves it to `folder`.
 
-    Staging is ours because jgo writes downloads in place, only warns of a wrong checksum, and later
-    takes any file of the right name for whole: an interrupted download would poison its cache.
-    `cancelled` ends running downloads at their next 8 KB.
+    jgo's own cache is not used: it writes downloads in place, only warns of a wrong checksum, and later takes any file
+    of the right name for complete. `cancelled` ends running downloads at their next 8 KB.
     """
 
     def __init__(self, staging: Path, folder: Path) -> None:
@@ -95,12 +94,12 @@ class Fetcher:
         self.cancelled = threading.Event()
 
     def __call__(self, pin: Pin) -> None:
-        """Put a whole jar into `folder`, or none and raise OSError (as requests does) or RuntimeError."""
+        """Put the verified jar into `folder`, or raise OSError (as requests does) or RuntimeError."""
         staged = self._staging / pin.file_name
         if not self._copy_local(pin, staged):
             shutil.move(self._download(pin), staged)
         if not pin.matches(staged):
-            raise RuntimeError(f"{pin.file_name} is not what it should be (its sha256 differs)")
+            raise RuntimeError(f"{pin.file_name} has another sha256 than its pin")
         staged.replace(self._folder / pin.file_name)
 
     def _copy_local(self, pin: Pin, target: Path) -> bool:
@@ -127,14 +126,14 @@ _POLL_S = 0.1
 
 
 def cache_root() -> Path:
-    """$XDG_CACHE_HOME/keepstream, by default ~/.cache/keepstream."""
+    """Return $XDG_CACHE_HOME/keepstream, by default ~/.cache/keepstream."""
     base = os.environ.get("XDG_CACHE_HOME", "")
     return (Path(base) if base else Path.home() / ".cache") / "keepstream"
 
 
 @contextmanager
 def exclusive(folder: Path, *, timeout_s: float, waiting: Callable[[], None]) -> Iterator[None]:
-    """Hold `folder`'s lock; calls `waiting` once if another process has it.
+    """Lock `folder` for this process; calls `waiting` once if another process has the lock.
 
     Raises TimeoutError after `timeout_s`, OSError when the folder cannot be written.
     """
@@ -145,7 +144,7 @@ def exclusive(folder: Path, *, timeout_s: float, waiting: Callable[[], None]) ->
             waiting()
             while not _try_lock(lock.fileno()):
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"another process has held {folder} for {timeout_s:g} s")
+                    raise TimeoutError(f"another process has locked {folder} for {timeout_s:g} s")
                 time.sleep(_POLL_S)
         yield
 
@@ -170,9 +169,9 @@ def jar_folder() -> Path:
 
 
 def kafka_classpath(progress: Callable[[str], None]) -> str:
-    """Give the Java class path of Kafka's broker and console tools, downloading what is missing.
+    """Return the Java class path of Kafka's broker and console tools, after downloading missing jars.
 
-    Safe in several processes at once. Touches no network when every jar is there.
+    Safe in several processes at once. Uses no network when every jar is present.
     Raises EmbeddedUnavailableError.
     """
     folder, pins = jar_folder(), load_pins()
@@ -189,7 +188,7 @@ def kafka_classpath(progress: Callable[[str], None]) -> str:
 
 
 def _missing(pins: tuple[Pin, ...], folder: Path) -> list[Pin]:
-    """List the absent ones, largest first, so that progress is steady at the end."""
+    """Return the missing jars, largest first, so that progress is steady at the end."""
     absent = [pin for pin in pins if not pin.present_in(folder)]
     return sorted(absent, key=lambda pin: -pin.size_bytes)
 

@@ -1,4 +1,4 @@
-"""PostgreSQL in a child process, never as root, reachable on loopback with a password only."""
+"""PostgreSQL in a child process, never as root, on loopback and with a password."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _SEGMENT_LINE = 6  # of postmaster.pid: "key id"
 
 
 def remove_orphaned_segment(postmaster_pid_file: Path, dead_pid: int) -> None:
-    """Free the segment that `postmaster.pid` names if the file is that of the dead postmaster.
+    """Remove the shared memory segment named in `postmaster.pid`, if the file is that of the ended postmaster.
 
-    A server that is started again frees it itself; one that is not would leave it until the reboot.
+    A server that is started again removes it itself; without another start it would stay until the reboot.
     """
     segment = _segment_id(postmaster_pid_file, dead_pid)
     if segment is not None and sys.platform == "linux":
@@ -52,9 +52,9 @@ _SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.
 
 
 class EmbeddedPostgres(EmbeddedService):
-    """A server without Docker. `settings` are passed as `-c name=value`; `bin_dir` replaces the wheel's.
+    """A PostgreSQL server without Docker. `settings` are passed as `-c name=value`; `bin_dir` replaces the wheel's.
 
-    Durable as any: fsync stays on. Run by root, the server runs as an existing ordinary user.
+    fsync stays on. Started by root, the server runs as an existing unprivileged user.
     """
 
     kind = "postgres"
@@ -76,17 +76,17 @@ class EmbeddedPostgres(EmbeddedService):
 
     @property
     def url(self) -> str:
-        """With the password; the server must have been started once."""
+        """URL with the password, once the server was started."""
         return self._url(NAME)
 
     @property
     def version(self) -> str:
-        """What the running server says, e.g. 18.6."""
+        """Version of the running server, e.g. 18.6."""
         with psycopg.connect(self.url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
             return str(connection.execute("SHOW server_version").fetchall()[0][0])
 
     def stop(self, *, keep_data: bool = False, mode: StopMode = "fast") -> None:
-        """`smart` waits for clients, `fast` ends their sessions, `immediate` leaves recovery to the start."""
+        """Stop in a mode of `pg_ctl`: `smart` waits for clients, `fast` ends sessions, `immediate` needs recovery."""
         if self._process is not None:
             self._process.stop(timeout_s=self.stop_timeout_s, signum=_SIGNALS[mode])
         super().stop(keep_data=keep_data)
@@ -109,7 +109,7 @@ class EmbeddedPostgres(EmbeddedService):
 
     def _require_reachable(self, home: Path) -> None:
         if self._account is not None and not reachable(home):
-            reason = f"user {self._account.name}, who runs it instead of root, cannot reach {home}"
+            reason = f"user {self._account.name}, which runs it instead of root, cannot reach {home}"
             raise EmbeddedUnavailableError(PART, reason, f"choose another data folder, or {POSTGRES_HINT}")
 
     def _initdb(self, binaries: Binaries, home: Path, data: Path) -> None:
@@ -127,7 +127,7 @@ class EmbeddedPostgres(EmbeddedService):
         return ["-D", str(data), *(part for item in placed.items() for part in ("-c", "=".join(item)))]
 
     def _program(self, home: Path, binaries: Binaries, name: str, *args: str) -> Program:
-        # Killed with us, it would leave its backends and shared memory; SIGQUIT makes it clean up.
+        # SIGKILL would leave backends and shared memory; at SIGQUIT the server cleans up.
         return Program(
             PART,
             (binaries.program(name), *args),
@@ -162,13 +162,13 @@ class EmbeddedPostgres(EmbeddedService):
 _INITDB_ARGS = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions", "--no-sync")
 _SERVER_SETTINGS = {
     "unix_socket_directories": "",
-    # The default leaves files in /dev/shm when the server is killed; these go with the data folder.
+    # The default leaves files in /dev/shm after SIGKILL; these are in the data folder.
     "dynamic_shared_memory_type": "mmap",
 }
 
 
 def _server_env() -> dict[str, str]:
-    # PGDATA, PGPORT and the like of our caller mean his server, not this one.
+    # PGDATA, PGPORT and the like mean another server of the user.
     return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
 
 

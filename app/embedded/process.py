@@ -1,4 +1,4 @@
-"""A child process that is waited for, logged to a file, and never outlives us."""
+"""Child processes that log to a file and end with their parent."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ GONE_TIMEOUT_S = 10.0
 
 
 def descendants(pid: int) -> list[int]:
-    """Process ids of all children, grandchildren and so on; nearest first."""
+    """Return the process ids of all descendants; nearest first."""
     children: dict[int, list[int]] = {}
     for child in _all_pids():
         children.setdefault(_parent(child), []).append(child)
     found = list(children.get(pid, []))
-    for child in found:  # grows while it is walked
+    for child in found:  # grows during the iteration
         found.extend(children.get(child, []))
     return found
 
 
 def runs(pid: int) -> bool:
-    """Whether the process exists and is not merely waiting for its parent to take note (zombie)."""
+    """Whether the process exists and is no zombie."""
     fields = _stat_fields(pid)
     return bool(fields) and fields[0] not in {"Z", "X"}
 
@@ -47,7 +47,7 @@ def kill_all(pids: Iterable[int]) -> None:
 
 
 def wait_gone(pids: Iterable[int], *, timeout_s: float = GONE_TIMEOUT_S) -> bool:
-    """Wait until none of them runs; False if one still does at the deadline."""
+    """Wait until no process runs; False at the timeout."""
     deadline = time.monotonic() + timeout_s
     while any(runs(pid) for pid in pids):
         if time.monotonic() > deadline:
@@ -66,25 +66,25 @@ def _parent(pid: int) -> int:
 
 
 def _stat_fields(pid: int) -> list[str]:
-    """State, parent and what follows; empty if there is no such process."""
+    """Return the fields of /proc/PID/stat from the state on; empty without such a process."""
     try:
         text = (PROC / str(pid) / "stat").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
         return []
-    # The name in parentheses may itself hold blanks and parentheses.
+    # The name in parentheses may contain blanks and parentheses.
     return text.rpartition(")")[2].split()
 
 
 LAUNCHER = Path(launch.__file__)
 POLL_S = 0.03
 TAIL_LINES = 15
-COMPLAINT_LINES = 5
-_COMPLAINT = re.compile(r"^(?!.* INFO ).*(?: (?:ERROR|FATAL) |Exception\b)")
+ERROR_LINES = 5
+_ERROR_LINE = re.compile(r"^(?!.* INFO ).*(?: (?:ERROR|FATAL) |Exception\b)")
 
 
 @dataclass(frozen=True)
 class Program:
-    """What to run. `death_signal` is what the child gets when we die without stopping it."""
+    """A command line. `death_signal` is sent to the child when its parent ends without stopping it."""
 
     part: str
     argv: tuple[str, ...]
@@ -96,7 +96,7 @@ class Program:
 
 
 class ChildProcess:
-    """A started `Program`, in a session of its own, so that Ctrl-C reaches it only through us."""
+    """A running `Program` in a session of its own: Ctrl-C reaches it only through its parent."""
 
     def __init__(self, program: Program) -> None:
         self.program = program
@@ -116,7 +116,7 @@ class ChildProcess:
     def wait_ready(self, probe: Callable[[], bool], *, timeout_s: float) -> None:
         """Poll `probe` until it is true.
 
-        Raises EmbeddedUnavailableError with the log's end if the child exits or time runs out.
+        Raises EmbeddedUnavailableError with the end of the log if the child exits, or at the timeout.
         """
         deadline = time.monotonic() + timeout_s
         while not probe():
@@ -127,7 +127,7 @@ class ChildProcess:
             time.sleep(POLL_S)
 
     def wait_success(self, *, timeout_s: float) -> None:
-        """Wait for exit code 0; raises EmbeddedUnavailableError otherwise, leaving no process."""
+        """Wait for exit code 0; otherwise kill the process and raise EmbeddedUnavailableError."""
         try:
             if self._popen.wait(timeout_s) != 0:
                 raise self._failure(f"exited with {self.exit_code}")
@@ -137,7 +137,7 @@ class ChildProcess:
             self.kill()
 
     def stop(self, *, timeout_s: float, signum: int = signal.SIGTERM) -> None:
-        """Ask with `signum`, wait, then kill whatever is left."""
+        """Send `signum`, wait, then kill the processes that are left."""
         if self.exit_code is None:
             self._popen.send_signal(signum)
         with suppress(subprocess.TimeoutExpired):
@@ -145,9 +145,9 @@ class ChildProcess:
         self.kill()
 
     def kill(self) -> None:
-        """SIGKILL the child and all it started; returns when none of them runs any more."""
+        """SIGKILL the child and its descendants; returns when none of them runs."""
         if self.exit_code is None:
-            self._popen.send_signal(signal.SIGSTOP)  # so that it cannot fork while we look
+            self._popen.send_signal(signal.SIGSTOP)  # no fork while the descendants are listed
             family = [*descendants(self.pid), self.pid]
             kill_all(family)
             self._popen.wait()
@@ -159,35 +159,35 @@ class ChildProcess:
 
 
 def run_to_end(program: Program, *, timeout_s: float) -> None:
-    """Run a helper program; raises EmbeddedUnavailableError unless it exits with 0 in time."""
+    """Run a program; raises EmbeddedUnavailableError unless it exits with 0 in time."""
     ChildProcess(program).wait_success(timeout_s=timeout_s)
 
 
 def log_tail(path: Path, lines: int = TAIL_LINES) -> str:
-    """Return a log's end, after what it complains of: a broker says why it ends long before its last line."""
+    """Return the last lines of a log, after earlier errors: a broker logs its error long before its last line."""
     try:
-        told = path.read_text(errors="replace").splitlines()
+        written = path.read_text(errors="replace").splitlines()
     except OSError as error:
         return f"(no log: {error})"
-    complaints = [line for line in told[:-lines] if _COMPLAINT.search(line)]
-    return "\n".join([*complaints[-COMPLAINT_LINES:], *told[-lines:]])
+    errors = [line for line in written[:-lines] if _ERROR_LINE.search(line)]
+    return "\n".join([*errors[-ERROR_LINES:], *written[-lines:]])
 
 
 @functools.cache
 def _spawner(_owner_pid: int) -> ThreadPoolExecutor:
-    """Return the one thread that forks. It ends with the interpreter, and children still alive with it.
+    """Return the one thread that forks. It ends with the interpreter, and with it the children that still run.
 
-    One per process id: a thread does not survive a fork of ours.
+    One per process id: a thread does not survive a fork.
     """
     return ThreadPoolExecutor(max_workers=1, thread_name_prefix="embedded-spawner")
 
 
 def _spawn(program: Program) -> subprocess.Popen[bytes]:
     uid, gid = (program.account.uid, program.account.gid) if program.account else (-1, -1)
-    order = [str(os.getpid()), str(int(program.death_signal)), str(uid), str(gid)]
+    launch_args = [str(os.getpid()), str(int(program.death_signal)), str(uid), str(gid)]
     with program.log_path.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(LAUNCHER), *order, *program.argv],
+            [sys.executable, "-I", "-S", str(LAUNCHER), *launch_args, *program.argv],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

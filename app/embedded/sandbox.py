@@ -1,7 +1,7 @@
-"""Temporary folders that say whether their owner lives, and the sweeping of those it left.
+"""Temporary folders that are removed after their owner has ended, and the unprivileged user that runs PostgreSQL.
 
-The owner holds a file lock inside the folder. The kernel drops the lock at the owner's death, also
-after kill -9 and across process namespaces that share one /tmp, where a process id would mislead.
+The owner locks a file inside the folder. The kernel releases the lock when the owner ends, also after kill -9 and in
+process namespaces that share one /tmp, where a process id would be ambiguous.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from keepstream.app.embedded.errors import POSTGRES_HINT, EmbeddedUnavailableErr
 
 PREFIX = "keepstream-embedded-"
 LOCK_NAME = "owner.lock"
-UNLOCKED_GRACE_S = 3600.0  # a folder without lock file may be one that is being made
+UNLOCKED_GRACE_S = 3600.0  # a folder without lock file may be under construction
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Scratch:
 
 
 def create(kind: str, root: Path) -> Scratch:
-    """Make `root`/keepstream-embedded-`kind`-…, locked, after sweeping what dead owners left in `root`.
+    """Create and lock `root`/keepstream-embedded-`kind`-…, after removing folders of ended owners in `root`.
 
-    Its mode is 0711: other users may pass through to a folder of theirs below, and see no names.
+    Its mode is 0711: other users may enter a folder of theirs below, and see no names.
     """
     sweep(root)
     path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{kind}-", dir=root))
@@ -49,13 +49,13 @@ def create(kind: str, root: Path) -> Scratch:
 
 
 def sweep(root: Path) -> list[Path]:
-    """Remove our own folders in `root` whose owner is dead; returns them."""
+    """Remove the folders of ended owners in `root`, and return them."""
     stale = [folder for folder in root.glob(f"{PREFIX}*") if _is_ours(folder)]
     return [folder for folder in stale if _remove_if_orphaned(folder)]
 
 
 def _locked_file(folder: Path) -> IO[bytes]:
-    # Locked first, named second: a sweeper never meets the name without the lock.
+    # Locked before it is renamed: `sweep` never sees the name without the lock.
     unnamed = folder / f"{LOCK_NAME}.new"
     lock = unnamed.open("wb")
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -95,7 +95,7 @@ _READABLE = stat.S_IROTH
 
 @dataclass(frozen=True)
 class Account:
-    """An existing ordinary user."""
+    """An existing unprivileged user."""
 
     name: str
     uid: int
@@ -103,10 +103,10 @@ class Account:
 
 
 def unprivileged_account() -> Account | None:
-    """Choose the user to run PostgreSQL as; None when we are an ordinary user already.
+    """Return the user to run PostgreSQL as; None when the current user is not root.
 
-    initdb looks its user up in the password file, so a bare number will not do.
-    Raises EmbeddedUnavailableError when root finds none of the usual users.
+    initdb looks its user up in the password file, so a number alone is not enough.
+    Raises EmbeddedUnavailableError when none of the usual users exists.
     """
     if os.geteuid() != 0:
         return None
@@ -117,24 +117,24 @@ def unprivileged_account() -> Account | None:
             continue
         return Account(name, entry.pw_uid, entry.pw_gid)
     reason = f"it refuses to run as root, and none of the users {', '.join(CANDIDATES)} exists"
-    raise EmbeddedUnavailableError("PostgreSQL", reason, f"run as an ordinary user, or {POSTGRES_HINT}")
+    raise EmbeddedUnavailableError("PostgreSQL", reason, f"run as an unprivileged user, or {POSTGRES_HINT}")
 
 
 def reachable(path: Path) -> bool:
-    """Whether any user at all may walk down to `path` (mode bits for "others" on each folder)."""
+    """Whether every user may enter `path` (mode bits for "others" on each folder)."""
     folders = [path.resolve(), *path.resolve().parents]
     return all(folder.stat().st_mode & _SEARCHABLE for folder in folders)
 
 
 def readable_tree(folder: Path) -> bool:
-    """Whether any user may walk to `folder` and read every file below it."""
+    """Whether every user may enter `folder` and read every file below it."""
     return reachable(folder) and all(
         entry.stat().st_mode & (_SEARCHABLE if entry.is_dir() else _READABLE) for entry in folder.rglob("*")
     )
 
 
 def scratch_root(account: Account | None) -> Path:
-    """Choose the folder for temporary data: the usual one unless `account` could not reach it."""
+    """Return the folder for temporary data: the default one unless `account` cannot enter it."""
     usual = Path(tempfile.gettempdir())
     if account is None or reachable(usual):
         return usual

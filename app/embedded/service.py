@@ -1,4 +1,4 @@
-"""What both embedded servers share: a home folder, a port that stays, a life cycle."""
+"""Base class of the embedded servers: home folder, port and life cycle."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ PORT_TRIES = 3
 
 
 class EmbeddedService(ABC):
-    """A server in a child process. Its data live in `data_dir`, or in a temporary folder without one.
+    """A server in a child process. Its data are in `data_dir`, or in a temporary folder without one.
 
-    Start and stop it from one thread at a time; it may be another thread each time.
+    Not thread-safe: start and stop it from one thread at a time.
     """
 
     kind: ClassVar[str]
@@ -36,11 +36,10 @@ class EmbeddedService(ABC):
         self.port = port or free_port()
 
     def start(self) -> None:
-        """Start and wait until clients are answered; does nothing if it runs.
+        """Start, and wait until the server answers; does nothing if it runs.
 
-        A port of our own choice that somebody took meanwhile is given up for another, at the first start only: later
-        somebody may know it. Leaves no process and no temporary data behind when it raises, which is always an
-        EmbeddedUnavailableError unless it was interrupted.
+        A free port that was taken meanwhile is replaced at the first start only: later clients may know it. Raises
+        EmbeddedUnavailableError, and leaves no process and no temporary data then.
         """
         if self.pid is not None:
             return
@@ -68,7 +67,7 @@ class EmbeddedService(ABC):
             raise
 
     def stop(self, *, keep_data: bool = False) -> None:
-        """Stop in good order. Temporary data go, unless `keep_data` wants another start to find them."""
+        """Stop the server orderly. Temporary data are removed, unless `keep_data`."""
         process, self._process = self._process, None
         if process is not None:
             process.stop(timeout_s=self.stop_timeout_s)
@@ -77,30 +76,30 @@ class EmbeddedService(ABC):
             self._drop_scratch()
 
     def kill(self) -> None:
-        """SIGKILL the server and all its children; the data stay for a later start or restart."""
+        """SIGKILL the server and its descendants; the data are kept."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
             self._stopped(process)
 
     def restart(self) -> None:
-        """Stop if it runs, start again on the same port and data."""
+        """Stop if it runs, and start again on the same port and data."""
         self.stop(keep_data=True)
         self.start()
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server; None while it is stopped or after it died."""
+        """Process id of the server; None while it does not run."""
         alive = self._process is not None and self._process.exit_code is None
         return self._process.pid if alive and self._process is not None else None
 
     @property
     def log_path(self) -> Path:
-        """The server's log, appended to at each start; gone with a temporary home."""
+        """The server's log, appended to at each start; removed with a temporary home."""
         return self.home() / f"{self.kind}.log"
 
     def home(self) -> Path:
-        """Return the folder of data and log, making it at the first call."""
+        """Return the folder of data and log, created at the first call."""
         if self._data_dir is not None:
             self._data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
             return self._data_dir.resolve()
@@ -123,11 +122,11 @@ class EmbeddedService(ABC):
 
     @abstractmethod
     def _stopped(self, process: ChildProcess) -> None:
-        """Look after what an ended process left in the home."""
+        """Clean up after an ended process."""
 
     @abstractmethod
     def _scratch_root(self) -> Path:
-        """Where temporary homes go."""
+        """Return the parent folder of temporary homes."""
 
     def _drop_scratch(self) -> None:
         folder, self._scratch = self._scratch, None

@@ -1,4 +1,4 @@
-"""Both servers for a command or a test session: whatever no address was given for is started here."""
+"""Both servers for a command or a test session; a server with a given address is not started."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keepstream.app.embedded.service import EmbeddedService
 
 
 @dataclass(frozen=True)
-class Services:
+class EmbeddedServers:
     """Addresses to connect to. `kafka` and `postgres` are None where an address was given."""
 
     bootstrap_servers: str
@@ -30,18 +30,18 @@ def embedded_services(
     postgres_url: str | None = None,
     postgres_settings: Mapping[str, str] | None = None,
     progress: Callable[[str], None] = no_progress,
-) -> Iterator[Services]:
-    """Given addresses win. What was started is stopped at the end, however the block ends.
+) -> Iterator[EmbeddedServers]:
+    """Start the servers without a given address, and stop them at the end of the block.
 
-    Raises EmbeddedUnavailableError before the block when a part cannot be had.
+    Raises EmbeddedUnavailableError when a server is not available.
     """
     kafka = None if bootstrap_servers else EmbeddedKafka(progress=progress)
     postgres = None if postgres_url else EmbeddedPostgres(settings=postgres_settings)
     if kafka:
-        kafka_classpath(progress)  # here, in the caller's thread, so that Ctrl-C ends a download
+        kafka_classpath(progress)  # in the caller's thread, so that Ctrl-C ends a download
     with ExitStack() as started:
         _start_all([service for service in (postgres, kafka) if service], started, progress)
-        yield Services(
+        yield EmbeddedServers(
             bootstrap_servers or (kafka.bootstrap_servers if kafka else ""),
             postgres_url or (postgres.url if postgres else ""),
             kafka,
@@ -50,11 +50,11 @@ def embedded_services(
 
 
 def _start_all(services: list[EmbeddedService], started: ExitStack, progress: Callable[[str], None]) -> None:
-    """Start them at the same time; `started` stops them in reverse order."""
+    """Start the servers concurrently; `started` stops them in reverse order."""
     if not services:
         return
     progress(f"Starting {' and '.join(service.kind for service in services)}")
-    # Also on Ctrl-C the pool's end is waited for: only then is it known what there is to stop.
+    # Also on Ctrl-C the pool is joined: only then it is known what has to be stopped.
     with ThreadPoolExecutor(len(services), thread_name_prefix="embedded-start") as pool:
         for service in services:
             started.callback(service.stop)

@@ -1,10 +1,9 @@
-"""Become another program, as another user if asked, and die when the parent dies.
+"""Script that runs another program, optionally as another user, and ends it when the parent ends.
 
-Run as a script, never imported by the processor:
+Run as a script:
     python -I -S launch.py PARENT_PID DEATH_SIGNAL UID GID PROGRAM [ARG...]
-UID and GID may be -1 (keep). It is a program of its own because `preexec_fn` may deadlock in a
-process with threads, and because the death signal must be set after the change of user: Linux
-clears it whenever a process changes its credentials.
+UID and GID may be -1 (keep). It is a separate program because `preexec_fn` may deadlock in a process with threads, and
+because the death signal must be set after the change of user: Linux clears it when a process changes its credentials.
 """
 
 from __future__ import annotations
@@ -25,15 +24,15 @@ def _drop_root(uid: int, gid: int) -> None:
         os.setuid(uid)
 
 
-def _die_with(parent_pid: int, death_signal: int) -> None:
+def _set_death_signal(parent_pid: int, death_signal: int) -> None:
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
-    if os.getppid() != parent_pid:  # it died before the call above
+    if os.getppid() != parent_pid:  # the parent ended before the call above
         sys.exit(EXIT_CANNOT_RUN)
 
 
 def _restore_signals() -> None:
-    # Python ignores SIGPIPE and SIGXFSZ at its start, and exec passes what is ignored on.
+    # Python ignores SIGPIPE and SIGXFSZ at its start, and ignored signals are inherited by exec.
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
 
@@ -41,9 +40,9 @@ def _restore_signals() -> None:
 def main(parent_pid: str, death_signal: str, uid: str, gid: str, *argv: str) -> None:
     try:
         _drop_root(int(uid), int(gid))
-        _die_with(int(parent_pid), int(death_signal))
+        _set_death_signal(int(parent_pid), int(death_signal))
         _restore_signals()
-        os.execv(argv[0], argv)  # noqa: S606  no shell is the point
+        os.execv(argv[0], argv)  # noqa: S606  no shell is needed
     except OSError as error:
         sys.stderr.write(f"cannot run {argv[0]} as uid {uid}: {error}\n")
         sys.exit(EXIT_CANNOT_RUN)

@@ -52,7 +52,7 @@ def test_given_addresses_win_and_nothing_is_started(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(services, "EmbeddedKafka", None)
     monkeypatch.setattr(services, "EmbeddedPostgres", None)
     with embedded_services(bootstrap_servers="broker:9092", postgres_url="postgresql://db/x") as given:
-        assert given == services.Services("broker:9092", "postgresql://db/x")
+        assert given == services.EmbeddedServers("broker:9092", "postgresql://db/x")
 
 
 def test_only_the_part_without_an_address_is_started() -> None:
