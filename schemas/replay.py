@@ -11,6 +11,8 @@ REPLAY_ID = "keepstream.dlq.replay-id"
 REPLAY_OF = "keepstream.dlq.replay-of"
 REPLAYED_BY = "keepstream.dlq.replayed-by"
 """User who started the replay."""
+TopicEnds = dict[str, dict[int, int]]
+"""The offset after the last, by topic and partition."""
 PARKING_SUFFIX = "-parked"
 """Suffix of the parking lot topic, after the dead letter topic's name: for records replayed too often."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from keepstream.processors.replay.replay import TopicEnds
 from keepstream.schemas.replay import (
     REPLAY_ID,
     REPLAY_OF,
@@ -14,6 +13,7 @@ from keepstream.schemas.replay import (
     ReplayRecord,
     ReplayRun,
     ReplayState,
+    TopicEnds,
 )
 
 

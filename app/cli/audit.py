@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_settings, on_terminal, print_json, print_rows, say
-from keepstream.app.connect.connections import admin_client, connect
+from keepstream.app.cli.output import json_option, load_services, on_terminal, print_json, print_rows, say
 from keepstream.app.dlq.selectors import parse_time_option
-from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
+from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
 from keepstream.schemas.audit import DiscrepancyKind
 
 if TYPE_CHECKING:
     import psycopg
 
-    from keepstream.app.config.settings import Settings
+    from keepstream.app.config.settings import KafkaSettings
+    from keepstream.app.connect.services import Services
     from keepstream.app.status.audit import AuditScope, DeepAudit
     from keepstream.schemas.audit import Check, Discrepancy
+    from keepstream.sinks.kafka.admin import KafkaAdmin
 
 _MEANINGS = {
     DiscrepancyKind.MISSING: "neither stored nor dead-lettered",
@@ -118,11 +119,11 @@ def audit(*, deep: bool, every_one: bool, as_json: bool, **reach_given: Any) -> 
         raise KeepstreamError("bad_usage", "--since, --from-offset, --to-offset, --partition and --all need --deep",
                            "`keepstream audit --help`", USAGE)  # fmt: skip
     reach = _reach(**reach_given) if deep else None
-    settings = load_settings()
-    with connect(settings) as connection:
+    services = load_services()
+    with services.postgres() as connection:
         holds = _quick(connection, as_json=as_json)
         if reach:
-            holds = _deep(settings, connection, reach, every_one=every_one, as_json=as_json) and holds
+            holds = _deep(services, connection, reach, every_one=every_one, as_json=as_json) and holds
     if not holds:
         raise KeepstreamError(
             "promise_broken", "the books do not agree", 'docs/architecture.md, "The audit", explains each claim'
@@ -141,17 +142,16 @@ def _quick(connection: psycopg.Connection[tuple[object, ...]], *, as_json: bool)
 
 
 def _deep(
-    settings: Settings, connection: psycopg.Connection[tuple[object, ...]], reach: AuditScope, *, every_one: bool,
+    services: Services, connection: psycopg.Connection[tuple[object, ...]], reach: AuditScope, *, every_one: bool,
     as_json: bool,
 ) -> bool:  # fmt: skip
-    from keepstream.app.connect.client_config import librdkafka_settings
     from keepstream.app.status.audit import DeepAudit
 
-    _check_topics(settings, reach)
-    client = {**librdkafka_settings(settings.kafka), "log_level": 0}
+    kafka, client = services.settings.kafka, services.admin()
     started, found = time.monotonic(), 0
-    with progress_bar() as progress, _failures():
-        deep = DeepAudit(connection, client, settings.kafka.topic, settings.kafka.dlq_topic, reach, progress)
+    with progress_bar() as progress, _errors():
+        _check_topics(client, kafka, reach)
+        deep = DeepAudit(connection, client, kafka.topic, kafka.dlq_topic, reach, progress)
         for difference in deep.run():
             found += 1
             show_difference(difference, as_json=as_json)
@@ -169,28 +169,24 @@ def _reach(
     return AuditScope(parse_time_option("--since", since) if since else None, from_offset, to_offset, partitions)
 
 
-def _check_topics(settings: Settings, reach: AuditScope) -> None:
-    topics = admin_client(settings.kafka).list_topics(timeout=10).topics
-    for topic in (settings.kafka.topic, settings.kafka.dlq_topic):
-        if topic not in topics or topics[topic].error is not None:
-            raise KeepstreamError("topic_missing", f"there is no topic {topic!r}", "run `keepstream topics ensure`",
-                               NOT_FOUND)  # fmt: skip
+def _check_topics(client: KafkaAdmin, kafka: KafkaSettings, reach: AuditScope) -> None:
+    client.partitions(kafka.dlq_topic)
+    known = client.partitions(kafka.topic)
     for partition in reach.partitions:
-        if partition not in topics[settings.kafka.topic].partitions:
-            raise KeepstreamError("bad_usage", f"--partition: {settings.kafka.topic} has no partition {partition}",
-                               exit_code=USAGE)  # fmt: skip
+        if partition not in known:
+            message = f"--partition: {kafka.topic} has no partition {partition}"
+            raise KeepstreamError("bad_usage", message, exit_code=USAGE)
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
-    from confluent_kafka import KafkaException
+def _errors() -> Iterator[None]:
     from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 
+    from keepstream.app.connect.services import kafka_errors
+
     try:
-        yield
-    except KafkaException as error:
-        why = error.args[0].str()
-        raise KeepstreamError("kafka_failed", f"Kafka failed: {why}", "see `keepstream doctor`", UNREACHABLE) from None
+        with kafka_errors():
+            yield
     except (InsufficientPrivilege, ReadOnlySqlTransaction):
         raise KeepstreamError(
             "no_temporary_tables", "PostgreSQL refuses temporary tables, which the deep form needs",

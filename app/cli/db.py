@@ -8,8 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from keepstream.app.cli.output import json_option, load_settings, print_rows, say
-from keepstream.app.connect.connections import connect
+from keepstream.app.cli.output import json_option, load_services, print_rows, say
 from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.app.errors import FAILED, REFUSED, USAGE, KeepstreamError
 
@@ -32,7 +31,7 @@ def prune(*, before: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     moment = parse_time_option("--before", before)
     if moment > datetime.now(UTC):
         raise KeepstreamError("bad_usage", "--before: this is in the future", "`keepstream db prune --help`", USAGE)
-    with connect(load_settings()) as connection:
+    with load_services().postgres() as connection:
         counts = retention.prunable(connection, moment)
         total = sum(counts.values())
         say(f"{total:,} delivered events are older than {moment:%Y-%m-%dT%H:%M:%SZ}")
@@ -71,10 +70,11 @@ def migrate(*, dry_run: bool, as_json: bool) -> None:
     """Apply what is missing. Safe to run again, and from many places at once."""
     from keepstream.sinks.postgres import migrate as schema
 
-    settings = load_settings()
-    with connect(settings) as connection:
+    services = load_services()
+    schema_name = services.settings.postgres.schema_name
+    with services.postgres() as connection:
         try:
-            todo = schema.pending(connection) if dry_run else schema.migrate(connection, settings.postgres.schema_name)
+            todo = schema.pending(connection) if dry_run else schema.migrate(connection, schema_name)
         except schema.MigrationError as error:
             raise KeepstreamError("migration_conflict", str(error)) from None
     verb = "pending" if dry_run else "applied"
@@ -90,7 +90,7 @@ def status(*, check: bool, as_json: bool) -> None:
     """List the migrations and whether they are applied."""
     from keepstream.sinks.postgres import migrate as schema
 
-    with connect(load_settings()) as connection:
+    with load_services().postgres() as connection:
         try:
             missing = {migration.version for migration in schema.pending(connection)}
         except schema.MigrationError as error:

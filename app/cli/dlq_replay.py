@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keepstream.app.cli.options import selectors
-from keepstream.app.cli.output import json_option, load_settings, on_terminal, print_json, say
+from keepstream.app.cli.output import json_option, load_services, on_terminal, print_json, say
 from keepstream.app.errors import FAILED, INTERRUPTED, NOT_FOUND, REFUSED, KeepstreamError
 
 if TYPE_CHECKING:
@@ -125,15 +125,15 @@ def replay(  # noqa: PLR0913 - one parameter per option
     Ctrl-C or kill -9 at any point: --resume ID goes on and sends nothing twice. The last line adds up:
     selected = replayed + skipped + failed; exit 1 when it does not, or when something failed.
     """
-    from keepstream.app.dlq.replay import options_from, replayer_of
+    from keepstream.app.dlq.replay import open_replayer, options_from
 
-    settings = load_settings()
+    services = load_services()
     options = options_from(
-        settings.kafka.dlq_topic, to_topic, changes, rate,
+        services.settings.kafka.dlq_topic, to_topic, changes, rate,
         same_partition=same_partition, limit=chosen.limit, max_replays=max_replays,
         resolved_too=chosen.resolved_too,
     )  # fmt: skip
-    with replayer_of(settings, options) as replayer:
+    with open_replayer(services, options) as replayer:
         selection = chosen.selection
         if resume_id is not None:
             (run, selection), total = _resume(replayer, resume_id), None

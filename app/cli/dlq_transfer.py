@@ -137,9 +137,7 @@ class _Purge:
         return [{"partition": p, "removed": n, "starts_at": starts[p]} for p, n in sorted(self._removed.items())]
 
     def _check_through(self, through: int) -> None:
-        from keepstream.sinks.kafka.dead_letter_reader import bounds_of
-
-        for partition, (_, end) in bounds_of(self._queue.client, self._queue.topic, self._partitions).items():
+        for partition, (_, end) in self._queue.client.watermarks(self._queue.topic, self._partitions).items():
             if through >= end:
                 raise bad_selector("--through", f"partition {partition} ends before offset {end}")
 
@@ -168,13 +166,7 @@ class _Purge:
 
     def _delete(self) -> dict[int, int]:
         """Return where each partition starts now. What the export does not hold is never deleted."""
-        from confluent_kafka import TopicPartition
-        from confluent_kafka.admin import AdminClient
-
-        admin = AdminClient(self._queue.client)
-        places = [TopicPartition(self._queue.topic, p, offset) for p, offset in self._cut.items()]
-        answers = admin.delete_records(places)
-        return {place.partition: answer.result(timeout=60).low_watermark for place, answer in answers.items()}
+        return self._queue.client.delete_records(self._queue.topic, self._cut)
 
     def _discard(self, path: Path) -> None:
         from keepstream.schemas.dead_letter_record import DeadLetterRecord
@@ -228,7 +220,7 @@ def _put_back(queue: Queue, source: IO[bytes]) -> Iterator[int]:
     from keepstream.sinks.dead_letter_file import read_letters
     from keepstream.sinks.kafka.dead_letter_importer import DeadLetterImporter
 
-    for batch in DeadLetterImporter(queue.client, queue.topic, queue.partitions).send(read_letters(source)):
+    for batch in DeadLetterImporter(queue.client.config, queue.topic, queue.partitions).send(read_letters(source)):
         if queue.ledger:
             queue.ledger.returned({DeadLetterRecord(record).id: place for record, place in batch})
         yield len(batch)

@@ -10,15 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keepstream.app.cli.output import json_option, load_settings, print_rows
-from keepstream.app.connect.connections import admin_client, connect
+from keepstream.app.cli.output import json_option, load_services, print_rows
 from keepstream.app.errors import FAILED, KeepstreamError
 
 if TYPE_CHECKING:
     import psycopg
-    from confluent_kafka.admin import AdminClient
 
-    from keepstream.app.config.settings import Settings
+    from keepstream.app.connect.services import Services
+    from keepstream.sinks.kafka.admin import KafkaAdmin
 
 CLOCK_SKEW_LIMIT_S = 5.0
 
@@ -37,28 +36,27 @@ class Finding:
 @json_option
 def doctor(*, as_json: bool) -> None:
     """Check settings, Kafka, topics, PostgreSQL, tables, clocks and the port. Exit 1 when something fails."""
-    settings = load_settings()
-    findings = list(examine(settings))
+    findings = list(examine(load_services()))
     print_rows([asdict(finding) for finding in findings], as_json=as_json)
     failed = [finding.check for finding in findings if finding.state == "fail"]
     if failed:
         raise KeepstreamError("unhealthy", f"failed: {', '.join(failed)}", exit_code=FAILED)
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def examine(services: Services) -> Iterator[Finding]:
     """Run every check; one that raises becomes a failure with its hint."""
     yield Finding("settings", "ok", "valid")
-    checks: dict[str, Callable[[Settings], Iterator[Finding]]] = {
+    checks: dict[str, Callable[[Services], Iterator[Finding]]] = {
         "faust": _faust, "kafka": _kafka, "postgres": _postgres, "port": _port,
     }  # fmt: skip
     for name, check in checks.items():
         try:
-            yield from check(settings)
+            yield from check(services)
         except KeepstreamError as error:
             yield Finding(name, "fail", error.message, error.hint)
 
 
-def _faust(_settings: Settings) -> Iterator[Finding]:
+def _faust(_services: Services) -> Iterator[Finding]:
     import faust
     import faust.streams
 
@@ -68,33 +66,34 @@ def _faust(_settings: Settings) -> Iterator[Finding]:
         yield Finding("faust", "ok", f"{faust.__version__} with its Cython extension")
 
 
-def _kafka(settings: Settings) -> Iterator[Finding]:
-    admin = admin_client(settings.kafka)
-    found = admin.list_topics(timeout=10)
-    yield Finding("kafka", "ok", f"{len(found.brokers)} brokers at {settings.kafka.bootstrap_servers}")
-    for topic in (settings.kafka.topic, settings.kafka.dlq_topic):
-        if topic in found.topics and found.topics[topic].error is None:
-            yield Finding("topic", "ok", f"{topic}: {len(found.topics[topic].partitions)} partitions")
-            yield from _elections(admin, topic)
-        else:
+def _kafka(services: Services) -> Iterator[Finding]:
+    from keepstream.sinks.kafka.admin import TopicMissingError
+
+    admin, kafka = services.admin(), services.settings.kafka
+    yield Finding("kafka", "ok", f"{admin.broker_count()} brokers at {kafka.bootstrap_servers}")
+    for topic in (kafka.topic, kafka.dlq_topic):
+        try:
+            partitions = admin.partitions(topic)
+        except TopicMissingError:
             yield Finding("topic", "fail", f"{topic} is missing", "run `keepstream topics ensure`")
+        else:
+            yield Finding("topic", "ok", f"{topic}: {len(partitions)} partitions")
+            yield from _elections(admin, topic)
 
 
-def _elections(admin: AdminClient, topic: str) -> Iterator[Finding]:
+def _elections(admin: KafkaAdmin, topic: str) -> Iterator[Finding]:
     from confluent_kafka import KafkaException
 
-    from keepstream.app.cli.topics import topic_config
-
     # A worker needs no right to read the settings of a topic, and not every broker has this one.
-    with suppress(KafkaException, TimeoutError):
-        if topic_config(admin, topic).get("unclean.leader.election.enable") == "true":
+    with suppress(KafkaException):
+        if admin.topic_config(topic).get("unclean.leader.election.enable") == "true":
             yield Finding("topic", "warn", f"{topic}: unclean.leader.election.enable is true",
                           "set it to false: such an election loses what was acknowledged, and gives its offsets away "
                           "again")  # fmt: skip
 
 
-def _postgres(settings: Settings) -> Iterator[Finding]:
-    with connect(settings) as connection:
+def _postgres(services: Services) -> Iterator[Finding]:
+    with services.postgres() as connection:
         query = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), extract(epoch FROM now())"
         version, standby, now_s = connection.execute(query).fetchall()[0]
         yield _version(int(version))
@@ -127,16 +126,17 @@ def _version(number: int) -> Finding:
     return Finding("postgres", "ok", f"version {major}")
 
 
-def _port(settings: Settings) -> Iterator[Finding]:
+def _port(services: Services) -> Iterator[Finding]:
     import socket
 
-    if not settings.http.enabled or settings.http.port == 0:
+    http = services.settings.http
+    if not http.enabled or http.port == 0:
         return
-    place = f"{settings.http.host}:{settings.http.port}"
+    place = f"{http.host}:{http.port}"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((settings.http.host, settings.http.port))
+            probe.bind((http.host, http.port))
         except OSError:
             yield Finding("port", "warn", f"{place} is taken", "by a worker? else set KEEPSTREAM_HTTP__PORT")
         else:

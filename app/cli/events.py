@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_settings, print_json, print_rows, say
-from keepstream.app.connect.connections import admin_client, connect
+from keepstream.app.cli.output import json_option, load_services, load_settings, print_json, print_rows, say
 from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
+
+if TYPE_CHECKING:
+    from keepstream.app.connect.services import Services
 
 
 @click.command("list", epilog="Example: keepstream events list --status failed --since 2h --json | jq -r .event_id")
@@ -32,7 +34,7 @@ def list_events(
     }  # fmt: skip
     from keepstream.sinks.postgres.events import EventSearch
 
-    with connect(load_settings()) as connection:
+    with load_services().postgres() as connection:
         rows = EventSearch(connection).matching(given)
         if as_json:
             for row in rows:
@@ -65,10 +67,10 @@ def produce(
 
     Lines are not validated here: what a service could send, this can send. Exit 1 when a record was not acknowledged.
     """
-    kafka = load_settings().kafka
-    target = topic or kafka.topic
-    admin_client(kafka)
-    acknowledged, refused = _produce(target, source, key_field, _headers(headers))
+    services = load_services()
+    target = topic or services.settings.kafka.topic
+    services.admin()
+    acknowledged, refused = _produce(services, target, source, key_field, _headers(headers))
     print_rows([{"topic": target, "acknowledged": acknowledged, "refused": len(refused)}], as_json=as_json)
     if refused:
         raise KeepstreamError("not_acknowledged", f"{len(refused)} records were refused, the first: {refused[0]}")
@@ -105,7 +107,7 @@ def show(*, event_id: str, as_json: bool) -> None:
     """Say where an event is: its row, its dead letters, or nowhere (exit 3)."""
     from keepstream.sinks.postgres.events import EventSearch
 
-    with connect(load_settings()) as connection:
+    with load_services().postgres() as connection:
         search = EventSearch(connection)
         row, deaths = search.event(event_id), search.deaths(event_id)
     if not row and not deaths:
@@ -123,15 +125,13 @@ def show(*, event_id: str, as_json: bool) -> None:
 
 
 def _produce(
-    topic: str, source: IO[bytes], key_field: str | None, headers: list[tuple[str, str | bytes | None]]
-) -> tuple[int, list[str]]:
+    services: Services, topic: str, source: IO[bytes], key_field: str | None,
+    headers: list[tuple[str, str | bytes | None]],
+) -> tuple[int, list[str]]:  # fmt: skip
     from confluent_kafka import KafkaError, Message, Producer
 
-    from keepstream.app.connect.client_config import librdkafka_settings
-
     producer = Producer({
-        **librdkafka_settings(load_settings().kafka),
-        "enable.idempotence": True, "compression.type": "lz4", "linger.ms": 20,
+        **services.kafka.config, "enable.idempotence": True, "compression.type": "lz4", "linger.ms": 20,
     })  # fmt: skip
     acknowledged, refused = 0, []
 

@@ -16,6 +16,7 @@ from keepstream.app.errors import USAGE, KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.config.settings import Settings
+    from keepstream.app.connect.services import Services
     from keepstream.app.dlq.topic import Queue
     from keepstream.processors.replay.selection import Selection
 
@@ -66,6 +67,13 @@ def _explain(error: ValidationError) -> str:
     return "\n       ".join(lines)
 
 
+def load_services(overrides: Mapping[str, Mapping[str, object]] | None = None) -> Services:
+    """Return the servers that the settings name; nothing is connected yet."""
+    from keepstream.app.connect.services import Services
+
+    return Services(load_settings(overrides))
+
+
 def print_json(row: Mapping[str, object]) -> None:
     """Write one object per line to stdout."""
     click.echo(json.dumps(row, default=_plain, ensure_ascii=False))
@@ -109,4 +117,4 @@ def open_dead_letter_topic(
 ) -> AbstractContextManager[Queue]:
     from keepstream.app.dlq import topic
 
-    return topic.open_dead_letter_topic(load_settings(), selection, with_ledger=with_ledger, tell=say)
+    return topic.open_dead_letter_topic(load_services(), selection, with_ledger=with_ledger, tell=say)

@@ -15,7 +15,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from keepstream.app.cli.output import json_option, load_settings, print_json, print_rows
+from keepstream.app.cli.output import json_option, load_services, print_json, print_rows
 from keepstream.app.dlq.format import format_time, one_line
 from keepstream.app.errors import FAILED, KeepstreamError
 from keepstream.app.status.snapshot import OUTCOMES, duration_text
@@ -23,7 +23,7 @@ from keepstream.app.status.snapshot import OUTCOMES, duration_text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from keepstream.app.config.settings import Settings
+    from keepstream.app.connect.services import Services
     from keepstream.app.status.observer import StatusReading
 
     Reported = tuple[StatusReading, dict[str, Any]]
@@ -165,8 +165,7 @@ def status(*, watch: bool, interval_s: float, as_json: bool) -> None:
     It works on what answers. Without PostgreSQL, Kafka or a worker it shows the rest and says what is missing; without
     PostgreSQL or Kafka it ends as other commands do, with 4. A worker that does not answer is no error.
     """
-    settings = load_settings()
-    reports = _reports(settings, interval_s)
+    reports = _reports(load_services(), interval_s)
     if watch:
         _stay(reports, as_json=as_json)
         return
@@ -179,19 +178,19 @@ def status(*, watch: bool, interval_s: float, as_json: bool) -> None:
     _complain(seen)
 
 
-def _reports(settings: Settings, interval_s: float) -> Iterator[Reported]:
+def _reports(services: Services, interval_s: float) -> Iterator[Reported]:
     from collections import deque
 
     from keepstream.app.status.observer import StatusReader
     from keepstream.app.status.report import report
     from keepstream.app.status.snapshot import earlier
 
-    observer, looks = StatusReader(settings), deque[Any](maxlen=LOOKS_KEPT)
+    observer, looks = StatusReader(services), deque[Any](maxlen=LOOKS_KEPT)
     while True:
         began = time.monotonic()
         seen = observer.see()
         looks.append(seen.look)
-        yield seen, report(settings.kafka.topic, seen, earlier(looks))
+        yield seen, report(services.settings.kafka.topic, seen, earlier(looks))
         time.sleep(max(0.0, began + interval_s - time.monotonic()))
 
 
@@ -239,8 +238,7 @@ def lag(*, max_lag: int | None, as_json: bool) -> None:
     """
     from keepstream.app.status.lag import lag_rows
 
-    settings = load_settings()
-    rows = lag_rows(settings)
+    rows = lag_rows(load_services())
     print_rows(rows, as_json=as_json)
     total = sum(row["lag"] for row in rows)
     if max_lag is not None and total > max_lag:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_settings, print_rows
-from keepstream.app.connect.connections import admin_client
+from keepstream.app.cli.output import json_option, load_services, print_rows
 from keepstream.app.errors import FAILED, KeepstreamError
 
 if TYPE_CHECKING:
-    from confluent_kafka.admin import AdminClient
-
-DLQ_MAX_MESSAGE_BYTES = 2 * 1024 * 1024
-"""A dead letter is its record plus our headers: twice the broker's default of 1 MiB takes all that the source took."""
-FOREVER = -1
+    from keepstream.sinks.kafka.admin import KafkaAdmin
 
 
 @click.group()
@@ -31,10 +27,10 @@ def topics() -> None:
 @json_option
 def ensure(*, partitions: int, replication: int, as_json: bool) -> None:
     """Create what is missing. Dead letters are kept until they are purged (retention.ms=-1)."""
-    kafka = load_settings().kafka
-    admin = admin_client(kafka)
+    services = load_services()
+    admin, kafka = services.admin(), services.settings.kafka
     rows = []
-    for name, config in _wanted(kafka.topic, kafka.dlq_topic).items():
+    for name, config in _wanted_topics(kafka.topic, kafka.dlq_topic).items():
         created = _create(admin, name, partitions, replication, config)
         rows.append({"topic": name, "state": "created" if created else "exists"})
     print_rows(rows, as_json=as_json)
@@ -44,8 +40,8 @@ def ensure(*, partitions: int, replication: int, as_json: bool) -> None:
 @json_option
 def status(*, as_json: bool) -> None:
     """Show partitions and what matters of the configuration; exit 1 when a topic is missing."""
-    kafka = load_settings().kafka
-    admin = admin_client(kafka)
+    services = load_services()
+    admin, kafka = services.admin(), services.settings.kafka
     rows = [_describe(admin, name) for name in (kafka.topic, kafka.dlq_topic)]
     print_rows(rows, as_json=as_json)
     missing = [row["topic"] for row in rows if row["partitions"] is None]
@@ -54,45 +50,32 @@ def status(*, as_json: bool) -> None:
         raise KeepstreamError("topic_missing", f"missing: {names}", "run `keepstream topics ensure`", FAILED)
 
 
-def _wanted(topic: str, dlq_topic: str) -> dict[str, dict[str, str]]:
+def _wanted_topics(topic: str, dlq_topic: str) -> dict[str, Mapping[str, str]]:
     from keepstream.schemas.replay import PARKING_SUFFIX
+    from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 
-    kept = {"retention.ms": str(FOREVER), "max.message.bytes": str(DLQ_MAX_MESSAGE_BYTES)}
-    return {topic: {}, dlq_topic: kept, dlq_topic + PARKING_SUFFIX: kept}
+    return {topic: {}, dlq_topic: DEAD_LETTER_TOPIC_CONFIG, dlq_topic + PARKING_SUFFIX: DEAD_LETTER_TOPIC_CONFIG}
 
 
-def _create(admin: AdminClient, name: str, partitions: int, replication: int, config: dict[str, str]) -> bool:
-    from confluent_kafka import KafkaError, KafkaException
-    from confluent_kafka.cimpl import NewTopic
+def _create(admin: KafkaAdmin, name: str, partitions: int, replication: int, config: Mapping[str, str]) -> bool:
+    from confluent_kafka import KafkaException
 
-    new = NewTopic(name, partitions, replication, config=config)
     try:
-        admin.create_topics([new])[name].result(timeout=30)
+        return admin.create_topic(name, partitions, replication, config)
     except KafkaException as error:
-        if error.args[0].code() == KafkaError.TOPIC_ALREADY_EXISTS:
-            return False
-        raise KeepstreamError("topic_not_created", f"topic {name!r} was not created: {error.args[0].str()}") from None
-    return True
+        message = f"topic {name!r} was not created: {error.args[0].str()}"
+        raise KeepstreamError("topic_not_created", message) from None
 
 
-def topic_config(admin: AdminClient, name: str) -> dict[str, str]:
-    """Return the topic's settings by name. Raises KafkaException, also where we may not ask."""
-    from confluent_kafka.admin._config import ConfigResource
-    from confluent_kafka.admin._resource import ResourceType
+def _describe(admin: KafkaAdmin, name: str) -> dict[str, Any]:
+    from keepstream.sinks.kafka.admin import TopicMissingError
 
-    resource = ConfigResource(ResourceType.TOPIC, name)
-    entries = admin.describe_configs([resource])[resource].result(timeout=10)
-    return {name: entry.value for name, entry in entries.items()}
-
-
-def _describe(admin: AdminClient, name: str) -> dict[str, Any]:
-    found = admin.list_topics(timeout=10).topics.get(name)
-    row: dict[str, Any] = {"topic": name, "partitions": None, "retention_ms": None, "max_message_bytes": None}
-    if found is None or found.error is not None:
-        return row
-    config = topic_config(admin, name)
-    return row | {
-        "partitions": len(found.partitions),
-        "retention_ms": int(config["retention.ms"]),
+    try:
+        partitions = admin.partitions(name)
+    except TopicMissingError:
+        return {"topic": name, "partitions": None, "retention_ms": None, "max_message_bytes": None}
+    config = admin.topic_config(name)
+    return {
+        "topic": name, "partitions": len(partitions), "retention_ms": int(config["retention.ms"]),
         "max_message_bytes": int(config["max.message.bytes"]),
-    }
+    }  # fmt: skip

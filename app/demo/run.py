@@ -15,8 +15,6 @@ from typing import Any
 
 import psycopg
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
 
 from keepstream.app.demo.backend import Backend
 from keepstream.app.demo.producer import DemoProducer
@@ -24,6 +22,7 @@ from keepstream.app.demo.proof import Proof, prove
 from keepstream.app.demo.traffic import traffic
 from keepstream.app.demo.worker_process import DemoError, WorkerProcess
 from keepstream.app.status.audit import DeepAudit
+from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.dead_letter_reader import read_all
 from keepstream.sinks.postgres.migrate import migrate
 
@@ -53,10 +52,8 @@ class Demo:
         name = uuid.uuid4().hex[:8]
         self.plan, self.backend = plan, backend
         self.topic, self.dlq_topic, self.schema = f"events-{name}", f"event-dlq-{name}", f"keepstream_demo_{name}"
-        self._client: dict[str, str | int | float | bool] = {
-            "bootstrap.servers": backend.bootstrap_servers, "log_level": 0,
-        }  # fmt: skip
-        self.producer = DemoProducer(self._client, self.topic)
+        self._kafka = KafkaAdmin({"bootstrap.servers": backend.bootstrap_servers})
+        self.producer = DemoProducer(self._kafka.config, self.topic)
         self.kills = 0
 
     def run(self) -> Proof:
@@ -73,19 +70,17 @@ class Demo:
             finally:
                 settled.set()
             worker.finish()
-            discrepancies = sum(1 for _ in DeepAudit(connection, self._client, self.topic, self.dlq_topic).run())
-            dead = read_all(self._client, self.dlq_topic)
+            discrepancies = sum(1 for _ in DeepAudit(connection, self._kafka, self.topic, self.dlq_topic).run())
+            dead = read_all(self._kafka, self.dlq_topic)
             return prove(connection, self.topic, self.producer, dead, discrepancies)
 
     def _make_topics(self) -> None:
         if self.backend.is_mock:  # it creates topics on demand, with its own number of partitions
-            Producer(self._client).list_topics(self.topic, timeout=10)
-            Producer(self._client).list_topics(self.dlq_topic, timeout=10)
+            Producer(self._kafka.config).list_topics(self.topic, timeout=10)
+            Producer(self._kafka.config).list_topics(self.dlq_topic, timeout=10)
             return
-        new = [NewTopic(self.topic, PARTITIONS, 1), NewTopic(self.dlq_topic, 1, 1)]
-        admin = AdminClient(self._client)  # kept: its futures end with it
-        for made in admin.create_topics(new).values():
-            made.result(timeout=30)
+        self._kafka.create_topic(self.topic, PARTITIONS, 1, {})
+        self._kafka.create_topic(self.dlq_topic, 1, 1, {})
 
     @contextmanager
     def _schema(self) -> Iterator[Connection]:

@@ -9,9 +9,8 @@ from itertools import pairwise
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
+from keepstream.sinks.kafka.admin import KafkaAdmin, Range
 from keepstream.sinks.kafka.range_reader import RangeReader
-
-Range = tuple[int, int]
 
 MAX_NAMED = 1000
 """More letters than this are walked to: those that were named are in memory at once."""
@@ -26,14 +25,14 @@ class StaleRecordIdError(Exception):
 
 
 @contextmanager
-def places_of(client: Mapping[str, object], topic: str) -> Iterator[Places]:
+def places_of(client: KafkaAdmin, topic: str) -> Iterator[Places]:
     """Look up letters in all of a topic."""
     with RangeReader(client, topic, **_LOOKING_UP) as seeker:
         yield Places(topic, seeker)
 
 
 def fetch_by_id(
-    client: Mapping[str, object], topic: str, names: Sequence[str], known: Callable[[Sequence[str]], Mapping[str, str]]
+    client: KafkaAdmin, topic: str, names: Sequence[str], known: Callable[[Sequence[str]], Mapping[str, str]]
 ) -> list[DeadLetterRecord] | None:
     """Return the letters of these names, oldest first within each partition; None where only a walk finds them all.
 
@@ -61,7 +60,7 @@ class Places:
 
     def find(self, places: Mapping[str, str | None]) -> dict[str, DeadLetterRecord | None]:
         """Return each letter by its name, None for one that left the topic. Raises NoPlaceError."""
-        bounds = self._seeker.bounds()
+        bounds = self._seeker.watermarks()
         found: dict[str, DeadLetterRecord | None] = dict.fromkeys(places)
         wanted: dict[int, dict[int, str]] = defaultdict(dict)
         for name, place in places.items():

@@ -10,22 +10,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import psycopg
-from confluent_kafka import KafkaException
-
-from keepstream.app.config.settings import KafkaSettings, Settings
-from keepstream.app.connect.client_config import librdkafka_settings
-from keepstream.app.connect.connections import admin_client, connect
+from keepstream.app.connect.services import Services, kafka_errors
 from keepstream.app.dlq.lookup_by_offset import fetch_by_id
 from keepstream.app.dlq.prefetch import prefetched
 from keepstream.app.dlq.topic import scan_range_of
-from keepstream.app.errors import REFUSED, UNREACHABLE, USAGE, KeepstreamError
+from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
 from keepstream.app.process.gc_tuning import gc_disabled
 from keepstream.processors.replay.outgoing import ChangeError, changed, difference, revalidate, target_topic_of
 from keepstream.processors.replay.replay import Replay, distinct_chunks
 from keepstream.processors.replay.selection import Selection, SelectorError, parse_condition, selection_from
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.replay import PARKING_SUFFIX, Reconciliation, ReplayOptions, ReplayRun
+from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.dead_letter_reader import oldest_first
 from keepstream.sinks.kafka.replay_producer import KafkaReplayProducer
 from keepstream.sinks.postgres.claim_checks import ClaimCheckReader
@@ -69,7 +65,8 @@ class Look:
 class Replayer:
     """One dead letter topic, its ledger and its way out. Holds the right to replay while it is open."""
 
-    kafka: KafkaSettings
+    client: KafkaAdmin
+    dlq_topic: str
     ledger: PostgresReplayLedger
     outbox: KafkaReplayProducer
     originals: ClaimCheckReader
@@ -77,14 +74,14 @@ class Replayer:
 
     def ends(self) -> dict[int, int]:
         """Return where the dead letter topic ends now: later deaths belong to the next replay."""
-        return self.outbox.ends([self.kafka.dlq_topic])[self.kafka.dlq_topic]
+        return self.outbox.ends([self.dlq_topic])[self.dlq_topic]
 
     def letters(
         self, selection: Selection, ends: Mapping[int, int], *, copies: bool = False
     ) -> Generator[DeadLetterRecord]:
         """Yield the matching letters, oldest first within each partition. Named ones are read at their places."""
-        named = fetch_by_id(self._client, self.kafka.dlq_topic, selection.ids, self.states.places)
-        walk = oldest_first(self._client, self.kafka.dlq_topic, scan_range_of(selection), copies=copies)
+        named = fetch_by_id(self.client, self.dlq_topic, selection.ids, self.states.places)
+        walk = oldest_first(self.client, self.dlq_topic, scan_range_of(selection), copies=copies)
         for found in walk if named is None else named:
             letter, place = self.originals.whole(found), found.record
             if place.offset < ends.get(place.partition, 0) and selection.matches(letter):
@@ -115,7 +112,7 @@ class Replayer:
         """Return the run's next pass and its selection. Raises UnknownReplayError."""
         found = self.ledger.resume(replay_id)
         if found is None:
-            raise UnknownReplayError(f"there is no replay {replay_id} of {self.kafka.dlq_topic}")
+            raise UnknownReplayError(f"there is no replay {replay_id} of {self.dlq_topic}")
         return found[0], selection_from(found[1])
 
     def work(
@@ -135,10 +132,6 @@ class Replayer:
         now = self.ledger.reconcile(run)
         result.delivered, result.dead_again = now.delivered, now.dead_again
         return (now.delivered or 0) + (now.dead_again or 0) >= now.replayed
-
-    @property
-    def _client(self) -> dict[str, Any]:
-        return {**librdkafka_settings(self.kafka), "log_level": 0}
 
     def unresolved(
         self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int]
@@ -174,30 +167,22 @@ class Replayer:
 
 
 @contextmanager
-def open_replayer(
-    kafka: KafkaSettings, connection: psycopg.Connection[tuple[Any, ...]], parking_topic: str
-) -> Iterator[Replayer]:
-    """Take the right to replay. Raises ReplayBusyError when somebody else has it, KafkaException without a broker."""
-    with closing(PostgresReplayLedger(connection, kafka.dlq_topic)) as ledger:
-        ledger.lock()
-        ledger.settle()
-        outbox = KafkaReplayProducer({**librdkafka_settings(kafka), "log_level": 0}, parking_topic)
-        yield Replayer(kafka, ledger, outbox, ClaimCheckReader(lambda: connection), DeadLetterIndex(connection))
-
-
-@contextmanager
-def replayer_of(settings: Settings, options: ReplayOptions) -> Iterator[Replayer]:
-    """Open a replayer on the services of the settings. `KeepstreamError` when they are away or another replay runs."""
-    admin_client(settings.kafka)
-    with connect(settings) as connection:
+def open_replayer(services: Services, options: ReplayOptions) -> Iterator[Replayer]:
+    """Take the right to replay. `KeepstreamError` when a server is away or another replay of the topic runs."""
+    client, topic = services.admin(), services.settings.kafka.dlq_topic
+    with (
+        kafka_errors("the replay can be resumed"),
+        services.postgres() as connection,
+        closing(PostgresReplayLedger(connection, topic)) as ledger,
+    ):
         try:
-            with open_replayer(settings.kafka, connection, options.parking_topic) as replayer:
-                yield replayer
+            ledger.lock()
         except ReplayBusyError as error:
             raise KeepstreamError("busy", str(error), "wait for it, or end it", REFUSED) from None
-        except KafkaException as error:
-            why = f"Kafka failed: {error.args[0].str()}"
-            raise KeepstreamError("kafka_failed", why, "the replay can be resumed", UNREACHABLE) from None
+        ledger.settle()
+        outbox = KafkaReplayProducer(client, options.parking_topic)
+        claim_checks = ClaimCheckReader(lambda: connection)
+        yield Replayer(client, topic, ledger, outbox, claim_checks, DeadLetterIndex(connection))
 
 
 def options_from(

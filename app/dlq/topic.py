@@ -6,20 +6,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
-
-from keepstream.app.config.settings import Settings
-from keepstream.app.connect.client_config import librdkafka_settings
-from keepstream.app.connect.connections import admin_client, connect
+from keepstream.app.connect.services import Services, kafka_errors
 from keepstream.app.dlq.lookup_by_offset import fetch_by_id
 from keepstream.app.dlq.selectors import Chosen, bad_selector
-from keepstream.app.errors import FAILED, NOT_FOUND, UNREACHABLE, KeepstreamError
+from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
 from keepstream.processors.replay.selection import Selection
 from keepstream.schemas.claim_check import claim_check_sha256
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
 from keepstream.sinks.kafka.dead_letter_reader import Stretch, follow, newest_first, oldest_first
 from keepstream.sinks.postgres.claim_checks import ClaimCheckReader
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
@@ -41,7 +36,7 @@ Tell = Callable[[str], None]
 class Queue:
     """A dead letter topic that answers. ``ledger`` is None where PostgreSQL does not."""
 
-    client: dict[str, Any]
+    client: KafkaAdmin
     topic: str
     partitions: tuple[int, ...]
     originals: ClaimCheckReader
@@ -99,35 +94,29 @@ class Queue:
 
 @contextmanager
 def open_dead_letter_topic(
-    settings: Settings,
+    services: Services,
     selection: Selection | None = None,
     *,
     with_ledger: bool = True,
     tell: Tell,
-    admin: AdminClient | None = None,
 ) -> Iterator[Queue]:
-    """Open the dead letter topic of the settings; whoever does it often brings a connected ``admin``.
+    """Open the dead letter topic of the settings.
 
     Trouble when Kafka does not answer (4), there is no such topic (3) or it lacks a partition selected (2). That
     PostgreSQL does not answer is told in one line.
     """
-    topic = settings.kafka.dlq_topic
-    try:
-        partitions = _partitions(settings, selection, admin_client(settings.kafka) if admin is None else admin)
-        client = {**librdkafka_settings(settings.kafka), "log_level": 0}
-        with ExitStack() as stack:
-            ledger = open_ledger(settings, stack, tell) if with_ledger else None
-            originals = ClaimCheckReader(lambda: stack.enter_context(connect(settings)))
-            yield Queue(client, topic, partitions, originals, ledger)
-    except KafkaException as error:
-        why = error.args[0].str()
-        raise KeepstreamError("kafka_failed", f"Kafka failed: {why}", "see `keepstream doctor`", UNREACHABLE) from None
+    topic, admin = services.settings.kafka.dlq_topic, services.admin()
+    with kafka_errors(), ExitStack() as stack:
+        partitions = _partitions(admin, topic, selection)
+        ledger = open_ledger(services, stack, tell) if with_ledger else None
+        originals = ClaimCheckReader(lambda: stack.enter_context(services.postgres()))
+        yield Queue(admin, topic, partitions, originals, ledger)
 
 
-def open_ledger(settings: Settings, stack: ExitStack, tell: Tell) -> DeadLetterIndex | None:
+def open_ledger(services: Services, stack: ExitStack, tell: Tell) -> DeadLetterIndex | None:
     """Connect to PostgreSQL until the stack ends; None, and one line told, when it does not answer."""
     try:
-        ledger = DeadLetterIndex(stack.enter_context(connect(settings)))
+        ledger = DeadLetterIndex(stack.enter_context(services.postgres()))
     except KeepstreamError as trouble:
         tell(f"Only what the topic says, without states and rows: {trouble.message}")
         return None
@@ -137,13 +126,13 @@ def open_ledger(settings: Settings, stack: ExitStack, tell: Tell) -> DeadLetterI
     return None
 
 
-def _partitions(settings: Settings, selection: Selection | None, admin: AdminClient) -> tuple[int, ...]:
-    topic = settings.kafka.dlq_topic
-    found = admin.list_topics(topic, timeout=10).topics.get(topic)
-    if found is None or found.error is not None:
-        raise KeepstreamError("topic_missing", f"there is no topic {topic!r}", "is KEEPSTREAM_KAFKA__DLQ_TOPIC right?",
-                           NOT_FOUND)  # fmt: skip
+def _partitions(admin: KafkaAdmin, topic: str, selection: Selection | None) -> tuple[int, ...]:
+    try:
+        found = admin.partitions(topic)
+    except TopicMissingError:
+        hint = "is KEEPSTREAM_KAFKA__DLQ_TOPIC right?"
+        raise KeepstreamError("topic_missing", f"there is no topic {topic!r}", hint, NOT_FOUND) from None
     for partition in selection.partitions if selection else ():
-        if partition not in found.partitions:
+        if partition not in found:
             raise bad_selector("--partition", f"{topic} has no partition {partition}")
-    return tuple(sorted(found.partitions))
+    return tuple(found)

@@ -17,7 +17,7 @@ import psycopg
 from keepstream.processors.audit import OffsetCoverage, checks, faults
 from keepstream.schemas.audit import AuditWindow, Check, Discrepancy
 from keepstream.schemas.record import KafkaRecord, parse_record_id
-from keepstream.sinks.kafka.range_reader import RangeReader
+from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.topic_scan import TopicScan
 from keepstream.sinks.postgres.audit import AuditTables, audit_tables, books, positions
 
@@ -50,7 +50,7 @@ class DeepAudit:
     """
 
     connection: Connection
-    client: Mapping[str, object]
+    client: KafkaAdmin
     topic: str
     dlq_topic: str
     reach: AuditScope = field(default_factory=AuditScope)
@@ -72,11 +72,10 @@ class DeepAudit:
     def _windows(self) -> list[AuditWindow]:
         settled = positions(self.connection, self.topic)  # first: what is read later can only be more
         wanted = [p for p in settled if not self.reach.partitions or p.partition in self.reach.partitions]
-        with RangeReader(self.client, self.topic) as seeker:
-            bounds = seeker.bounds()
+        bounds = self.client.watermarks(self.topic)
         since = {}
         if self.reach.since:
-            with TopicScan(self.client, self.topic) as scan:
+            with TopicScan(self.client.config, self.topic) as scan:
                 since = scan.offsets_at(self.reach.since, bounds)
         return [
             AuditWindow(
@@ -89,10 +88,9 @@ class DeepAudit:
     def _letters(self) -> Iterator[tuple[int, int]]:
         """Yield the places of all records in the windows that the dead letter topic holds."""
         ranges = {window.partition: range(window.start, window.end) for window in self.windows}
-        with RangeReader(self.client, self.dlq_topic) as seeker:
-            bounds = seeker.bounds()
+        bounds = self.client.watermarks(self.dlq_topic)
         progress = _Steps(self.progress, "dead letters", bounds)
-        with TopicScan(self.client, self.dlq_topic) as scan:
+        with TopicScan(self.client.config, self.dlq_topic) as scan:
             for partition, (start, end) in bounds.items():
                 for reached, letter_ids in scan.letter_ids(partition, start, end):
                     self.letters += len(letter_ids)
@@ -106,7 +104,7 @@ class DeepAudit:
         progress = _Steps(self.progress, "records", ranges)
         accounted = OffsetCoverage(tables.stretches())
         suspects: list[KafkaRecord] = []
-        with TopicScan(self.client, self.topic) as scan:
+        with TopicScan(self.client.config, self.topic) as scan:
             for partition, (start, end) in ranges.items():
                 for batch in scan.unaccounted(partition, start, end, accounted.unknown):
                     self.records += batch.count

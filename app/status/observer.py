@@ -11,15 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
-from keepstream.app.config.settings import Settings
-from keepstream.app.connect.connections import admin_client, connect
-from keepstream.app.errors import UNREACHABLE, KeepstreamError
-from keepstream.app.status.lag import bounds_of, oldest_unsettled
+from keepstream.app.connect.services import Services, kafka_errors
+from keepstream.app.errors import KeepstreamError
 from keepstream.app.status.snapshot import Look
 from keepstream.app.status.workers import WorkerMetrics, scrape_workers
+from keepstream.sinks.kafka.admin import Range, oldest_unsettled_timestamp
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
 from keepstream.sinks.postgres.status import LastError, PartitionProgress, last_errors, last_replays, partition_progress
 
@@ -54,9 +51,9 @@ class StatusReading:
 class StatusReader:
     """Looks as often as it is asked. Each part is asked at the same time, and none waits for another's absence."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._admin: AdminClient | None = None
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._settings = services.settings
         self._counted: tuple[float, Mapping[str, int]] | None = None
 
     def see(self) -> StatusReading:
@@ -79,21 +76,14 @@ class StatusReader:
         look = Look(time.monotonic(), books.settled, bounds, workers, books.replays, blind)
         return StatusReading(look, books, missing, self._oldest(look))
 
-    def _ends(self) -> Mapping[int, tuple[int, int]]:
-        kafka = self._settings.kafka
-        try:
-            if self._admin is None:
-                self._admin = admin_client(kafka, KAFKA_PATIENCE_S)
-            return bounds_of(self._admin, kafka.topic)
-        except KafkaException:
-            self._admin = None  # the next look says where it should be
-            raise KeepstreamError(
-                "kafka_unreachable", "Kafka does not answer", "run `keepstream doctor`", UNREACHABLE
-            ) from None
+    def _ends(self) -> Mapping[int, Range]:
+        admin = self._services.admin(KAFKA_PATIENCE_S)
+        with kafka_errors():
+            return admin.watermarks(self._settings.kafka.topic)
 
     def _ledger(self) -> Ledger:
         kafka = self._settings.kafka
-        with connect(self._settings, "keepstream status") as connection:
+        with self._services.postgres() as connection:
             if self._counted is None or time.monotonic() - self._counted[0] > COUNT_EVERY_S:
                 self._counted = time.monotonic(), by_reason(DeadLetterIndex(connection).counts())
             return Ledger(
@@ -119,7 +109,8 @@ class StatusReader:
             for partition, (start, _) in look.ends.items()
             if look.lag(partition)
         }
-        return oldest_unsettled(self._settings.kafka, positions)
+        kafka = self._settings.kafka
+        return oldest_unsettled_timestamp(self._services.kafka.config, kafka.group_id, kafka.topic, positions)
 
 
 def by_reason(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:

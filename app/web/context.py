@@ -13,10 +13,9 @@ from typing import Any, ParamSpec, TypeVar
 
 import jinja2
 from aiohttp import web
-from confluent_kafka.admin import AdminClient
 
 from keepstream.app.config.settings import Settings
-from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.connect.services import Services
 from keepstream.app.dlq.format import format_time, one_line
 from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.app.web.facets import Facets
@@ -45,18 +44,17 @@ class Console:
     logins: Sessions = field(init=False)
     jobs: Jobs = field(init=False)
     facets: Facets = field(init=False)
-    kafka_admin: AdminClient = field(init=False)
-    """Asked by every page: a client of its own would first have to connect."""
+    services: Services = field(init=False)
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "console"))
     _templates: jinja2.Environment = field(init=False)
 
     def __post_init__(self) -> None:
         self.mask = Mask(self.settings.web.mask_fields)
         self.logins = Sessions(self.settings.web)
-        self.jobs = Jobs(self.settings, self.mask)
-        self.facets = Facets(self.settings)
+        self.services = Services(self.settings, "keepstream web")
+        self.jobs = Jobs(self.services, self.mask)
+        self.facets = Facets(self.services)
         self._templates = templates()
-        self.kafka_admin = AdminClient({**librdkafka_settings(self.settings.kafka), "log_level": 0})
 
     async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run what blocks in a thread."""

@@ -78,7 +78,7 @@ class Known:
 def find_dead_letter(console: Console, name: str) -> Known:
     """Find a letter by any of its names. Raises `KeepstreamError`. Blocks."""
     said: list[str] = []
-    with open_dead_letter_topic(console.settings, tell=said.append, admin=console.kafka_admin) as queue:
+    with open_dead_letter_topic(console.services, tell=said.append) as queue:
         named = bool(name) and "\0" not in name
         letter = locate(queue, name, lambda _text: None, WALK_PATIENCE_S) if named else None
         if letter is None:
@@ -91,7 +91,7 @@ def find_dead_letter(console: Console, name: str) -> Known:
 def _page(console: Console, query: Query, start: Cursor) -> tuple[Page, list[str]]:
     said: list[str] = []
     selection = query.chosen.selection
-    with open_dead_letter_topic(console.settings, selection, tell=said.append, admin=console.kafka_admin) as queue:
+    with open_dead_letter_topic(console.services, selection, tell=said.append) as queue:
         return list_page(queue, query.chosen, min(query.chosen.limit or PAGE_LETTERS, MAX_PAGE_LETTERS), start), said
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import psycopg
 from aiohttp import web
 
-from keepstream.app.config.settings import Settings
-from keepstream.app.connect.connections import connect
+from keepstream.app.connect.services import Services
 from keepstream.app.dlq.format import visible
 from keepstream.app.errors import FAILED, KeepstreamError
 from keepstream.app.web.context import console_of
@@ -25,7 +24,7 @@ _MAX_NAME_CHARS = 1024
 async def search(request: web.Request) -> web.StreamResponse:
     console = console_of(request)
     given = {name: _name(request.query.get(name, "")) for name in ("event-id", "correlation-id")}
-    found = await console.blocking(_search, console.settings, console.mask, given) if any(given.values()) else None
+    found = await console.blocking(_search, console.services, console.mask, given) if any(given.values()) else None
     return console.page(request, "events.html", given=given, found=found, most=MAX_ROWS)
 
 
@@ -34,10 +33,10 @@ def _name(text: str) -> str:
     return text.strip()[:_MAX_NAME_CHARS].encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
-def _search(settings: Settings, mask: Mask, given: dict[str, str]) -> dict[str, Any]:
+def _search(services: Services, mask: Mask, given: dict[str, str]) -> dict[str, Any]:
     """Return ``event``, ``deaths``, ``events``. The correlation id has no index: it is given one statement timeout."""
-    with connect(settings, "keepstream web") as connection:
-        timeout_ms = f"{settings.postgres.statement_timeout_s * 1000:.0f}"
+    with services.postgres() as connection:
+        timeout_ms = f"{services.settings.postgres.statement_timeout_s * 1000:.0f}"
         connection.execute("SELECT set_config('statement_timeout', %s, false)", [timeout_ms])
         found = EventSearch(connection)
         try:

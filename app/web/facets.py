@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from keepstream.app.config.settings import Settings
-from keepstream.app.connect.connections import connect
+from keepstream.app.connect.services import Services
 from keepstream.app.errors import KeepstreamError
 from keepstream.app.web.query import Query
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
@@ -40,7 +39,7 @@ class Facet:
 class Facets:
     """Used on the event loop only; counting happens in threads."""
 
-    settings: Settings
+    services: Services
     _counts: OrderedDict[tuple[str, str], tuple[float, Any]] = field(default_factory=OrderedDict)
     _few: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
     _under_way: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict)
@@ -71,7 +70,7 @@ class Facets:
             del self._under_way[key]
 
     def _ask(self, since: Any, until: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-        with connect(self.settings, "keepstream web") as connection:
+        with self.services.postgres() as connection:
             return DeadLetterIndex(connection).counts(since, until)
 
 

@@ -10,13 +10,9 @@ from dataclasses import dataclass, field
 
 import aiohttp
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 
-from keepstream.app.config.settings import Settings
-from keepstream.app.connect.client_config import librdkafka_settings
-from keepstream.app.connect.connections import connect
+from keepstream.app.connect.services import Services
 from keepstream.app.errors import KeepstreamError
-from keepstream.app.status.lag import bounds_of
 from keepstream.app.status.snapshot import Look
 from keepstream.app.status.workers import WorkerMetrics, scrape_workers
 from keepstream.sinks.postgres.status import last_replays, partition_progress
@@ -32,10 +28,9 @@ REPLAYS_SHOWN = 8
 class Pulse:
     """Holds one client of Kafka; ``trouble`` says what does not answer."""
 
-    settings: Settings
+    services: Services
     looks: deque[Look] = field(default_factory=lambda: deque(maxlen=LOOKS_KEPT))
     trouble: KeepstreamError | None = None
-    _admin: AdminClient | None = None
 
     async def run(self) -> None:
         """Look for ever. Whatever fails is shown, and asked again."""
@@ -43,8 +38,8 @@ class Pulse:
             while True:
                 began = time.monotonic()
                 try:
-                    urls, topic = self.settings.web.worker_urls, self.settings.kafka.topic
-                    workers = await scrape_workers(urls, session, topic)
+                    settings = self.services.settings
+                    workers = await scrape_workers(settings.web.worker_urls, session, settings.kafka.topic)
                     self.looks.append(await asyncio.to_thread(self._look, workers))
                     self.trouble = None
                 except KeepstreamError as trouble:
@@ -59,11 +54,9 @@ class Pulse:
                 await asyncio.sleep(max(0.1, began + EVERY_S - time.monotonic()))
 
     def _look(self, workers: WorkerMetrics) -> Look:
-        kafka = self.settings.kafka
-        if self._admin is None:
-            self._admin = AdminClient({**librdkafka_settings(kafka), "log_level": 0})
-        ends = bounds_of(self._admin, kafka.topic)
-        with connect(self.settings, "keepstream web") as connection:
+        kafka = self.services.settings.kafka
+        ends = self.services.kafka.watermarks(kafka.topic)
+        with self.services.postgres() as connection:
             settled = {one.partition: one for one in partition_progress(connection, kafka.topic)}
             replays = last_replays(connection, kafka.dlq_topic, REPLAYS_SHOWN)
         return Look(time.monotonic(), settled, ends, workers, replays)

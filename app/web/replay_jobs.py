@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from keepstream.app.config.settings import Settings
-from keepstream.app.dlq.replay import DryRun, Look, Replayer, replayer_of
+from keepstream.app.connect.services import Services
+from keepstream.app.dlq.replay import DryRun, Look, Replayer, open_replayer
 from keepstream.app.errors import NOT_FOUND, REFUSED, KeepstreamError
 from keepstream.app.web.masking import Mask
 from keepstream.app.web.query import Query
@@ -75,8 +75,8 @@ class Job:
 class Jobs:
     """Kept in memory; the replays themselves are in PostgreSQL, and ``--resume`` goes on with what a restart ended."""
 
-    def __init__(self, settings: Settings, mask: Mask) -> None:
-        self._settings = settings
+    def __init__(self, services: Services, mask: Mask) -> None:
+        self._services = services
         self._mask = mask
         self._jobs: OrderedDict[str, Job] = OrderedDict()
         self._lock = threading.Lock()
@@ -124,7 +124,7 @@ class Jobs:
 
     def _guarded(self, job: Job, work: Callable[[Job, Replayer], None]) -> None:
         try:
-            with replayer_of(self._settings, job.options) as replayer:
+            with open_replayer(self._services, job.options) as replayer:
                 work(job, replayer)
         except KeepstreamError as trouble:
             job.trouble, job.phase = trouble, Phase.FAILED

@@ -46,8 +46,8 @@ def application(settings: Settings) -> web.Application:
         middlewares=[careful, check_host, authenticate, check_csrf],
         client_max_size=settings.web.request_max_bytes,
     )
-    app[CONSOLE] = Console(settings)
-    app[PULSE] = Pulse(settings)
+    app[CONSOLE] = console = Console(settings)
+    app[PULSE] = Pulse(console.services)
     for module in (overview, letters, replays, events, entrance):
         app.add_routes(module.routes)
     app.router.add_static("/static/", STATIC, follow_symlinks=False, show_index=False)

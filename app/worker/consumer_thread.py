@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import aiokafka
@@ -13,18 +15,19 @@ from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from keepstream.app.config.settings import KafkaSettings
-from keepstream.app.connect.client_config import aiokafka_security
+from keepstream.app.connect.client_config import aiokafka_security, librdkafka_settings
 from keepstream.app.worker.aiokafka_patches import (
     DecompressionLimitError,
     decode_headers_leniently,
     limit_decompression,
     undecodable,
 )
-from keepstream.app.worker.topic_ids import topic_ids
 from keepstream.processors.partition_queue import memory_size
 from keepstream.schemas.committed_offset import CommittedOffset
+from keepstream.sinks.kafka.admin import KafkaAdmin
 
 MAX_POLL_RECORDS = 2000
+TOPIC_ID_TIMEOUT_S = 3.0
 METADATA_MAX_AGE_MS = 60_000
 """How soon an added partition is found; the usual 5 minutes is long for whoever waits for its first record."""
 FETCH_BYTES = 4 * 1024 * 1024
@@ -88,6 +91,10 @@ class ConsumerThread(AIOKafkaConsumerThread):
         super().__post_init__()
         self._epochs: dict[TopicPartition, int] = {}
         self._record_bytes = UNKNOWN_RECORD_BYTES
+
+    @cached_property
+    def _admin(self) -> KafkaAdmin:
+        return KafkaAdmin(librdkafka_settings(self.settings), timeout_s=TOPIC_ID_TIMEOUT_S)
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ANN401, ARG002
         return new_consumer(self.settings)
@@ -181,7 +188,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         # aiokafka's own committed() keeps the metadata to itself.
         found = await consumer._coordinator.fetch_committed_offsets(list(partitions))
         committed = {tp: CommittedOffset.parse(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
-        ids = await topic_ids(self.settings, {tp.topic for tp in partitions})
+        ids = await asyncio.to_thread(self._admin.topic_ids, {tp.topic for tp in partitions})
         return LogBounds(starts, ends, committed, ids)
 
     def end_offset(self, tp: TopicPartition) -> int | None:

@@ -20,6 +20,7 @@ import yarl
 from faust.app import BootStrategy
 
 from keepstream.app.config.settings import Settings
+from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.process.exit import critical_task, exit_fatal, exit_within
 from keepstream.app.process.gc_tuning import tune_gc
 from keepstream.app.worker.assignment import Assignment
@@ -32,6 +33,7 @@ from keepstream.app.worker.startup import wait_for_topic
 from keepstream.app.worker.watchdog import KafkaEnds, LoopWatchdog, StallDetector
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.pipeline import Pipeline
+from keepstream.sinks.kafka.admin import KafkaAdmin
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S = 5.0
@@ -138,7 +140,8 @@ class Worker:
         self._assignment = Assignment(self._dispatcher, components.offsets, metrics, settings.kafka)
         metrics.paused_partitions.set_function(lambda: len(self._dispatcher.paused))
         limit_s = settings.worker.progress_timeout_s
-        stalls = StallDetector(limit_s, KafkaEnds(settings.kafka), components.store, self._dispatcher)
+        ends = KafkaEnds(KafkaAdmin(librdkafka_settings(settings.kafka), timeout_s=5.0))
+        stalls = StallDetector(limit_s, ends, components.store, self._dispatcher)
         self._health = Health(metrics, self._assignment, stalls)
         self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
         self._app = build_app(settings, self._assignment, consumer_class)

@@ -11,18 +11,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-import confluent_kafka
-from confluent_kafka import IsolationLevel, KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka import KafkaException
 
-from keepstream.app.config.settings import KafkaSettings
-from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.process.exit import exit_fatal
 from keepstream.processors.dispatcher import Dispatcher, task_name
 from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.ports import EventStore
 from keepstream.schemas.record import TopicPartition
+from keepstream.sinks.kafka.admin import KafkaAdmin
 
 TICK_S = 1.0
 MAX_FRAMES = 12
@@ -87,7 +83,6 @@ def one_line(frames: list[tuple[str, int | None, str]]) -> str:
 
 
 CHECKS_PER_LIMIT = 4
-ASK_TIMEOUT_S = 5.0
 
 
 class Ends(Protocol):
@@ -190,25 +185,12 @@ class StallDetector:
 class KafkaEnds:
     """Asks with librdkafka: what blocks aiokafka does not block it."""
 
-    settings: KafkaSettings
-    _admin: AdminClient | None = None
+    admin: KafkaAdmin
 
     async def of(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
-        return await asyncio.to_thread(self._ask, list(partitions))
-
-    def _ask(self, partitions: list[TopicPartition]) -> Mapping[TopicPartition, int] | None:
-        wanted = {confluent_kafka.TopicPartition(*tp): OffsetSpec.latest() for tp in partitions}  # type: ignore[no-untyped-call]
         try:
-            if self._admin is None:
-                self._admin = AdminClient({**librdkafka_settings(self.settings), "log_level": 0})
-            asked = self._admin.list_offsets(
-                wanted, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=ASK_TIMEOUT_S
-            )
-            return {
-                TopicPartition(str(tp.topic), tp.partition): answer.result(ASK_TIMEOUT_S).offset
-                for tp, answer in asked.items()
-            }
-        except (KafkaException, TimeoutError):
+            return await asyncio.to_thread(self.admin.ends, partitions)
+        except KafkaException:
             return None
 
 

@@ -17,10 +17,9 @@ from typing import Protocol, TypeAlias, TypeVar
 
 from keepstream.processors.replay.outgoing import ChangeError, build_replay_record
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
-from keepstream.schemas.replay import DeliveryReport, Reconciliation, ReplayRecord, ReplayRun, ReplayState
+from keepstream.schemas.replay import DeliveryReport, Reconciliation, ReplayRecord, ReplayRun, ReplayState, TopicEnds
 
 CHUNK = 2000
-TopicEnds = dict[str, dict[int, int]]
 Dressed: TypeAlias = ReplayRecord | DeliveryReport
 """A letter as it goes out; Sent where it has failed before it could."""
 T = TypeVar("T")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.kafka.admin import KafkaAdmin, Range
 
 ANSWER_TIMEOUT_S = 10.0
 _BATCH = 500
-_ELECTING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
-"""Passing answers about a partition whose leader moves, or that was just created."""
 _MS = {
     # A jump waits for the fetch that is under way: it must not linger at the end of a partition, nor at a full queue.
     "fetch.wait.max.ms": 3,
@@ -24,10 +23,10 @@ _MS = {
 class RangeReader:
     """Reads ranges of offsets, several partitions at once. Everything raises KafkaException when no broker answers."""
 
-    def __init__(self, client: Mapping[str, object], topic: str, **settings: object) -> None:
-        self._topic = topic
+    def __init__(self, client: KafkaAdmin, topic: str, **settings: object) -> None:
+        self._client, self._topic = client, topic
         self._consumer = Consumer({
-            **client, "group.id": "keepstream-reader", "enable.auto.commit": False, "enable.partition.eof": True,
+            **client.config, "group.id": "keepstream-reader", "enable.auto.commit": False, "enable.partition.eof": True,
             # What was deleted while we looked is skipped.
             "auto.offset.reset": "earliest", **_MS, "queued.max.messages.kbytes": 16 * 1024,
             "queued.min.messages": 10_000, **settings,
@@ -39,18 +38,11 @@ class RangeReader:
     def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
-    def partitions(self) -> list[int]:
-        found = self._consumer.list_topics(self._topic, timeout=ANSWER_TIMEOUT_S).topics[self._topic]
-        if found.error is not None:
-            raise KafkaException(found.error)
-        return sorted(found.partitions)
-
-    def bounds(self, partitions: Sequence[int] | None = None) -> dict[int, tuple[int, int]]:
+    def watermarks(self, partitions: Iterable[int] | None = None) -> dict[int, Range]:
         """Return (first offset, offset after the last) of each partition as it stands now."""
-        chosen = self.partitions() if partitions is None else sorted(set(partitions))
-        return {p: self._ask(p) for p in chosen}
+        return self._client.watermarks(self._topic, partitions)
 
-    def read(self, ranges: Mapping[int, tuple[int, int]], *, only_first: bool = False) -> Generator[KafkaRecord]:
+    def read(self, ranges: Mapping[int, Range], *, only_first: bool = False) -> Generator[KafkaRecord]:
         """Yield the records of each range ``[start, end)``, in order within a partition; or the first of each.
 
         Offsets without a record (compacted, transaction markers, aborted) are passed over.
@@ -75,7 +67,7 @@ class RangeReader:
                 if record is None or only_first or record.offset + 1 >= end:
                     self._leave(todo, partition)
 
-    def tail(self, starts: Mapping[int, int]) -> Iterator[KafkaRecord]:
+    def follow(self, starts: Mapping[int, int]) -> Iterator[KafkaRecord]:
         """Yield records from these offsets on, and then whatever arrives, for ever."""
         self._consumer.assign([TopicPartition(self._topic, p, start) for p, start in starts.items()])
         while True:
@@ -86,21 +78,6 @@ class RangeReader:
     def _leave(self, todo: dict[int, int], partition: int) -> None:
         del todo[partition]
         self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
-
-    def _ask(self, partition: int) -> tuple[int, int]:
-        deadline = time.monotonic() + ANSWER_TIMEOUT_S
-        while True:
-            try:
-                place = TopicPartition(self._topic, partition)
-                bounds = self._consumer.get_watermark_offsets(place, timeout=ANSWER_TIMEOUT_S)
-            except KafkaException as error:
-                if error.args[0].code() not in _ELECTING or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
-                continue
-            if bounds is None:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001
-            return bounds
 
     def _poll(self, timeout_s: float) -> list[Message]:
         """Return what is there, as soon as something is: consume() alone waits until its batch is full."""

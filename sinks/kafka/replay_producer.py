@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Any
 
-from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.admin._listoffsets import OffsetSpec
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
-from keepstream.schemas.record import header
-from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, DeliveryReport, ReplayRecord
+from keepstream.schemas.record import TopicPartition, header
+from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, DeliveryReport, ReplayRecord, TopicEnds
+from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
 from keepstream.sinks.kafka.range_reader import RangeReader
 
-TopicEnds = dict[str, dict[int, int]]
-_ASK_TIMEOUT_S = 10.0
 _ANY = -1
 """librdkafka's name for the partition that the partitioner chooses."""
 _SILENT = "the broker did not answer in time"
@@ -33,25 +29,20 @@ _SETTINGS: dict[str, str | int | float | bool] = {
 class KafkaReplayProducer:
     """`ReplayProducer` on an idempotent producer. Raises KafkaException when the broker is away."""
 
-    def __init__(
-        self, client: Mapping[str, str | int | float | bool], parking_topic: str, *, timeout_s: float = 30.0
-    ) -> None:
-        self._client = dict(client)
+    def __init__(self, client: KafkaAdmin, parking_topic: str, *, timeout_s: float = 30.0) -> None:
+        self._client = client
         self._parking_topic = parking_topic
         self._timeout_s = timeout_s
-        self._producer = Producer({**_SETTINGS, **client, "message.timeout.ms": int(timeout_s * 1000)})
-        self._admin = AdminClient(self._client)
+        self._producer = Producer({**_SETTINGS, **client.config, "message.timeout.ms": int(timeout_s * 1000)})
         self._partitions: dict[str, list[TopicPartition]] = {}
         self._posted: list[ReplayRecord] = []
         self._answers: dict[str, DeliveryReport] = {}
 
     def ends(self, topics: Iterable[str]) -> TopicEnds:
         ends: TopicEnds = {topic: {} for topic in topics}
-        places = [place for topic in ends for place in self._places(topic)]
-        latest: Any = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-        answers = self._admin.list_offsets(dict.fromkeys(places, latest)) if places else {}
-        for place, answer in answers.items():
-            ends[place.topic][place.partition] = answer.result(timeout=_ASK_TIMEOUT_S).offset
+        asked = [partition for topic in ends for partition in self._partitions_of(topic)]
+        for at, end in self._client.ends(asked).items():
+            ends[at.topic][at.partition] = end
         return ends
 
     def post(self, letters: Sequence[ReplayRecord]) -> None:
@@ -83,12 +74,13 @@ class KafkaReplayProducer:
                         )
         return [*found.values()]
 
-    def _places(self, topic: str) -> list[TopicPartition]:
+    def _partitions_of(self, topic: str) -> list[TopicPartition]:
         if topic not in self._partitions:
-            found = self._admin.list_topics(topic, timeout=_ASK_TIMEOUT_S).topics[topic]
-            if found.error is not None:
-                return []  # producing to it will say so, letter by letter
-            self._partitions[topic] = [TopicPartition(topic, partition) for partition in found.partitions]
+            try:
+                found = self._client.partitions(topic)
+            except TopicMissingError:
+                return []  # producing to it will report that, letter by letter
+            self._partitions[topic] = [TopicPartition(topic, partition) for partition in found]
         return self._partitions[topic]
 
     def _produce(self, letter: ReplayRecord) -> None:

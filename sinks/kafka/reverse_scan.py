@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.kafka.admin import Range
 from keepstream.sinks.kafka.range_reader import RangeReader
 
 FIRST_CHUNK, MAX_CHUNK = 64, 8192
@@ -17,7 +18,7 @@ _RECORD_BYTES, _HEADER_BYTES = 800, 170
 """What Python adds to a record's and a header's own bytes."""
 
 
-def scan_newest_first(seeker: RangeReader, ranges: Mapping[int, tuple[int, int]]) -> Generator[DeadLetterRecord]:
+def scan_newest_first(seeker: RangeReader, ranges: Mapping[int, Range]) -> Generator[DeadLetterRecord]:
     """Yield the letters of ``ranges``, partition -> [start, end), merged by time of death.
 
     A partition is read on, further back, only when what was read of it is used up.

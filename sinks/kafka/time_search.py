@@ -14,9 +14,8 @@ from datetime import datetime, timedelta
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.kafka.admin import Range
 from keepstream.sinks.kafka.range_reader import RangeReader
-
-Range = tuple[int, int]
 
 SLACK = timedelta(minutes=10)
 """How far the times of neighbours may be off: workers have clocks of their own."""

@@ -20,6 +20,7 @@ import pytest
 from keepstream.app.demo.worker_process import WorkerProcess
 from keepstream.app.status.audit import DeepAudit, quick
 from keepstream.schemas.record import KafkaRecord, header
+from keepstream.sinks.kafka.admin import KafkaAdmin
 from tests.acceptance.dead_letters import Graveyard
 from tests.real import Database, Kafka, Servers, eventually
 
@@ -142,7 +143,7 @@ class System:
         """Assert the promise: the audit finds nothing in either form, and nothing is pending."""
         with self.database.connect() as connection:
             assert [check for check in quick(connection) if not check.holds] == []
-            client = {"bootstrap.servers": self.kafka.bootstrap_servers, "log_level": 0}
+            client = KafkaAdmin({"bootstrap.servers": self.kafka.bootstrap_servers})
             assert list(DeepAudit(connection, client, self.topic, self.dlq_topic).run()) == []
         assert self.database.value("SELECT count(*) FROM events WHERE status = 'pending'") == 0
 

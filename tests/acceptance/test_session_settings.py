@@ -15,7 +15,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from keepstream.app.config.postgres import PostgresSettings
 from keepstream.app.config.settings import Settings
-from keepstream.app.connect.connections import connect
+from keepstream.app.connect.services import Services
 from keepstream.app.errors import KeepstreamError
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
 from keepstream.sinks.postgres.migrate import migrate, pending
@@ -85,7 +85,7 @@ def shown(connection: psycopg.Connection[tuple[Any, ...]], names: Iterable[str])
 
 def test_the_sessions_of_commands_are_pinned(hostile: Database) -> None:
     given = PostgresSettings(url=hostile.url, schema_name=hostile.schema)
-    with connect(Settings(postgres=given)) as connection:
+    with Services(Settings(postgres=given)).postgres() as connection:
         assert shown(connection, PINNED) == PINNED
         assert connection.execute("SELECT %s, count(*) FROM events", [TEXT]).fetchone() == (TEXT, 0)
 
@@ -120,7 +120,7 @@ def test_options_of_the_url_and_of_the_environment_stay_in_effect(
         url = make_conninfo(url, options=options)
     else:
         monkeypatch.setenv("PGOPTIONS", options)
-    with connect(Settings(postgres=PostgresSettings(url=url))) as connection:
+    with Services(Settings(postgres=PostgresSettings(url=url))).postgres() as connection:
         assert pending(connection) == []
 
 
@@ -141,6 +141,6 @@ def test_what_postgres_refuses_in_a_session_is_not_an_outage(database: Database)
     given = PostgresSettings(url=database.url, schema_name=database.schema)
     with (
         pytest.raises(KeepstreamError, match="PostgreSQL refuses: program_limit_exceeded"),
-        connect(Settings(postgres=given)) as connection,
+        Services(Settings(postgres=given)).postgres() as connection,
     ):
         connection.execute("""SELECT ('["' || repeat('x', 300000000) || '"]')::jsonb""")

@@ -11,6 +11,7 @@ from typing import Any
 from confluent_kafka import Producer
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.dead_letter_reader import newest_first, oldest_first
 from tests.real import Kafka
 
@@ -26,8 +27,8 @@ class Letters:
     topic: str
 
     @property
-    def client(self) -> dict[str, object]:
-        return {"bootstrap.servers": self.kafka.bootstrap_servers}
+    def client(self) -> KafkaAdmin:
+        return KafkaAdmin({"bootstrap.servers": self.kafka.bootstrap_servers, "allow.auto.create.topics": False})
 
     def bury(self, deaths: Iterable[int], partition: int = 0, *, value: bytes = b"{}") -> None:
         """Produce a letter per minute of death; its own timestamp runs the other way."""

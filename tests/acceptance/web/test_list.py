@@ -12,6 +12,7 @@ from benchmarks.dlq_list import fill
 from benchmarks.web_list import remember, why
 from keepstream.app.config.postgres import PostgresSettings
 from keepstream.app.config.settings import KafkaSettings, Settings
+from keepstream.app.connect.services import Services
 from keepstream.app.dlq.page import Cursor, Page, list_page
 from keepstream.app.dlq.selectors import parse_query
 from keepstream.app.dlq.topic import Queue, open_dead_letter_topic
@@ -31,7 +32,7 @@ def queue_of(yard: Graveyard) -> Iterator[Queue]:
         kafka=KafkaSettings(bootstrap_servers=yard.kafka.bootstrap_servers, dlq_topic=yard.topic),
         postgres=PostgresSettings(url=yard.database.url, schema_name=yard.database.schema),
     )
-    with open_dead_letter_topic(settings, tell=print) as queue:
+    with open_dead_letter_topic(Services(settings), tell=print) as queue:
         yield queue
 
 

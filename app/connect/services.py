@@ -1,0 +1,110 @@
+"""Clients of Kafka and PostgreSQL for commands and the console. Errors are `KeepstreamError`s without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import psycopg
+from confluent_kafka import KafkaException
+
+from keepstream.app.config.postgres import PostgresSettings, conninfo
+from keepstream.app.config.settings import Settings
+from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.connect.diagnose import LastKafkaError, postgres_refusal
+from keepstream.app.connect.oauth import token_trouble
+from keepstream.app.errors import NOT_FOUND, UNREACHABLE, USAGE, KeepstreamError
+from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
+from keepstream.sinks.postgres.connection import CLIENT_ENCODING, DatabaseEncodingError, Session
+from keepstream.sinks.postgres.errors import reason_of
+
+_CHECK_SECURITY = "check KEEPSTREAM_KAFKA__SECURITY__..."
+
+
+class Services:
+    """The servers that the settings name. Made once per command, or once per console: each client is made once.
+
+    ``application_name`` is what PostgreSQL shows in ``pg_stat_activity``.
+    """
+
+    def __init__(self, settings: Settings, application_name: str = "keepstream cli") -> None:
+        self.settings = settings
+        self._application_name = application_name
+        self._kafka_errors = LastKafkaError(settings.kafka)
+
+    @cached_property
+    def kafka_config(self) -> dict[str, Any]:
+        """Librdkafka's settings for every client: how to connect and to log in."""
+        return librdkafka_settings(self.settings.kafka)
+
+    @cached_property
+    def kafka(self) -> KafkaAdmin:
+        """The admin client, whether the cluster answers or not."""
+        return KafkaAdmin(self.kafka_config, error_cb=self._kafka_errors)
+
+    def admin(self, timeout_s: float | None = None) -> KafkaAdmin:
+        """Return the admin client of a cluster that answers. Raises KeepstreamError (4), which says why it does not."""
+        kafka = self.settings.kafka
+        try:
+            self.kafka.connect()
+        except KafkaException as error:  # a certificate or a key that cannot be loaded, a token that is not to be had
+            if reason := token_trouble(kafka.security):
+                raise KeepstreamError("kafka_unreachable", reason, _CHECK_SECURITY, UNREACHABLE) from None
+            message = f"the Kafka client refuses its settings: {error.args[0].str()}"
+            raise KeepstreamError("kafka_settings", message, _CHECK_SECURITY, USAGE) from None
+        try:
+            self.kafka.broker_count(timeout_s)
+        except KafkaException:
+            self.kafka.report_errors()
+            raise KeepstreamError(
+                "kafka_unreachable",
+                f"Kafka cannot be reached at {kafka.bootstrap_servers}: {self._kafka_errors.why()}",
+                "check KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS and KEEPSTREAM_KAFKA__SECURITY__...", UNREACHABLE,
+            ) from None  # fmt: skip
+        return self.kafka
+
+    @contextmanager
+    def postgres(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+        """Open a connection in autocommit. Raises KeepstreamError (4) when PostgreSQL does not answer."""
+        postgres = self.settings.postgres
+        try:
+            connection = psycopg.connect(
+                conninfo(postgres), autocommit=True, connect_timeout=postgres.connect_timeout_s,
+                application_name=self._application_name, client_encoding=CLIENT_ENCODING,
+            )  # fmt: skip
+        except psycopg.OperationalError as error:
+            raise unreachable_postgres(error, postgres) from None
+        with connection:
+            try:
+                Session.of(postgres.schema_name).pin(connection)
+                yield connection
+            except DatabaseEncodingError as error:
+                raise KeepstreamError("database_encoding", str(error)) from None
+            except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
+                raise KeepstreamError(
+                    "not_migrated", "tables or columns do not exist", "run `keepstream db migrate`"
+                ) from None
+            except psycopg.OperationalError as error:
+                if error.sqlstate and not error.sqlstate.startswith(("08", "57P")):
+                    raise KeepstreamError("postgres_refused", f"PostgreSQL refuses: {reason_of(error)}") from None
+                raise unreachable_postgres(error, postgres) from None
+
+
+def unreachable_postgres(error: Exception, settings: PostgresSettings) -> KeepstreamError:
+    """Explain a failed connection without quoting the driver, whose text may hold the URL."""
+    message = f"PostgreSQL cannot be reached: {postgres_refusal(str(error), settings)}"
+    return KeepstreamError("postgres_unreachable", message, "check KEEPSTREAM_POSTGRES__URL", UNREACHABLE)
+
+
+@contextmanager
+def kafka_errors(hint: str = "see `keepstream doctor`") -> Iterator[None]:
+    """Map what a Kafka client raises in the block to a KeepstreamError: 3 for a missing topic, else 4."""
+    try:
+        yield
+    except TopicMissingError as error:
+        message = f"there is no topic {error.topic!r}"
+        raise KeepstreamError("topic_missing", message, "run `keepstream topics ensure`", NOT_FOUND) from None
+    except KafkaException as error:
+        raise KeepstreamError("kafka_failed", f"Kafka failed: {error.args[0].str()}", hint, UNREACHABLE) from None
