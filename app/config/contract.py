@@ -15,7 +15,7 @@ STEPS_GROUP = "keepstream.steps"
 
 
 def use_own_contract(settings: Settings) -> None:
-    """From here on records are read as the settings say; Trouble when something is not to be found."""
+    """Apply the settings of contract and transforms. Raises KeepstreamError when a name cannot be imported."""
     from keepstream.processors.validation.custom_contract import CustomContract, chosen  # noqa: PLC0415 - pydantic, and only where it is needed
     from keepstream.schemas.event import Event  # noqa: PLC0415
 

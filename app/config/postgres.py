@@ -56,7 +56,7 @@ def conninfo(settings: PostgresSettings) -> str:
 
 
 def refuse_unverified(settings: PostgresSettings) -> None:
-    """Raise ValueError when a password would go to a server whose identity nobody verified, off loopback."""
+    """Raise ValueError when a password would be sent beyond loopback to a server whose identity is not verified."""
     if settings.allow_insecure_credentials:
         return
     given = effective(settings.url.get_secret_value())
@@ -64,7 +64,7 @@ def refuse_unverified(settings: PostgresSettings) -> None:
         return
     if settings.password_file or given.get("password") or Path(passfile(given)).is_file():
         raise ValueError(
-            f"sslmode={given.get('sslmode')} would give the password to whoever answers in the server's place; add "
+            f"sslmode={given.get('sslmode')} would give the password to any server that answers in its place; add "
             "sslmode=verify-full and sslrootcert=FILE (or sslrootcert=system) to the URL, or consent with "
             "KEEPSTREAM_POSTGRES__ALLOW_INSECURE_CREDENTIALS=true"
         )

@@ -63,7 +63,7 @@ class KafkaSettings(Section):
     partitions are dealt again."""
     leave_on_stop: bool = True
     """Whether a worker that is asked to stop (SIGTERM) leaves the group, so that the others take its partitions at
-    once. ``false``, with a ``group_instance_id``: they wait for its successor, and nobody else is disturbed."""
+    once. ``false``, with a ``group_instance_id``: they wait for its successor, and no other worker is disturbed."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     """Where to begin a partition that was never consumed. Default ``earliest``: nothing is skipped."""
     on_gap: Literal["continue", "stop"] = "continue"
@@ -87,11 +87,11 @@ class KafkaSettings(Section):
     fetch_max_bytes: Bytes = 1024 * 1024
     """Most bytes of one partition per fetch. Larger records still arrive, one at a time."""
     unpack_max_bytes: Bytes = 32 * 1024 * 1024
-    """Most bytes that one compressed batch may unpack to. A partition whose next batch is larger is held, and the
+    """Most bytes that one compressed batch may unpack to. A partition whose next batch is larger is paused, and the
     others go on. 32 MiB: clients send batches of up to 1 MiB before compression, and a megabyte of zstd that means
     harm holds gigabytes."""
     dlq_timeout_s: Seconds = 10.0
-    """How long the broker may take to confirm a dead letter before the partition is held and it is tried again."""
+    """How long the broker may take to confirm a dead letter before the partition is paused and it is tried again."""
     security: KafkaSecuritySettings = KafkaSecuritySettings()
     """TLS and SASL."""
 
@@ -141,18 +141,18 @@ class WorkerSettings(Section):
     drain_timeout_s: Seconds = 10.0
     """After SIGTERM, batches in flight may take this long. What is not settled is read again by the next owner."""
     flood_limit: Annotated[int, Field(ge=0)] = 5_000
-    """A partition is held when more than so many of its last ``flood_window`` records would be dead letters: then a
-    producer's contract or the table is broken, not the records. Default half of them; 0 switches it off. Held records
+    """A partition is paused when more than so many of its last ``flood_window`` records would be dead letters: then a
+    producer's contract or the table is broken, not the records. Default half of them; 0 switches it off. Paused records
     are validated again after a restart."""
     flood_window: Annotated[int, Field(ge=1)] = 10_000
-    """The stretch of a partition that ``flood_limit`` looks at, in offsets. Large enough for a burst of bad records to
+    """The offset range of a partition that ``flood_limit`` applies to. Large enough for a burst of bad records to
     pass as dead letters, small enough to notice within a second that everything is bad."""
     loop_timeout_s: Seconds = 30.0
     """An event loop that has not turned for so long ends the worker with exit code 70 and says where it stands. By then
     its partitions have moved on (``kafka.session_timeout_s``), and ``/livez`` has failed for a while."""
     progress_timeout_s: Seconds = 300.0
     """A partition with records to settle whose offset has stood still for so long ends the worker with exit code 70:
-    its successor fetches anew. Not while the partition is held, while attempts are retried, or while Kafka or
+    its successor fetches anew. Not while the partition is paused, while attempts are retried, or while Kafka or
     PostgreSQL do not answer. Well above a step's ``budget_s``."""
     store_retry: RetrySettings = RetrySettings()
     """Retry policy of the store step."""

@@ -31,10 +31,10 @@ class WebSettings(Section):
     """So many failed logins of one address, or for one name, then both wait."""
     mask_fields: tuple[str, ...] = ()
     """Names of payload fields and headers, as JSON: ``["card_number"]``, at any depth, whatever their case. Their
-    values are shown to nobody and cannot be searched; letters that hold them are changed with ``path=value`` only."""
+    values are never shown and cannot be searched; dead letters with them are changed with ``path=value`` only."""
     worker_urls: tuple[Annotated[str, Field(pattern=r"^https?://")], ...] = ("http://127.0.0.1:9108/metrics",)
-    """Where workers serve their metrics, as JSON: the overview and `keepstream status` take retries and held partitions
-    from there. Default: a worker beside them."""
+    """Where workers serve their metrics, as JSON: the overview and `keepstream status` read retries and paused
+    partitions from there. Default: a worker beside them."""
     show_bytes: Bytes = 256 * 1024
     """Most bytes of a payload that a page shows or edits. The rest is downloaded."""
     request_max_bytes: Bytes = 1024 * 1024
