@@ -83,3 +83,14 @@ RETIRED = re.compile(
 def test_each_page_uses_the_words_of_the_glossary(page: Path) -> None:
     prose = re.sub(r"```.*?```|`[^`]*`|\]\([^)]*\)", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert [found[0] for found in RETIRED.finditer(" ".join(prose.split()))] == []
+
+
+NOT_KEPT = {"benchmarks/results/short/", "benchmarks/results/durable/", "tests/kafkatest"}
+"""What a target writes, and a folder of apache/kafka."""
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
+def test_each_file_that_a_page_names_exists(page: Path) -> None:
+    folders = "app|processors|sinks|schemas|tests|deploy|docs|benchmarks"
+    named = set(re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text(encoding="utf-8")))
+    assert [name for name in sorted(named - NOT_KEPT) if not (CHECKOUT / name).exists()] == []
