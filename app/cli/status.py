@@ -150,14 +150,14 @@ def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + "." if text else ""
 
 
-LOOKS_KEPT = 120
+SNAPSHOTS_KEPT = 120
 PIPE_WIDTH = 200
 
 
 @click.command(epilog="Example: keepstream status --json | jq '.dead_letters.by_reason'")
-@click.option("--watch", is_flag=True, help="Stay and look again, until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Repeat until Ctrl-C.")
 @click.option("--interval", "interval_s", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True,
-              metavar="SECONDS", help="Time between two looks; rates need two.")  # fmt: skip
+              metavar="SECONDS", help="Time between two snapshots; rates need two.")  # fmt: skip
 @json_option
 def status(*, watch: bool, interval_s: float, as_json: bool) -> None:
     """Show rates, lag, time to drain, dead letters, retries, holds, last errors and last replays.
@@ -169,13 +169,13 @@ def status(*, watch: bool, interval_s: float, as_json: bool) -> None:
     if watch:
         _stay(reports, as_json=as_json)
         return
-    next(reports)  # rates need a second look
-    seen, report = next(reports)
+    next(reports)  # rates need a second snapshot
+    reading, report = next(reports)
     if as_json:
         print_json(report)
     else:
         _console().print(_screen(report))
-    _complain(seen)
+    _complain(reading)
 
 
 def _reports(services: Services, interval_s: float) -> Iterator[Reported]:
@@ -185,12 +185,12 @@ def _reports(services: Services, interval_s: float) -> Iterator[Reported]:
     from keepstream.app.status.report import report
     from keepstream.app.status.snapshot import earlier
 
-    observer, looks = StatusReader(services), deque[Any](maxlen=LOOKS_KEPT)
+    reader, snapshots = StatusReader(services), deque[Any](maxlen=SNAPSHOTS_KEPT)
     while True:
         began = time.monotonic()
-        seen = observer.see()
-        looks.append(seen.look)
-        yield seen, report(services.settings.kafka.topic, seen, earlier(looks))
+        reading = reader.read()
+        snapshots.append(reading.snapshot)
+        yield reading, report(services.settings.kafka.topic, reading, earlier(snapshots))
         time.sleep(max(0.0, began + interval_s - time.monotonic()))
 
 
@@ -207,12 +207,12 @@ def _stay(reports: Iterator[Reported], *, as_json: bool) -> None:
             live.update(_screen(report), refresh=True)
 
 
-def _complain(seen: StatusReading) -> None:
+def _complain(reading: StatusReading) -> None:
     from keepstream.app.status.observer import WORKERS
 
-    for part, trouble in seen.missing.items():
+    for part, error in reading.missing.items():
         if part != WORKERS:
-            raise trouble
+            raise error
 
 
 def _screen(report: dict[str, Any]) -> Any:  # noqa: ANN401 - rich's type is not imported for --help

@@ -1,1 +1,1 @@
-"""What an operator asks about the stream: lag, rates, the audit. For the commands and the console alike."""
+"""Status of the stream: lag, rates, audit. For the commands and the console."""

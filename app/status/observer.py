@@ -1,4 +1,4 @@
-"""Where the stream stands, from whatever answers: `keepstream status`."""
+"""Reads the status of the stream from Kafka, PostgreSQL and the workers; each may be unavailable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import aiohttp
 
 from keepstream.app.connect.services import Services, kafka_errors
 from keepstream.app.errors import KeepstreamError
-from keepstream.app.status.snapshot import Look
+from keepstream.app.status.snapshot import Snapshot
 from keepstream.app.status.workers import WorkerMetrics, scrape_workers
 from keepstream.sinks.kafka.admin import Range, oldest_unsettled_timestamp
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
@@ -22,14 +22,14 @@ from keepstream.sinks.postgres.status import LastError, PartitionProgress, last_
 
 LAST_SHOWN = 5
 COUNT_EVERY_S = 10.0
-"""Dead letters are counted at most so often: counting millions takes a while."""
-KAFKA_PATIENCE_S = 3.0
+"""Minimum time between two counts of dead letters: counting millions takes seconds."""
+KAFKA_TIMEOUT_S = 3.0
 KAFKA, POSTGRES, WORKERS = "Kafka", "PostgreSQL", "workers"
 
 
 @dataclass(frozen=True, slots=True)
-class Ledger:
-    """What PostgreSQL says. ``reasons``: reason -> dead letters that are not resolved."""
+class StoreStatus:
+    """Status in PostgreSQL. ``reasons``: reason -> unresolved dead letters."""
 
     settled: Mapping[int, PartitionProgress] = field(default_factory=dict)
     replays: Sequence[Mapping[str, Any]] = ()
@@ -39,59 +39,62 @@ class Ledger:
 
 @dataclass(frozen=True, slots=True)
 class StatusReading:
-    """A look, what goes with it, and which part did not answer."""
+    """A snapshot, details from PostgreSQL, and the errors of the parts that did not answer."""
 
-    look: Look
-    ledger: Ledger
+    snapshot: Snapshot
+    store: StoreStatus
     missing: Mapping[str, KeepstreamError]
     oldest_unsettled_s: float | None
-    """Unix time of the oldest unsettled record's Kafka timestamp; None when all is settled, or it is not known."""
+    """Kafka timestamp of the oldest unsettled record, in Unix seconds; None when all is settled, or unknown."""
 
 
 class StatusReader:
-    """Looks as often as it is asked. Each part is asked at the same time, and none waits for another's absence."""
+    """Reads the parts concurrently: one that is unavailable does not delay the others.
 
-    def __init__(self, services: Services) -> None:
+    Without ``details`` it leaves out last errors, reasons and the oldest unsettled record, which cost most.
+    """
+
+    def __init__(self, services: Services, *, details: bool = True) -> None:
+        self._details = details
         self._services = services
         self._settings = services.settings
         self._counted: tuple[float, Mapping[str, int]] | None = None
 
-    def see(self) -> StatusReading:
-        """Ask all parts. Never raises for one that is away."""
+    def read(self) -> StatusReading:
+        """Read all parts. An unavailable one is in ``missing`` and raises nothing."""
         missing: dict[str, KeepstreamError] = {}
         with ThreadPoolExecutor(3, thread_name_prefix="status") as pool:
-            ends, ledger, asked = pool.submit(self._ends), pool.submit(self._ledger), pool.submit(self._workers)
-            workers = asked.result()
+            ends, stored, scraped = pool.submit(self._ends), pool.submit(self._store), pool.submit(self._workers)
+            workers = scraped.result()
             try:
-                books = ledger.result()
-            except KeepstreamError as trouble:
-                books, missing[POSTGRES] = Ledger(), trouble
+                store = stored.result()
+            except KeepstreamError as error:
+                store, missing[POSTGRES] = StoreStatus(), error
             try:
                 bounds = ends.result()
-            except KeepstreamError as trouble:
-                bounds, missing[KAFKA] = {}, trouble
+            except KeepstreamError as error:
+                bounds, missing[KAFKA] = {}, error
         if not workers.answered:
             missing[WORKERS] = _no_worker(workers.asked)
-        blind = frozenset(name for name, part in (("ends", KAFKA), ("settled", POSTGRES)) if part in missing)
-        look = Look(time.monotonic(), books.settled, bounds, workers, books.replays, blind)
-        return StatusReading(look, books, missing, self._oldest(look))
+        unavailable = frozenset(name for name, part in (("ends", KAFKA), ("settled", POSTGRES)) if part in missing)
+        snapshot = Snapshot(time.monotonic(), store.settled, bounds, workers, store.replays, unavailable)
+        return StatusReading(snapshot, store, missing, self._oldest(snapshot) if self._details else None)
 
     def _ends(self) -> Mapping[int, Range]:
-        admin = self._services.admin(KAFKA_PATIENCE_S)
+        admin = self._services.admin(KAFKA_TIMEOUT_S)
         with kafka_errors():
             return admin.watermarks(self._settings.kafka.topic)
 
-    def _ledger(self) -> Ledger:
+    def _store(self) -> StoreStatus:
         kafka = self._settings.kafka
         with self._services.postgres() as connection:
+            settled = {one.partition: one for one in partition_progress(connection, kafka.topic)}
+            replays = last_replays(connection, kafka.dlq_topic, LAST_SHOWN)
+            if not self._details:
+                return StoreStatus(settled, replays)
             if self._counted is None or time.monotonic() - self._counted[0] > COUNT_EVERY_S:
                 self._counted = time.monotonic(), by_reason(DeadLetterIndex(connection).counts())
-            return Ledger(
-                {one.partition: one for one in partition_progress(connection, kafka.topic)},
-                last_replays(connection, kafka.dlq_topic, LAST_SHOWN),
-                last_errors(connection, LAST_SHOWN),
-                self._counted[1],
-            )
+            return StoreStatus(settled, replays, last_errors(connection, LAST_SHOWN), self._counted[1])
 
     def _workers(self) -> WorkerMetrics:
         async def ask() -> WorkerMetrics:
@@ -100,21 +103,21 @@ class StatusReader:
 
         return asyncio.run(ask())
 
-    def _oldest(self, look: Look) -> float | None:
-        """Ask the log; without Kafka or PostgreSQL, the workers, who know what they hold."""
-        if look.blind:
-            return look.workers.oldest_unsettled_s if any(look.workers.lag.values()) else None
+    def _oldest(self, snapshot: Snapshot) -> float | None:
+        """Read it from the topic, or from the workers' metrics without Kafka or PostgreSQL."""
+        if snapshot.unavailable:
+            return snapshot.workers.oldest_unsettled_s if any(snapshot.workers.lag.values()) else None
         positions = {
-            partition: max(start, look.settled[partition].next_offset if partition in look.settled else start)
-            for partition, (start, _) in look.ends.items()
-            if look.lag(partition)
+            partition: max(start, snapshot.settled[partition].next_offset if partition in snapshot.settled else start)
+            for partition, (start, _) in snapshot.ends.items()
+            if snapshot.lag(partition)
         }
         kafka = self._settings.kafka
         return oldest_unsettled_timestamp(self._services.kafka.config, kafka.group_id, kafka.topic, positions)
 
 
 def by_reason(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
-    """Return what is not resolved of `DeadLetterIndex.counts`, most first."""
+    """Return the unresolved dead letters of `DeadLetterIndex.counts` by reason, most first."""
     counts: Counter[str] = Counter()
     for row in rows:
         if row["state"] in UNRESOLVED:
@@ -123,5 +126,5 @@ def by_reason(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
 
 
 def _no_worker(asked: int) -> KeepstreamError:
-    message = f"none of {asked} worker endpoints answers: no retries, no holds"
+    message = f"none of {asked} worker endpoints answers: retries and paused partitions are unknown"
     return KeepstreamError("no_worker", message, "set KEEPSTREAM_WEB__WORKER_URLS to where workers serve their metrics")

@@ -1,6 +1,6 @@
-"""One look at the stream, and what two tell: rates, lag, time to drain. For `keepstream status` and the console.
+"""A snapshot of the stream, and rates, lag and time to drain from two snapshots.
 
-A look may be half blind: without Kafka it has no ``ends``, without PostgreSQL no ``settled``.
+Without Kafka a snapshot has no ``ends``, without PostgreSQL no ``settled``.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ from keepstream.app.status.workers import WorkerMetrics
 from keepstream.sinks.postgres.status import PartitionProgress
 
 RATE_S = 10.0
-"""Rates are over so long where there are looks enough: shorter ones jump."""
+"""Period of rates, once there are enough snapshots: rates over shorter periods jump."""
 OUTCOMES = ("delivered", "duplicate", "stale", "failed")
-"""As `PartitionProgress` names what became of records; ``failed`` is dead-lettered."""
+"""Outcomes, named as in `PartitionProgress`; ``failed`` is dead-lettered."""
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """What was seen at one moment. ``at``: monotonic seconds. ``ends``: partition -> (first offset, end of the log)."""
+class Snapshot:
+    """State of the stream. ``at``: monotonic seconds. ``ends``: partition -> (first offset, end of the log)."""
 
     at: float
     settled: Mapping[int, PartitionProgress]
     ends: Mapping[int, tuple[int, int]]
     workers: WorkerMetrics = field(default_factory=WorkerMetrics)
     replays: Sequence[Mapping[str, Any]] = ()
-    blind: frozenset[str] = frozenset()
-    """``ends``, ``settled``: what could not be seen, and is not merely empty."""
+    unavailable: frozenset[str] = frozenset()
+    """``ends``, ``settled``: fields that could not be read, and are not merely empty."""
 
     @property
     def end_sum(self) -> int:
@@ -37,7 +37,7 @@ class Look:
 
     @property
     def settled_sum(self) -> int:
-        """Return the records counted. Not a sum of offsets: those jump where a partition is first seen."""
+        """Return the counted records. Not a sum of offsets: those jump when a partition is read first."""
         return sum(map(self.count, OUTCOMES))
 
     def count(self, name: str) -> int:
@@ -45,7 +45,7 @@ class Look:
         return sum(getattr(one, name) for one in self.settled.values())
 
     def lag(self, partition: int) -> int:
-        """Return the offsets between the settled one, or where the log begins, and the end."""
+        """Return the offsets between the settled offset, or the start of the log, and the end."""
         start, end = self.ends.get(partition, (0, 0))
         one = self.settled.get(partition)
         return max(0, end - max(start, one.next_offset if one else start))
@@ -55,35 +55,35 @@ class Look:
         return sum(map(self.lag, self.ends))
 
 
-def earlier(looks: Sequence[Look]) -> Look | None:
-    """Return the look that rates are measured from: about `RATE_S` before the last, else the first of several."""
-    if len(looks) < 2:  # noqa: PLR2004 - it takes two
+def earlier(snapshots: Sequence[Snapshot]) -> Snapshot | None:
+    """Return the base snapshot of rates: about `RATE_S` before the last, else the first of several."""
+    if len(snapshots) < 2:  # noqa: PLR2004 - it takes two
         return None
-    return next((one for one in reversed(looks) if looks[-1].at - one.at >= RATE_S), looks[0])
+    return next((one for one in reversed(snapshots) if snapshots[-1].at - one.at >= RATE_S), snapshots[0])
 
 
-def rate(look: Look, before: Look | None, name: str) -> float | None:
-    """Return how fast ``end_sum`` (in) or ``settled_sum`` (out) grew, per second; None when it takes another look.
+def rate(snapshot: Snapshot, before: Snapshot | None, name: str) -> float | None:
+    """Return the growth of ``end_sum`` (in) or ``settled_sum`` (out) per second.
 
-    Also None where one of the looks was blind: a sum over nothing is no figure.
+    None without an earlier snapshot, or when the field is unavailable in one of them.
     """
     needed = "ends" if name == "end_sum" else "settled"
-    if before is None or look.at <= before.at or needed in look.blind | before.blind:
+    if before is None or snapshot.at <= before.at or needed in snapshot.unavailable | before.unavailable:
         return None
-    difference: int = getattr(look, name) - getattr(before, name)
-    return max(0.0, difference / (look.at - before.at))
+    difference: int = getattr(snapshot, name) - getattr(before, name)
+    return max(0.0, difference / (snapshot.at - before.at))
 
 
-def partition_rate(look: Look, before: Look | None, partition: int) -> float | None:
-    """Return how fast a partition's settled offset moves, per second."""
-    now, then = look.settled.get(partition), before.settled.get(partition) if before else None
-    if now is None or then is None or before is None or look.at <= before.at:
+def partition_rate(snapshot: Snapshot, before: Snapshot | None, partition: int) -> float | None:
+    """Return the growth of a partition's settled offset per second."""
+    now, then = snapshot.settled.get(partition), before.settled.get(partition) if before else None
+    if now is None or then is None or before is None or snapshot.at <= before.at:
         return None
-    return max(0.0, (now.next_offset - then.next_offset) / (look.at - before.at))
+    return max(0.0, (now.next_offset - then.next_offset) / (snapshot.at - before.at))
 
 
 def drain_s(lag: int, per_s: float | None) -> float | None:
-    """Return how long the backlog takes at this rate: 0 without one, infinity when it stands still, None: unknown."""
+    """Return the time to drain the lag at this rate: 0 without lag, infinity at rate 0, None when unknown."""
     if lag == 0:
         return 0.0
     if per_s is None:
@@ -92,7 +92,7 @@ def drain_s(lag: int, per_s: float | None) -> float | None:
 
 
 def duration_text(seconds: float | None) -> str:
-    """Return a time to drain for people."""
+    """Format a time to drain."""
     if seconds is None:
         return "\N{EN DASH}"
     if seconds == 0:

@@ -1,4 +1,4 @@
-"""What the workers' own endpoints say: for `keepstream status` and the console."""
+"""Metrics and readiness of the workers, scraped for `keepstream status` and the console."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ _READY = (200, 503)
 
 @dataclass(frozen=True, slots=True)
 class WorkerMetrics:
-    """Sums over the workers that answered. None of them: the figures mean nothing. Counters begin with the process."""
+    """Sums over the workers that answered; void when none did. Counters start with the process."""
 
     answered: int = 0
     asked: int = 0
     paused: int = 0
-    """Partitions held because the environment is ill."""
+    """Partitions paused by a systemic failure."""
     retries: int = 0
     received: int = 0
     processed: int = 0
     failures: Mapping[tuple[str, str, str], int] = field(default_factory=dict)
-    """(step, verdict, reason) -> failed attempts; those that never happened are left out."""
+    """(step, verdict, reason) -> failed attempts; without zeros."""
     lag: Mapping[int, int] = field(default_factory=dict)
-    """Partition -> records, as its owner last saw it."""
+    """Partition -> records, as last reported by its owner."""
     oldest_unsettled_s: float | None = None
-    """Unix time of the oldest record that a worker holds in memory; the moment of asking when there is none."""
+    """Kafka timestamp of the oldest record in memory, in Unix seconds; the time of the scrape without one."""
     not_ready: Mapping[str, str] = field(default_factory=dict)
-    """The worker's address -> what its ``/readyz`` lacks: which part, and why partitions are held."""
+    """Worker address -> response of ``/readyz``: missing parts, and why partitions are paused."""
 
 
 async def scrape_workers(urls: Sequence[str], session: aiohttp.ClientSession, topic: str) -> WorkerMetrics:
-    """Ask every worker at once; ``urls`` are those of their metrics, ``/readyz`` is beside them."""
+    """Scrape all workers concurrently; ``urls`` are those of their metrics, ``/readyz`` is beside them."""
     texts = await asyncio.gather(*(_get(session, url, (200,)) for url in urls))
     verdicts = await asyncio.gather(*(_get(session, _beside(url, "/readyz"), _READY) for url in urls))
     not_ready = {
@@ -50,14 +50,14 @@ async def scrape_workers(urls: Sequence[str], session: aiohttp.ClientSession, to
     }
     try:
         return workers_of([text for text in texts if text is not None], len(urls), topic, not_ready)
-    except ValueError:  # no exposition: something else listens there
+    except ValueError:  # no exposition: another server listens there
         return WorkerMetrics(asked=len(urls))
 
 
 def workers_of(
     texts: Sequence[str], asked: int, topic: str, not_ready: Mapping[str, str] | None = None
 ) -> WorkerMetrics:
-    """Add up expositions. Where two tell of one partition, as in a rebalance, the one that is further is right."""
+    """Sum expositions. When two report the same partition, as in a rebalance, the smaller lag is right."""
     sums: Counter[str] = Counter()
     failures: Counter[tuple[str, str, str]] = Counter()
     lag: dict[int, int] = {}
@@ -99,7 +99,7 @@ def _samples(texts: Sequence[str]) -> Iterator[tuple[str, Sample]]:
 
 def _beside(url: str, path: str) -> str:
     parts = urlsplit(url)
-    base = parts.path.rpartition("/")[0]  # a proxy may serve several workers below paths of their own
+    base = parts.path.rpartition("/")[0]  # a proxy may serve several workers below different paths
     return urlunsplit((parts.scheme, parts.netloc, base + path, "", ""))
 
 
@@ -109,7 +109,7 @@ async def _get(session: aiohttp.ClientSession, url: str, statuses: Sequence[int]
         async with session.get(url, allow_redirects=False, timeout=timeout) as answer:
             if answer.status not in statuses:
                 return None
-            body = bytearray()  # one read returns what has arrived, not all there is
+            body = bytearray()  # one read returns what has arrived, not the whole body
             async for chunk in answer.content.iter_any():
                 body += chunk
                 if len(body) > SCRAPE_MAX_BYTES:

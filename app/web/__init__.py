@@ -1,4 +1,4 @@
-"""The console, `keepstream web`: pages upon what the commands use as well. aiohttp and jinja2 are imported here only.
+"""The console, `keepstream web`: pages on top of the modules that the commands use. Needs the extra ``console``.
 
-Pages are made on the server; a handler collects what it shows in a thread, because readers and the replay engine block.
+Pages are rendered on the server; handlers read data in threads, because readers and the replay engine block.
 """

@@ -1,4 +1,4 @@
-"""What every page needs: the settings, threads to block in, templates, who is asking."""
+"""Context of all pages: settings, clients, threads for blocking calls, templates, the session."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ T = TypeVar("T")
 SESSION = "keepstream.session"
 FORM = "keepstream.form"
 THREADS = 8
-"""Requests that may block at a time; each has at most a connection to PostgreSQL and two to Kafka."""
+"""Concurrent blocking calls; each has at most one connection to PostgreSQL and two to Kafka."""
 audit = logging.getLogger("keepstream.audit")
-audit.setLevel(logging.INFO)  # whatever the log level: who did what is not chatter
+audit.setLevel(logging.INFO)  # independent of the log level
 _STATUS = {USAGE: 400, NOT_FOUND: 404, REFUSED: 409, UNREACHABLE: 503}
 
 
 @dataclass
 class Console:
-    """One per process."""
+    """State of the console; one per process."""
 
     settings: Settings
     mask: Mask = field(init=False)
@@ -57,7 +57,7 @@ class Console:
         self._templates = templates()
 
     async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run what blocks in a thread."""
+        """Run a blocking call in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*args, **kwargs))
 
     def query(self, request: web.Request) -> Query:
@@ -73,11 +73,11 @@ class Console:
         text = self._templates.get_template(template).render(**common, **values)
         return web.Response(text=text, content_type="text/html", status=status)
 
-    def trouble(self, request: web.Request, trouble: KeepstreamError) -> web.Response:
-        return self.page(request, "trouble.html", _STATUS.get(trouble.exit_code, 500), trouble=trouble)
+    def error_page(self, request: web.Request, error: KeepstreamError) -> web.Response:
+        return self.page(request, "error.html", _STATUS.get(error.exit_code, 500), error=error)
 
     def may_replay(self, request: web.Request) -> bool:
-        """Whether this person may change something: the console allows it, and they logged in."""
+        """Whether this user may change something: the console allows it, and there is a session."""
         return self.settings.web.allow_replay and session_of(request) is not None
 
     def close(self) -> None:
@@ -98,7 +98,7 @@ def session_of(request: web.Request) -> Session | None:
 
 
 def form_of(request: web.Request) -> Mapping[str, str]:
-    """Return the form that was checked; the last of what stands in it twice."""
+    """Return the checked form; of repeated fields the last."""
     return dict(form_pairs(request))
 
 
@@ -107,20 +107,20 @@ def form_pairs(request: web.Request) -> list[tuple[str, str]]:
 
 
 def json_answer(data: Any) -> web.Response:  # noqa: ANN401
-    """Answer with JSON in which nothing looks like a tag, should something ever read it as HTML."""
+    """Return JSON without ``<``, so that it is harmless when read as HTML."""
     return web.Response(text=json.dumps(data).replace("<", "\\u003c"), content_type="application/json")
 
 
-def audit_log(request: web.Request, action: str, **about: object) -> None:
-    """Write one line about what somebody did, or tried to do."""
+def audit_log(request: web.Request, action: str, **fields: object) -> None:
+    """Log one line about an action of a user, done or refused."""
     session = session_of(request)
-    said = {"user": session.user if session else None, "remote": request.remote, **about}
-    details = " ".join(f"{name}={one_line(str(value), 1024)!r}" for name, value in said.items() if value is not None)
+    entry = {"user": session.user if session else None, "remote": request.remote, **fields}
+    details = " ".join(f"{name}={one_line(str(value), 1024)!r}" for name, value in entry.items() if value is not None)
     audit.info("%s %s", action, details)
 
 
 def templates() -> jinja2.Environment:
-    """Escape everything, always; a name that is not there is an error and not an empty text."""
+    """Return the template environment: everything is escaped, and an undefined name is an error."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("keepstream.app.web"),
         autoescape=True,
@@ -128,5 +128,5 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"line": one_line, "moment": format_time, "count": "{:,}".format, "shell": shlex.quote}
+    environment.filters |= {"line": one_line, "time": format_time, "count": "{:,}".format, "shell": shlex.quote}
     return environment

@@ -1,4 +1,4 @@
-"""The pages about dead letters: the list and the single one."""
+"""The pages of dead letters: the list and the details."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from keepstream.app.web.query import Query, cursor_of, cursor_text
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 routes = web.RouteTableDef()
-PAGE_LETTERS, MAX_PAGE_LETTERS = 50, 500
-WALK_PATIENCE_S = 3.0
-"""A name that PostgreSQL does not know is looked for so long; `dlq show` walks the whole topic."""
+PAGE_SIZE, MAX_PAGE_SIZE = 50, 500
+SCAN_TIMEOUT_S = 3.0
+"""Time limit to search the topic for an id that PostgreSQL does not know; `dlq show` has none."""
 
 
 @routes.get("/dead-letters")
 async def listing(request: web.Request) -> web.StreamResponse:
-    """Show the table, with the selectors of the command line in the URL. Letters are counted while they are read."""
+    """Show the list; the URL has the selectors of the command line. Counts are read concurrently."""
     console, query = console_of(request), console_of(request).query(request)
     start = cursor_of(request.query.get("before", ""))
     rows, (page, said) = await asyncio.gather(
@@ -41,61 +41,64 @@ async def listing(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/dead-letter")
 async def single(request: web.Request) -> web.StreamResponse:
-    """Show all that is known of one letter; ``id`` may be its id, its place or an event id."""
+    """Show the details of a dead letter; ``id``: its id, its record id in the topic, or an event id."""
     console, name = console_of(request), request.query.get("id", "")
     found = await console.blocking(find_dead_letter, console, name)
-    payload = payload_of(found.letter, console.mask, console.settings.web.show_bytes)
+    payload = payload_of(found.dead_letter, console.mask, console.settings.web.show_bytes)
     return console.page(
-        request, "dead_letter.html", letter=found.letter, known=found.known, said=found.said, payload=payload,
-        timeline=timeline_of(found.letter, found.known),
-        headers=[(name, console.mask.header(name, value)) for name, value in found.letter.record.headers],
+        request, "dead_letter.html", dead_letter=found.dead_letter, details=found.details, said=found.notices,
+        payload=payload,
+        timeline=timeline_of(found.dead_letter, found.details),
+        headers=[(name, console.mask.header(name, value)) for name, value in found.dead_letter.record.headers],
     )  # fmt: skip
 
 
 @routes.get("/dead-letter/raw")
 async def raw(request: web.Request) -> web.StreamResponse:
-    """Give the exact bytes, as a download and never as a page."""
+    """Return the unchanged bytes of the value, as a download."""
     console, name = console_of(request), request.query.get("id", "")
     found = await console.blocking(find_dead_letter, console, name)
-    value = found.letter.record.value
+    value = found.dead_letter.record.value
     if console.mask.touches(value):
-        raise KeepstreamError("masked", "some of its fields are masked", "ask whoever runs this console", REFUSED)
-    audit_log(request, "download", letter=found.letter.id)
+        raise KeepstreamError("masked", "some of its fields are masked", "ask the operator of this console", REFUSED)
+    audit_log(request, "download", letter=found.dead_letter.id)
     answer = web.Response(body=value or b"", content_type="application/octet-stream")
     answer.headers[hdrs.CONTENT_DISPOSITION] = 'attachment; filename="payload.bin"'
     return answer
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """One letter, whole; ``known`` as `describe` says it; ``said``: what is missing, in words."""
+class DeadLetterDetails:
+    """A dead letter; ``details`` from `describe`; ``notices``: what could not be read."""
 
-    letter: DeadLetterRecord
-    known: dict[str, Any]
-    said: list[str]
+    dead_letter: DeadLetterRecord
+    details: dict[str, Any]
+    notices: list[str]
 
 
-def find_dead_letter(console: Console, name: str) -> Known:
-    """Find a letter by any of its names. Raises `KeepstreamError`. Blocks."""
+def find_dead_letter(console: Console, name: str) -> DeadLetterDetails:
+    """Find a dead letter by id, record id or event id. Raises `KeepstreamError`. Blocks."""
     said: list[str] = []
     with open_dead_letter_topic(console.services, tell=said.append) as queue:
         named = bool(name) and "\0" not in name
-        letter = locate(queue, name, lambda _text: None, WALK_PATIENCE_S) if named else None
-        if letter is None:
-            hint = "it may have left the topic; `keepstream dlq show` looks through all of it"
-            raise KeepstreamError("unknown_letter", "no dead letter has this id, place or event id", hint, NOT_FOUND)
-        letter = queue.originals.whole(letter) if queue.ledger else letter
-        return Known(letter, describe(queue, letter), said)
+        found = locate(queue, name, lambda _text: None, SCAN_TIMEOUT_S) if named else None
+        if found is None:
+            hint = "it may have left the topic; `keepstream dlq show` scans all of it"
+            raise KeepstreamError(
+                "unknown_letter", "no dead letter has this id, record id or event id", hint, NOT_FOUND
+            )
+        dead_letter = queue.originals.whole(found) if queue.ledger else found
+        return DeadLetterDetails(dead_letter, describe(queue, dead_letter), said)
 
 
 def _page(console: Console, query: Query, start: Cursor) -> tuple[Page, list[str]]:
     said: list[str] = []
     selection = query.chosen.selection
     with open_dead_letter_topic(console.services, selection, tell=said.append) as queue:
-        return list_page(queue, query.chosen, min(query.chosen.limit or PAGE_LETTERS, MAX_PAGE_LETTERS), start), said
+        return list_page(queue, query.chosen, min(query.chosen.limit or PAGE_SIZE, MAX_PAGE_SIZE), start), said
 
 
 def _counted(query: Query, rows: Any) -> int | None:  # noqa: ANN401
-    """Return how many letters the selection has, where the facets say it all."""
+    """Return the number of dead letters in the selection, if the facets' counts cover all its selectors."""
     beyond = {name for name, _ in query.pairs} - {*GROUPS, "since", "until", "all"}
     return None if rows is None or beyond else matching(rows, query).total()

@@ -1,4 +1,4 @@
-"""Where is my event? Its row, its dead letters, its offsets."""
+"""The search for an event: its row and its dead letters, by event id or correlation id."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ async def search(request: web.Request) -> web.StreamResponse:
 
 
 def _name(text: str) -> str:
-    """Cut to what PostgreSQL's text can hold."""
+    """Return text that PostgreSQL can store, cut to a limit."""
     return text.strip()[:_MAX_NAME_CHARS].encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _search(services: Services, mask: Mask, given: dict[str, str]) -> dict[str, Any]:
-    """Return ``event``, ``deaths``, ``events``. The correlation id has no index: it is given one statement timeout."""
+    """Return ``event``, ``deaths``, ``events``. The correlation id has no index: its search may time out."""
     with services.postgres() as connection:
         timeout_ms = f"{services.settings.postgres.statement_timeout_s * 1000:.0f}"
         connection.execute("SELECT set_config('statement_timeout', %s, false)", [timeout_ms])
         found = EventSearch(connection)
         try:
             if given["event-id"]:
-                return {"event": _shown(found.event(given["event-id"]), mask), "events": [],
+                return {"event": _masked(found.event(given["event-id"]), mask), "events": [],
                         "deaths": found.deaths(given["event-id"])}  # fmt: skip
             correlated = given["correlation-id"]
             events = list(found.matching({**NO_FILTER, "correlation_id": correlated, "limit": MAX_ROWS}))
@@ -51,8 +51,8 @@ def _search(services: Services, mask: Mask, given: dict[str, str]) -> dict[str, 
             raise KeepstreamError("too_slow", "PostgreSQL did not find it in time", hint, FAILED) from None
 
 
-def _shown(event: dict[str, Any] | None, mask: Mask) -> dict[str, Any] | None:
-    """Write payload and metadata as text, masked."""
+def _masked(event: dict[str, Any] | None, mask: Mask) -> dict[str, Any] | None:
+    """Return the row with payload and metadata as masked text."""
     if event is None:
         return None
     texts = {name: visible(json.dumps(mask.document(event[name]), indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Logging in and out."""
+"""Login and logout."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ async def login_form(request: web.Request) -> web.StreamResponse:
 
 @routes.post("/login")
 async def login(request: web.Request) -> web.StreamResponse:
-    """Open a session. Address and name have a brake each; right and wrong take the same time."""
+    """Open a session. Attempts are limited per address and per name; valid and invalid ones take the same time."""
     console, form = console_of(request), form_of(request)
     name, secret = form.get("name", "")[:64], form.get("password", "")
     keys = (f"address {request.remote}", f"name {name}")
-    if wait_s := console.logins.brake.attempt(*keys):
+    if wait_s := console.logins.limiter.hit(*keys):
         audit_log(request, "login_braked", name=name)
         answer = _form(request, 429, f"Too many attempts. Try again in {wait_s:.0f} seconds.")
         answer.headers[hdrs.RETRY_AFTER] = f"{wait_s:.0f}"
@@ -29,8 +29,8 @@ async def login(request: web.Request) -> web.StreamResponse:
     user = await console.blocking(console.logins.user_of, name, secret)
     if user is None:
         audit_log(request, "login_failed", name=name)
-        return _form(request, 403, "Name and password do not fit.")
-    console.logins.brake.forgive(*keys)
+        return _form(request, 403, "Wrong name or password.")
+    console.logins.limiter.reset(*keys)
     audit_log(request, "login", name=user)
     answer = web.HTTPSeeOther(safe_path(form.get("next", "")))
     answer.set_cookie(
@@ -51,7 +51,7 @@ async def logout(request: web.Request) -> web.StreamResponse:
 
 
 def safe_path(text: str) -> str:
-    r"""Return where to go after a login: a path of ours, or the first page. ``//x`` and ``/\x`` are other hosts."""
+    r"""Return the path to open after a login, within this console. ``//x`` and ``/\x`` are other hosts."""
     plain = text.isascii() and text.isprintable() and "\\" not in text
     return text if plain and text.startswith("/") and not text.startswith("//") else "/"
 

@@ -1,4 +1,4 @@
-"""Fields whose values nobody may see."""
+"""Masking of fields whose values are secret."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from keepstream.app.errors import REFUSED, KeepstreamError
 
 HIDDEN = "\N{BULLET}" * 6
-NOT_JSON = f"{HIDDEN} (not JSON, so its fields cannot be told apart)".encode()
+NOT_JSON = f"{HIDDEN} (not JSON, so its fields cannot be masked)".encode()
 
 
 class Mask:
-    """Replaces what stands under these names, at any depth and whatever their case, by bullets."""
+    """Replaces the values of these fields by bullets, at any depth, ignoring case."""
 
     def __init__(self, names: Collection[str] = ()) -> None:
         self._names = frozenset(name.casefold() for name in names)
@@ -22,7 +22,7 @@ class Mask:
         return bool(self._names)
 
     def value(self, value: bytes | None) -> bytes | None:
-        """Return a value as it may be shown: the same bytes where nothing is masked, else JSON or nothing of it."""
+        """Return the masked value: the same bytes when nothing is masked, else JSON; `NOT_JSON` for anything else."""
         if not self._names or not value:
             return value
         try:
@@ -33,7 +33,7 @@ class Mask:
             return NOT_JSON
 
     def document(self, document: Any) -> Any:  # noqa: ANN401
-        """Return parsed JSON as it may be shown."""
+        """Return the masked document."""
         if isinstance(document, dict):
             return {name: HIDDEN if self.hides(name) else self.document(found) for name, found in document.items()}
         return [self.document(item) for item in document] if isinstance(document, list) else document
@@ -42,14 +42,14 @@ class Mask:
         return HIDDEN.encode() if self.hides(name) else value
 
     def touches(self, value: bytes | None) -> bool:
-        """Whether something of a value may not be shown."""
+        """Whether a part of the value is masked."""
         return self.value(value) != value or (bool(self) and self.value(value) == NOT_JSON)
 
     def hides(self, name: str) -> bool:
         return name.casefold() in self._names
 
     def check(self, path: str, text: str) -> None:
-        """Refuse to search for what may not be shown: guessing would show it. Raises `KeepstreamError`."""
+        """Refuse a search in masked fields, which would reveal them by guessing. Raises `KeepstreamError`."""
         whole = bool(self) and text[:1] in ("{", "[")
         if whole or any(self.hides(part) for part in path.split(".")):
             raise KeepstreamError("masked", f"--where: {path} is masked", "search for another field", REFUSED)

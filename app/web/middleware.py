@@ -1,6 +1,6 @@
-"""What stands before every page: headers, the host, who is asking, and whether a form came from one of our pages.
+"""Middleware of all pages: error pages, security headers, host check, authentication, CSRF check.
 
-The attacks are OWASP's; Flower's CVE-2022-30034 and its issues 1216 to 1227 say why a cookie alone is not enough.
+The attacks are OWASP's; Flower's CVE-2022-30034 and its issues 1216 to 1227 show why a cookie alone is not enough.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _SAFE = (hdrs.METH_GET, hdrs.METH_HEAD)
 
 
 @web.middleware
-async def careful(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answer every failure with a page that quotes nothing, and put the headers on every answer."""
+async def error_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Return an error page without quotations for every failure, and add the security headers to every response."""
     try:
         answer = await handler(request)
     except web.HTTPRedirection as redirection:
@@ -50,28 +50,26 @@ async def careful(request: web.Request, handler: Handler) -> web.StreamResponse:
     except web.HTTPException as refusal:
         answer = _page(request, refusal.status, KeepstreamError(str(refusal.status), refusal.text or refusal.reason))
         answer.headers.update({k: v for k, v in refusal.headers.items() if k in (hdrs.ALLOW, hdrs.RETRY_AFTER)})
-    except KeepstreamError as trouble:
-        answer = console_of(request).trouble(request, trouble)
+    except KeepstreamError as error:
+        answer = console_of(request).error_page(request, error)
     except Exception:
         name = secrets.token_hex(4)
         log.exception("a page failed: %s", name)
-        unforeseen = KeepstreamError(
-            "internal", "Something failed that should not have.", f"the log says more about {name}"
-        )
-        answer = _page(request, 500, unforeseen)
+        unexpected = KeepstreamError("internal", "Unexpected error.", f"the log has the details at {name}")
+        answer = _page(request, 500, unexpected)
     answer.headers.update(HEADERS)
     if not request.path.startswith("/static/"):
         answer.headers[hdrs.CACHE_CONTROL] = "no-store"
     return answer
 
 
-def _page(request: web.Request, status: int, trouble: KeepstreamError) -> web.Response:
-    return console_of(request).page(request, "trouble.html", status, trouble=trouble)
+def _page(request: web.Request, status: int, error: KeepstreamError) -> web.Response:
+    return console_of(request).page(request, "error.html", status, error=error)
 
 
 @web.middleware
 async def check_host(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse other names than ours: a page of a foreign name that was pointed at us could read everything."""
+    """Refuse unknown host names: after DNS rebinding, a foreign page could read everything."""
     settings = console_of(request).settings.web
     if settings.public_url:
         known = request.host == urlsplit(settings.public_url).netloc
@@ -84,7 +82,7 @@ async def check_host(request: web.Request, handler: Handler) -> web.StreamRespon
 
 @web.middleware
 async def authenticate(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Find the session; without one, where logins are needed, lead to the login."""
+    """Find the session; without one, redirect to the login where it is required."""
     console = console_of(request)
     request[SESSION] = console.logins.session(request.cookies.get(cookie_name(request), ""))
     bearer = request.headers.get(hdrs.AUTHORIZATION, "")
@@ -95,14 +93,14 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     if bearer or request.path.endswith(".json"):
         raise web.HTTPUnauthorized(text="log in, or send the token")
     if request.method in _SAFE and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
-        # A link in a chat: SameSite=Strict keeps the cookie back once, and our own page may ask again.
-        return console.page(request, "bounce.html")
+        # A link in a chat: SameSite=Strict withholds the cookie once, and a reload from this page sends it.
+        return console.page(request, "same_site_redirect.html")
     raise web.HTTPSeeOther("/login?next=" + quote(request.path_qs if request.method in _SAFE else "/", safe=""))
 
 
 @web.middleware
 async def check_csrf(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Let a form pass only when it came from one of our pages, in a session, with that session's token."""
+    """Accept a form only from a page of this console, in a session, with the token of that session."""
     request[FORM] = MultiDict()
     if request.method in _SAFE:
         return await handler(request)
@@ -110,7 +108,7 @@ async def check_csrf(request: web.Request, handler: Handler) -> web.StreamRespon
         audit_log(request, "refused", path=request.path, why="another origin")
         raise web.HTTPForbidden(text="this form came from another site")
     if request.content_type != _FORM_TYPE:
-        raise web.HTTPUnsupportedMediaType(text="only forms are understood here")
+        raise web.HTTPUnsupportedMediaType(text="only form data are accepted here")
     request[FORM] = await request.post()
     if request.path != "/login":
         _check_form(request)
@@ -123,13 +121,13 @@ def _check_form(request: web.Request) -> None:
         raise web.HTTPForbidden(text="nothing can be changed without a login")
     if not isinstance(given, str) or not hmac.compare_digest(given.encode(errors="replace"), session.csrf.encode()):
         audit_log(request, "refused", path=request.path, why="no token of this session")
-        raise web.HTTPForbidden(text="this form is not of your session; load the page again")
+        raise web.HTTPForbidden(text="this form is not of your session; reload the page")
     if request.path != "/logout" and not console_of(request).settings.web.allow_replay:
         raise web.HTTPForbidden(text="this console only reads; KEEPSTREAM_WEB__ALLOW_REPLAY would change that")
 
 
 def same_origin(request: web.Request) -> bool:
-    """Whether a browser says that one of our pages sent this. Without any word of it: no."""
+    """Whether the browser's headers name this console as the origin. False without such headers."""
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None and site != "same-origin":
         return False
@@ -167,14 +165,14 @@ def _is_local(host: str) -> bool:
 
 
 def _is_bearer(request: web.Request, header: str) -> bool:
-    """Compare a script's token, with the same brake as a login has."""
+    """Compare a script's token, with the same limit on attempts as a login."""
     console, keys = console_of(request), (f"address {request.remote}",)
     scheme, _, token = header.partition(" ")
-    if wait_s := console.logins.brake.attempt(*keys):
+    if wait_s := console.logins.limiter.hit(*keys):
         raise web.HTTPTooManyRequests(text="too many attempts", headers={hdrs.RETRY_AFTER: f"{wait_s:.0f}"})
     right = scheme.lower() == "bearer" and console.logins.is_token(token.strip())
     if right:
-        console.logins.brake.forgive(*keys)
+        console.logins.limiter.reset(*keys)
     else:
         audit_log(request, "login_failed", name="bearer")
     return right

@@ -1,4 +1,4 @@
-"""The first page: where the stream stands, as a page and as JSON for the page to stay up to date."""
+"""The overview: status of the stream, as a page and as JSON for its updates."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any
 
 from aiohttp import web
 
-from keepstream.app.status.snapshot import OUTCOMES, Look, drain_s, duration_text, earlier, partition_rate, rate
+from keepstream.app.status.snapshot import OUTCOMES, Snapshot, drain_s, duration_text, earlier, partition_rate, rate
 from keepstream.app.web.context import console_of, json_answer
 from keepstream.app.web.facets import matching
-from keepstream.app.web.poller import Pulse
+from keepstream.app.web.poller import StatusPoller
 from keepstream.app.web.query import Query
 
 WIDTH, HEIGHT = 600, 120
 POINTS = 300
-"""As many as there are looks; the newest stands at the right edge."""
+"""The number of snapshots; the newest is at the right edge."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """``points`` as an SVG polyline takes them."""
+    """``points`` of an SVG polyline."""
 
     name: str
     points: str
@@ -31,7 +31,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """``top`` is what the upper edge means; ``spoken`` says the same for those who cannot see it."""
+    """``top`` is the value at the upper edge; ``spoken`` is the text for screen readers."""
 
     lines: Sequence[Line]
     top: str
@@ -40,7 +40,7 @@ class Chart:
 
 
 def chart_of(series: Mapping[str, Sequence[float]], unit: str) -> Chart:
-    """Draw all series on one scale that begins at zero."""
+    """Draw all series on one scale from zero."""
     top = _nice(max((value for values in series.values() for value in values), default=0.0))
     lines = [Line(name, _points(values[-POINTS:], top)) for name, values in series.items()]
     spoken = ", ".join(f"{name} {values[-1]:,.0f}" for name, values in series.items() if values)
@@ -54,7 +54,7 @@ def _points(values: Sequence[float], top: float) -> str:
 
 
 def _nice(value: float) -> float:
-    """Return the next of 1, 2, 5, 10, 20, ... that is not below."""
+    """Return the smallest of 1, 2, 5, 10, 20, ... that is not below the value."""
     top = 1.0
     while True:
         for factor in (1.0, 2.0, 5.0):
@@ -64,94 +64,95 @@ def _nice(value: float) -> float:
 
 
 routes = web.RouteTableDef()
-PULSE: web.AppKey[Pulse] = web.AppKey("pulse", Pulse)
+POLLER: web.AppKey[StatusPoller] = web.AppKey("poller", StatusPoller)
 _REASONS_SHOWN = 8
 
 
 @routes.get("/")
 async def overview(request: web.Request) -> web.StreamResponse:
-    seen = await _seen(request)
-    return console_of(request).page(request, "overview.html", **seen, shape=_shape(seen))
+    context = await _context(request)
+    return console_of(request).page(request, "overview.html", **context, shape=_shape(context))
 
 
 @routes.get("/overview.json")
 async def overview_json(request: web.Request) -> web.StreamResponse:
-    """Texts by ``data-figure``, lines by ``data-line``, and what makes the page load itself anew."""
-    seen = await _seen(request)
-    lines = {f"{name}.{line.name}": line.points for name, chart in seen["charts"].items() for line in chart.lines}
-    return json_answer({"figures": seen["figures"], "lines": lines, "shape": _shape(seen)})
+    """Return texts by ``data-figure``, lines by ``data-line``, and the hash whose change reloads the page."""
+    context = await _context(request)
+    lines = {f"{name}.{line.name}": line.points for name, chart in context["charts"].items() for line in chart.lines}
+    return json_answer({"figures": context["figures"], "lines": lines, "shape": _shape(context)})
 
 
-def _shape(seen: dict[str, Any]) -> str:
-    """Return what a page cannot change by itself: it loads anew when this changes."""
-    reasons = None if seen["reasons"] is None else [reason for reason, _ in seen["reasons"]]
-    runs = [(run["id"], run["state"], run["held"]) for run in seen["replays"]]
+def _shape(context: dict[str, Any]) -> str:
+    """Return a hash of what the script cannot update: the page reloads when it changes."""
+    reasons = None if context["reasons"] is None else [reason for reason, _ in context["reasons"]]
+    runs = [(run["id"], run["state"], run["held"]) for run in context["replays"]]
     parts = (
-        len(seen["partitions"]),
+        len(context["partitions"]),
         reasons,
-        bool(seen["trouble"]),
+        bool(context["error"]),
         runs,
-        sorted(seen["not_ready"]),
-        bool(seen["shares"]),
+        sorted(context["not_ready"]),
+        bool(context["shares"]),
     )
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
-async def _seen(request: web.Request) -> dict[str, Any]:
-    console, pulse = console_of(request), request.app[PULSE]
+async def _context(request: web.Request) -> dict[str, Any]:
+    console, poller = console_of(request), request.app[POLLER]
     rows = await console.facets.rows(Query())
     counts = matching(rows, Query()) if rows is not None else None
     reasons = None if counts is None else _by_reason(counts)
-    look, before = (pulse.looks[-1] if pulse.looks else None), earlier(list(pulse.looks))
-    partitions = [] if look is None else [_partition(look, before, p) for p in sorted(look.ends)]
-    figures = _figures(look, before)
+    now, before = (poller.snapshots[-1] if poller.snapshots else None), earlier(list(poller.snapshots))
+    partitions = [] if now is None else [_partition(now, before, p) for p in sorted(now.ends)]
+    figures = _figures(now, before)
     for row in partitions:
         figures |= {f"partition.{row['partition']}.{name}": row[name] for name in ("settled", "lag", "drain", "moved")}
-    figures |= {f"reason.{reason}": f"{letters:,}" for reason, letters in reasons or ()}
-    not_ready = dict(look.workers.not_ready) if look else {}
+    figures |= {f"reason.{reason}": f"{count:,}" for reason, count in reasons or ()}
+    not_ready = dict(now.workers.not_ready) if now else {}
     figures |= {f"worker.{worker}": why for worker, why in not_ready.items()}
     figures["open"] = "\N{HORIZONTAL ELLIPSIS}" if counts is None else f"{counts.total():,}"
     return {
-        "figures": figures, "partitions": partitions, "reasons": reasons, "trouble": pulse.trouble,
-        "replays": list(look.replays) if look else [], "charts": _charts(list(pulse.looks)), "look": look,
-        "outcomes": OUTCOMES, "shares": _shares(look), "most": reasons[0][1] if reasons else 0,
+        "figures": figures, "partitions": partitions, "reasons": reasons, "error": poller.error,
+        "replays": list(now.replays) if now else [], "charts": _charts(list(poller.snapshots)), "snapshot": now,
+        "outcomes": OUTCOMES, "shares": _shares(now), "most": reasons[0][1] if reasons else 0,
         "not_ready": not_ready,
     }  # fmt: skip
 
 
 def _by_reason(counts: Any) -> list[tuple[str, int]]:  # noqa: ANN401
     sums: dict[str, int] = {}
-    for (_, reason, _), letters in counts.items():
-        sums[reason] = sums.get(reason, 0) + letters
+    for (_, reason, _), count in counts.items():
+        sums[reason] = sums.get(reason, 0) + count
     return sorted(sums.items(), key=lambda item: (-item[1], item[0]))[:_REASONS_SHOWN]
 
 
-def _figures(look: Look | None, before: Look | None) -> dict[str, str]:
-    if look is None:
+def _figures(now: Snapshot | None, before: Snapshot | None) -> dict[str, str]:
+    if now is None:
         return dict.fromkeys(("in", "out", "lag", "drain", "retries", "paused", "workers", *OUTCOMES), "\N{EN DASH}")
-    come, gone = rate(look, before, "end_sum"), rate(look, before, "settled_sum")
-    workers = look.workers
-    heard = workers.answered > 0
+    rate_in, rate_out = rate(now, before, "end_sum"), rate(now, before, "settled_sum")
+    workers = now.workers
+    answered = workers.answered > 0
     return {
-        "in": _per_s(come), "out": _per_s(gone), "lag": f"{look.lag_sum:,}", "drain": _drain(look.lag_sum, gone),
-        "retries": f"{workers.retries:,}" if heard else "\N{EN DASH}",
-        "paused": f"{workers.paused:,}" if heard else "\N{EN DASH}",
+        "in": _per_s(rate_in), "out": _per_s(rate_out),
+        "lag": f"{now.lag_sum:,}", "drain": _drain(now.lag_sum, rate_out),
+        "retries": f"{workers.retries:,}" if answered else "\N{EN DASH}",
+        "paused": f"{workers.paused:,}" if answered else "\N{EN DASH}",
         "workers": f"{workers.answered} of {workers.asked} answer",
-        **{name: f"{look.count(name):,}" for name in OUTCOMES},
+        **{name: f"{now.count(name):,}" for name in OUTCOMES},
     }  # fmt: skip
 
 
-def _partition(look: Look, before: Look | None, partition: int) -> dict[str, Any]:
-    now, lag = look.settled.get(partition), look.lag(partition)
-    drain = _drain(lag, partition_rate(look, before, partition))
-    moved = now.moved_at.isoformat(" ", "seconds").replace("+00:00", "Z") if now else "never"
+def _partition(now: Snapshot, before: Snapshot | None, partition: int) -> dict[str, Any]:
+    stored, lag = now.settled.get(partition), now.lag(partition)
+    drain = _drain(lag, partition_rate(now, before, partition))
+    moved = stored.moved_at.isoformat(" ", "seconds").replace("+00:00", "Z") if stored else "never"
     return {"partition": partition, "lag": f"{lag:,}", "drain": drain, "moved": moved,
-            "settled": f"{now.next_offset:,}" if now else "\N{EN DASH}"}  # fmt: skip
+            "settled": f"{stored.next_offset:,}" if stored else "\N{EN DASH}"}  # fmt: skip
 
 
-def _shares(look: Look | None) -> list[tuple[str, int, float, float]]:
-    """Return (outcome, records, where its bar begins, how wide it is), in percent."""
-    counts = [(name, look.count(name)) for name in OUTCOMES] if look else []
+def _shares(now: Snapshot | None) -> list[tuple[str, int, float, float]]:
+    """Return (outcome, records, start of its bar, width of its bar), in percent."""
+    counts = [(name, now.count(name)) for name in OUTCOMES] if now else []
     total = sum(count for _, count in counts)
     shares, at = [], 0.0
     for name, count in counts if total else ():
@@ -161,13 +162,13 @@ def _shares(look: Look | None) -> list[tuple[str, int, float, float]]:
     return shares
 
 
-def _charts(looks: Sequence[Look]) -> dict[str, Chart]:
-    pairs = list(itertools.pairwise(looks))
-    come = [rate(now, before, "end_sum") or 0.0 for before, now in pairs]
-    gone = [rate(now, before, "settled_sum") or 0.0 for before, now in pairs]
-    lag = [float(look.lag_sum) for look in looks]
+def _charts(snapshots: Sequence[Snapshot]) -> dict[str, Chart]:
+    pairs = list(itertools.pairwise(snapshots))
+    rates_in = [rate(now, before, "end_sum") or 0.0 for before, now in pairs]
+    rates_out = [rate(now, before, "settled_sum") or 0.0 for before, now in pairs]
+    lag = [float(now.lag_sum) for now in snapshots]
     return {
-        "rates": chart_of({"in": come, "out": gone}, "events per second"),
+        "rates": chart_of({"in": rates_in, "out": rates_out}, "events per second"),
         "lag": chart_of({"lag": lag}, "records not settled"),
     }
 

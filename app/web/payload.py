@@ -1,4 +1,4 @@
-"""A payload to look at: pretty with the line that the error is about, raw, and what happened to it when."""
+"""The payload of a dead letter for display and editing, and its timeline."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_MS = 253_402_300_799_999
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """``lines`` are the pretty form; ``wrong`` is the index of the line that the error is about."""
+    """A payload for display. ``lines``: indented JSON; ``wrong``: index of the invalid line."""
 
     lines: Sequence[str]
     wrong: int | None
@@ -32,17 +32,17 @@ class Payload:
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
-    """Something that happened to a letter."""
+class TimelineEntry:
+    """An event in the history of a dead letter."""
 
     at: datetime
-    what: str
+    event: str
     detail: str = ""
 
 
-def payload_of(letter: DeadLetterRecord, mask: Mask, show_bytes: int) -> Payload:
-    """Make a payload showable: masked, cut, and every character that could do something escaped."""
-    value, path = letter.record.value, failed_field(letter)
+def payload_of(dead_letter: DeadLetterRecord, mask: Mask, show_bytes: int) -> Payload:
+    """Return the payload masked, cut to ``show_bytes``, and with control characters escaped."""
+    value, path = dead_letter.record.value, failed_field(dead_letter)
     shown = mask.value(value)
     cut = shown is not None and len(shown) > show_bytes
     shown = shown[:show_bytes] if shown is not None and cut else shown
@@ -54,7 +54,7 @@ def payload_of(letter: DeadLetterRecord, mask: Mask, show_bytes: int) -> Payload
 
 
 def line_at(value: bytes | None, path: str, lines: Sequence[str]) -> int | None:
-    """Return which line of the pretty form a path leads to; where it leads nowhere, its nearest parent's."""
+    """Return the line of a JSON path in the indented form; for a missing field, that of its nearest parent."""
     parts = path.split(".")
     while parts:
         try:
@@ -74,29 +74,29 @@ def _put_mark(document: Any, parts: Sequence[str]) -> None:  # noqa: ANN401
     for part in parents:
         document = document[int(part)] if isinstance(document, list) else document[part]
     key: Any = int(last) if isinstance(document, list) else last
-    document[key]  # raises where there is nothing: setting it would make it
+    document[key]  # raises for a missing key, which the assignment would create
     document[key] = _MARK
 
 
-def timeline_of(letter: DeadLetterRecord, known: dict[str, Any]) -> list[Moment]:
-    """Return what is known to have happened, in order."""
-    moments = []
-    if letter.record.timestamp >= 0:
-        produced = datetime.fromtimestamp(min(letter.record.timestamp, _MAX_MS) / 1000, UTC)
-        moments.append(Moment(produced, "Timestamp of the record", letter.origin_topic or ""))
-    attempts = letter.attempts or 1
-    if letter.first_failed_at and attempts > 1:
-        moments.append(Moment(letter.first_failed_at, "First attempt failed", letter.step or ""))
-    if letter.last_failed_at:
-        detail = f"{letter.verdict or ''} {letter.reason or ''}".strip()
-        moments.append(Moment(letter.last_failed_at, f"Dead-lettered, attempt {attempts}", detail))
+def timeline_of(dead_letter: DeadLetterRecord, known: dict[str, Any]) -> list[TimelineEntry]:
+    """Return the history of a dead letter, in order."""
+    entries = []
+    if dead_letter.record.timestamp >= 0:
+        produced = datetime.fromtimestamp(min(dead_letter.record.timestamp, _MAX_MS) / 1000, UTC)
+        entries.append(TimelineEntry(produced, "Timestamp of the record", dead_letter.origin_topic or ""))
+    attempts = dead_letter.attempts or 1
+    if dead_letter.first_failed_at and attempts > 1:
+        entries.append(TimelineEntry(dead_letter.first_failed_at, "First attempt failed", dead_letter.step or ""))
+    if dead_letter.last_failed_at:
+        detail = f"{dead_letter.verdict or ''} {dead_letter.reason or ''}".strip()
+        entries.append(TimelineEntry(dead_letter.last_failed_at, f"Dead-lettered, attempt {attempts}", detail))
     for row in known["replays"]:
-        place = f"{row['target_topic']}-{row['target_partition']}-{row['target_offset']}"
-        detail = place if row["target_topic"] else ""
-        moments.append(
-            Moment(row["updated_at"], f"Replay {row['replay_id']}: {row['state'].replace('_', ' ')}", detail)
+        record_id = f"{row['target_topic']}-{row['target_partition']}-{row['target_offset']}"
+        detail = record_id if row["target_topic"] else ""
+        entries.append(
+            TimelineEntry(row["updated_at"], f"Replay {row['replay_id']}: {row['state'].replace('_', ' ')}", detail)
         )
-    return moments
+    return entries
 
 
 _FORMS = ((", ", ": "), (",", ":"))
@@ -104,16 +104,16 @@ _FORMS = ((", ", ": "), (",", ":"))
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """``text`` goes into the field; ``form`` says how the value was written, None where it is shown as it is."""
+    """Text to edit. ``form``: separators of the original JSON; None when the text is not reformatted."""
 
     text: str
     form: tuple[str, str] | None
     ascii_only: bool = False
 
 
-def draft_of(letter: DeadLetterRecord, show_bytes: int) -> Draft:
-    """Return the text to edit. `KeepstreamError` when a browser's text field would change it, or it is too large."""
-    value = letter.record.value or b""
+def draft_of(dead_letter: DeadLetterRecord, show_bytes: int) -> Draft:
+    """Return the text to edit. Raises `KeepstreamError` when a text field would change it, or it is too large."""
+    value = dead_letter.record.value or b""
     try:
         text = value.decode()
     except UnicodeDecodeError:
@@ -125,13 +125,13 @@ def draft_of(letter: DeadLetterRecord, show_bytes: int) -> Draft:
             if _indented(text, form, ascii_only=ascii_only) is not None:
                 return Draft(_indented(text, form, ascii_only=ascii_only) or "", form, ascii_only)
     if any(not (char.isprintable() or char in "\n\t") for char in text):
-        raise _unfit("its value holds control characters")
+        raise _unfit("its value has control characters")
     return Draft(text, None)
 
 
 def edited_value(draft: Draft, text: str) -> bytes | None:
-    """Return the value that goes out, written as the old one was; None when nothing was changed."""
-    text = text.replace("\r\n", "\n")  # what a form makes of line ends
+    """Return the edited value, formatted as the original; None when it is unchanged."""
+    text = text.replace("\r\n", "\n")  # line ends in form data
     if text == draft.text:
         return None
     if draft.form is not None:
@@ -144,7 +144,7 @@ def edited_value(draft: Draft, text: str) -> bytes | None:
 
 
 def _indented(text: str, form: tuple[str, str], *, ascii_only: bool) -> str | None:
-    """Return the text indented, if it can be written back without losing anything: no number changes its shape."""
+    """Return the indented text, if it can be written back without loss: no number may change its notation."""
     try:
         document = json.loads(text)
         if json.dumps(document, separators=form, ensure_ascii=ascii_only) != text:

@@ -1,4 +1,4 @@
-"""Dry runs and replays, each in a thread of its own, watched and stopped from pages."""
+"""Dry runs and replays of the console, each in its own thread."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 log = logging.getLogger(__name__)
 MAX_KEPT = 100
 SETTLE_TIMEOUT_S = 300.0
-_ASK_EVERY_S = 0.3
+_POLL_S = 0.3
 
 
 class Phase(StrEnum):
-    """How far a job is. After ``surveyed`` somebody has to confirm."""
+    """Phase of a job. After ``surveyed`` it waits for confirmation."""
 
     SURVEYING = "surveying"
     SURVEYED = "surveyed"
@@ -42,7 +42,7 @@ RUNNING = frozenset({Phase.SURVEYING, Phase.REPLAYING, Phase.SETTLING})
 
 @dataclass
 class Job:
-    """One replay from its dry run to its sum. ``edited``: letters with the values that go out instead."""
+    """One replay, from its dry run to its reconciliation. ``edited``: dead letters with their new values."""
 
     query: Query
     options: ReplayOptions
@@ -56,7 +56,7 @@ class Job:
     run: ReplayRun | None = None
     result: Reconciliation | None = None
     known: bool = False
-    trouble: KeepstreamError | None = None
+    error: KeepstreamError | None = None
     stop: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
 
@@ -73,7 +73,7 @@ class Job:
 
 
 class Jobs:
-    """Kept in memory; the replays themselves are in PostgreSQL, and ``--resume`` goes on with what a restart ended."""
+    """Jobs, in memory; the replays are in PostgreSQL, and ``--resume`` continues them after a restart."""
 
     def __init__(self, services: Services, mask: Mask) -> None:
         self._services = services
@@ -82,13 +82,13 @@ class Jobs:
         self._lock = threading.Lock()
 
     def find(self, job_id: str) -> Job:
-        """Return a job. Raises `KeepstreamError` when there is none of this name."""
+        """Return a job. Raises `KeepstreamError` for an unknown id."""
         if job_id not in self._jobs:
-            raise KeepstreamError("unknown_job", "there is no such dry run any more", "make another one", NOT_FOUND)
+            raise KeepstreamError("unknown_job", "this dry run no longer exists", "start another one", NOT_FOUND)
         return self._jobs[job_id]
 
     def survey(self, job: Job) -> None:
-        """Begin a dry run. Raises `KeepstreamError` when too many run."""
+        """Start a dry run. Raises `KeepstreamError` when too many jobs run."""
         with self._lock:
             if sum(other.running for other in self._jobs.values()) >= MAX_KEPT // 10:
                 raise KeepstreamError("busy", "too many dry runs and replays are running", "wait for one", REFUSED)
@@ -102,7 +102,7 @@ class Jobs:
         with self._lock:
             if job.phase is not Phase.SURVEYED or job.survey is None:
                 raise KeepstreamError(
-                    "not_surveyed", "this dry run was used or did not end", "make another one", REFUSED
+                    "not_surveyed", "this dry run was used or did not end", "start another one", REFUSED
                 )
             if typed.strip().replace(",", "") != str(job.survey.selected):
                 why = f"{job.survey.selected:,} would be replayed, and that is not what was typed"
@@ -111,7 +111,7 @@ class Jobs:
         self._start(job, self._replay)
 
     def stop_all(self) -> None:
-        """Tell all to stop; each ends with the chunk under way."""
+        """Stop all jobs; each ends after its current chunk."""
         for job in self._jobs.values():
             job.stop.set()
         for job in self._jobs.values():
@@ -126,15 +126,15 @@ class Jobs:
         try:
             with open_replayer(self._services, job.options) as replayer:
                 work(job, replayer)
-        except KeepstreamError as trouble:
-            job.trouble, job.phase = trouble, Phase.FAILED
+        except KeepstreamError as error:
+            job.error, job.phase = error, Phase.FAILED
         except Exception:
             log.exception("job %s failed", job.id)
-            job.trouble, job.phase = KeepstreamError("internal", "it failed; the log says why"), Phase.FAILED
+            job.error, job.phase = KeepstreamError("internal", "it failed; the log has the reason"), Phase.FAILED
 
     def _survey(self, job: Job, replayer: Replayer) -> None:
         job.ends = replayer.ends()
-        edited = {letter.id: value for letter, value in job.edited}
+        edited = {dead_letter.id: value for dead_letter, value in job.edited}
         look = Look(edited=edited, view=self._mask.value, progress=job.progress, stop=job.stop.is_set)
         job.survey = replayer.survey(job.query.chosen.selection, job.options, job.ends, look)
         job.phase = Phase.CANCELLED if job.stop.is_set() else Phase.SURVEYED
@@ -142,8 +142,8 @@ class Jobs:
     def _replay(self, job: Job, replayer: Replayer) -> None:
         selection = job.query.chosen.selection
         job.run = replayer.begin(selection, job.options, job.ends, job.user)
-        for letter, value in job.edited:
-            replayer.ledger.remember_edit(job.run, letter, value)
+        for dead_letter, value in job.edited:
+            replayer.ledger.remember_edit(job.run, dead_letter, value)
         job.result = replayer.work(job.run, selection, job.progress, job.stop.is_set)
         log.info("replay %d: %s", job.run.id, job.result)
         if job.stop.is_set():
@@ -151,6 +151,6 @@ class Jobs:
             return
         job.phase = Phase.SETTLING
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
-        while not job.known and time.monotonic() < deadline and not job.stop.wait(_ASK_EVERY_S):
+        while not job.known and time.monotonic() < deadline and not job.stop.wait(_POLL_S):
             job.known = replayer.outcome(job.run, job.result)
         job.phase = Phase.DONE

@@ -1,4 +1,4 @@
-"""The pages of a replay: ask, look at what would happen, confirm, watch, and see the sum."""
+"""The pages of a replay: options, dry run, confirmation, progress, reconciliation."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 
 @routes.get("/replay")
 async def ask(request: web.Request) -> web.StreamResponse:
-    """Show the form: what is selected, and how to replay it."""
+    """Show the selection and the form of options."""
     console, query = console_of(request), console_of(request).query(request)
     return console.page(request, "replay.html", query=query, command=query.command("dlq replay --dry-run"))
 
 
 @routes.get("/replay/edit")
 async def edit(request: web.Request) -> web.StreamResponse:
-    """Show the form for one letter's value."""
+    """Show the form to edit the value of one dead letter."""
     console = console_of(request)
     found = await console.blocking(find_dead_letter, console, request.query.get("id", ""))
-    _refuse_masked(console, found.letter.record.value)
-    draft = draft_of(found.letter, console.settings.web.show_bytes)
-    return console.page(request, "replay_edit.html", letter=found.letter, draft=draft)
+    _refuse_masked(console, found.dead_letter.record.value)
+    draft = draft_of(found.dead_letter, console.settings.web.show_bytes)
+    return console.page(request, "replay_edit.html", dead_letter=found.dead_letter, draft=draft)
 
 
 @routes.post("/replay/edit")
 async def edited(request: web.Request) -> web.StreamResponse:
-    """Make a dry run of one letter with another value."""
+    """Start a dry run of one dead letter with an edited value."""
     console, form = console_of(request), form_of(request)
     found = await console.blocking(find_dead_letter, console, form.get("id", ""))
-    _refuse_masked(console, found.letter.record.value)
-    value = edited_value(draft_of(found.letter, console.settings.web.show_bytes), form.get("value", ""))
+    _refuse_masked(console, found.dead_letter.record.value)
+    value = edited_value(draft_of(found.dead_letter, console.settings.web.show_bytes), form.get("value", ""))
     if value is None:
-        raise KeepstreamError("not_edited", "the value is what it was", "replay it without editing", USAGE)
-    query = query_of([("id", found.letter.id)], console.mask)
-    return _survey(request, Job(query, _options(console, query, form), _user(request), [(found.letter, value)]))
+        raise KeepstreamError("not_edited", "the value is unchanged", "replay it without editing", USAGE)
+    query = query_of([("id", found.dead_letter.id)], console.mask)
+    return _survey(request, Job(query, _options(console, query, form), _user(request), [(found.dead_letter, value)]))
 
 
 @routes.post("/replay/dry-run")
@@ -60,15 +60,15 @@ async def dry_run(request: web.Request) -> web.StreamResponse:
 
 @routes.post("/replay/begin")
 async def begin(request: web.Request) -> web.StreamResponse:
-    """Replay what a dry run found, once its count was typed."""
+    """Start the replay of a dry run that was confirmed by its count."""
     console, form = console_of(request), form_of(request)
     job = console.jobs.find(form.get("job", ""))
     try:
         console.jobs.replay(job, form.get("count", ""), _user(request))
-    except KeepstreamError as trouble:
-        if trouble.code != "not_confirmed":
+    except KeepstreamError as error:
+        if error.code != "not_confirmed":
             raise
-        return console.page(request, "replay_job.html", 409, job=job, wrong=trouble.message)
+        return console.page(request, "replay_job.html", 409, job=job, wrong=error.message)
     audit_log(request, "replay", letters=job.total, selectors=job.query.link(), edited=len(job.edited))
     return web.HTTPSeeOther(f"/replay/job?id={job.id}")
 
@@ -89,7 +89,7 @@ async def watch(request: web.Request) -> web.StreamResponse:
 
 @routes.get("/replay/job.json")
 async def watch_json(request: web.Request) -> web.StreamResponse:
-    """Answer what a page asks for while it waits."""
+    """Return the progress, for the script of the page."""
     job = console_of(request).jobs.find(request.query.get("id", ""))
     return json_answer({"phase": job.phase, "worked": job.worked, "total": job.total})
 
@@ -115,7 +115,7 @@ def _options(console: Console, query: Query, form: Any) -> ReplayOptions:  # noq
 def _topic(text: str) -> str | None:
     text = text.strip()
     if text and not _TOPIC.fullmatch(text):
-        raise KeepstreamError("bad_option", "--to-topic: no topic can have this name", exit_code=USAGE)
+        raise KeepstreamError("bad_option", "--to-topic: not a valid topic name", exit_code=USAGE)
     return text or None
 
 
@@ -127,5 +127,5 @@ def _refuse_masked(console: Console, value: bytes | None) -> None:
 
 def _user(request: web.Request) -> str:
     session = session_of(request)
-    assert session is not None  # noqa: S101 - the guard let nobody else through
+    assert session is not None  # noqa: S101 - check_csrf requires a session
     return session.user

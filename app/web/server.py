@@ -1,4 +1,4 @@
-"""The console as a process."""
+"""The console's HTTP server."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ from aiohttp import web
 from keepstream.app.config.settings import Settings
 from keepstream.app.config.web import WebSettings
 from keepstream.app.errors import REFUSED, KeepstreamError
-from keepstream.app.web import dead_letters as letters
-from keepstream.app.web import events, overview, replays
-from keepstream.app.web import login as entrance
+from keepstream.app.web import dead_letters, events, login, overview, replays
 from keepstream.app.web.context import CONSOLE, Console
-from keepstream.app.web.middleware import authenticate, careful, check_csrf, check_host, is_loopback
-from keepstream.app.web.overview import PULSE
-from keepstream.app.web.poller import Pulse
+from keepstream.app.web.middleware import authenticate, check_csrf, check_host, error_pages, is_loopback
+from keepstream.app.web.overview import POLLER
+from keepstream.app.web.poller import StatusPoller
 from keepstream.app.web.query import Query
 
 log = logging.getLogger(__name__)
@@ -27,7 +25,7 @@ STATIC = Path(__file__).with_name("static")
 
 
 def check_safety(settings: WebSettings) -> None:
-    """Refuse what nobody should serve. Raises `KeepstreamError`."""
+    """Refuse unsafe settings. Raises `KeepstreamError`."""
     auth = bool(settings.users or settings.token)
     how = "set KEEPSTREAM_WEB__USERS or KEEPSTREAM_WEB__TOKEN"
     if not auth and not is_loopback(settings.host):
@@ -35,7 +33,7 @@ def check_safety(settings: WebSettings) -> None:
         raise KeepstreamError("no_login", why, how, REFUSED)
     if not auth and settings.allow_replay:
         raise KeepstreamError(
-            "no_login", "without a login the console only reads: nobody could say who replayed", how, REFUSED
+            "no_login", "without a login the console only reads: the user of a replay would be unknown", how, REFUSED
         )
 
 
@@ -43,20 +41,20 @@ def application(settings: Settings) -> web.Application:
     """Build the application. Raises `KeepstreamError` when the settings are not safe."""
     check_safety(settings.web)
     app = web.Application(
-        middlewares=[careful, check_host, authenticate, check_csrf],
+        middlewares=[error_pages, check_host, authenticate, check_csrf],
         client_max_size=settings.web.request_max_bytes,
     )
     app[CONSOLE] = console = Console(settings)
-    app[PULSE] = Pulse(console.services)
-    for module in (overview, letters, replays, events, entrance):
+    app[POLLER] = StatusPoller(console.services)
+    for module in (overview, dead_letters, replays, events, login):
         app.add_routes(module.routes)
     app.router.add_static("/static/", STATIC, follow_symlinks=False, show_index=False)
-    app.cleanup_ctx.append(_pulse)
+    app.cleanup_ctx.append(_poll)
     return app
 
 
 async def serve(settings: Settings, ready: Callable[[str], None], stop: asyncio.Event) -> None:
-    """Serve until told to stop; ``ready`` hears the address."""
+    """Serve until ``stop`` is set; ``ready`` is called with the URL."""
     runner = web.AppRunner(application(settings), access_log=None, handle_signals=False)
     await runner.setup()
     try:
@@ -69,11 +67,11 @@ async def serve(settings: Settings, ready: Callable[[str], None], stop: asyncio.
         await runner.cleanup()
 
 
-async def _pulse(app: web.Application) -> AsyncIterator[None]:
-    beating = asyncio.create_task(app[PULSE].run())
-    await app[CONSOLE].facets.rows(Query(), 0)  # begins to count, so that the first page need not wait for it
+async def _poll(app: web.Application) -> AsyncIterator[None]:
+    polling = asyncio.create_task(app[POLLER].run())
+    await app[CONSOLE].facets.rows(Query(), 0)  # starts to count before the first page asks
     yield
-    beating.cancel()
+    polling.cancel()
     with contextlib.suppress(asyncio.CancelledError):
-        await beating
+        await polling
     await asyncio.to_thread(app[CONSOLE].close)

@@ -1,4 +1,4 @@
-"""Who may come in: hashed passwords, sessions in memory, and a brake for guessing."""
+"""Authentication: hashed passwords, sessions in memory, and a limit on attempts."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from dataclasses import dataclass, field
 
 from keepstream.app.config.web import WebSettings
 
-TOKEN_USER = "token"  # noqa: S105 - the name of whoever has the token
-MAX_SESSIONS, MAX_BRAKES, MAX_SECRET_CHARS = 1000, 10_000, 1024
+TOKEN_USER = "token"  # noqa: S105 - the user name of the token
+MAX_SESSIONS, MAX_LIMITED_KEYS, MAX_SECRET_CHARS = 1000, 10_000, 1024
 _LOG_N, _R, _P, _SALT_BYTES = 15, 8, 1, 16
-"""scrypt's cost as OWASP asks for with 32 MiB: about 0.1 s."""
+"""Cost of scrypt as recommended by OWASP for 32 MiB: about 0.1 s."""
 
 
 def password_hash(password: str) -> str:
-    """Return ``scrypt$log2(n)$salt$hash`` for the settings."""
+    """Return ``scrypt$log2(n)$salt$hash``."""
     salt = secrets.token_bytes(_SALT_BYTES)
     return "$".join(("scrypt", str(_LOG_N), _text(salt), _text(_scrypt(password, salt, _LOG_N))))
 
 
 def is_password(password: str, stored: str) -> bool:
-    """Compare in constant time. False for a hash that cannot be read."""
+    """Compare in constant time. False for a malformed hash."""
     try:
         _, log_n, salt, wanted = stored.split("$")
         found = _scrypt(password, base64.b64decode(salt), int(log_n))
@@ -45,7 +45,7 @@ def _text(data: bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """One login. ``csrf`` goes into each form."""
+    """The session of a user. ``csrf``: token of its forms."""
 
     user: str
     csrf: str
@@ -54,13 +54,13 @@ class Session:
 
 @dataclass(slots=True)
 class AttemptLimiter:
-    """Counts attempts per key within a minute. An attempt counts until it is forgiven: many at once do not slip by."""
+    """Limits attempts per key and minute. An attempt counts before it is checked, so concurrent ones count too."""
 
     per_minute: int
     _attempts: OrderedDict[str, deque[float]] = field(default_factory=OrderedDict)
 
-    def attempt(self, *keys: str) -> float:
-        """Note an attempt and return 0, or return the seconds to wait, for any of the keys."""
+    def hit(self, *keys: str) -> float:
+        """Count an attempt and return 0, or return the seconds to wait for one of the keys."""
         now = time.monotonic()
         wait_s = max(self._wait(key, now) for key in keys)
         if wait_s > 0:
@@ -68,12 +68,12 @@ class AttemptLimiter:
         for key in keys:
             self._attempts.setdefault(key, deque()).append(now)
             self._attempts.move_to_end(key)
-        while len(self._attempts) > MAX_BRAKES:
+        while len(self._attempts) > MAX_LIMITED_KEYS:
             self._attempts.popitem(last=False)
         return 0.0
 
-    def forgive(self, *keys: str) -> None:
-        """Forget the attempts: it was the right password."""
+    def reset(self, *keys: str) -> None:
+        """Forget the attempts, after a success."""
         for key in keys:
             self._attempts.pop(key, None)
 
@@ -85,26 +85,26 @@ class AttemptLimiter:
 
 
 class Sessions:
-    """Sessions live in memory: whoever restarts the console logs everybody out."""
+    """Sessions, in memory: a restart of the console ends all."""
 
     def __init__(self, settings: WebSettings) -> None:
         self._settings = settings
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()
-        self._nobody = password_hash(secrets.token_hex()) if settings.users else ""
-        self.brake = AttemptLimiter(settings.login_failures_per_minute)
+        self._unknown_user = password_hash(secrets.token_hex()) if settings.users else ""
+        self.limiter = AttemptLimiter(settings.login_failures_per_minute)
 
     @property
     def needed(self) -> bool:
         return bool(self._settings.users or self._settings.token)
 
     def user_of(self, name: str, secret: str) -> str | None:
-        """Return who this is, or None. Takes as long for a name that nobody has. Blocks for a tenth of a second."""
+        """Return the authenticated user, or None. An unknown name takes as long. Blocks for 0.1 s."""
         if len(secret) > MAX_SECRET_CHARS:
             return None
         if not name:
             return TOKEN_USER if self.is_token(secret) else None
         stored = self._settings.users.get(name)
-        right = is_password(secret, stored.get_secret_value() if stored else self._nobody)
+        right = is_password(secret, stored.get_secret_value() if stored else self._unknown_user)
         return name if right and stored else None
 
     def is_token(self, given: str) -> bool:
@@ -113,7 +113,7 @@ class Sessions:
         return token is not None and hmac.compare_digest(given.encode(errors="replace"), wanted)
 
     def begin(self, user: str) -> str:
-        """Open a session; return what its cookie says. The oldest one ends where there are too many."""
+        """Open a session and return its cookie. Beyond the limit the oldest one ends."""
         cookie = secrets.token_urlsafe(32)
         ends_at = time.monotonic() + self._settings.session_lifetime_s
         self._sessions[_key(cookie)] = Session(user, secrets.token_urlsafe(32), ends_at)

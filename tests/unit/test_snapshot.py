@@ -1,4 +1,4 @@
-"""The arithmetic of two looks, and of what workers expose."""
+"""The arithmetic of two snapshots, and of what workers expose."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.console import Console
 
 from keepstream.app.cli.status import screen
 from keepstream.app.errors import UNREACHABLE, KeepstreamError
-from keepstream.app.status.observer import Ledger, StatusReading, by_reason
+from keepstream.app.status.observer import StatusReading, StoreStatus, by_reason
 from keepstream.app.status.report import report
-from keepstream.app.status.snapshot import Look, drain_s, duration_text, earlier, partition_rate, rate
+from keepstream.app.status.snapshot import Snapshot, drain_s, duration_text, earlier, partition_rate, rate
 from keepstream.app.status.workers import WorkerMetrics, workers_of
 from keepstream.sinks.postgres.status import LastError, PartitionProgress
 
@@ -26,47 +26,49 @@ def settled(partition: int = 0, offset: int = 0, delivered: int = 0, failed: int
     return PartitionProgress(partition, offset, NOW, delivered, 0, 0, failed)
 
 
-def look(at: float, ends: Mapping[int, tuple[int, int]] | None = None, *rows: PartitionProgress, **more: Any) -> Look:
-    return Look(at, {row.partition: row for row in rows}, ends or {}, **more)
+def snapshot(
+    at: float, ends: Mapping[int, tuple[int, int]] | None = None, *rows: PartitionProgress, **more: Any
+) -> Snapshot:
+    return Snapshot(at, {row.partition: row for row in rows}, ends or {}, **more)
 
 
-def reported(now: Look, before: Look | None, **missing: KeepstreamError) -> dict[str, Any]:
-    return report("events", StatusReading(now, Ledger(now.settled), missing, None), before)
+def reported(now: Snapshot, before: Snapshot | None, **missing: KeepstreamError) -> dict[str, Any]:
+    return report("events", StatusReading(now, StoreStatus(now.settled), missing, None), before)
 
 
 def test_lag_begins_where_the_log_begins_and_is_never_negative() -> None:
-    seen = look(0, {0: (100, 150), 1: (0, 10), 2: (0, 5)}, settled(0, 20), settled(2, 9))
+    seen = snapshot(0, {0: (100, 150), 1: (0, 10), 2: (0, 5)}, settled(0, 20), settled(2, 9))
     assert [seen.lag(partition) for partition in (0, 1, 2)] == [50, 10, 0]
     assert seen.lag_sum == 60
 
 
 def test_rates_are_over_ten_seconds_where_there_are_looks_enough() -> None:
-    looks = [look(at) for at in (0.0, 4.0, 8.0, 12.0, 16.0)]
-    assert earlier(looks) is looks[1]
-    assert earlier(looks[:2]) is looks[0]
-    assert earlier(looks[:1]) is None
+    snapshots = [snapshot(at) for at in (0.0, 4.0, 8.0, 12.0, 16.0)]
+    assert earlier(snapshots) is snapshots[1]
+    assert earlier(snapshots[:2]) is snapshots[0]
+    assert earlier(snapshots[:1]) is None
 
 
 def test_in_is_what_the_log_grew_and_out_is_what_was_counted() -> None:
-    before = look(10, {0: (0, 1_000_000)})
-    now = look(14, {0: (0, 1_000_400)}, settled(0, 1_000_100, delivered=90, failed=10))
+    before = snapshot(10, {0: (0, 1_000_000)})
+    now = snapshot(14, {0: (0, 1_000_400)}, settled(0, 1_000_100, delivered=90, failed=10))
     assert rate(now, before, "end_sum") == 100
     assert rate(now, before, "settled_sum") == 25  # not a million: offsets begin anywhere
 
 
 def test_a_topic_that_was_re_created_does_not_run_backwards() -> None:
-    assert rate(look(2, {0: (0, 5)}), look(1, {0: (0, 900)}), "end_sum") == 0
-    back = partition_rate(look(2, None, settled(0, 5)), look(1, None, settled(0, 900)), 0)
+    assert rate(snapshot(2, {0: (0, 5)}), snapshot(1, {0: (0, 900)}), "end_sum") == 0
+    back = partition_rate(snapshot(2, None, settled(0, 5)), snapshot(1, None, settled(0, 900)), 0)
     assert back == 0
 
 
-@pytest.mark.parametrize(("name", "blind"), [("end_sum", "ends"), ("settled_sum", "settled")])
-def test_a_blind_look_gives_no_rate(name: str, blind: str) -> None:
-    half = look(1, blind=frozenset({blind}))
-    whole = look(2, {0: (0, 50)}, settled(0, 50, delivered=50))
+@pytest.mark.parametrize(("name", "unavailable"), [("end_sum", "ends"), ("settled_sum", "settled")])
+def test_a_blind_look_gives_no_rate(name: str, unavailable: str) -> None:
+    half = snapshot(1, unavailable=frozenset({unavailable}))
+    whole = snapshot(2, {0: (0, 50)}, settled(0, 50, delivered=50))
     assert rate(whole, half, name) is None
     assert rate(whole, None, name) is None
-    assert rate(whole, look(1), name) == 50
+    assert rate(whole, snapshot(1), name) == 50
 
 
 @pytest.mark.parametrize(
@@ -108,9 +110,9 @@ def test_workers_are_added_up_for_our_topic_only() -> None:
 
 
 def test_without_postgresql_the_workers_tell_of_rates_and_lag() -> None:
-    blind = frozenset({"settled"})
-    before = look(0, {0: (0, 10)}, workers=WorkerMetrics(1, 1, processed=100, lag={0: 80}), blind=blind)
-    now = look(4, {0: (0, 20)}, workers=WorkerMetrics(1, 1, processed=180, lag={0: 40}), blind=blind)
+    unavailable = frozenset({"settled"})
+    before = snapshot(0, {0: (0, 10)}, workers=WorkerMetrics(1, 1, processed=100, lag={0: 80}), unavailable=unavailable)
+    now = snapshot(4, {0: (0, 20)}, workers=WorkerMetrics(1, 1, processed=180, lag={0: 40}), unavailable=unavailable)
     said = reported(now, before, PostgreSQL=AWAY)
     assert (said["rates"]["out_per_s"], said["rates"]["out_from"]) == (20, "workers")
     assert (said["rates"]["in_per_s"], said["rates"]["in_from"]) == (2.5, "Kafka")
@@ -119,21 +121,28 @@ def test_without_postgresql_the_workers_tell_of_rates_and_lag() -> None:
 
 
 def test_a_worker_that_began_anew_gives_no_rate() -> None:
-    blind = frozenset({"settled", "ends"})
-    now = look(4, workers=WorkerMetrics(1, 1, processed=3), blind=blind)
-    assert reported(now, look(0, workers=WorkerMetrics(1, 1, processed=9), blind=blind))["rates"]["out_per_s"] is None
-    assert reported(now, look(0, workers=WorkerMetrics(0, 1), blind=blind))["rates"]["out_per_s"] is None
+    unavailable = frozenset({"settled", "ends"})
+    now = snapshot(4, workers=WorkerMetrics(1, 1, processed=3), unavailable=unavailable)
+    assert (
+        reported(now, snapshot(0, workers=WorkerMetrics(1, 1, processed=9), unavailable=unavailable))["rates"][
+            "out_per_s"
+        ]
+        is None
+    )
+    assert (
+        reported(now, snapshot(0, workers=WorkerMetrics(0, 1), unavailable=unavailable))["rates"]["out_per_s"] is None
+    )
 
 
 def test_nothing_at_all_is_known_and_nothing_is_made_up() -> None:
-    blind = look(4, blind=frozenset({"settled", "ends"}), workers=WorkerMetrics(0, 1))
-    said = reported(blind, blind, Kafka=AWAY, PostgreSQL=AWAY)
+    unavailable = snapshot(4, unavailable=frozenset({"settled", "ends"}), workers=WorkerMetrics(0, 1))
+    said = reported(unavailable, unavailable, Kafka=AWAY, PostgreSQL=AWAY)
     assert said["lag"] is said["outcomes"] is said["rates"]["in_per_s"] is said["workers"]["retries"] is None
     assert [part["part"] for part in said["missing"]] == ["Kafka", "PostgreSQL"]
 
 
 def test_a_backlog_that_nobody_works_on_stands_still() -> None:
-    before, now = look(0, {0: (0, 9)}), look(2, {0: (0, 9)})
+    before, now = snapshot(0, {0: (0, 9)}), snapshot(2, {0: (0, 9)})
     lag = reported(now, before)["lag"]
     assert (lag["total"], lag["drain_s"], lag["standstill"]) == (9, None, True)
 
@@ -148,8 +157,8 @@ def test_dead_letters_are_counted_by_reason_while_they_are_open() -> None:
 
 def test_the_screen_shows_control_characters_and_brackets_as_they_are() -> None:
     error = LastError(NOW, "validate", "record", "invalid_json", "events-0-1", None, "[red]\x1b[31mboo\n")
-    ledger = Ledger({}, (), (error,), {"invalid_json": 1})
-    seen = StatusReading(look(1, {0: (0, 3)}), ledger, {"workers": AWAY}, (NOW - timedelta(hours=3)).timestamp())
+    ledger = StoreStatus({}, (), (error,), {"invalid_json": 1})
+    seen = StatusReading(snapshot(1, {0: (0, 3)}), ledger, {"workers": AWAY}, (NOW - timedelta(hours=3)).timestamp())
     said = report("events", seen, None) | {"at": NOW}
     console = Console(width=160, markup=False, highlight=False, emoji=False)
     with console.capture() as captured:

@@ -1,4 +1,4 @@
-"""The console's parts: masks, passwords, the brake, editing, pointing at what is wrong."""
+"""The console's parts: masks, passwords, the limiter, editing, pointing at what is wrong."""
 
 from __future__ import annotations
 
@@ -109,21 +109,21 @@ def test_without_a_token_an_empty_secret_is_no_login() -> None:
     assert Sessions(WebSettings()).user_of("", "") is None
 
 
-def test_the_brake_counts_attempts_that_are_under_way() -> None:
-    brake = AttemptLimiter(3)
-    assert [brake.attempt("a", "n") for _ in range(3)] == [0, 0, 0]
-    assert brake.attempt("a", "other") > 50
-    assert brake.attempt("other", "n") > 50
-    brake.forgive("a", "n")
-    assert brake.attempt("a", "n") == 0
+def test_the_limiter_counts_attempts_that_are_under_way() -> None:
+    limiter = AttemptLimiter(3)
+    assert [limiter.hit("a", "n") for _ in range(3)] == [0, 0, 0]
+    assert limiter.hit("a", "other") > 50
+    assert limiter.hit("other", "n") > 50
+    limiter.reset("a", "n")
+    assert limiter.hit("a", "n") == 0
 
 
 def test_the_brake_forgets_the_oldest_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(logins, "MAX_BRAKES", 10)
-    brake = AttemptLimiter(1)
+    monkeypatch.setattr(logins, "MAX_LIMITED_KEYS", 10)
+    limiter = AttemptLimiter(1)
     for number in range(50):
-        brake.attempt(f"address {number}")
-    assert len(brake._attempts) == 10
+        limiter.hit(f"address {number}")
+    assert len(limiter._attempts) == 10
 
 
 def test_the_oldest_session_ends_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,7 +54,7 @@ if (job) {
     const bar = job.querySelector("progress");
     if (now.total && now.phase === "replaying") bar.value = now.worked;
     const of = now.total && now.phase !== "surveying" ? " of " + now.total.toLocaleString("en") : "";
-    job.querySelector("[data-worked]").textContent = now.worked.toLocaleString("en") + of + " letters";
+    job.querySelector("[data-worked]").textContent = now.worked.toLocaleString("en") + of + " dead letters";
     setTimeout(() => watch().catch(() => repeat(watch)), 400);
   };
   watch().catch(() => repeat(watch));

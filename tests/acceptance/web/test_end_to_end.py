@@ -71,7 +71,7 @@ def test_from_the_fault_to_delivered_in_the_browser(  # noqa: PLR0915 - it is on
         page.get_by_role("button", name="Replay", exact=True).click()
         expect(page.locator("h1")).to_contain_text("Replayed", timeout=30_000)
         expect(page.locator(".sum")).to_have_text("selected 12 = replayed 12 + skipped 0 + failed 0")
-        expect(page.locator("main")).to_contain_text("12 delivered, 0 dead again")
+        expect(page.locator("main")).to_contain_text("12 delivered, 0 dead-lettered again")
         screen("replay-done")
 
         mend_the_odd_one(page, screen)
@@ -131,7 +131,7 @@ def mend_the_odd_one(page: Page, screen: Callable[[str], None]) -> None:
     screen("replay-edit")
     page.get_by_label("Type the count").fill("1")
     page.get_by_role("button", name="Replay", exact=True).click()
-    expect(page.locator("main")).to_contain_text("1 delivered, 0 dead again", timeout=30_000)
+    expect(page.locator("main")).to_contain_text("1 delivered, 0 dead-lettered again", timeout=30_000)
 
 
 def log_in(page: Page) -> None:

@@ -95,7 +95,7 @@ def test_a_replay_needs_the_count_and_happens_once(guarded: ConsoleProcess, grav
     eventually(lambda: graves.database.rows("SELECT state FROM replays") == [("finished",)], 30)
     assert graves.database.value("SELECT started_by FROM replays") == NAME
     guarded.submit("/replay/cancel", job=name)  # nobody consumes: do not wait for what becomes of it
-    eventually(lambda: "The sum" in guarded.get(job).text, 20)
+    eventually(lambda: "Reconciliation" in guarded.get(job).text, 20)
     audit = [json.loads(line)["event"] for line in guarded.said if '"keepstream.audit"' in line]
     assert [line for line in audit if line.startswith("dry_run") and "events-0-0" in line and f"user='{NAME}'" in line]
     assert [line for line in audit if line.startswith("replay ") and "letters='1'" in line]
