@@ -24,7 +24,7 @@ def librdkafka_security(given: KafkaSecuritySettings) -> dict[str, Any]:
         "sasl.password": secret(given.password, given.password_file),
     }
     if given.tls:
-        # librdkafka's defaults, written down: a certificate that nobody verifies protects nobody.
+        # librdkafka's defaults, written down: without verification a certificate protects nothing.
         settings |= {"enable.ssl.certificate.verification": True, "ssl.endpoint.identification.algorithm": "https"}
     if given.mechanism == "OAUTHBEARER":
         from keepstream.app.connect.oauth import token_source  # noqa: PLC0415 - for OAUTHBEARER only

@@ -1,4 +1,4 @@
-"""Why Kafka or PostgreSQL cannot be reached, in a sentence without secrets: drivers say it on the side."""
+"""Explains why Kafka or PostgreSQL cannot be reached, without secrets: the drivers report it only in part."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from keepstream.app.config.settings import KafkaSettings
 
 TIMEOUT_S = 3.0
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
-"""PostgreSQL's SSLRequest: what a client says before TLS begins; the answer is S or N."""
+"""PostgreSQL's SSLRequest message, sent before TLS starts; the answer is S or N."""
 
 
-def kafka_tls_trouble(given: KafkaSecuritySettings, host: str, port: int) -> str | None:
-    """Shake hands with a broker as we would; None when nothing is wrong with its certificate."""
-    from keepstream.app.connect.client_config import tls_context  # noqa: PLC0415 - for trouble only
+def diagnose_kafka_tls(given: KafkaSecuritySettings, host: str, port: int) -> str | None:
+    """Try a TLS handshake with a broker; return the error, None when the certificate is valid."""
+    from keepstream.app.connect.client_config import tls_context  # noqa: PLC0415 - imported on errors only
 
     try:
-        return handshake_trouble(host, port, tls_context(given))
+        return diagnose_handshake(host, port, tls_context(given))
     except OSError as error:
         return f"our own certificates cannot be loaded: {_reason(error)}"
 
 
-def postgres_tls_trouble(host: str, port: int, root_file: str | None) -> str | None:
-    """Shake hands with a server as libpq would under ``verify-full``."""
+def diagnose_postgres_tls(host: str, port: int, root_file: str | None) -> str | None:
+    """Try a TLS handshake with a server as libpq does with ``verify-full``; return the error."""
     usual = str(Path.home() / ".postgresql" / "root.crt")
     try:
         context = ssl.create_default_context(cafile=None if root_file == "system" else root_file or usual)
     except OSError as error:
         return f"sslrootcert cannot be loaded: {_reason(error)}"
-    return handshake_trouble(host, port, context, _ask_for_tls)
+    return diagnose_handshake(host, port, context, _ask_for_tls)
 
 
-def handshake_trouble(
+def diagnose_handshake(
     host: str, port: int, context: ssl.SSLContext, greet: Callable[[socket.socket], None] | None = None
 ) -> str | None:
-    """Return what is wrong with the server's certificate, or with its TLS; None when it is fine or nobody answers."""
+    """Return the error of certificate or TLS; None when the handshake succeeds or no server answers."""
     try:
         with socket.create_connection((host, port), TIMEOUT_S) as plain:
             if greet:
@@ -52,13 +52,13 @@ def handshake_trouble(
     except ssl.SSLCertVerificationError as error:
         return f"the server's certificate is refused: {error.verify_message}"
     except ssl.SSLError as error:
-        return f"the server does not speak TLS with us: {_reason(error)}"
+        return f"the TLS handshake with the server failed: {_reason(error)}"
     except OSError:
         return None
 
 
 def listens(host: str, port: int) -> bool:
-    """Whether a connection can be made at all."""
+    """Whether a server accepts connections."""
     try:
         with socket.create_connection((host, port), TIMEOUT_S):
             return True
@@ -69,7 +69,7 @@ def listens(host: str, port: int) -> bool:
 def _ask_for_tls(plain: socket.socket) -> None:
     plain.sendall(_SSL_REQUEST)
     if plain.recv(1) != b"S":
-        raise ssl.SSLError(0, "it has TLS switched off")
+        raise ssl.SSLError(0, "TLS is switched off on the server")
 
 
 def _reason(error: OSError) -> str:
@@ -79,26 +79,26 @@ def _reason(error: OSError) -> str:
 NO_BROKER, NO_SERVER = "no broker answers", "no server answers"
 _POSTGRES = (
     ("password authentication failed", "the password was refused"),
-    ("no password supplied", "it wants a password, and there is none"),
-    ("no pg_hba.conf entry", "pg_hba.conf lets no such user in from here, or not without TLS"),
-    ("certificate authentication failed", "our certificate was refused"),
-    ("requires a valid client certificate", "it wants a client certificate: sslcert and sslkey in the URL"),
-    ("certificate required", "it wants a client certificate: sslcert and sslkey in the URL"),
-    ("unknown ca", "our certificate was refused: the server does not know who signed it"),
-    ("does not support SSL", "it has TLS switched off"),
+    ("no password supplied", "no password supplied"),
+    ("no pg_hba.conf entry", "pg_hba.conf has no entry for this user, host, database and TLS mode"),
+    ("certificate authentication failed", "the client certificate was refused"),
+    ("requires a valid client certificate", "a client certificate is required: sslcert and sslkey in the URL"),
+    ("certificate required", "a client certificate is required: sslcert and sslkey in the URL"),
+    ("unknown ca", "the client certificate was refused: its issuer is unknown to the server"),
+    ("does not support SSL", "TLS is switched off on the server"),
     ("does not match host name", "its certificate is for another host name"),
     ("root certificate file", "sslrootcert is missing or cannot be read"),
     ("certificate file", "sslcert or sslkey is missing, cannot be read, or lets others read it"),
     ("private key file", "sslcert or sslkey is missing, cannot be read, or lets others read it"),
     ("is not permitted to log in", "the role may not log in"),
-    ("too many connections", "all its connections are taken"),
-    ("starting up", "it is starting up"),
+    ("too many connections", "all connections of the server are in use"),
+    ("starting up", "the server is starting up"),
 )
-"""What libpq's text has in it -> what it means. The first that fits."""
+"""Part of libpq's text -> explanation. The first match is taken."""
 
 
 class LastKafkaError:
-    """librdkafka's ``error_cb``: keeps the last thing it said, for whoever got no answer in time."""
+    """Callback for librdkafka's ``error_cb``: keeps the last error, to explain a timeout."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -110,52 +110,55 @@ class LastKafkaError:
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - librdkafka's local codes have no other name
             self._last = error
 
-    def why(self) -> str:
-        """Say what is wrong; may ask a broker for its certificate."""
+    def explain(self) -> str:
+        """Return the explanation of the last error; may connect to a broker to check its certificate."""
         from confluent_kafka import KafkaError  # noqa: PLC0415
 
-        from keepstream.app.connect.oauth import token_trouble  # noqa: PLC0415
+        from keepstream.app.connect.oauth import diagnose_token  # noqa: PLC0415
 
         security = self._settings.security
         code = self._last.code() if self._last else None
-        if trouble := token_trouble(security):
-            return trouble
+        if token_error := diagnose_token(security):
+            return token_error
         if code == KafkaError._AUTHENTICATION:  # noqa: SLF001
-            return f"the brokers refuse the login ({security.mechanism}): is the user right, is the password?"
+            return f"the brokers refuse the login ({security.mechanism}): check user and password"
         if code == KafkaError._SSL:  # noqa: SLF001
-            return self._certificate_trouble() or "TLS failed: does the listener speak it, and take our certificate?"
+            return (
+                self._certificate_error()
+                or "TLS failed: check that the listener uses TLS and accepts the client certificate"
+            )
         if code == KafkaError._RESOLVE:  # noqa: SLF001
             return "its host name is unknown"
         if self._last and "security.protocol" in self._last.str():
-            return f"the broker hangs up: its listener does not speak {security.protocol}, or wants our certificate"
-        # librdkafka does not complain of every certificate, for example of one for another host.
-        return (self._certificate_trouble() if security.tls else None) or self._silence()
+            return f"the broker closes the connection: {self._mismatch()}"
+        # librdkafka does not report every certificate error, for example a wrong host name.
+        return (self._certificate_error() if security.tls else None) or self._silence()
 
-    def _certificate_trouble(self) -> str | None:
-
-        return kafka_tls_trouble(self._settings.security, *self._first_server())
+    def _certificate_error(self) -> str | None:
+        return diagnose_kafka_tls(self._settings.security, *self._first_server())
 
     def _silence(self) -> str:
-
         if not listens(*self._first_server()):
             return NO_BROKER
-        protocol = self._settings.security.protocol
-        return f"who listens there gives no answer; perhaps it does not speak {protocol}, or wants our certificate"
+        return f"the server there does not answer: perhaps {self._mismatch()}"
+
+    def _mismatch(self) -> str:
+        return f"it does not use {self._settings.security.protocol}, or requires a client certificate"
 
     def _first_server(self) -> tuple[str, int]:
         server = self._settings.bootstrap_servers.split(",")[0].strip()
         return host_of(server), int(server.rpartition(":")[2] or 9092)
 
 
-def postgres_refusal(text: str, settings: PostgresSettings) -> str:
-    """Translate the text of a failed connection. libpq's own text is not quoted: it may hold parts of the URL."""
+def explain_postgres_error(text: str, settings: PostgresSettings) -> str:
+    """Explain a failed connection. libpq's text is not quoted: it may contain parts of the URL."""
     from keepstream.app.config.postgres import effective, hosts  # noqa: PLC0415
 
     if "certificate verify failed" in text:
         given = effective(settings.url.get_secret_value())
         port = int((given.get("port") or "5432").split(",")[0])
-        trouble = postgres_tls_trouble(hosts(given)[0], port, given.get("sslrootcert"))
-        return trouble or "its certificate is refused"
+        tls_error = diagnose_postgres_tls(hosts(given)[0], port, given.get("sslrootcert"))
+        return tls_error or "its certificate is refused"
     if "database" in text and "does not exist" in text:
         return "there is no such database"
     return next((meaning for needle, meaning in _POSTGRES if needle in text), NO_SERVER)

@@ -21,15 +21,15 @@ from keepstream.app.config.kafka import KafkaSecuritySettings
 
 ANSWER_TIMEOUT_S = 10.0
 UNKNOWN_LIFETIME_S = 300.0
-"""How long a token counts as good that does not say when it expires."""
+"""Assumed lifetime of a token without an expiry time."""
 TOKEN_MAX_BYTES = 1024 * 1024
 _REFUSED = (400, 401, 403)
 
 
 class TokenError(ConnectionError):
-    """No token is to be had. The message names the place and the reason, never a secret.
+    """No token is available. The message names the source and the reason, never a secret.
 
-    To aiokafka it is a connection that failed, which it tries again; anything else it would not survive.
+    A ConnectionError, because aiokafka retries those and fails on everything else.
     """
 
 
@@ -45,7 +45,7 @@ class Token:
 
 
 class TokenSource(Protocol):
-    """Where tokens come from."""
+    """Source of tokens."""
 
     def token(self) -> Token:
         """Return a valid token; blocks. Raises TokenError."""
@@ -57,7 +57,7 @@ class TokenSource(Protocol):
 
 
 class AiokafkaTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka has no types
-    """Answers aiokafka, which asks once per connection."""
+    """Token provider of aiokafka, which asks once per connection."""
 
     def __init__(self, source: TokenSource) -> None:
         self._source = source
@@ -67,12 +67,12 @@ class AiokafkaTokens(AbstractTokenProvider):  # type: ignore[misc]  # aiokafka h
 
 
 def token_source(given: KafkaSecuritySettings) -> TokenSource:
-    """Choose the source; the settings make sure that there is exactly one."""
+    """Return the source; the settings allow exactly one."""
     return TokenFile(given.oauth_token_file) if given.oauth_token_file else TokenEndpoint(given)
 
 
-def token_trouble(given: KafkaSecuritySettings) -> str | None:
-    """Ask for a token where one is needed, and return why there is none."""
+def diagnose_token(given: KafkaSecuritySettings) -> str | None:
+    """Fetch a token where one is required, and return the error; None when it succeeds."""
     if given.mechanism != "OAUTHBEARER":
         return None
     try:
@@ -84,7 +84,7 @@ def token_trouble(given: KafkaSecuritySettings) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TokenFile(TokenSource):
-    """A file that somebody else keeps fresh, as Kubernetes does with a projected service account token."""
+    """A file that another process renews, as Kubernetes does with a projected service account token."""
 
     path: Path
 
@@ -103,18 +103,20 @@ class TokenEndpoint(TokenSource):
     settings: KafkaSecuritySettings
 
     def token(self) -> Token:
-        place = self.settings.oauth_token_endpoint
+        endpoint = self.settings.oauth_token_endpoint
         try:
             with urllib.request.urlopen(self._request(), timeout=ANSWER_TIMEOUT_S, context=self._tls()) as answer:  # noqa: S310 - the settings take http and https only
-                said = json.loads(answer.read(TOKEN_MAX_BYTES))
-            return Token(str(said["access_token"]), time.time() + float(said.get("expires_in", UNKNOWN_LIFETIME_S)))
+                response = json.loads(answer.read(TOKEN_MAX_BYTES))
+            return Token(
+                str(response["access_token"]), time.time() + float(response.get("expires_in", UNKNOWN_LIFETIME_S))
+            )
         except urllib.error.HTTPError as error:
             hint = ": is the client secret right?" if error.code in _REFUSED else ""
-            raise TokenError(f"{place} answered {error.code}{hint}") from None
+            raise TokenError(f"{endpoint} answered {error.code}{hint}") from None
         except OSError as error:
-            raise TokenError(f"{place} does not answer: {error}") from None
+            raise TokenError(f"{endpoint} does not answer: {error}") from None
         except (ValueError, KeyError, TypeError):
-            raise TokenError(f"{place} answered without an access_token") from None
+            raise TokenError(f"{endpoint} answered without an access_token") from None
 
     def _request(self) -> urllib.request.Request:
         form = {"grant_type": "client_credentials"}
@@ -136,7 +138,7 @@ class TokenEndpoint(TokenSource):
 
 
 def expiry_of(token: str) -> float:
-    """Return when a JWT says that it expires (``exp``), else a while from now: other tokens are opaque to us."""
+    """Return the expiry time of a JWT (``exp``); for other tokens, which are opaque, `UNKNOWN_LIFETIME_S` from now."""
     try:
         claims: Any = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))
         return float(claims["exp"])

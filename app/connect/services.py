@@ -13,8 +13,8 @@ from confluent_kafka import KafkaException
 from keepstream.app.config.postgres import PostgresSettings, conninfo
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
-from keepstream.app.connect.diagnose import LastKafkaError, postgres_refusal
-from keepstream.app.connect.oauth import token_trouble
+from keepstream.app.connect.diagnose import LastKafkaError, explain_postgres_error
+from keepstream.app.connect.oauth import diagnose_token
 from keepstream.app.errors import NOT_FOUND, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
 from keepstream.sinks.postgres.connection import CLIENT_ENCODING, DatabaseEncodingError, Session
@@ -50,7 +50,7 @@ class Services:
         try:
             self.kafka.connect()
         except KafkaException as error:  # a certificate or a key that cannot be loaded, a token that is not to be had
-            if reason := token_trouble(kafka.security):
+            if reason := diagnose_token(kafka.security):
                 raise KeepstreamError("kafka_unreachable", reason, _CHECK_SECURITY, UNREACHABLE) from None
             message = f"the Kafka client refuses its settings: {error.args[0].str()}"
             raise KeepstreamError("kafka_settings", message, _CHECK_SECURITY, USAGE) from None
@@ -60,7 +60,7 @@ class Services:
             self.kafka.report_errors()
             raise KeepstreamError(
                 "kafka_unreachable",
-                f"Kafka cannot be reached at {kafka.bootstrap_servers}: {self._kafka_errors.why()}",
+                f"Kafka cannot be reached at {kafka.bootstrap_servers}: {self._kafka_errors.explain()}",
                 "check KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS and KEEPSTREAM_KAFKA__SECURITY__...", UNREACHABLE,
             ) from None  # fmt: skip
         return self.kafka
@@ -94,7 +94,7 @@ class Services:
 
 def unreachable_postgres(error: Exception, settings: PostgresSettings) -> KeepstreamError:
     """Explain a failed connection without quoting the driver, whose text may hold the URL."""
-    message = f"PostgreSQL cannot be reached: {postgres_refusal(str(error), settings)}"
+    message = f"PostgreSQL cannot be reached: {explain_postgres_error(str(error), settings)}"
     return KeepstreamError("postgres_unreachable", message, "check KEEPSTREAM_POSTGRES__URL", UNREACHABLE)
 
 

@@ -61,7 +61,7 @@ async def raw(request: web.Request) -> web.StreamResponse:
     value = found.dead_letter.record.value
     if console.mask.touches(value):
         raise KeepstreamError("masked", "some of its fields are masked", "ask the operator of this console", REFUSED)
-    audit_log(request, "download", letter=found.dead_letter.id)
+    audit_log(request, "download", dead_letter=found.dead_letter.id)
     answer = web.Response(body=value or b"", content_type="application/octet-stream")
     answer.headers[hdrs.CONTENT_DISPOSITION] = 'attachment; filename="payload.bin"'
     return answer

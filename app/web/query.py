@@ -120,7 +120,7 @@ def cursor_of(text: str) -> Cursor:
 
 def _death(microseconds: str, letter_id: str = "") -> DeadLetterKey:
     if None in parse_record_id(letter_id):
-        raise bad_selector("--before", "names no letter")
+        raise bad_selector("--before", "is not the end of a page")
     try:
         return DeadLetterKey(_EPOCH + timedelta(microseconds=_number("before", microseconds)), letter_id)
     except OverflowError:

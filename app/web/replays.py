@@ -69,7 +69,7 @@ async def begin(request: web.Request) -> web.StreamResponse:
         if error.code != "not_confirmed":
             raise
         return console.page(request, "replay_job.html", 409, job=job, wrong=error.message)
-    audit_log(request, "replay", letters=job.total, selectors=job.query.link(), edited=len(job.edited))
+    audit_log(request, "replay", dead_letters=job.total, selectors=job.query.link(), edited=len(job.edited))
     return web.HTTPSeeOther(f"/replay/job?id={job.id}")
 
 

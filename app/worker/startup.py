@@ -33,20 +33,20 @@ class _Cluster:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._complaints = LastKafkaError(settings)
+        self._last_error = LastKafkaError(settings)
         self._admin: AdminClient | None = None
 
     def metadata(self) -> ClusterMetadata:
         """Raise KafkaException when nobody answers."""
         if self._admin is None:
-            own = {"log_level": 0, "error_cb": self._complaints}
+            own = {"log_level": 0, "error_cb": self._last_error}
             self._admin = AdminClient(librdkafka_settings(self._settings) | own)
         return self._admin.list_topics(self._settings.topic, timeout=ASK_TIMEOUT_S)
 
     def why_not(self) -> str:
         if self._admin is not None:
             self._admin.poll(0)  # for what it complained of
-        return self._complaints.why()
+        return self._last_error.explain()
 
 
 def _missing(cluster: _Cluster, settings: KafkaSettings) -> str | None:

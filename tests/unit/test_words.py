@@ -45,7 +45,6 @@ ALLOWED = {("app/embedded/sandbox.py", "nobody"), ("schemas/event.py", "leap")}
 """The Unix user ``nobody``, and leap seconds."""
 TO_BE_CLEANED = {
     "app/cli",
-    "app/connect",
     "app/dlq",
     "app/status",
     "app/web",

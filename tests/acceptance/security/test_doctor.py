@@ -25,8 +25,8 @@ WRONG_KAFKA = {
     "authority": "the server's certificate is refused: unable to get local issuer certificate",
     "password": "the brokers refuse the login (SCRAM-SHA-512)",
     "user": "the brokers refuse the login (SCRAM-SHA-512)",
-    "no TLS": "does not speak",
-    "no certificate": "wants our certificate",
+    "no TLS": "does not use",
+    "no certificate": "requires a client certificate",
 }
 
 

@@ -98,5 +98,5 @@ def test_a_replay_needs_the_count_and_happens_once(guarded: ConsoleProcess, grav
     eventually(lambda: "Reconciliation" in guarded.get(job).text, 20)
     audit = [json.loads(line)["event"] for line in guarded.said if '"keepstream.audit"' in line]
     assert [line for line in audit if line.startswith("dry_run") and "events-0-0" in line and f"user='{NAME}'" in line]
-    assert [line for line in audit if line.startswith("replay ") and "letters='1'" in line]
+    assert [line for line in audit if line.startswith("replay ") and "dead_letters='1'" in line]
     graves.database.execute("DELETE FROM replays")
