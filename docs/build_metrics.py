@@ -18,7 +18,8 @@ _OUTCOMES = (
 )
 _REASONS = (
     "the contract's: {reasons}; otherwise PostgreSQL's condition name, like `check_violation`, or one of keepstream's "
-    "own: `database_unreachable`, `connection_lost`, `dlq_unavailable`, `unreadable_batch`, `timeout`, `raced`"
+    "own: `database_unreachable`, `connection_lost`, `dlq_unavailable`, `unreadable_batch`, `timeout`, `raced`, "
+    "`row_suppressed`"
 )
 _LABELS = {
     "`topic`, `partition`": "the consumed topic, and the partitions this worker owns",

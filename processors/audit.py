@@ -86,7 +86,8 @@ _BEYOND: Stretch = (2**31, 0, -1)
 def faults(records: Sequence[Record], archive: EventLookup) -> Iterator[Discrepancy]:
     """Judge records that stand nowhere under their own offset: repeats of a stored event, or lost.
 
-    The same event stored with the same timestamp, or a newer one, is as good as the record itself. Of an event that is
+    The same event stored with the same timestamp, or a newer one, is as good as the record itself; so is any, for a
+    record without a timestamp of its own, which changes nothing when it is sent again. Of an event that is
     old enough to have been pruned nobody can tell any more: it is let pass.
     """
     verdicts = [check_contract(record) for record in records]
@@ -100,7 +101,7 @@ def faults(records: Sequence[Record], archive: EventLookup) -> Iterator[Discrepa
             continue
         if stored is None:
             yield _difference(DiscrepancyKind.MISSING, record, verdict.event_id)
-        elif isinstance(verdict, ValidEvent) and moment(verdict.timestamp) > stored:
+        elif isinstance(verdict, ValidEvent) and not verdict.is_undated and moment(verdict.timestamp) > stored:
             yield _difference(DiscrepancyKind.OUTDATED, record, verdict.event_id)
 
 

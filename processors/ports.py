@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import Failure, Step
-from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 
 
 class EventStore(Protocol):
@@ -18,17 +18,15 @@ class EventStore(Protocol):
     """
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
-        """Fast path: write rows as delivered, counters, dead letters and the offset in one transaction."""
+        """Write rows as delivered, counters, dead letters and the offset in one statement. Ids must be unique."""
         ...
 
-    async def store(self, span: BatchRange, events: Sequence[ValidEvent]) -> StoreResult:
-        """Step path, store: upsert rows as pending, for good. Ids must be unique within the call."""
-        ...
+    async def settle_by_steps(
+        self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
+    ) -> OutcomeCounts:
+        """Do the same for a single record, in one transaction with a statement per step.
 
-    async def count(self, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
-        """Step path, metrics: pending rows become delivered, with counters, dead letters and the offset.
-
-        Raises FencedError too when the server was started since it stored: the rows may be gone.
+        ``done`` is called after each step's statement. An error's ``failure.step`` is the step that raised it.
         """
         ...
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
-    retry_if_exception_type,
+    retry_if_exception,
     stop_after_attempt,
     wait_random_exponential,
 )
@@ -42,15 +42,21 @@ class RetryPolicy:
         attempt: Callable[[], Awaitable[T]],
         on_retry: Callable[[Failure], None] = lambda _failure: None,
     ) -> T:
-        """Try until it works. Only TransientError is retried; the last one is raised with the attempts it took."""
+        """Try until it works. Only a TransientError of this step is retried; the last one is raised with the attempts.
+
+        When the budget ends first, what failed before is raised: an attempt that was cut short says less.
+        """
+        last: Failure | None = None
 
         def before_sleep(state: RetryCallState) -> None:
-            on_retry(_failure_of(state))
+            nonlocal last
+            last = _failure_of(state)
+            on_retry(last)
 
         retrying = AsyncRetrying(
             stop=stop_after_attempt(self.max_retries + 1),
             wait=wait_random_exponential(multiplier=self.base_s, max=self.cap_s),
-            retry=retry_if_exception_type(TransientError),
+            retry=retry_if_exception(lambda error: isinstance(error, TransientError) and error.failure.step is step),
             before_sleep=before_sleep,
             sleep=asyncio.sleep,
             retry_error_callback=_raise_last,
@@ -59,7 +65,8 @@ class RetryPolicy:
             async with asyncio.timeout(self.budget_s):
                 return await retrying(self._one, step, attempt)
         except TimeoutError:
-            raise TransientError(_timed_out(step, "budget", self.budget_s, retrying.statistics)) from None
+            failure = _timed_out(step, "budget", self.budget_s, retrying.statistics)
+            raise TransientError(replace(last, attempts=failure.attempts) if last else failure) from None
 
     async def _one(self, step: Step, attempt: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -77,16 +84,7 @@ def _failure_of(state: RetryCallState) -> Failure:
 
 def _raise_last(state: RetryCallState) -> None:
     failure = _failure_of(state)
-    raise TransientError(
-        Failure(
-            failure.step,
-            failure.verdict,
-            failure.reason,
-            failure.message,
-            failure.sqlstate,
-            state.attempt_number,
-        )
-    )
+    raise TransientError(replace(failure, attempts=state.attempt_number))
 
 
 def _timed_out(step: Step, what: str, limit_s: float, statistics: dict[str, object]) -> Failure:

@@ -76,6 +76,10 @@ class Rejection:
     event_id: str | None = None
 
 
+UNDATED = b',"@undated":true'
+"""Ends the document of an event without a timestamp of its own."""
+
+
 @dataclass(slots=True)
 class ValidEvent:
     """A record that passed the contract.
@@ -89,6 +93,11 @@ class ValidEvent:
     timestamp: str
     correlation_id: str
     document: bytes
+
+    @property
+    def is_undated(self) -> bool:
+        """Whether the timestamp is the record's, because the producer gave none."""
+        return self.document.endswith(UNDATED + b"}")
 
 
 Transform: TypeAlias = Callable[[Event, Record], Event | Rejection]

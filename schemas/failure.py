@@ -24,7 +24,7 @@ class Verdict(StrEnum):
     SYSTEMIC = "systemic"
     """The environment is ill: pause, never dead-letter."""
     EXHAUSTED = "exhausted"
-    """Transient, but it outlived its retries on a healthy database: dead-letter it."""
+    """Transient, but it failed again after the database was found healthy: dead-letter it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,8 @@ class Failure:
     """Why something did not work.
 
     ``reason`` is a short stable code out of a closed set (safe as a metric label); ``message`` is for people and
-    carries no input values.
+    carries no input values. ``record_may_cause`` says of a transient failure that a record can cause it for ever (a
+    statement that takes too long); a lost connection or a lock that somebody holds is never the record's fault.
     """
 
     step: Step
@@ -41,6 +42,7 @@ class Failure:
     message: str
     sqlstate: str | None = None
     attempts: int = 1
+    record_may_cause: bool = False
 
 
 class StepError(Exception):

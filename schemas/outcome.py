@@ -62,6 +62,9 @@ class BatchRange:
     next_offset: int
     records: int
 
+    def __contains__(self, offset: int) -> bool:
+        return self.expected_offset <= offset < self.next_offset
+
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
@@ -74,18 +77,6 @@ class Settlement:
     events: Sequence[ValidEvent]
     dead: Sequence[DeadLetter] = ()
     tally: OutcomeCounts = field(default_factory=OutcomeCounts)
-
-
-@dataclass(frozen=True, slots=True)
-class StoreResult:
-    """What the store step found: rows that wait for the metrics step, and repeats that need no row.
-
-    ``server_run`` is since when the server runs that holds them. Another run may be a standby that lacks them.
-    """
-
-    pending_ids: Sequence[str] = ()
-    repeats: OutcomeCounts = field(default_factory=OutcomeCounts)
-    server_run: datetime | None = None
 
 
 OPEN_COUNT_LIMIT = 100_000

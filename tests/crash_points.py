@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -22,7 +22,7 @@ from keepstream.processors.ports import DeadLetterQueue, EventStore
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import Step
-from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 
 EXIT_CRASH_POINT = 86
 CRASH_POINTS = {
@@ -34,18 +34,17 @@ CRASH_POINTS = {
     "before-settle": "fast path: its transaction is about to begin",
     "during-settle": "fast path: the statement is on its way, and commits or not",
     "after-settle": "fast path: PostgreSQL has committed, the queue does not know",
-    "before-store": "step path: rows are about to be stored as pending",
-    "during-store": "step path: the statement that stores is on its way",
-    "after-store": "step path: rows are pending and committed, not counted",
-    "before-count": "step path: pending rows are about to be counted",
-    "during-count": "step path: the statement that counts is on its way",
-    "after-count": "step path: counted and committed, the queue does not know",
+    "before-steps": "step path: the transaction of a single record is about to begin",
+    "during-steps": "step path: that transaction is on its way, and commits or not",
+    "after-store": "step path: the row is pending in an open transaction, not counted",
+    "after-count": "step path: the row is delivered and counted in an open transaction, which is not committed",
+    "after-steps": "step path: PostgreSQL has committed, the queue does not know",
     "before-queue-settle": "the batch is done, its queue still holds it",
     "before-offset-commit": "the queue has settled, Kafka's offset is not committed",
     "after-offset-commit": "Kafka has confirmed the offset",
 }
 """Each point and what is true there, in the order of a batch's life."""
-_SENT_AFTER_S = {"publish": 0.02, "settle": 0.001, "store": 0.001, "count": 0.001}
+_SENT_AFTER_S = {"publish": 0.02, "settle": 0.001, "steps": 0.001}
 T = TypeVar("T")
 
 
@@ -119,16 +118,16 @@ class _Store:
         self.fail_point.hit("after-settle")
         return tally
 
-    async def store(self, span: BatchRange, events: Sequence[ValidEvent]) -> StoreResult:
-        self.fail_point.hit("before-store")
-        stored = await self.fail_point.during("store", self.inner.store(span, events))
-        self.fail_point.hit("after-store")
-        return stored
+    async def settle_by_steps(
+        self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
+    ) -> OutcomeCounts:
+        def passing(step: Step) -> None:
+            done(step)
+            self.fail_point.hit("after-store" if step is Step.STORE else "after-count")
 
-    async def count(self, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
-        self.fail_point.hit("before-count")
-        tally = await self.fail_point.during("count", self.inner.count(settlement, stored))
-        self.fail_point.hit("after-count")
+        self.fail_point.hit("before-steps")
+        tally = await self.fail_point.during("steps", self.inner.settle_by_steps(span, event, passing))
+        self.fail_point.hit("after-steps")
         return tally
 
     async def healthy(self) -> bool:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
+from functools import lru_cache
 
 from keepstream.processors.validation.validate import moment
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import Failure, FencedError, Step, StepError
-from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
-
-FIRST_RUN = datetime(2026, 1, 1, tzinfo=UTC)
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 
 
 @dataclass
@@ -23,14 +22,13 @@ class Row:
     document: bytes
     status: str
     version: tuple[datetime, int, int]
-    content: Any
 
 
 @dataclass
 class MemoryStore:
     """The table of events in memory, with PostgreSQL's rules.
 
-    ``refuse`` is asked before each write and may raise; it sees the method's name and the events.
+    ``refuse`` is asked before each write and may raise; it sees "settle" or the step, and the events.
     """
 
     next_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
@@ -39,41 +37,27 @@ class MemoryStore:
     letters: dict[str, DeadLetter] = field(default_factory=dict)
     refuse: Callable[[str, Sequence[ValidEvent]], None] = lambda _method, _events: None
     is_healthy: bool = True
-    run: datetime = FIRST_RUN
-    """Since when the server runs."""
+    settled: list[tuple[int, int, int]] = field(default_factory=list)
+    """Of each transaction: where it began, where it ended, how many records it took."""
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
         self._accept("settle", settlement.events)
         self._fence(settlement.span)
         tally = OutcomeCounts(dead_lettered=len(settlement.dead)) + settlement.tally
         for event in settlement.events:
-            tally += self._write(event, "delivered")
+            tally += self._write(event)
         self._finish(settlement, tally)
         return tally
 
-    async def store(self, span: BatchRange, events: Sequence[ValidEvent]) -> StoreResult:
-        self._accept("store", events)
+    async def settle_by_steps(
+        self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
+    ) -> OutcomeCounts:
+        for step in (Step.STORE, Step.METRICS):
+            self.refuse(step, [event])
+            done(step)
         self._fence(span)
-        pending, repeats = [], OutcomeCounts()
-        for event in events:
-            tally = self._write(event, "pending")
-            if tally.delivered:
-                pending.append(event.event_id)
-            else:
-                repeats += tally
-        return StoreResult(pending, repeats, self.run)
-
-    async def count(self, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
-        self._accept("count", ())
-        self._fence(settlement.span)
-        if stored.server_run not in (None, self.run):
-            raise FencedError(settlement.span.topic, settlement.span.partition, settlement.span.expected_offset)
-        pending_ids = stored.pending_ids
-        moved = {i for i in pending_ids if self.rows[i].status != "delivered"}
-        for event_id in moved:
-            self.rows[event_id].status = "delivered"
-        tally = OutcomeCounts(len(moved), len(pending_ids) - len(moved), 0, len(settlement.dead)) + stored.repeats
-        self._finish(settlement, tally)
+        tally = self._write(event)
+        self._finish(Settlement(span, [event]), tally)
         return tally
 
     async def healthy(self) -> bool:
@@ -95,26 +79,36 @@ class MemoryStore:
             row = self.rows.get(letter.event_id or "")
             if row and row.status == "pending":
                 row.status = "failed"
-        self.next_offsets[settlement.span.topic, settlement.span.partition] = settlement.span.next_offset
+        span = settlement.span
+        self.settled.append((span.expected_offset, span.next_offset, span.records))
+        self.next_offsets[span.topic, span.partition] = span.next_offset
 
-    def _write(self, event: ValidEvent, status: str) -> OutcomeCounts:
+    def _write(self, event: ValidEvent) -> OutcomeCounts:
         """Return what one event counts as; ``delivered`` means: a row that was not delivered before."""
         version = (moment(event.timestamp), event.record.partition, event.record.offset)
-        content = event.document.rpartition(b',"@offset"')[0]
         row = self.rows.get(event.event_id)
-        if row is None:
-            self.rows[event.event_id] = Row(event.document, status, version, content)
-            return OutcomeCounts(delivered=1)
-        if version > row.version and (row.status != "delivered" or content != row.content):
-            row.document, row.version, row.content = event.document, version, content
-            if row.status == "delivered":
-                return OutcomeCounts(duplicate=1, updated=1)
-            row.status = status
-            return OutcomeCounts(delivered=1)
-        if version == row.version and row.status != "delivered":
-            row.status = status
-            return OutcomeCounts(delivered=1)
+        if row is None or _is_wanted(event, version, row):
+            self.rows[event.event_id] = Row(event.document, "delivered", version)
+            is_known = row is not None and row.status == "delivered"
+            return OutcomeCounts(duplicate=1, updated=1) if is_known else OutcomeCounts(delivered=1)
         return OutcomeCounts(stale=1) if version[0] < row.version[0] else OutcomeCounts(duplicate=1)
+
+
+def _is_wanted(event: ValidEvent, version: tuple[datetime, int, int], row: Row) -> bool:
+    """As sql/newer.sql."""
+    if row.status != "delivered":
+        return row.status == "failed" or version >= row.version
+    (content, is_undated), (known, _) = _content(event.document), _content(row.document)
+    is_same = content == known and (is_undated or version[0] == row.version[0])
+    return version > row.version and not is_same
+
+
+@lru_cache(maxsize=10_000)
+def _content(document: bytes) -> tuple[str, bool]:
+    """Return what is compared of an event, and whether it had no timestamp of its own."""
+    fields = json.loads(document)
+    compared = {name: fields.get(name) for name in ("payload", "metadata", "correlation_id")}
+    return json.dumps(compared, sort_keys=True), fields.get("@undated") is True
 
 
 @dataclass

@@ -17,7 +17,7 @@ from keepstream.processors.validation.cloudevents import cloud_event_document, i
 from keepstream.processors.validation.custom_contract import chosen
 from keepstream.processors.validation.jsonb import depth, find_unwritable, unholdable
 from keepstream.processors.validation.rejection import to_rejection
-from keepstream.schemas.event import Envelope, Rejection, ValidEvent
+from keepstream.schemas.event import UNDATED, Envelope, Rejection, ValidEvent
 from keepstream.schemas.record import Record, header
 
 MAX_VALUE_BYTES = 1024 * 1024
@@ -85,12 +85,12 @@ def _nothing(value: bytes | None) -> Rejection:
 def _complete(record: Record, value: bytes, event: Envelope) -> ValidEvent | Rejection:
     """Append what the producer left out; a later key wins in jsonb, so nothing has to be cut out first."""
     event_id, timestamp, correlation_id = event["event_id"], event.get("timestamp"), event.get("correlation_id")
-    added = b""
+    added, undated = b"", b""
     if timestamp is None:
         if not 0 <= record.timestamp <= _MAX_TIMESTAMP_MS:
             return _bad_timestamp(event_id, "absent, and the record's own Kafka timestamp is out of range")
         timestamp = (_EPOCH + timedelta(milliseconds=record.timestamp)).isoformat(timespec="milliseconds")
-        added += b',"timestamp":"%b"' % timestamp.encode()
+        added, undated = b',"timestamp":"%b"' % timestamp.encode(), UNDATED
     elif not _in_calendar(timestamp):
         return _bad_timestamp(event_id, "not a moment of the calendar between years 1 and 9999 in UTC")
     if not correlation_id:
@@ -98,7 +98,7 @@ def _complete(record: Record, value: bytes, event: Envelope) -> ValidEvent | Rej
         added += b',"correlation_id":%b' % _json_string(correlation_id)
     if value[-1] != _CLOSING_BRACE:
         value = value.rstrip(b" \t\r\n")
-    document = b'%b%b,"@offset":%d}' % (value[:-1], added, record.offset)
+    document = b'%b%b,"@offset":%d%b}' % (value[:-1], added, record.offset, undated)
     return ValidEvent(record, event_id, timestamp, correlation_id, document)
 
 

@@ -47,8 +47,10 @@ BY_CLASS: dict[str, Verdict] = {
 }
 _ERRORS: dict[Verdict, type[StepError]] = {_T: TransientError, _R: RecordError, _S: SystemicError}
 
-RACED = "22012"
-"""Our own division by zero: a row was committed by somebody else while the statement ran (sql/settle.sql)."""
+RACED = "keepstream_raced"
+"""The key that sql/settle.sql does not find (SQLSTATE 2203A) where a row has changed while the statement ran."""
+_RACE_STATE = "2203A"
+_STATEMENT_TIMEOUT = "57014"
 
 
 def verdict_of(sqlstate: str | None) -> Verdict:
@@ -61,11 +63,31 @@ def verdict_of(sqlstate: str | None) -> Verdict:
 def step_error(error: psycopg.Error, step: Step) -> StepError:
     """Translate a driver error; the message names constraint, column and table, never a value."""
     sqlstate = error.sqlstate
-    if sqlstate == RACED:
-        return TransientError(Failure(step, _T, "raced", "another worker wrote the same event meanwhile", sqlstate))
+    if sqlstate == _RACE_STATE and RACED in (error.diag.message_primary or ""):
+        return raced(step, record_may_cause=True)  # or a trigger took the row away: alone, the steps tell which
     verdict = verdict_of(sqlstate)
-    failure = Failure(step, verdict, reason_of(error), _message(error), sqlstate)
+    may_cause = verdict is _T and _record_may_cause(sqlstate)
+    failure = Failure(step, verdict, reason_of(error), _message(error), sqlstate, record_may_cause=may_cause)
     return _ERRORS[verdict](failure)
+
+
+def raced(step: Step, *, record_may_cause: bool = False) -> TransientError:
+    """Describe that somebody else wrote the same event while a statement ran."""
+    message = "another worker wrote the same event meanwhile"
+    return TransientError(Failure(step, _T, "raced", message, record_may_cause=record_may_cause))
+
+
+def suppressed(step: Step) -> RecordError:
+    """Describe that the row was not written although nothing refused it."""
+    message = "the row was not written: a trigger of the table events returned NULL for it"
+    return RecordError(Failure(step, _R, "row_suppressed", message))
+
+
+def _record_may_cause(sqlstate: str | None) -> bool:
+    """Say whether a record can raise this for ever: a statement timeout, or a code of somebody's own trigger."""
+    if sqlstate is None:
+        return False
+    return sqlstate == _STATEMENT_TIMEOUT or (sqlstate not in BY_CODE and sqlstate[:2] not in BY_CLASS)
 
 
 def connect_failure(error: Exception, step: Step) -> SystemicError:

@@ -10,20 +10,15 @@ from typing import LiteralString
 REMEMBERED_CHARS = 4096
 _COMMENT = re.compile(r"--[^\n]*")
 _AROUND_PUNCTUATION = re.compile(r"\s*([(),])\s*")
-_FRAGMENTS = ("incoming", "newer", "same_record")
+_FRAGMENTS = ("incoming", "newer", "stale", "buried")
 
 
 def statement(name: str, **fragments: LiteralString) -> LiteralString:
     """Return ``sql/<name>.sql`` with its fragments filled in: the common ones, and the given. None of it is input."""
     text = _read(name)
-    for place, filling in ({fragment: _read(fragment) for fragment in _FRAGMENTS} | fragments).items():
-        text = text.replace("{" + place + "}", filling)
+    for place in _FRAGMENTS:
+        text = text.replace("{" + place + "}", fragments[place] if place in fragments else _read(place))
     return _AROUND_PUNCTUATION.sub(r"\1", " ".join(_COMMENT.sub("", text).split()))
-
-
-def buried(written: LiteralString) -> LiteralString:
-    """Return the part that writes dead letters; ``written`` is the part before it that writes rows of events."""
-    return _read("buried").replace("{written}", written)
 
 
 def _read(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from operator import attrgetter
@@ -16,11 +16,11 @@ from psycopg_pool import PoolClosed, PoolTimeout
 
 from keepstream.schemas.dead_letter import DeadLetter, capped
 from keepstream.schemas.event import ValidEvent
-from keepstream.schemas.failure import FencedError, Step
-from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
+from keepstream.schemas.failure import FencedError, RecordError, Step, StepError
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 from keepstream.sinks.postgres.connection import JsonDocument, Pool
-from keepstream.sinks.postgres.errors import connect_failure, step_error
-from keepstream.sinks.postgres.statements import buried, statement
+from keepstream.sinks.postgres.errors import connect_failure, raced, step_error, suppressed
+from keepstream.sinks.postgres.statements import statement
 
 
 def ledger_document(letters: Sequence[DeadLetter]) -> JsonDocument:
@@ -55,9 +55,8 @@ def _clean(text: str | None) -> str | None:
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
-SETTLE, SETTLE_AND_BURY = statement("settle", buried=""), statement("settle", buried=buried("replaced"))
-STORE = statement("store")
-COUNT, COUNT_AND_BURY = statement("count", buried=""), statement("count", buried=buried("moved"))
+SETTLE, SETTLE_AND_BURY, BURY = statement("settle", buried=""), statement("settle"), statement("bury")
+STORE, STORE_UNSEEN, COUNT = map(statement, ("store", "store_unseen", "count"))
 PROBE = statement("probe")
 _EVENT_ID = attrgetter("event_id")
 
@@ -73,35 +72,19 @@ class PostgresStore:
         async with self._connection(Step.STORE) as connection:
             return await _settle(connection, settlement)
 
-    async def store(self, span: BatchRange, events: Sequence[ValidEvent]) -> StoreResult:
-        """Upsert rows as pending; ids are unique within the call."""
-        parameters = {**_place(span), "documents": _documents(events)}
-        async with self._connection(Step.STORE) as connection:
-            row = await _one(connection, STORE, parameters)
-        fenced_in, pending_ids, duplicate, stale, updated, server_run, *_ = row
-        _check_fence(span, fenced_in)
-        return StoreResult(
-            pending_ids or (), OutcomeCounts(duplicate=duplicate, stale=stale, updated=updated), server_run
-        )
-
-    async def count(self, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
-        """Move pending rows to delivered, with counters, dead letters and the offset."""
-        span, repeats = settlement.span, stored.repeats
-        parameters = {
-            **_place(span),
-            **_moves(span),
-            "pending_ids": list(stored.pending_ids),
-            "server_run": stored.server_run,
-            "duplicate": Int8(repeats.duplicate),
-            "stale": Int8(repeats.stale),
-            "updated": Int8(repeats.updated),
-            **_letters(settlement),
-        }
-        query = COUNT_AND_BURY if settlement.dead else COUNT
-        async with self._connection(Step.METRICS) as connection:
-            fenced_in, delivered, duplicate = await _one(connection, query, parameters)
-        _check_fence(span, fenced_in)
-        return OutcomeCounts(delivered, duplicate, repeats.stale, len(settlement.dead), repeats.updated)
+    async def settle_by_steps(
+        self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
+    ) -> OutcomeCounts:
+        """Store a single row as pending, then deliver and count it, in one transaction."""
+        async with self._connection(Step.STORE) as connection, connection.transaction():
+            tally = await _store(connection, span, event)
+            done(Step.STORE)
+            try:
+                await _count(connection, span, event, tally)
+            except psycopg.Error as error:
+                raise step_error(error, Step.METRICS) from error
+            done(Step.METRICS)
+        return tally
 
     async def healthy(self) -> bool:
         """Write a harmless event and roll it back."""
@@ -111,7 +94,9 @@ class PostgresStore:
                 connection.transaction(force_rollback=True),
             ):
                 await connection.execute(PROBE, {"event_id": f"keepstream-probe-{uuid.uuid4()}"})
-        except Exception:  # noqa: BLE001 - any failure is the answer "no"
+        except RecordError:  # a constraint on payloads: it is an answer
+            return True
+        except StepError:
             return False
         return True
 
@@ -124,6 +109,8 @@ class PostgresStore:
         try:
             yield connection
         except psycopg.Error as error:
+            if connection.closed:
+                await self.pool.drain()  # what ended this one has ended the others: no attempt is to be spent on each
             raise step_error(error, step) from error
         finally:
             await self.pool.putconn(connection)
@@ -131,6 +118,8 @@ class PostgresStore:
 
 async def _settle(connection: Connection, settlement: Settlement) -> OutcomeCounts:
     span, folded = settlement.span, settlement.tally
+    if settlement.dead and not settlement.events:
+        return await _bury(connection, settlement)
     parameters = {
         **_place(span),
         **_moves(span),
@@ -143,6 +132,34 @@ async def _settle(connection: Connection, settlement: Settlement) -> OutcomeCoun
     fenced_in, delivered, duplicate, stale, updated, _ = await _one(connection, query, parameters)
     _check_fence(span, fenced_in)
     return OutcomeCounts(delivered, duplicate + folded.duplicate, stale + folded.stale, len(settlement.dead), updated)
+
+
+async def _bury(connection: Connection, settlement: Settlement) -> OutcomeCounts:
+    span = settlement.span
+    (fenced_in,) = await _one(connection, BURY, {**_place(span), **_moves(span), **_letters(settlement)})
+    _check_fence(span, fenced_in)
+    return OutcomeCounts(dead_lettered=len(settlement.dead))
+
+
+async def _store(connection: Connection, span: BatchRange, event: ValidEvent) -> OutcomeCounts:
+    """Return what the row counts as. Raises RecordError when a trigger took it away."""
+    row = await _one(connection, STORE, {**_place(span), "documents": _documents([event])})
+    fenced_in, pending, stale, updated, accounted_for, seen = row
+    _check_fence(span, fenced_in)
+    if not accounted_for:
+        now = await (await connection.execute(STORE_UNSEEN, {"event_id": event.event_id})).fetchone()
+        raise suppressed(Step.STORE) if seen == (now[0] if now else None) else raced(Step.STORE)
+    return OutcomeCounts(pending, 1 - pending - stale, stale, updated=updated)
+
+
+async def _count(connection: Connection, span: BatchRange, event: ValidEvent, tally: OutcomeCounts) -> None:
+    counts = {name: Int8(getattr(tally, name)) for name in ("delivered", "duplicate", "stale", "updated")}
+    fenced_in, delivered = await _one(
+        connection, COUNT, {**_place(span), **_moves(span), **counts, "event_id": event.event_id}
+    )
+    _check_fence(span, fenced_in)
+    if delivered != tally.delivered:
+        raise suppressed(Step.METRICS)
 
 
 async def _one(connection: Connection, query: Any, parameters: dict[str, Any]) -> tuple[Any, ...]:  # noqa: ANN401

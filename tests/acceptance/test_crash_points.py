@@ -28,7 +28,7 @@ GOOD = {i: make_value(event_id=f"good-{i}") for i in range(RECORDS) if i not in 
 TOPIC = [(BROKEN | REFUSED | REPEATED | GOOD)[i] for i in range(RECORDS)]
 STATIC = {"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": "walker"}
 """The next worker takes over at once: without this it waits until the dead one's session has ended."""
-LATER = ("during-settle:2", "during-settle:3", "after-settle:2", "after-publish:2", "before-store:3", "after-store:4")
+LATER = ("during-settle:2", "during-settle:3", "after-settle:2", "after-publish:2", "before-settle:5", "after-settle:6")
 
 
 @pytest.mark.parametrize("point", [*CRASH_POINTS, *LATER])

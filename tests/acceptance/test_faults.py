@@ -170,7 +170,8 @@ def test_a_missing_column_pauses_instead_of_dead_lettering(system: System) -> No
     assert system.database.totals()["failed"] == 0
 
 
-def test_a_locked_table_is_waited_for(system: System) -> None:
+@pytest.mark.parametrize("events", [1, 50])
+def test_a_locked_table_is_waited_for(system: System, events: int) -> None:
     worker = system.start_worker(
         KEEPSTREAM_POSTGRES__LOCK_TIMEOUT_S="1", KEEPSTREAM_WORKER__STORE_RETRY__MAX_RETRIES="1"
     )
@@ -178,9 +179,9 @@ def test_a_locked_table_is_waited_for(system: System) -> None:
     system.settled(1)
     with system.database.connect() as blocker, blocker.transaction():
         blocker.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
-        system.produce(make_value() for _ in range(50))
+        system.produce(make_value() for _ in range(events))
         eventually(lambda: worker.metric("keepstream_paused_partitions") > 0, 60, "the partition is held")
-    system.settled(51)
+    system.settled(1 + events)
     system.assert_consistent()
     assert system.database.totals()["failed"] == 0
 

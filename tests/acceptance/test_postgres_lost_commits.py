@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -66,28 +65,6 @@ def test_a_crash_soon_after_a_partition_was_opened_does_not_begin_it_where_the_g
     system.settled(3000)
     system.assert_consistent()
     assert system.database.totals()["delivered"] == 3000
-
-
-@pytest.mark.timeout(180)
-def test_rows_that_were_stored_and_not_yet_counted_are_stored_again(
-    forgetful: EmbeddedPostgres, forgetful_system: System
-) -> None:
-    """The step path stores in one transaction and moves the offset in a later one: a crash may come between them."""
-    system = forgetful_system
-    system.database.execute("ALTER TABLE events ADD CONSTRAINT affordable CHECK ((payload ->> 'amount')::int < 100)")
-    worker = system.start_worker()
-    eventually(lambda: system.database.value("SELECT count(*) FROM event_counters") == 2)
-    with closing(system.database.connect()) as blocker:
-        blocker.execute("BEGIN; SELECT 1 FROM event_counters FOR UPDATE")  # the metrics step cannot count
-        system.produce((make_value(payload={"amount": 1000 if i == 50 else 1}) for i in range(100)), partition=0)
-        pending = "SELECT count(*) FROM events WHERE status = 'pending'"
-        eventually(lambda: system.database.value(pending) == 99, 30, "rows are stored and not counted")
-        forgetful.kill()
-    forgetful.start()
-    system.settled(100)
-    system.assert_consistent()
-    assert system.database.value("SELECT count(*) FROM events WHERE status = 'delivered'") == 99
-    assert worker.process.exit_code is None
 
 
 def crash(postgres: EmbeddedPostgres, system: System) -> None:

@@ -9,12 +9,12 @@ import pytest
 from keepstream.schemas.failure import FencedError
 from keepstream.sinks.postgres.offsets import PostgresOffsets
 from tests.builders import make_event
-from tests.contract.store_fixtures import PostgresTable, settle, store_and_count
+from tests.contract.store_fixtures import PostgresTable, settle, settle_by_steps
 
 pytestmark = pytest.mark.real
 
 
-@pytest.mark.parametrize("path", [settle, store_and_count])
+@pytest.mark.parametrize("path", [settle, settle_by_steps])
 async def test_without_counters_no_offset_moves_and_a_new_begin_makes_them(
     real_table: PostgresTable, path: Any
 ) -> None:

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
-from keepstream.processors.validation.validate import moment
+from keepstream.processors.validation.validate import moment, validate
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError
-from keepstream.schemas.outcome import OutcomeCounts, Settlement, StoreResult
+from keepstream.schemas.outcome import OutcomeCounts, Settlement
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
-from tests.contract.store_fixtures import Table, settle, span, store_and_count, totals_of
+from tests.contract.store_fixtures import Table, by_steps, settle, span, totals_of
 
 EARLIER, LATER = "2026-11-24T09:00:00Z", "2026-11-24T11:00:00+00:00"
-PATHS = pytest.mark.parametrize("path", [settle, store_and_count])
+PATHS = pytest.mark.parametrize("path", [settle, by_steps])
 
 
 def event(offset: int, event_id: str = "a", timestamp: str = AT, x: int = 0, **changes: Any) -> ValidEvent:
@@ -38,18 +38,13 @@ async def test_new_events_are_delivered_counted_and_the_offset_moves(table: Tabl
 @pytest.mark.parametrize("expected", [1, 9])
 async def test_an_offset_that_somebody_moved_refuses_everything(table: Table, path: Any, expected: int) -> None:
     with pytest.raises(FencedError):
-        await path(table, expected, 10, event(expected), dead=[make_dead_letter(make_record(None, 9))])
+        await path(table, expected, 10, event(expected))
+    with pytest.raises(FencedError):
+        await settle(table, expected, 10, event(expected), dead=[make_dead_letter(make_record(None, 9))])
+    with pytest.raises(FencedError):
+        await settle(table, expected, 10, dead=[make_dead_letter(make_record(None, 9))])
     assert (table.rows(), table.letters(), table.next_offset()) == ({}, set(), 0)
     assert table.totals() == totals_of(OutcomeCounts())
-
-
-async def test_counting_is_refused_when_the_offset_moved_since_storing(table: Table) -> None:
-    stored = await table.store.store(span(0, 1), [event(0)])
-    await settle(table, 0, 5)
-    with pytest.raises(FencedError):
-        await table.store.count(Settlement(span(0, 1), ()), stored)
-    assert summary(table)["a"][0] == "pending"
-    assert table.totals()["delivered"] == 0
 
 
 @PATHS
@@ -87,48 +82,64 @@ async def test_versions_are_compared_as_moments_not_as_text(table: Table) -> Non
 
 
 @PATHS
-async def test_reading_a_stored_batch_again_wakes_each_pending_row_exactly_once(table: Table, path: Any) -> None:
+async def test_a_record_whose_row_was_left_pending_is_delivered_once(table: Table, path: Any) -> None:
     batch = [event(0, "a"), event(1, "b")]
-    await table.store.store(span(0, 2), batch)
-    assert {row.status for row in table.rows().values()} == {"pending"}
-    assert table.totals()["total"] == 0
+    for one in batch:
+        table.leave(one, "pending")
     assert await path(table, 0, 2, *batch) == OutcomeCounts(delivered=2)
     assert table.totals() == totals_of(OutcomeCounts(delivered=2))
     assert {row.status for row in table.rows().values()} == {"delivered"}
+    assert await path(table, 2, 3, event(2, "a")) == OutcomeCounts(duplicate=1)
 
 
 @PATHS
 async def test_a_newer_version_takes_a_pending_row_over_and_is_what_is_delivered(table: Table, path: Any) -> None:
-    await table.store.store(span(0, 1), [event(0)])
+    table.leave(event(0), "pending")
     later = await path(table, 0, 1, make_other(event_id="a", timestamp=LATER, payload={"x": 5}), partition=1)
     assert later == OutcomeCounts(delivered=1)
     assert await settle(table, 0, 1, event(0)) == OutcomeCounts(stale=1)
     assert summary(table) == {"a": ("delivered", 5, (1, 0))}
 
 
-async def test_a_row_that_somebody_else_delivered_meanwhile_counts_as_a_duplicate(table: Table) -> None:
-    stored = await table.store.store(span(0, 1), [event(0)])
-    other = make_other(event_id="a", timestamp=LATER, payload={"x": 5})
-    await settle(table, 0, 1, other, partition=1)
-    assert await table.store.count(Settlement(span(0, 1), ()), stored) == OutcomeCounts(duplicate=1)
-    assert table.totals() == totals_of(OutcomeCounts(delivered=1, duplicate=1))
+@PATHS
+@pytest.mark.parametrize("timestamp", [EARLIER, AT, LATER])
+async def test_a_row_that_died_loses_to_any_version(table: Table, path: Any, timestamp: str) -> None:
+    table.leave(make_other(event_id="a", timestamp=AT, payload={"x": 5}), "failed")
+    assert await path(table, 0, 1, event(0, timestamp=timestamp)) == OutcomeCounts(delivered=1)
+    assert summary(table) == {"a": ("delivered", 0, (0, 0))}
 
 
-async def test_what_storing_found_as_repeats_is_counted_with_the_rest(table: Table) -> None:
-    await settle(table, 0, 1, event(0))
-    repeats = [event(1, x=1), event(2, "b"), event(3, "c")]
-    assert await store_and_count(table, 1, 4, *repeats) == OutcomeCounts(delivered=2, duplicate=1, updated=1)
-    assert table.totals() == totals_of(OutcomeCounts(delivered=3, duplicate=1, updated=1))
+async def test_the_pending_row_of_a_record_that_dies_has_failed(table: Table) -> None:
+    table.leave(event(0), "pending")
+    await settle(table, 0, 1, dead=[make_dead_letter(make_record(make_value(), 0), event_id="a")])
+    assert summary(table)["a"][0] == "failed"
 
 
 @PATHS
-async def test_a_failed_row_is_revived_by_a_replay(table: Table, path: Any) -> None:
-    await table.store.store(span(0, 1), [event(0)])
-    letter = make_dead_letter(make_record(make_value(), 0), event_id="a")
-    await table.store.count(Settlement(span(0, 1), (), [letter]), StoreResult())
-    assert summary(table)["a"][0] == "failed"
-    assert await path(table, 1, 2, event(1)) == OutcomeCounts(delivered=1)
-    assert summary(table) == {"a": ("delivered", 0, (0, 1))}
+@pytest.mark.parametrize(("partition", "wins"), [(0, False), (1, True)])
+async def test_of_equal_timestamps_the_higher_partition_wins(
+    table: Table, path: Any, partition: int, *, wins: bool
+) -> None:
+    first, second = event(0), make_other(event_id="a", timestamp=AT, payload={"x": 5})
+    if partition == 0:
+        first, second = second, first
+    await settle(table, 0, 1, first, partition=first.record.partition)
+    tally = await path(table, 0, 1, second, partition=second.record.partition)
+    assert tally == OutcomeCounts(duplicate=1, updated=int(wins))
+    assert summary(table)["a"][1] == 5
+
+
+@PATHS
+async def test_an_event_without_a_timestamp_sent_again_changes_nothing(table: Table, path: Any) -> None:
+    value = make_value(event_id="a", timestamp=..., payload={"x": 0})
+    first, again = validated(value, 0, 1_000), validated(value, 1, 2_000)
+    await settle(table, 0, 1, first)
+    before = table.rows()
+    assert await path(table, 1, 2, again) == OutcomeCounts(duplicate=1)
+    assert table.rows() == before
+    other = validated(make_value(event_id="a", timestamp=..., payload={"x": 9}), 2, 3_000)
+    assert await path(table, 2, 3, other) == OutcomeCounts(duplicate=1, updated=1)
+    assert summary(table)["a"][1] == 9
 
 
 @PATHS
@@ -155,7 +166,7 @@ async def test_a_dead_letter_leaves_a_delivered_row_of_its_event_alone(table: Ta
 
 async def test_a_dead_repeat_does_not_fail_the_good_event_before_it(table: Table) -> None:
     dead = [make_dead_letter(make_record(make_value(), 1), event_id="a")]
-    assert await store_and_count(table, 0, 2, event(0), dead=dead) == OutcomeCounts(delivered=1, dead_lettered=1)
+    assert await by_steps(table, 0, 2, event(0), dead=dead) == OutcomeCounts(delivered=1, dead_lettered=1)
     assert summary(table)["a"][0] == "delivered"
 
 
@@ -180,9 +191,10 @@ async def test_a_store_at_work_is_healthy(table: Table) -> None:
 
 def make_other(**fields: Any) -> ValidEvent:
     """The same kind of event, from partition 1."""
-    from keepstream.processors.validation.validate import validate
-    from keepstream.schemas.event import ValidEvent
+    return validated(make_value(**fields), 0, partition=1)
 
-    verdict = validate(make_record(make_value(**fields), 0, partition=1))
+
+def validated(value: bytes, offset: int, timestamp: int = 0, partition: int = 0) -> ValidEvent:
+    verdict = validate(make_record(value, offset, timestamp=timestamp, partition=partition))
     assert isinstance(verdict, ValidEvent)
     return verdict

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_dead_letter, make_event, make_record
-from tests.contract.store_fixtures import MemoryTable, PostgresTable, Table, settle, store_and_count
+from tests.contract.store_fixtures import MemoryTable, PostgresTable, Table, by_steps, settle
 
 Fact = tuple[int, int] | None
 """Second and payload of an event, or None for a dead letter."""
@@ -43,6 +43,6 @@ async def run(table: Table, path: Any, batches: list[dict[str, Fact]]) -> tuple[
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_all_ways_end_alike(real_table: PostgresTable, batches: list[dict[str, Fact]]) -> None:
     expected = await run(MemoryTable(), settle, batches)
-    assert await run(MemoryTable(), store_and_count, batches) == expected
+    assert await run(MemoryTable(), by_steps, batches) == expected
     assert await run(real_table, settle, batches) == expected
-    assert await run(real_table, store_and_count, batches) == expected
+    assert await run(real_table, by_steps, batches) == expected

@@ -16,12 +16,12 @@ from keepstream.schemas.failure import TransientError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement
 from keepstream.sinks.postgres.store import _settle
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
-from tests.contract.store_fixtures import PostgresTable, postgres_table, settle, span, store_and_count
+from tests.contract.store_fixtures import PostgresTable, by_steps, postgres_table, settle, settle_by_steps, span
 from tests.real import Database, eventually
 
 pytestmark = pytest.mark.real
 
-PATHS = pytest.mark.parametrize("path", [settle, store_and_count])
+PATHS = pytest.mark.parametrize("path", [settle, settle_by_steps])
 ROUNDS = 12
 
 
@@ -57,27 +57,27 @@ async def blocked(table: PostgresTable) -> None:
     await asyncio.to_thread(eventually, lambda: table.read(query)[0][0], what="a statement waits for a lock")
 
 
-@PATHS
-async def test_rows_are_written_in_the_order_that_the_index_has(real_table: PostgresTable, path: Any) -> None:
+async def test_rows_are_written_in_the_order_that_the_index_has(real_table: PostgresTable) -> None:
     ids = ["b", "\U0001f600", "\uffff", "é", "a", "z", "B"]
-    await path(real_table, 0, 1, *[event(name, offset=n) for n, name in enumerate(ids)])
+    await settle(real_table, 0, 1, *[event(name, offset=n) for n, name in enumerate(ids)])
     written = real_table.read("SELECT event_id FROM events ORDER BY ctid")
     assert written == real_table.read('SELECT event_id FROM events ORDER BY event_id COLLATE "C"')
     assert len(written) == len(ids)
 
 
 @PATHS
-@pytest.mark.parametrize("other_path", [settle, store_and_count])
+@pytest.mark.parametrize("other_path", [settle, settle_by_steps])
 async def test_one_event_on_two_partitions_counts_once(real_table: PostgresTable, path: Any, other_path: Any) -> None:
+    size = 4 if path is other_path is settle else 1
     for offset in range(ROUNDS):
-        same = [event(f"{offset}-{i}", second=1) for i in range(4)]
+        same = [event(f"{offset}-{i}", second=1) for i in range(size)]
         here, there = same, [of_partition(1, one) for one in reversed(same)]
         tallies = await asyncio.gather(
             insist(path, real_table, offset, offset + 1, *here, partition=0),
             insist(other_path, real_table, offset, offset + 1, *there, partition=1),
         )
-        assert sum(tallies, OutcomeCounts()) == OutcomeCounts(delivered=4, duplicate=4)
-    assert real_table.totals()["delivered"] == 4 * ROUNDS == len(real_table.rows())
+        assert sum(tallies, OutcomeCounts()) == OutcomeCounts(delivered=size, duplicate=size)
+    assert real_table.totals()["delivered"] == size * ROUNDS == len(real_table.rows())
 
 
 async def test_opposite_orders_end_with_nothing_worse_than_a_transient_error(real_table: PostgresTable) -> None:
@@ -111,7 +111,7 @@ async def test_two_newer_versions_of_a_pending_row_deliver_it_once(
     real_table: PostgresTable, path: Any, second: int, fate: OutcomeCounts
 ) -> None:
     await real_table.open(2, 0)
-    await real_table.store.store(span(0, 1), [event("a")])
+    real_table.leave(event("a"), "pending")
     other = Settlement(span(0, 1, 1), [of_partition(1, event("a", second=2))])
     ours = of_partition(2, event("a", second=second))
     async with uncommitted(real_table, other):
@@ -138,14 +138,14 @@ async def test_an_identical_repeat_is_not_worth_a_write(real_table: PostgresTabl
     assert real_table.read(query) == before
 
 
-@PATHS
-async def test_offsets_of_any_size_share_the_prepared_statements(any_database: Database, path: Any) -> None:
+async def test_offsets_of_any_size_share_the_prepared_statements(any_database: Database) -> None:
     query = "SELECT count(*), count(DISTINCT statement) FROM pg_prepared_statements WHERE statement LIKE 'WITH %'"
     async with postgres_table(any_database, pool_size=1) as table:
         await table.open(0, 0)
-        for begin, end in itertools.pairwise([0, 2, 200, 40_000, 3_000_000_000, 2**62]):
-            dead = [make_dead_letter(make_record(None, end - 1))]
-            await path(table, begin, end, event(f"e{end}", offset=end - 2), dead=dead)
+        for begin, end in itertools.pairwise([0, 4, 200, 40_000, 3_000_000_000, 2**62]):
+            first, last = ([make_dead_letter(make_record(None, offset))] for offset in (begin + 1, end - 1))
+            await by_steps(table, begin, end - 2, event(f"e{end}", offset=begin), dead=first)
+            await settle(table, end - 2, end, event(f"f{end}", offset=end - 2), dead=last)
         async with table.store.pool.connection() as connection:
             ((prepared, different),) = await (await connection.execute(query)).fetchall()
         assert prepared == different > 0

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from keepstream.app.embedded.postgres import EmbeddedPostgres
-from keepstream.schemas.failure import Failure, RecordError, StepError, SystemicError, TransientError
+from keepstream.schemas.failure import Failure, RecordError, Step, StepError, SystemicError, TransientError
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import make_dead_letter, make_event, make_record
-from tests.contract.store_fixtures import PostgresTable, postgres_table, settle, store_and_count
+from tests.contract.store_fixtures import PostgresTable, postgres_table, settle, settle_by_steps
 from tests.real import Database, Postgres, Servers, eventually
 
 pytestmark = pytest.mark.real
 
-PATHS = pytest.mark.parametrize("path", [settle, store_and_count])
+PATHS = pytest.mark.parametrize("path", [settle, settle_by_steps])
 TRIGGER = """
 CREATE FUNCTION meddle() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NEW; END $$;
 CREATE TRIGGER meddle BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION meddle()
@@ -55,6 +55,44 @@ async def test_somebodys_trigger_that_raises_is_the_records_fault(real_table: Po
 
 
 @PATHS
+async def test_a_division_by_zero_of_somebodys_is_the_records_fault(real_table: PostgresTable, path: Any) -> None:
+    real_table.database.execute(TRIGGER.format(body="PERFORM 1 / (NEW.source_offset * 0);"))
+    failure = await fail(RecordError, real_table, path)
+    assert (failure.reason, failure.sqlstate) == ("division_by_zero", "22012")
+
+
+@pytest.mark.parametrize(
+    ("change", "known", "step"),
+    [("INSERT", False, Step.STORE), ("UPDATE", False, Step.METRICS), ("UPDATE", True, Step.STORE)],
+)
+async def test_a_row_that_a_trigger_takes_away_is_told_from_a_race(
+    real_table: PostgresTable, change: str, step: Step, *, known: bool
+) -> None:
+    if known:
+        await settle(real_table, 0, 1, make_event(0, event_id="a"))
+    real_table.database.execute(
+        "CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; "
+        f"CREATE TRIGGER nothing BEFORE {change} ON events FOR EACH ROW EXECUTE FUNCTION nothing()"
+    )
+    begin = int(known)
+    event = make_event(begin, event_id="a", payload={"x": 2})
+    if change == "INSERT" or known:
+        with pytest.raises(TransientError) as seen:
+            await settle(real_table, begin, begin + 1, event)
+        assert (seen.value.failure.reason, seen.value.failure.record_may_cause) == ("raced", True)
+    with pytest.raises(RecordError) as caught:
+        await settle_by_steps(real_table, begin, begin + 1, event)
+    assert (caught.value.failure.reason, caught.value.failure.step) == ("row_suppressed", step)
+    assert real_table.next_offset() == begin
+
+
+async def test_what_only_a_delivered_row_breaks_is_the_metrics_steps(real_table: PostgresTable) -> None:
+    real_table.database.execute("ALTER TABLE events ADD CONSTRAINT no CHECK (status <> 'delivered')")
+    assert (await fail(RecordError, real_table, settle_by_steps)).step is Step.METRICS
+    assert real_table.rows() == {}
+
+
+@PATHS
 @pytest.mark.parametrize(
     ("ddl", "sqlstate"),
     [
@@ -68,6 +106,11 @@ async def test_a_forgotten_migration_is_the_environments_fault(
 ) -> None:
     real_table.database.execute(ddl)
     assert (await fail(SystemicError, real_table, path)).sqlstate == sqlstate
+
+
+async def test_a_store_that_refuses_the_probes_payload_is_healthy(real_table: PostgresTable) -> None:
+    real_table.database.execute("ALTER TABLE events ADD CONSTRAINT priced CHECK (payload ->> 'x' IS NOT NULL)")
+    assert await real_table.store.healthy()
 
 
 async def test_without_its_table_a_store_is_not_healthy(real_table: PostgresTable) -> None:
@@ -141,6 +184,19 @@ async def test_sessions_ended_between_batches_cost_at_most_a_passing_failure(any
         async with table.store.pool.connection() as connection:
             pid = connection.info.backend_pid
         any_database.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
+        with pytest.raises((SystemicError, TransientError)):
+            await settle(table, 0, 1, make_event(0))
+        assert await settle(table, 0, 1, make_event(0)) == OutcomeCounts(delivered=1)
+
+
+async def test_sessions_that_were_all_ended_cost_one_attempt_and_not_one_each(any_database: Database) -> None:
+    async with postgres_table(any_database, pool_size=4) as table:
+        await table.open(0, 0)
+        connections = [await table.store.pool.getconn() for _ in range(4)]
+        pids = [connection.info.backend_pid for connection in connections]
+        for connection in connections:
+            await table.store.pool.putconn(connection)
+        any_database.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) pid", pids)
         with pytest.raises((SystemicError, TransientError)):
             await settle(table, 0, 1, make_event(0))
         assert await settle(table, 0, 1, make_event(0)) == OutcomeCounts(delivered=1)

@@ -71,13 +71,16 @@ MUTANTS = (
                 "SET next_offset = next_offset,",
             ),
             Edit(_STORE, """\
-            fenced_in, delivered, duplicate = await _one(connection, query, parameters)
+            done(Step.METRICS)
+        return tally
 """, """\
-            fenced_in, delivered, duplicate = await _one(connection, query, parameters)
+            done(Step.METRICS)
+        async with self._connection(Step.METRICS) as connection:
             await connection.execute(
                 "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
                 [span.next_offset, span.topic, span.partition],
             )
+        return tally
 """),
         ),
         ("tests/contract/test_one_transaction.py",),
@@ -114,12 +117,11 @@ MUTANTS = (
     Mutant(
         "the offset does not wait for the dead letters to be published",
         (
-            Edit("processors/pipeline.py", "import time\n", "import asyncio\nimport time\n"),
+            Edit("processors/bisect_batch.py", "import time\n", "import asyncio\nimport time\n"),
             Edit(
-                "processors/pipeline.py",
-                "await self.hold.retry_until_healthy(work.batch, lambda: self.dead_letters.publish(letters))",
-                "asyncio.ensure_future("
-                "self.hold.retry_until_healthy(work.batch, lambda: self.dead_letters.publish(letters)))",
+                "processors/bisect_batch.py",
+                "placed = await self.hold.retry_until_healthy(self.batch, lambda: self.dead_letters.publish(new))",
+                "placed = new\n            asyncio.ensure_future(self.dead_letters.publish(new))",
             ),
         ),
         ("tests/unit/test_pipeline.py", "tests/unit/test_no_record_is_lost.py"),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -13,13 +14,13 @@ import psycopg
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, Step, StepError, SystemicError, TransientError, Verdict
-from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement, StoreResult
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 from keepstream.sinks.postgres.offsets import StoredOffset
 from tests.builders import make_failure
 from tests.fakes import MemoryDeadLetters, MemoryStore
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.loop import SimulationLoop, current_process
-from tests.unit.pipeline_fixture import dlq_unavailable
+from tests.unit.pipeline_fixture import dlq_unavailable, too_slow
 
 T = TypeVar("T")
 PARTITIONS = 2
@@ -97,27 +98,37 @@ class Database:
     committed: Callable[[Settlement], None]
     """Told of every settlement that was committed."""
     is_away: bool = False
-    said_healthy: int = 0
+    overloaded_to_s: float = 0.0
     topic_ids: dict[int, str] = field(default_factory=dict)
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
         self.network.loop.tell(f"settle {settlement.span}, {len(settlement.dead)} dead")
         return await self._write(Step.STORE, lambda: self._settled(settlement, self.memory.settle(settlement)))
 
-    async def store(self, span: BatchRange, events: Sequence[ValidEvent]) -> StoreResult:
-        self.network.loop.tell(f"store {span}, {[event.event_id for event in events]}")
-        return await self._write(Step.STORE, lambda: finished(self.memory.store(span, events)))
-
-    async def count(self, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
-        self.network.loop.tell(f"count {settlement.span}, {stored.pending_ids}, {len(settlement.dead)} dead")
-        return await self._write(Step.METRICS, lambda: self._settled(settlement, self.memory.count(settlement, stored)))
+    async def settle_by_steps(
+        self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
+    ) -> OutcomeCounts:
+        self.network.loop.tell(f"settle {span} by steps")
+        step = self.network.rng.choice((Step.STORE, Step.METRICS))
+        work = partial(self.memory.settle_by_steps, span, event, done)
+        return await self._write(step, lambda: self._settled(Settlement(span, [event]), work()))
 
     async def healthy(self) -> bool:
-        answer = await self.network.ask(lambda: not self.is_away)
-        self.said_healthy += answer
-        return answer
+        """Answer once a statement does not time out any more."""
+        await asyncio.sleep(max(0.0, self.overloaded_to_s - self.network.loop.time()))
+        return await self.network.ask(lambda: not self.is_away)
 
-    def _settled(self, settlement: Settlement, work: Coroutine[Any, Any, OutcomeCounts]) -> OutcomeCounts:
+    def overload(self, for_s: float) -> bool:
+        """Let every statement time out for so long; once in a world, or a healthy probe would say nothing."""
+        is_first = not self.overloaded_to_s
+        if is_first:
+            self.overloaded_to_s = self.network.loop.time() + for_s
+        return is_first
+
+    def _is_overloaded(self) -> bool:
+        return self.network.loop.time() < self.overloaded_to_s
+
+    def _settled(self, settlement: Settlement, work: Awaitable[OutcomeCounts]) -> OutcomeCounts:
         tally = finished(work)
         self.committed(settlement)
         return tally
@@ -158,6 +169,8 @@ class Database:
         def unless_refused() -> T:
             if self.is_away or faults.strikes(Fault.STORE_AWAY):
                 raise SystemicError(make_failure(step=step, verdict=Verdict.SYSTEMIC, reason="away"))
+            if self._is_overloaded():
+                raise TransientError(replace(too_slow().failure, step=step))
             if faults.strikes(Fault.STORE_FAILS):
                 raise TransientError(make_failure(step=step, verdict=Verdict.TRANSIENT, reason="deadlock_detected"))
             return effect()

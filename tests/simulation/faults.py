@@ -19,6 +19,7 @@ class Fault(StrEnum):
     DRAIN = "a worker is told to stop and drains"
     REDELIVERY = "a worker starts its partitions again"
     STORE_FAILS = "a transaction fails before COMMIT, and a retry may work"
+    STORE_OVERLOADED = "for a while every statement times out, and the probe waits for the end and says healthy"
     STORE_AWAY = "a transaction fails before COMMIT, because of the environment"
     STORE_IN_DOUBT = "a transaction commits, and its client is told that it failed"
     STORE_SLOW = "a transaction takes seconds"
@@ -36,6 +37,8 @@ class Fault(StrEnum):
     REJECTED = "a record breaks the contract"
     UNHOLDABLE = "a record passes the quick check and cannot be stored"
     POISON = "a record is refused by the database alone"
+    UNDELIVERABLE = "a record is refused by the database when its row becomes delivered"
+    SLOW_RECORD = "a record's statement always times out"
     DUPLICATE = "a record repeats an event"
     STALE = "a record is older than what it repeats"
     FENCED = "a transaction is refused, because the partition has moved on"
@@ -49,13 +52,14 @@ RATES = {
     Fault.CRASH: 0.004, Fault.STORE_FAILS: 0.25, Fault.STORE_AWAY: 0.15, Fault.STORE_IN_DOUBT: 0.15,
     Fault.STORE_SLOW: 0.12, Fault.DLQ_FAILS: 0.3, Fault.DLQ_PARTIAL: 0.2, Fault.DLQ_UNCONFIRMED: 0.2,
     Fault.DLQ_SLOW: 0.2, Fault.COMMIT_REFUSED: 0.3, Fault.HOLE: 0.15, Fault.REJECTED: 0.12, Fault.UNHOLDABLE: 0.08,
-    Fault.POISON: 0.12, Fault.DUPLICATE: 0.2, Fault.STALE: 0.15, Fault.REPLAY_KILLED: 0.15,
+    Fault.POISON: 0.12, Fault.UNDELIVERABLE: 0.06, Fault.SLOW_RECORD: 0.06,
+    Fault.DUPLICATE: 0.2, Fault.STALE: 0.15, Fault.REPLAY_KILLED: 0.15,
     Fault.CONFIRMATION_LOST: 0.1,
 }  # fmt: skip
 """How often each may strike, per occasion: a step of the loop, a call, a record. Worlds have more or less of it."""
 EVENTS = (
     Fault.FREEZE, Fault.STEAL, Fault.REBALANCE, Fault.DRAIN, Fault.REDELIVERY, Fault.STORE_OUTAGE,
-    Fault.OFFSETS_DELETED, Fault.RETENTION, Fault.STORE_FORGETS,
+    Fault.OFFSETS_DELETED, Fault.RETENTION, Fault.STORE_FORGETS, Fault.STORE_OVERLOADED,
 )  # fmt: skip
 """Those that happen by themselves, now and then."""
 DLQ_COPIES = frozenset({

@@ -19,7 +19,7 @@ from keepstream.schemas.record import KafkaRecord, record_id
 from tests.simulation import simulation
 from tests.simulation.faults import DLQ_COPIES, Fault
 from tests.simulation.loop import Violation
-from tests.simulation.traffic import POISON
+from tests.simulation.traffic import BAD, SLOW
 
 
 def require(holds: object, invariant: str, what: str) -> None:
@@ -82,11 +82,13 @@ class Judge:
         verdict, record = letter.failure.verdict, letter.record
         if verdict is Verdict.EXHAUSTED:
             self.world.faults.happened(Fault.EXHAUSTED)
-            require(self.world.database.said_healthy, "D", f"{letter.id} died of an environment nobody asked about")
+            event = self.world.event_of(record)
+            is_slow = event is not None and event.event_id in SLOW
+            require(is_slow, "D", f"{letter.id} died of its environment: {letter.failure}")
         else:
             require(verdict is Verdict.RECORD, "D", f"{letter.id} died with verdict {verdict}")
             event = self.world.event_in(record)
-            is_good = event is not None and event.event_id not in POISON  # it may have died before it was healed
+            is_good = event is not None and event.event_id not in BAD  # it may have died before it was healed
             require(not is_good, "D", f"{letter.id} died, and there is nothing wrong with it")
 
     def _check_letters(self) -> None:

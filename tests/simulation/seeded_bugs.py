@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
 import keepstream.app.worker.start_offsets
+from keepstream.processors.batch_part import BatchPart
 from keepstream.processors.bisect_batch import BatchBisection
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import Batch, PartitionQueue
-from keepstream.processors.pipeline import BatchState, Pipeline
+from keepstream.processors.pipeline import Pipeline
 from keepstream.processors.replay.replay import Replay
 from keepstream.processors.start_offset import StartOffset, decide_start_offset
 from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
-from keepstream.schemas.failure import Failure, StepError
-from keepstream.schemas.outcome import OutcomeCounts, Settlement, StoreResult
+from keepstream.schemas.failure import Failure, RecordError, Step, StepError, Verdict
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 from keepstream.schemas.record import TopicPartition
 from tests.fakes import MemoryStore
 from tests.simulation.fake_servers import Database
@@ -43,8 +45,8 @@ def count_before_dedupe() -> Any:
     """Counted is what came in, not what the table took."""
     write = MemoryStore._write
 
-    def counted(self: MemoryStore, event: ValidEvent, status: str) -> OutcomeCounts:
-        write(self, event, status)
+    def counted(self: MemoryStore, event: ValidEvent) -> OutcomeCounts:
+        write(self, event)
         return OutcomeCounts(delivered=1)
 
     return patch(MemoryStore, "_write", counted)
@@ -53,48 +55,47 @@ def count_before_dedupe() -> Any:
 def dlq_not_awaited() -> Any:
     """The offset moves whether or not the broker has the dead letter (trap T13)."""
 
-    async def publish(self: Pipeline, work: BatchState) -> None:
-        letters, work.published = work.dead[work.published :], len(work.dead)
-        if letters:
-            sending.append(asyncio.create_task(_send(self, letters)))
+    async def publish(self: BatchBisection, dead: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
+        if dead:
+            sending.append(asyncio.create_task(_send(self, dead)))
+        return dead
 
-    async def _send(self: Pipeline, letters: Sequence[DeadLetter]) -> None:
+    async def _send(self: BatchBisection, letters: Sequence[DeadLetter]) -> None:
         with contextlib.suppress(StepError):
             await self.dead_letters.publish(letters)
 
     sending: list[asyncio.Task[None]] = []
-    return patch(Pipeline, "_publish", publish)
+    return patch(BatchBisection, "_publish", publish)
 
 
 @contextlib.contextmanager
 def offset_outside_the_transaction() -> Iterator[None]:
     """Rows and counters are committed; the offset follows on its own."""
-    settle, count, finish = Database.settle, Database.count, MemoryStore._finish
+    settle, steps, finish = Database.settle, Database.settle_by_steps, MemoryStore._finish
 
     def finish_without(self: MemoryStore, settlement: Settlement, tally: OutcomeCounts) -> None:
         offsets = dict(self.next_offsets)
         finish(self, settlement, tally)
         self.next_offsets = offsets
 
-    async def move(self: Database, settlement: Settlement) -> None:
-        span = settlement.span
+    async def move(self: Database, span: BatchRange) -> None:
         moved = {(span.topic, span.partition): span.next_offset}
         await self.network.ask(lambda: self.memory.next_offsets.update(moved))
 
     async def settle_in_two(self: Database, settlement: Settlement) -> OutcomeCounts:
         tally = await settle(self, settlement)
-        await move(self, settlement)
+        await move(self, settlement.span)
         return tally
 
-    async def count_in_two(self: Database, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
-        tally = await count(self, settlement, stored)
-        await move(self, settlement)
+    async def steps_in_two(self: Database, span: BatchRange, event: ValidEvent, done: Any) -> OutcomeCounts:
+        tally = await steps(self, span, event, done)
+        await move(self, span)
         return tally
 
     with (
         patch(MemoryStore, "_finish", finish_without),
         patch(Database, "settle", settle_in_two),
-        patch(Database, "count", count_in_two),
+        patch(Database, "settle_by_steps", steps_in_two),
     ):
         yield
 
@@ -104,28 +105,14 @@ def no_fence() -> Any:
     return patch(MemoryStore, "_fence", lambda _self, _span: None)
 
 
-def status_reset_on_conflict() -> Any:
-    """A repeat makes a delivered row pending again."""
-    write = MemoryStore._write
-
-    def reset(self: MemoryStore, event: ValidEvent, status: str) -> OutcomeCounts:
-        if status == "pending" and event.event_id in self.rows:
-            self.rows[event.event_id].status = "pending"
-            return OutcomeCounts(delivered=1)
-        return write(self, event, status)
-
-    return patch(MemoryStore, "_write", reset)
-
-
 def old_version_overwrites() -> Any:
     """The last one to arrive wins."""
     write = MemoryStore._write
 
-    def overwrite(self: MemoryStore, event: ValidEvent, status: str) -> OutcomeCounts:
+    def overwrite(self: MemoryStore, event: ValidEvent) -> OutcomeCounts:
         if row := self.rows.get(event.event_id):
-            row.version = (datetime.min.replace(tzinfo=UTC), 0, -1)
-            row.content = None
-        return write(self, event, status)
+            row.version, row.document = (datetime.min.replace(tzinfo=UTC), 0, -1), b"{}"
+        return write(self, event)
 
     return patch(MemoryStore, "_write", overwrite)
 
@@ -149,23 +136,56 @@ def batch_dropped_when_held() -> Any:
     return patch(Pipeline, "process", give_up)
 
 
-def outage_kills_records() -> Any:
-    """Records die of retries used up, whatever state the database is in."""
+def environment_kills_records() -> Any:
+    """Records die of retries used up, whatever used them up."""
+    always = property(lambda _self: True, lambda _self, _value: None)
+    return patch(Failure, "record_may_cause", always)
 
-    async def never_asked(_self: Database) -> bool:
-        return True
 
-    return patch(Database, "healthy", never_asked)
+def dies_without_another_try() -> Any:
+    """A record dies once the database is found healthy, although what made it fail has passed by then."""
+
+    async def no_more(_self: BatchBisection, _attempt: Any, before: Failure) -> OutcomeCounts:
+        raise RecordError(replace(before, verdict=Verdict.EXHAUSTED))
+
+    return patch(BatchBisection, "_once_more", no_more)
 
 
 def good_neighbours_die() -> Any:
     """A batch that is refused dies as a whole, instead of being halved."""
 
-    async def bury_all(self: BatchBisection, events: Sequence[ValidEvent], failure: Failure) -> None:
-        for event in events:
-            self._bury(event, failure)
+    async def bury_all(self: BatchBisection, part: BatchPart, failure: Failure) -> OutcomeCounts:
+        now = datetime.now(UTC)
+        dead = [DeadLetter(event.record, failure, now, now, event.event_id) for event in part.events]
+        return await self.settle(BatchPart(part.span, (), part.dead + dead))
 
-    return patch(BatchBisection, "_halve", bury_all)
+    return patch(BatchBisection, "_divide", bury_all)
+
+
+def halves_overlap() -> Any:
+    """The second half of a refused batch begins where the batch did."""
+    halves = BatchPart.halves
+
+    def overlapping(self: BatchPart) -> tuple[BatchPart, BatchPart]:
+        first, second = halves(self)
+        return first, replace(second, span=replace(second.span, expected_offset=self.span.expected_offset))
+
+    return patch(BatchPart, "halves", overlapping)
+
+
+def metrics_refusal_is_fatal() -> Any:
+    """What the metrics step refuses ends the worker."""
+    steps = BatchBisection._steps
+
+    async def fatal(self: BatchBisection, part: BatchPart, event: ValidEvent) -> OutcomeCounts:
+        try:
+            return await steps(self, part, event)
+        except RecordError as error:
+            if error.failure.step is Step.METRICS:
+                raise ValueError("unforeseen") from error
+            raise
+
+    return patch(BatchBisection, "_steps", fatal)
 
 
 def queue_dies_in_silence() -> Any:
@@ -208,21 +228,9 @@ def _believing(stored: int | None, committed: CommittedOffset | None, *bounds: i
     return decide_start_offset(stored, by_somebody, *bounds, **options)
 
 
-def rows_of_another_run_counted() -> Any:
-    """What was stored is counted by whatever server answers then."""
-    count = MemoryStore.count
-
-    async def count_all_the_same(self: MemoryStore, settlement: Settlement, stored: StoreResult) -> OutcomeCounts:
-        there = [event_id for event_id in stored.pending_ids if event_id in self.rows]
-        gone = OutcomeCounts(duplicate=len(stored.pending_ids) - len(there))
-        return await count(self, settlement, StoreResult(there, stored.repeats + gone))
-
-    return patch(MemoryStore, "count", count_all_the_same)
-
-
 SABOTAGES = (
     ack_before_commit, count_before_dedupe, dlq_not_awaited, offset_outside_the_transaction, no_fence,
-    status_reset_on_conflict, old_version_overwrites, epoch_ignored, batch_dropped_when_held, outage_kills_records,
-    good_neighbours_die, queue_dies_in_silence, capacity_is_not_freed, replay_forgets_what_is_uncertain,
-    group_offset_believed, rows_of_another_run_counted,
+    old_version_overwrites, epoch_ignored, batch_dropped_when_held, environment_kills_records,
+    dies_without_another_try, good_neighbours_die, halves_overlap, metrics_refusal_is_fatal, queue_dies_in_silence,
+    capacity_is_not_freed, replay_forgets_what_is_uncertain, group_offset_believed,
 )  # fmt: skip

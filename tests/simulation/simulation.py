@@ -15,7 +15,7 @@ import keepstream.processors.dispatcher
 from keepstream.app.config.settings import KafkaSettings
 from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import ValidEvent
-from keepstream.schemas.failure import RecordError
+from keepstream.schemas.failure import RecordError, Step
 from keepstream.schemas.record import Record
 from tests.builders import make_failure, make_record
 from tests.fakes import MemoryDeadLetters, MemoryStore
@@ -27,8 +27,9 @@ from tests.simulation.log import TOPIC, Log, PartitionLog
 from tests.simulation.loop import Process, SimulationLoop, current_process
 from tests.simulation.replays import replay_all
 from tests.simulation.snapshots import Memory
-from tests.simulation.traffic import POISON, UNHOLDABLE, Traffic
+from tests.simulation.traffic import BAD, POISON, SLOW, UNDELIVERABLE, UNHOLDABLE, Traffic
 from tests.simulation.worker import Worker
+from tests.unit.pipeline_fixture import too_slow
 
 WORKERS = 2
 ROUNDS = 4
@@ -48,7 +49,7 @@ class World:
         self.log = Log(self.rng, self.faults, [PartitionLog(number) for number in range(PARTITIONS)])
         self.group = Group(self.loop, self.rng, PARTITIONS)
         self.traffic = Traffic(self.rng, self.faults)
-        self.poison = POISON
+        self.bad = BAD
         self.memory = MemoryStore(refuse=self._refuse)
         self.letters = MemoryDeadLetters()
         self.judge = Judge(self)
@@ -71,8 +72,12 @@ class World:
 
     def event_in(self, record: Record) -> ValidEvent | None:
         """Return what has to be stored of a record; None when nothing can ever store it."""
-        event = _event_in(record.value)
-        return None if event is None or event.event_id in self.poison else event
+        event = self.event_of(record)
+        return None if event is None or event.event_id in self.bad else event
+
+    def event_of(self, record: Record) -> ValidEvent | None:
+        """Return the event that a record holds, whether or not the database takes it."""
+        return _event_in(record.value)
 
     def settled_to(self, log: PartitionLog) -> int:
         """Return where the database says that a partition stands."""
@@ -98,7 +103,7 @@ class World:
             return
         self.faults.active = True
         if self.rng.random() < 0.5:
-            self.poison = frozenset()
+            self.bad = frozenset()
         sent = replay_all(published, self.faults)
         for letter in sent:
             self.log.append(self.rng.randrange(PARTITIONS), letter.value, letter.headers)
@@ -108,6 +113,7 @@ class World:
     async def _rest(self) -> None:
         self.faults.active = False
         self.database.is_away = False
+        self.database.overloaded_to_s = min(self.database.overloaded_to_s, self.loop.time())
         deadline = self.loop.time() + CALM_LIMIT_S
         while not self._is_settled():
             require(self.loop.time() < deadline, "R", f"the world does not come to rest: {self.memory.next_offsets}")
@@ -116,10 +122,15 @@ class World:
     def _is_settled(self) -> bool:
         return not any(log.owed(self.settled_to(log)) for log in self.log.partitions)
 
-    def _refuse(self, _method: str, events: Sequence[ValidEvent]) -> None:
+    def _refuse(self, method: str, events: Sequence[ValidEvent]) -> None:
         """Refuse as PostgreSQL does: the whole statement, for one bad row."""
-        if any(event.event_id in self.poison or UNHOLDABLE in event.document for event in events):
+        bad = {event.event_id for event in events} & self.bad
+        if bad & POISON or any(UNHOLDABLE in event.document for event in events):
             raise RecordError(make_failure())
+        if bad & SLOW:
+            raise too_slow()
+        if bad & UNDELIVERABLE and method != Step.STORE:
+            raise RecordError(make_failure(step=Step.METRICS if method == Step.METRICS else Step.STORE))
 
     def _produce(self) -> None:
         for _ in range(self.rng.randint(1, 5)):
@@ -158,13 +169,20 @@ class World:
                 self.loop.after(self.rng.random() * 20, setattr, self.database, "is_away", False)
             case Fault.OFFSETS_DELETED if self.log.committed:
                 self.log.committed.clear()
-            case Fault.RETENTION if self._delete_old():
-                pass
-            case Fault.STORE_FORGETS if earlier.restore(self):
-                pass
-            case _:
+            case _ if not self._happens(fault, earlier):
                 return
         self.faults.happened(fault)
+
+    def _happens(self, fault: Fault, earlier: Memory) -> bool:
+        """Do what may turn out to be nothing; say whether it was something."""
+        match fault:
+            case Fault.RETENTION:
+                return self._delete_old()
+            case Fault.STORE_FORGETS:
+                return earlier.restore(self)
+            case Fault.STORE_OVERLOADED:
+                return self.database.overload(self.rng.random() * 20)
+        return False
 
     def _delete_old(self) -> bool:
         """Delete the first records of a partition, read or not; say whether an unread one was among them."""

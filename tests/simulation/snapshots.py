@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import timedelta
 
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.outcome import OutcomeCounts
@@ -32,12 +31,12 @@ class Memory:
         )  # fmt: skip
 
     def restore(self, world: simulation.World) -> bool:
-        """Return there as another run of the server; say whether anything was forgotten."""
+        """Return there; say whether anything was forgotten."""
         store = world.memory
         has_forgotten = store.next_offsets != self.next_offsets or store.rows.keys() != self.rows.keys()
         store.next_offsets, store.letters = {**self.next_offsets}, {**self.letters}
         store.rows = {event_id: replace(row) for event_id, row in self.rows.items()}
-        store.totals, store.run = replace(self.totals), store.run + timedelta(seconds=1)
+        store.totals = replace(self.totals)
         world.database.topic_ids = {**self.topic_ids}
         world.judge.consumed = self.consumed
         for log in world.log.partitions:  # what retention has deleted since cannot be read again

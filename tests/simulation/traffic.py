@@ -12,6 +12,9 @@ BROKEN = (None, b"", b"{", b"[]", b"\xff", b'{"event_id":"","payload":{}}')
 UNHOLDABLE = b"1e999999"
 """A number that JSON has and PostgreSQL has not."""
 POISON = frozenset({"poison-1", "poison-2"})
+UNDELIVERABLE = frozenset({"undeliverable-1"})
+SLOW = frozenset({"slow-1"})
+BAD = POISON | UNDELIVERABLE | SLOW
 
 
 @dataclass(slots=True)
@@ -33,8 +36,11 @@ class Traffic:
             return self._event(event_id, max(0, second - rng.randint(0, 2)))
         if faults.strikes(Fault.UNHOLDABLE):
             return b'{"event_id":"%b","payload":{"x":%b}}' % (self._name().encode(), UNHOLDABLE)
-        event_id = rng.choice(sorted(POISON)) if faults.strikes(Fault.POISON) else self._name()
-        return self._event(event_id, rng.randint(0, 9))
+        return self._event(self._bad_name() or self._name(), rng.randint(0, 9))
+
+    def _bad_name(self) -> str | None:
+        kinds = {Fault.POISON: POISON, Fault.UNDELIVERABLE: UNDELIVERABLE, Fault.SLOW_RECORD: SLOW}
+        return next((self.rng.choice(sorted(ids)) for kind, ids in kinds.items() if self.faults.strikes(kind)), None)
 
     def _name(self) -> str:
         """Return a new name, or now and then one that is known."""

@@ -10,7 +10,7 @@ from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
 from keepstream.processors.validation.jsonb import unholdable
 from keepstream.schemas.event import ValidEvent
-from keepstream.schemas.failure import RecordError, StepError, SystemicError, TransientError, Verdict
+from keepstream.schemas.failure import RecordError, Step, StepError, SystemicError, TransientError, Verdict
 from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.record import Record
 from tests.builders import make_batch, make_failure
@@ -21,6 +21,11 @@ QUICK = RetryPolicy(max_retries=2, base_s=1e-6, cap_s=1e-6)
 
 def deadlock() -> TransientError:
     return TransientError(make_failure(verdict=Verdict.TRANSIENT, reason="deadlock_detected", sqlstate="40P01"))
+
+
+def too_slow() -> TransientError:
+    failure = make_failure(verdict=Verdict.TRANSIENT, reason="query_canceled", sqlstate="57014", record_may_cause=True)
+    return TransientError(failure)
 
 
 def unreachable() -> SystemicError:
@@ -38,6 +43,8 @@ class StoreScript:
     poison: frozenset[str] = frozenset()
     script: list[StepError | None] = field(default_factory=list)
     calls: list[tuple[str, int]] = field(default_factory=list)
+    undeliverable: frozenset[str] = frozenset()
+    """Rows of these are taken as pending and refused as delivered."""
 
     def __call__(self, method: str, events: Sequence[ValidEvent]) -> None:
         self.calls.append((method, len(events)))
@@ -47,6 +54,8 @@ class StoreScript:
             raise RecordError(make_failure(reason="untranslatable_character", sqlstate="22P05"))
         if any(event.event_id in self.poison for event in events):
             raise RecordError(make_failure())
+        if method != Step.STORE and any(event.event_id in self.undeliverable for event in events):
+            raise RecordError(make_failure(step=Step.METRICS if method == Step.METRICS else Step.STORE))
 
 
 @dataclass

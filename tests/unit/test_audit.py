@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from keepstream.processors.audit import OffsetCoverage, checks, faults
 from keepstream.processors.validation.validate import moment
 from keepstream.schemas.audit import AuditWindow, DiscrepancyKind, PartitionAccount
-from tests.builders import make_record, make_value
+from tests.builders import RECORD_TIMESTAMP_MS, make_record, make_value
 
 BOOK = PartitionAccount(
     topic="events", partition=3, first_offset=10, next_offset=115, consumed=100, skipped=5, rewound=False, total=100,
@@ -124,6 +124,12 @@ def test_a_record_is_as_good_as_the_same_or_a_newer_version(value: bytes | None,
     found = [*faults([make_record(value, 7, partition=2)], archive)]
     assert [(f.kind, f.topic, f.partition, f.offset) for f in found] == ([(fault, "events", 2, 7)] if fault else [])
     assert not any("\0" in event_id for event_id in archive.asked)
+
+
+def test_without_a_timestamp_of_its_own_a_record_sent_again_is_no_newer_version() -> None:
+    record = make_record(make_value(event_id="a", timestamp=...), timestamp=RECORD_TIMESTAMP_MS + 5000)
+    assert [*faults([record], StoreResult({"a": "2026-11-24T10:00:00Z"}))] == []
+    assert [found.kind for found in faults([record], StoreResult())] == [DiscrepancyKind.MISSING]
 
 
 def test_an_event_in_the_headers_is_known_by_them() -> None:

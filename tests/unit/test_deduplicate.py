@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import json
 from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.processors.deduplicate import fold, split_at_duplicates
+from keepstream.processors.deduplicate import fold
+from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
-from tests.builders import make_event
-from tests.fakes import MemoryStore
+from tests.builders import make_event, make_record, make_value
+from tests.fakes import MemoryStore, Row
 
 SECONDS = st.sampled_from(["01Z", "02Z", "02.0000004Z", "02.0000006Z", "03Z"])
 FACTS = st.tuples(st.sampled_from("abc"), SECONDS, st.integers(0, 1))
@@ -41,8 +42,12 @@ async def one_by_one(store: MemoryStore, events: Sequence[ValidEvent]) -> None:
         await settle(store, [event])
 
 
+def payload(row: Row) -> Any:
+    return json.loads(row.document)["payload"]
+
+
 def rows(store: MemoryStore) -> dict[str, Any]:
-    return {event_id: (row.status, row.version[0], row.content) for event_id, row in store.rows.items()}
+    return {event_id: (row.status, row.version[0], payload(row)) for event_id, row in store.rows.items()}
 
 
 @given(BATCHES)
@@ -88,11 +93,15 @@ def test_what_postgresql_rounds_up_is_newer() -> None:
     assert (kept, tally) == ([events[0]], OutcomeCounts(stale=1))
 
 
-@given(BATCHES)
-def test_runs_hold_no_id_twice_and_lose_nothing(facts: list[tuple[str, str, int]]) -> None:
-    events = events_of(facts)
-    runs = list(split_at_duplicates(events))
-    assert [event for run in runs for event in run] == events
-    ids = [[event.event_id for event in run] for run in runs]
-    assert all(len(run) == len(set(run)) > 0 for run in ids)
-    assert all(following[0] in run for run, following in itertools.pairwise(ids))
+def test_the_first_of_two_that_are_the_same_byte_for_byte_is_kept() -> None:
+    value = make_value(event_id="a", timestamp=...)
+    records = [make_record(value, offset, timestamp=1_000 * offset) for offset in range(3)]
+    events = [event for event in map(validate, records) if isinstance(event, ValidEvent)]
+    assert fold(events) == ([events[0]], OutcomeCounts(duplicate=2))
+
+
+def test_without_a_timestamp_other_headers_make_another_event() -> None:
+    value = make_value(event_id="a", timestamp=...)
+    records = [make_record(value, n, timestamp=n, headers=[("ce_x", b"%d" % n)]) for n in range(2)]
+    events = [event for event in map(validate, records) if isinstance(event, ValidEvent)]
+    assert fold(events) == ([events[1]], OutcomeCounts(duplicate=1))

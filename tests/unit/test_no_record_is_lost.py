@@ -23,9 +23,10 @@ GOOD = st.builds(
 BAD = st.one_of(
     st.sampled_from([None, b"", b"{", b"[]", b"\xff"]),
     st.sampled_from([as_payload(text, event_id) for event_id in ("a", "z") for text in (b"NaN", b"1e999999")]),
-    st.sampled_from(sorted(POISON)).map(lambda event_id: make_value(event_id=event_id)),
+    st.sampled_from([*sorted(POISON), "poison-3"]).map(lambda event_id: make_value(event_id=event_id)),
 )  # fmt: skip
 BATCHES = st.lists(st.lists(st.one_of(GOOD, GOOD, BAD), min_size=1, max_size=12), min_size=1, max_size=4)
+UNDELIVERABLE = frozenset({"poison-3"})
 SCRIPTS = st.lists(st.sampled_from([None, None, None, "deadlock", "unreachable"]), max_size=40)
 
 
@@ -48,7 +49,7 @@ async def run(world: PipelineFixture, batches: list[list[bytes | None]]) -> list
 def test_every_record_ends_as_stored_duplicate_stale_or_dead(
     batches: list[list[bytes | None]], script: list[str | None], dlq_failures: int, healthy: bool
 ) -> None:
-    world = PipelineFixture(StoreScript(POISON, script_of(script)))
+    world = PipelineFixture(StoreScript(POISON, script_of(script), undeliverable=UNDELIVERABLE))
     world.letters.failures = [dlq_unavailable() for _ in range(dlq_failures)]
     world.store.is_healthy = healthy
     tallies = asyncio.run(run(world, batches))
@@ -65,12 +66,12 @@ def test_every_record_ends_as_stored_duplicate_stale_or_dead(
     assert set(world.store.letters) == {letter.id for letter in world.letters.published}
     assert len(world.store.rows) == total.delivered
     assert set(world.statuses.values()) <= {"delivered"}
-    assert not POISON & world.store.rows.keys()
+    assert not (POISON | UNDELIVERABLE) & world.store.rows.keys()
 
 
 @given(BATCHES)
 def test_without_trouble_exactly_the_bad_ones_die(batches: list[list[bytes | None]]) -> None:
-    world = PipelineFixture(StoreScript(POISON))
+    world = PipelineFixture(StoreScript(POISON, undeliverable=UNDELIVERABLE))
     asyncio.run(run(world, batches))
     values = [value for batch in batches for value in batch]
     bad = [i for i, value in enumerate(values) if not value or b'"timestamp": "2026' not in value or b"poison" in value]
@@ -79,7 +80,10 @@ def test_without_trouble_exactly_the_bad_ones_die(batches: list[list[bytes | Non
 
 @given(BATCHES, SCRIPTS)
 def test_an_ill_store_never_makes_a_good_event_die(batches: list[list[bytes | None]], script: list[str | None]) -> None:
-    calm, ill = PipelineFixture(StoreScript(POISON)), PipelineFixture(StoreScript(POISON, script_of(script)))
+    calm, ill = (
+        PipelineFixture(StoreScript(POISON, undeliverable=UNDELIVERABLE)),
+        PipelineFixture(StoreScript(POISON, script_of(script), undeliverable=UNDELIVERABLE)),
+    )
     ill.store.is_healthy = False
     asyncio.run(run(calm, batches))
     asyncio.run(run(ill, batches))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
 from keepstream.processors.partition_queue import PartitionRevokedError
 from keepstream.schemas.event import ValidEvent
-from keepstream.schemas.failure import FencedError, RecordError, Step, Verdict
+from keepstream.schemas.failure import FencedError, RecordError, Step, TransientError, Verdict
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.builders import AT, make_batch, make_failure, make_record, make_value
-from tests.unit.pipeline_fixture import PipelineFixture, StoreScript, deadlock, dlq_unavailable, unreachable
+from tests.unit.pipeline_fixture import PipelineFixture, StoreScript, deadlock, dlq_unavailable, too_slow, unreachable
 
 LATER = AT.replace("10:00", "11:00")
 
@@ -82,16 +83,46 @@ async def test_k_bad_among_100_stand_alone_after_few_statements(bad: set[int]) -
     tally = await process(w, *ids(*[f"e{number}" for number in range(100)]))
     assert tally == OutcomeCounts(delivered=100 - len(bad), dead_lettered=len(bad))
     assert w.causes == dict.fromkeys(sorted(bad), "check_violation")
-    assert len(w.rules.calls) <= len(bad) * (2 * math.ceil(math.log2(100)) + 1) + 3
+    assert len(w.rules.calls) <= len(bad) * (2 * math.ceil(math.log2(100)) + 3) + 3
     assert w.next_offset == 100
 
 
-async def test_the_steps_store_as_pending_and_then_count() -> None:
+async def test_each_half_is_settled_on_its_own_and_no_record_is_in_two() -> None:
     w = world("bad")
-    await process(w, *ids("a", "bad", "b", "c"))
-    assert [method for method, _ in w.rules.calls][-1] == "count"
-    assert set(w.statuses.values()) == {"delivered"}
-    assert w.metrics.steps == [Step.VALIDATE, Step.STORE, Step.METRICS]
+    records = [make_record(value, 10 * n) for n, value in enumerate(ids("a", "b", "bad", "c", "d"))]
+    assert await w.process(records) == OutcomeCounts(delivered=4, dead_lettered=1)
+    assert [(method, size) for method, size in w.rules.calls] == [
+        ("settle", 5), ("settle", 2), ("settle", 3), ("settle", 1), ("store", 1), ("settle", 0), ("settle", 2),
+    ]  # fmt: skip
+    assert w.store.settled == [(0, 11, 2), (11, 21, 1), (21, 41, 2)]
+    assert w.metrics.settled == [OutcomeCounts(delivered=4, dead_lettered=1)]
+
+
+async def test_what_the_metrics_step_refuses_dies_alone_and_says_so() -> None:
+    w = PipelineFixture(StoreScript(undeliverable=frozenset({"bad"})))
+    assert await process(w, *ids("a", "bad", "b")) == OutcomeCounts(delivered=2, dead_lettered=1)
+    assert w.letters.published[0].failure.step is Step.METRICS
+    assert w.statuses == {"a": "delivered", "b": "delivered"}
+
+
+async def test_a_passing_trouble_of_the_metrics_step_is_tried_again_by_its_own_policy() -> None:
+    w = world("bad")
+    stuck = [TransientError(replace(deadlock().failure, step=Step.METRICS)) for _ in range(3)]
+    w.rules.script = [None, None, RecordError(make_failure()), None, *stuck]
+    assert await process(w, *ids("a", "b")) == OutcomeCounts(delivered=2)
+    assert w.metrics.pauses == []
+
+
+async def test_a_dead_letter_whose_row_is_refused_holds_its_partition_and_its_neighbours_are_settled() -> None:
+    w = world()
+    refusals = [RecordError(make_failure(reason="not_null_violation")) for _ in range(5)]
+    w.rules.script = [None, *refusals]
+    w.rules.script = [refusals[0], None, refusals[1], refusals[2]]
+    assert await process(w, *ids("a"), b"{") == OutcomeCounts(delivered=1, dead_lettered=1)
+    assert [(failure.verdict, failure.reason) for failure in w.metrics.pauses] == [
+        (Verdict.SYSTEMIC, "not_null_violation")
+    ] * 2
+    assert w.causes == {1: "invalid_json"}
 
 
 async def test_a_dead_letter_of_the_store_tells_who_it_was() -> None:
@@ -111,23 +142,38 @@ async def test_a_passing_trouble_ends_as_if_nothing_had_been() -> None:
     assert [retried for _, retried in w.metrics.failures] == [True, True]
 
 
-async def test_retries_used_up_on_a_healthy_store_leave_the_guilty_record_alone() -> None:
+async def test_a_record_that_always_times_out_on_a_healthy_store_dies_alone() -> None:
     w = world()
 
     def stuck(_method: str, events: Sequence[ValidEvent]) -> None:
         if any(event.event_id == "stuck" for event in events):
-            raise deadlock()
+            raise too_slow()
 
     w.store.refuse = stuck
     assert await process(w, *ids("a", "stuck", "b")) == OutcomeCounts(delivered=2, dead_lettered=1)
     failure = w.letters.published[0].failure
-    assert (failure.verdict, failure.reason, failure.attempts) == (Verdict.EXHAUSTED, "deadlock_detected", 3)
+    assert (failure.verdict, failure.reason, failure.attempts) == (Verdict.EXHAUSTED, "query_canceled", 4)
+
+
+async def test_a_record_dies_only_when_it_fails_again_after_the_store_was_found_healthy() -> None:
+    w = world()
+    w.rules.script = [too_slow() for _ in range(1 + 3)]
+    assert await process(w, *ids("a")) == OutcomeCounts(delivered=1)
+    assert w.letters.published == []
+
+
+async def test_a_lock_that_somebody_holds_is_never_a_records_fault() -> None:
+    w = world()
+    w.rules.script = [deadlock() for _ in range(40)]
+    assert await process(w, *ids("a")) == OutcomeCounts(delivered=1)
+    assert w.letters.published == []
+    assert {failure.reason for failure in w.metrics.pauses} == {"deadlock_detected"}
 
 
 async def test_retries_used_up_on_an_ill_store_are_waited_out() -> None:
     w = world()
     w.store.is_healthy = False
-    w.rules.script = [deadlock()] * 40
+    w.rules.script = [too_slow() for _ in range(40)]
     assert await process(w, *ids("a", "b")) == OutcomeCounts(delivered=2)
     assert w.letters.published == []
     assert len(w.metrics.pauses) == w.metrics.resumptions > 0
@@ -140,14 +186,6 @@ async def test_an_unreachable_store_is_waited_for_at_every_statement(calls: int)
     assert await process(w, *ids("a", "bad", "b")) == OutcomeCounts(delivered=2, dead_lettered=1)
     assert [failure.reason for failure, _ in w.metrics.failures].count(unreachable().failure.reason) == 5
     assert len(w.metrics.pauses) == w.metrics.resumptions == 1
-
-
-async def test_trouble_in_the_metrics_step_is_waited_out_whatever_the_health() -> None:
-    w = world("bad")
-    w.rules.script = [None, None, None, None, *[deadlock()] * 9]
-    assert await process(w, *ids("a", "bad")) == OutcomeCounts(delivered=1, dead_lettered=1)
-    assert w.causes == {1: "check_violation"}
-    assert w.store.totals == OutcomeCounts(delivered=1, dead_lettered=1)
 
 
 async def test_the_offset_moves_only_after_the_broker_has_the_dead_letters() -> None:

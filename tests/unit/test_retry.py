@@ -14,8 +14,9 @@ from tests.builders import make_failure
 from tests.virtual_time import now, run_virtually
 
 
-def transient() -> TransientError:
-    return TransientError(make_failure(verdict=Verdict.TRANSIENT, reason="deadlock_detected", sqlstate="40P01"))
+def transient(step: Step = Step.STORE) -> TransientError:
+    failure = make_failure(step=step, verdict=Verdict.TRANSIENT, reason="deadlock_detected", sqlstate="40P01")
+    return TransientError(failure)
 
 
 @dataclass
@@ -118,11 +119,16 @@ def test_attempts_and_waits_together_stay_within_the_budget() -> None:
         return now(), caught.value
 
     policy = RetryPolicy(max_retries=100, base_s=0.001, attempt_timeout_s=10, budget_s=10)
-    attempts = Attempts([transient()] * 100, takes_s=4)
+    attempts = Attempts([transient(Step.METRICS)] * 100, takes_s=4)
     took_s, error = run_virtually(timed())
     assert took_s == pytest.approx(10)
-    assert error.failure.message == "the metrics step used up its budget of 10 s"
-    assert (error.failure.step, error.failure.attempts) == (Step.METRICS, 3)
+    assert (error.failure.reason, error.failure.attempts) == ("deadlock_detected", 3)
+
+
+def test_a_failure_of_another_step_is_not_this_policys_to_retry() -> None:
+    attempts = Attempts([TransientError(make_failure(step=Step.METRICS, verdict=Verdict.TRANSIENT))])
+    assert fail(RetryPolicy(), attempts).failure.step is Step.METRICS
+    assert len(attempts.began) == 1
 
 
 def test_a_timeout_is_told_in_full() -> None:

@@ -49,10 +49,27 @@ def test_no_message_holds_a_value(sqlstate: str) -> None:
             assert word not in repr(error.failure) + str(error)
 
 
-def test_our_own_division_by_zero_means_that_somebody_was_faster() -> None:
-    error = step_error(error_of("22012"), Step.METRICS)
-    assert isinstance(error, TransientError)
-    assert (error.failure.reason, error.failure.step) == ("raced", Step.METRICS)
+@pytest.mark.parametrize("sqlstate", ["22012", "2203A"])
+def test_what_somebodys_own_sql_raises_is_the_records_fault(sqlstate: str) -> None:
+    assert isinstance(step_error(error_of(sqlstate), Step.STORE), RecordError)
+
+
+class Raced(psycopg.errors.SqlJsonMemberNotFound):
+    """Our own, as a server with another language words it."""
+
+    diag = SimpleNamespace(message_primary="JSON-Objekt enthält den Schlüssel »keepstream_raced« nicht")  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "may_cause"),
+    [
+        ("57014", True), ("P0004", True), ("72000", True),
+        ("40P01", False), ("40001", False), ("55P03", False), ("08006", False), ("0A000", False), ("26000", False),
+    ],
+)  # fmt: skip
+def test_a_record_can_cause_a_timeout_but_no_lost_connection_and_no_lock(sqlstate: str, may_cause: bool) -> None:
+    assert step_error(error_of(sqlstate), Step.STORE).failure.record_may_cause is may_cause
+    assert not step_error(psycopg.OperationalError("lost"), Step.STORE).failure.record_may_cause
 
 
 def test_an_error_without_a_code_is_a_lost_connection() -> None:
@@ -100,8 +117,8 @@ def test_a_message_names_what_the_server_names() -> None:
 
 
 def test_a_race_is_told_in_full() -> None:
-    assert step_error(error_of("22012"), Step.STORE).failure == Failure(
-        Step.STORE, T, "raced", "another worker wrote the same event meanwhile", "22012"
+    assert step_error(Raced("no"), Step.STORE).failure == Failure(
+        Step.STORE, T, "raced", "another worker wrote the same event meanwhile", record_may_cause=True
     )
 
 

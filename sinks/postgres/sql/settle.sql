@@ -2,8 +2,8 @@
 --
 -- Rows arrive and are inserted in the order of their ids, so that two writers seldom wait for each other in a circle. What
 -- is not inserted is already there: `known`, which is looked for only then. A row that somebody else committed while this
--- statement ran is neither inserted nor known, or is known in a version (xmin) that is gone: then the division fails the
--- statement, and a retry sees it. NOT MATERIALIZED: a copy of all rows would cost more than to read the array once more.
+-- statement ran is neither inserted nor known, or is known in a version (xmin) that is gone: then a path that does not exist
+-- and bears our name fails the statement, and a retry sees it. NOT MATERIALIZED: a copy of all rows would cost more than to read the array once more.
 WITH fence AS (
     UPDATE stream_offsets
     SET next_offset = %(next_offset)s, updated_at = now(), consumed = consumed + %(records)s,
@@ -21,8 +21,7 @@ inserted AS (
     ON CONFLICT (event_id) DO NOTHING
     RETURNING event_id
 ), known AS (
-    SELECT k.*, e.xmin AS seen, e.status AS old_status, k.created_at < e.created_at AS is_stale,
-           {newer} OR (e.status <> 'delivered' AND {same_record}) AS is_wanted
+    SELECT k.*, e.xmin AS seen, e.status AS old_status, {stale} AS is_stale, {newer} AS is_wanted
     FROM incoming k JOIN events e ON e.event_id = k.event_id
     WHERE (SELECT count(*) FROM inserted) < jsonb_array_length(%(documents)s::jsonb)
       AND NOT EXISTS (SELECT FROM inserted n WHERE n.event_id = k.event_id)
@@ -44,7 +43,8 @@ inserted AS (
                  count(*) FILTER (WHERE old_status = 'delivered') AS updated FROM replaced) r
 ), sums AS (
     SELECT fenced_in, inserted + woken AS delivered, known - woken - stale AS duplicate, stale, updated,
-           1 / (CASE WHEN inserted + known = incoming AND woken + updated = wanted THEN 1 ELSE 0 END) AS all_seen
+           CASE WHEN inserted + known <> incoming OR woken + updated <> wanted
+                THEN jsonb_path_query_first(jsonb_build_object('incoming', incoming), 'strict $.keepstream_raced') END AS raced
     FROM tally
 ), counted AS (
     UPDATE event_counters c
@@ -59,4 +59,4 @@ inserted AS (
     FROM sums s
     WHERE c.topic = %(topic)s AND c.partition = %(partition)s AND s.fenced_in = 1
 ) {buried}
-SELECT fenced_in, delivered, duplicate, stale, updated, all_seen FROM sums
+SELECT fenced_in, delivered, duplicate, stale, updated, raced FROM sums

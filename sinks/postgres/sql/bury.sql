@@ -1,0 +1,20 @@
+-- A range of dead letters only: move the offset, count. The row of such an event, if an earlier version has left one that
+-- is pending, has failed.
+WITH fence AS (
+    UPDATE stream_offsets
+    SET next_offset = %(next_offset)s, updated_at = now(), consumed = consumed + %(records)s,
+        skipped = skipped + %(next_offset)s - %(expected_offset)s - %(records)s
+    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
+      AND EXISTS (SELECT FROM event_counters WHERE topic = %(topic)s AND partition = %(partition)s)
+    RETURNING 1
+), counted AS (
+    UPDATE event_counters c
+    SET total = c.total + %(dead)s, failed = c.failed + %(dead)s, last_processed_at = now()
+    FROM fence
+    WHERE c.topic = %(topic)s AND c.partition = %(partition)s
+), failed AS (
+    UPDATE events e SET status = 'failed', updated_at = now()
+    FROM fence, jsonb_populate_recordset(NULL::dead_letters, %(letters)s::jsonb) d
+    WHERE e.event_id = d.event_id AND e.status = 'pending'
+) {buried}
+SELECT count(*) AS fenced_in FROM fence

@@ -1,0 +1,1 @@
+(k.created_at < e.created_at AND e.status <> 'failed')
