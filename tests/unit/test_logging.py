@@ -92,7 +92,7 @@ def test_at_debug_libraries_speak_but_for_aiokafka_which_writes_whole_records(
     assert [json.loads(line)["logger"] for line in capsys.readouterr().err.splitlines()] == ["faust"]
 
 
-def test_what_is_bound_to_a_batch_is_on_every_line_of_its_task(lines: Lines) -> None:
+def test_every_log_line_of_a_task_names_its_batch(lines: Lines) -> None:
     with structlog.contextvars.bound_contextvars(topic="t", partition=3, offset=7):
         structlog.stdlib.get_logger("keepstream").info("ours")
         logging.getLogger("keepstream.app.worker.run").info("theirs")
@@ -127,9 +127,7 @@ def test_control_characters_cannot_forge_a_line_or_move_a_cursor(
 
 @pytest.mark.parametrize("log_format", ["json", "console"])
 @pytest.mark.parametrize("secret", [URL, PASSWORD, 'c4n"ary/'])
-def test_no_secret_of_the_settings_gets_into_a_line(
-    log_format: str, secret: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_secret_of_the_settings_is_logged(log_format: str, secret: str, capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure(settings(log_format))
     log = structlog.stdlib.get_logger("keepstream")
     log.warning("connecting to %s", secret, url=secret)

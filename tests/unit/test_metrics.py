@@ -117,7 +117,7 @@ def test_a_metric_carries_its_unit_in_its_name_where_prometheus_asks_for_it() ->
             assert metric.name.endswith(metric.unit), metric.name
 
 
-def test_what_the_contract_refuses_is_known_by_name() -> None:
+def test_every_reason_of_the_contract_is_in_the_catalogue() -> None:
     """Every reason that a source file of `processors` writes down is in the catalogue, and the other way round."""
     room = Path(validate.__file__).parent
     text = "".join(path.read_text(encoding="utf-8") for path in room.glob("*.py"))
@@ -134,7 +134,7 @@ def test_a_batch_counts_with_all_its_events_in_the_end_to_end_time() -> None:
     assert value(metrics, "event_end_to_end_seconds_count", "events") == 100
 
 
-def test_exact_totals_are_what_was_read_and_absent_before() -> None:
+def test_exact_totals_are_absent_before_the_first_reading() -> None:
     metrics = PrometheusMetrics(["events"])
     assert value(metrics, "recorded_events_total", "delivered") is None
     metrics.ledger_read(Totals({"delivered": 7}, 2, datetime.fromtimestamp(5, UTC), {"replayed": 3}))
@@ -145,7 +145,7 @@ def test_exact_totals_are_what_was_read_and_absent_before() -> None:
 
 
 @pytest.mark.parametrize("outcome", ["delivered", "duplicate", "stale", "dead_lettered"])
-def test_every_outcome_is_there_from_the_start_as_zero(outcome: str) -> None:
+def test_every_outcome_starts_at_zero(outcome: str) -> None:
     metrics = PrometheusMetrics(["events"])
     assert value(metrics, "events_processed_total", "events", outcome) == 0
     assert value(metrics, "events_received_total", "events") == 0
@@ -153,12 +153,12 @@ def test_every_outcome_is_there_from_the_start_as_zero(outcome: str) -> None:
 
 @pytest.mark.parametrize("name", ["rebalances_total", "fenced_batches_total", "dlq_publish_failures_total",
                                   "offset_commit_failures_total", "paused_partitions"])  # fmt: skip
-def test_what_alerts_watch_is_there_from_the_start_as_zero(name: str) -> None:
+def test_series_of_alerts_start_at_zero(name: str) -> None:
     assert value(PrometheusMetrics(), name) == 0
 
 
 @pytest.mark.parametrize("step", list(Step))
-def test_retries_of_every_step_are_there_from_the_start_as_zero(step: Step) -> None:
+def test_retries_of_every_step_start_at_zero(step: Step) -> None:
     assert value(PrometheusMetrics(), "step_retries_total", step.value) == 0
 
 
@@ -207,7 +207,7 @@ def test_a_dlq_that_does_not_answer_is_counted() -> None:
     assert value(metrics, "dlq_publish_failures_total") == 1
 
 
-def test_a_partition_that_moved_away_takes_its_series_along() -> None:
+def test_the_series_of_a_revoked_partition_are_removed() -> None:
     metrics = busy()
     metrics.lag.labels("events", "0").set(5)
     metrics.partition_gone("events", 0)
@@ -215,7 +215,7 @@ def test_a_partition_that_moved_away_takes_its_series_along() -> None:
     assert value(metrics, "last_processed_timestamp_seconds", "events", "0") is None
 
 
-def test_a_partition_that_was_never_worked_can_move_away() -> None:
+def test_a_partition_without_series_can_be_revoked() -> None:
     PrometheusMetrics().partition_gone("events", 5)
 
 

@@ -1,4 +1,4 @@
-"""The end of the process, in a process of its own: whatever hangs, it ends, and with the right code."""
+"""Exit of the process, tested in child processes: it ends with the right code, whatever hangs."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_the_reason_is_one_line_and_the_code_is_70() -> None:
     "trouble", [FULL_PIPE, HUNG_THREAD, "import os; os.close(2)", "import sys; sys.stderr = None; sys.stdout.close()"],
     ids=["stderr is a full pipe", "a thread hangs", "stderr is closed", "no streams"],
 )  # fmt: skip
-def test_nothing_keeps_a_dead_worker_alive(trouble: str) -> None:
+def test_a_hanging_log_does_not_delay_a_fatal_exit(trouble: str) -> None:
     assert exit_code_of(f"{trouble}\n{FATAL}\nfatal.LOG_TIMEOUT_S = 0.5\nfatal.exit_fatal('why')")[0] == 70
 
 
-def test_a_deadline_ends_what_hangs() -> None:
+def test_the_deadline_ends_a_hanging_process() -> None:
     started = time.monotonic()
     code, _ = exit_code_of(
         "from keepstream.app.process.exit import exit_within; exit_within(0.5, 7); import time; time.sleep(60)"
@@ -60,14 +60,14 @@ def test_a_deadline_ends_what_hangs() -> None:
     assert time.monotonic() - started < 5
 
 
-def test_a_thread_that_never_starts_does_not_keep_a_dead_worker_alive() -> None:
+def test_a_thread_that_never_starts_does_not_delay_a_fatal_exit() -> None:
     """Out of memory, a thread may end before it has told that it runs: its starter waits for ever."""
     no_start = "import threading\nthreading.Thread._bootstrap = lambda thread: None"
     code, _ = exit_code_of(f"{no_start}\n{FATAL}\nfatal.LOG_TIMEOUT_S = 0.5\nfatal.exit_fatal('why')")
     assert code == -signal.SIGALRM
 
 
-def test_the_first_process_of_a_container_heeds_the_alarm_that_the_kernel_would_not_let_kill_it() -> None:
+def test_process_1_of_a_container_exits_at_sigalrm() -> None:
     """Without memory for a thread, as above; the image has no init before the worker."""
     no_start = "import threading\nthreading.Thread._bootstrap = lambda thread: None"
     main = f"{FATAL}\nfatal.handle_sigalrm_as_pid1()\nfatal.LOG_TIMEOUT_S = 0.5\nfatal.exit_fatal('why')"

@@ -36,20 +36,20 @@ def reported(now: Snapshot, before: Snapshot | None, **missing: KeepstreamError)
     return report("events", StatusReading(now, StoreStatus(now.settled), missing, None), before)
 
 
-def test_lag_begins_where_the_log_begins_and_is_never_negative() -> None:
+def test_lag_starts_at_the_log_start_offset_and_is_never_negative() -> None:
     seen = snapshot(0, {0: (100, 150), 1: (0, 10), 2: (0, 5)}, settled(0, 20), settled(2, 9))
     assert [seen.lag(partition) for partition in (0, 1, 2)] == [50, 10, 0]
     assert seen.lag_sum == 60
 
 
-def test_rates_are_over_ten_seconds_where_there_are_looks_enough() -> None:
+def test_rates_are_over_ten_seconds_once_there_are_enough_snapshots() -> None:
     snapshots = [snapshot(at) for at in (0.0, 4.0, 8.0, 12.0, 16.0)]
     assert earlier(snapshots) is snapshots[1]
     assert earlier(snapshots[:2]) is snapshots[0]
     assert earlier(snapshots[:1]) is None
 
 
-def test_in_is_what_the_log_grew_and_out_is_what_was_counted() -> None:
+def test_the_rate_in_is_the_growth_of_the_log_and_out_that_of_the_counters() -> None:
     before = snapshot(10, {0: (0, 1_000_000)})
     now = snapshot(14, {0: (0, 1_000_400)}, settled(0, 1_000_100, delivered=90, failed=10))
     assert rate(now, before, "end_sum") == 100
@@ -63,7 +63,7 @@ def test_a_topic_that_was_re_created_does_not_run_backwards() -> None:
 
 
 @pytest.mark.parametrize(("name", "unavailable"), [("end_sum", "ends"), ("settled_sum", "settled")])
-def test_a_blind_look_gives_no_rate(name: str, unavailable: str) -> None:
+def test_an_unavailable_field_gives_no_rate(name: str, unavailable: str) -> None:
     half = snapshot(1, unavailable=frozenset({unavailable}))
     whole = snapshot(2, {0: (0, 50)}, settled(0, 50, delivered=50))
     assert rate(whole, half, name) is None
@@ -100,7 +100,7 @@ keepstream_oldest_unsettled_timestamp_seconds{topic="events",partition="0"} 1000
 """
 
 
-def test_workers_are_added_up_for_our_topic_only() -> None:
+def test_worker_metrics_are_summed_for_one_topic_only() -> None:
     further = EXPOSED.replace("} 7", "} 4").replace("1000.5", "999.5")
     found = workers_of([EXPOSED, further], 3, "events")
     assert (found.answered, found.asked, found.received, found.retries, found.paused) == (2, 3, 20, 6, 2)
@@ -109,7 +109,7 @@ def test_workers_are_added_up_for_our_topic_only() -> None:
     assert found.oldest_unsettled_s == 999.5
 
 
-def test_without_postgresql_the_workers_tell_of_rates_and_lag() -> None:
+def test_without_postgresql_rates_and_lag_come_from_the_workers() -> None:
     unavailable = frozenset({"settled"})
     before = snapshot(0, {0: (0, 10)}, workers=WorkerMetrics(1, 1, processed=100, lag={0: 80}), unavailable=unavailable)
     now = snapshot(4, {0: (0, 20)}, workers=WorkerMetrics(1, 1, processed=180, lag={0: 40}), unavailable=unavailable)
@@ -120,7 +120,7 @@ def test_without_postgresql_the_workers_tell_of_rates_and_lag() -> None:
     assert said["outcomes"] is said["dead_letters"] is said["last_errors"] is None
 
 
-def test_a_worker_that_began_anew_gives_no_rate() -> None:
+def test_a_restarted_worker_gives_no_rate() -> None:
     unavailable = frozenset({"settled", "ends"})
     now = snapshot(4, workers=WorkerMetrics(1, 1, processed=3), unavailable=unavailable)
     assert (
@@ -134,14 +134,14 @@ def test_a_worker_that_began_anew_gives_no_rate() -> None:
     )
 
 
-def test_nothing_at_all_is_known_and_nothing_is_made_up() -> None:
+def test_without_any_server_every_value_is_none() -> None:
     unavailable = snapshot(4, unavailable=frozenset({"settled", "ends"}), workers=WorkerMetrics(0, 1))
     said = reported(unavailable, unavailable, Kafka=AWAY, PostgreSQL=AWAY)
     assert said["lag"] is said["outcomes"] is said["rates"]["in_per_s"] is said["workers"]["retries"] is None
     assert [part["part"] for part in said["missing"]] == ["Kafka", "PostgreSQL"]
 
 
-def test_a_backlog_that_nobody_works_on_stands_still() -> None:
+def test_an_unprocessed_backlog_is_at_standstill() -> None:
     before, now = snapshot(0, {0: (0, 9)}), snapshot(2, {0: (0, 9)})
     lag = reported(now, before)["lag"]
     assert (lag["total"], lag["drain_s"], lag["standstill"]) == (9, None, True)

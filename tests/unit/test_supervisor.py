@@ -1,4 +1,4 @@
-"""Who is restarted, after how long, and how a fleet ends: with children that are told when to die."""
+"""Restarts, their delays, and the drain of all workers, with fake child processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from keepstream.app.worker.run import STOP_GRACE_S
 
 
 class FakeChild:
-    """Runs until it is given a code, drains with 0 when asked, unless it is deaf."""
+    """Runs until it gets an exit code; exits with 0 at SIGTERM unless it ignores signals."""
 
     pid = 4711
 
@@ -68,7 +68,7 @@ def slot_with(nursery: Nursery) -> WorkerSlot:
     return WorkerSlot(1, {}, nursery)
 
 
-def test_the_wait_doubles_up_to_its_limit_while_a_worker_keeps_dying() -> None:
+def test_the_restart_delay_doubles_up_to_its_limit() -> None:
     nursery = Nursery()
     slot, now, waits = slot_with(nursery), 0.0, []
     for _ in range(9):
@@ -88,7 +88,7 @@ def test_the_wait_doubles_up_to_its_limit_while_a_worker_keeps_dying() -> None:
     assert waits[-1] == LONGEST_WAIT_S
 
 
-def test_after_a_steady_life_the_wait_is_short_again() -> None:
+def test_after_a_stable_run_the_restart_delay_is_reset() -> None:
     nursery = Nursery()
     slot = slot_with(nursery)
     slot.check(0)
@@ -101,7 +101,7 @@ def test_after_a_steady_life_the_wait_is_short_again() -> None:
     assert len(nursery.children) == 3
 
 
-def test_a_worker_that_refuses_its_settings_ends_the_fleet_and_is_not_restarted(
+def test_a_worker_that_rejects_its_settings_is_not_restarted_and_ends_all(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nursery = Nursery()
@@ -115,14 +115,14 @@ def test_a_worker_that_refuses_its_settings_ends_the_fleet_and_is_not_restarted(
 
 
 @pytest.mark.parametrize(("codes", "worst"), [([0, 0], 0), ([0, 70], 70), ([-9, 70], 137), ([-signal.SIGTERM, 0], 0)])
-def test_the_worst_code_is_the_fleets(codes: list[int], worst: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_highest_exit_code_is_returned(codes: list[int], worst: int, monkeypatch: pytest.MonkeyPatch) -> None:
     left = iter(codes)
     whole = WorkerSupervisor(settings(processes=2), lambda _environment: FakeChild(drains_with=next(left)))
     monkeypatch.setattr("keepstream.app.process.supervisor.time.sleep", lambda _s: whole.ask_to_stop())
     assert whole.run() == worst
 
 
-def test_who_does_not_drain_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_does_not_drain_in_time_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     nursery = Nursery(deaf=True)
     whole = WorkerSupervisor(settings(processes=2), nursery)
     monkeypatch.setattr("keepstream.app.process.supervisor.time.sleep", lambda _s: whole.ask_to_stop())
@@ -140,5 +140,5 @@ def test_each_worker_has_its_own_name_port_and_membership() -> None:
     assert "KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID" not in free[0]
 
 
-def test_a_worker_has_time_for_its_own_way_out_before_it_is_killed() -> None:
+def test_the_stop_timeout_exceeds_the_workers_own_deadline() -> None:
     assert fleet.STOP_MARGIN_S > STOP_GRACE_S

@@ -36,7 +36,7 @@ def letter(value: bytes | None, **failure: Any) -> DeadLetterRecord:
 
 
 @given(JSON)
-def test_nothing_is_left_under_a_masked_name(document: Any) -> None:
+def test_every_value_of_a_masked_field_is_hidden(document: Any) -> None:
     def put(found: Any) -> Any:
         if isinstance(found, dict):
             return {name: "S3CRET" if name.casefold() == "card" else put(inner) for name, inner in found.items()}
@@ -53,7 +53,7 @@ def test_what_is_not_json_is_hidden_as_a_whole(value: bytes) -> None:
     assert mask.touches(value)
 
 
-def test_of_a_name_that_stands_twice_neither_value_is_shown() -> None:
+def test_both_values_of_a_repeated_masked_field_are_hidden() -> None:
     assert b"S3CRET" not in (Mask(["card"]).value(b'{"card": "S3CRET", "card": "x"}') or b"")
     assert b"S3CRET" not in (Mask(["card"]).value(b'{"a": {"card": "S3CRET"}, "a": {"card": 1}}') or b"")
 
@@ -82,7 +82,7 @@ def test_a_password_fits_its_hash_and_no_other(monkeypatch: pytest.MonkeyPatch) 
         assert not is_password("s3cret", broken)
 
 
-def test_a_name_that_nobody_has_costs_a_hash_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_user_costs_a_hash_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logins, "_LOG_N", 4)
     asked: list[str] = []
     found = Sessions(WebSettings(users={"ann": password_hash("s3cret")}))
@@ -109,7 +109,7 @@ def test_without_a_token_an_empty_secret_is_no_login() -> None:
     assert Sessions(WebSettings()).user_of("", "") is None
 
 
-def test_the_limiter_counts_attempts_that_are_under_way() -> None:
+def test_concurrent_attempts_count() -> None:
     limiter = AttemptLimiter(3)
     assert [limiter.hit("a", "n") for _ in range(3)] == [0, 0, 0]
     assert limiter.hit("a", "other") > 50
@@ -118,7 +118,7 @@ def test_the_limiter_counts_attempts_that_are_under_way() -> None:
     assert limiter.hit("a", "n") == 0
 
 
-def test_the_brake_forgets_the_oldest_before_it_fills_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limiter_drops_the_oldest_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logins, "MAX_LIMITED_KEYS", 10)
     limiter = AttemptLimiter(1)
     for number in range(50):
@@ -126,7 +126,7 @@ def test_the_brake_forgets_the_oldest_before_it_fills_the_memory(monkeypatch: py
     assert len(limiter._attempts) == 10
 
 
-def test_the_oldest_session_ends_where_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beyond_the_limit_the_oldest_session_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logins, "MAX_SESSIONS", 3)
     found = Sessions(WebSettings(token="t" * 16))
     cookies = [found.begin("ann") for _ in range(4)]
@@ -134,7 +134,7 @@ def test_the_oldest_session_ends_where_there_are_too_many(monkeypatch: pytest.Mo
 
 
 @given(JSON, st.sampled_from([(", ", ": "), (",", ":")]), st.booleans())
-def test_what_was_not_edited_stays_as_it_was(document: Any, form: tuple[str, str], ascii_only: bool) -> None:
+def test_an_unedited_value_is_unchanged(document: Any, form: tuple[str, str], ascii_only: bool) -> None:
     value = json.dumps(document, separators=form, ensure_ascii=ascii_only).encode(errors="replace")
     try:
         draft = draft_of(letter(value), 10**6)
@@ -149,20 +149,20 @@ def test_an_edited_value_is_written_as_the_old_one_was() -> None:
     assert edited_value(draft, draft.text.replace("1", "2")) == b'{"a":2,"b":"\\u00e9"}'
 
 
-def test_a_number_that_python_would_write_otherwise_is_left_alone() -> None:
+def test_a_number_that_python_writes_differently_is_unchanged() -> None:
     value = b'{"a":1.10,"b":1E5}'
     draft = draft_of(letter(value), 1000)
     assert draft.text.encode() == value
     assert edited_value(draft, draft.text.replace("1E5", "2E5")) == b'{"a":1.10,"b":2E5}'
 
 
-def test_what_is_no_json_any_more_goes_out_as_it_was_typed() -> None:
+def test_an_edited_value_that_is_not_json_is_sent_as_typed() -> None:
     draft = draft_of(letter(b'{"a":1}'), 1000)
     assert edited_value(draft, "broken") == b"broken"
 
 
 @pytest.mark.parametrize("value", [b"\xff", b"a\rb", b"a\x00b", b"x" * 1001])
-def test_what_a_field_would_change_by_itself_is_not_edited(value: bytes) -> None:
+def test_a_value_that_a_text_field_would_change_is_not_editable(value: bytes) -> None:
     with pytest.raises(KeepstreamError):
         draft_of(letter(value), 1000)
 

@@ -23,7 +23,7 @@ from tests.real import eventually
 pytestmark = [pytest.mark.real, pytest.mark.timeout(300)]
 
 
-def test_from_the_fault_to_delivered_in_the_browser(  # noqa: PLR0915 - it is one story
+def test_from_an_error_to_delivered_in_the_browser(  # noqa: PLR0915 - it is one story
     new_system: Callable[..., System], browser: Browser, tmp_path: Path
 ) -> None:
     from playwright.sync_api import expect

@@ -1,4 +1,4 @@
-"""Forms that did not come from the person who is logged in, or not from one of our pages."""
+"""CSRF: forms from another session or from another site."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_forged_form_does_nothing(path: str, forgery: str, guarded: ConsolePro
     assert graves.database.value("SELECT count(*) FROM replays") == 0
 
 
-def test_the_token_of_another_session_does_not_fit(guarded: ConsoleProcess) -> None:
+def test_the_csrf_token_of_another_session_is_refused(guarded: ConsoleProcess) -> None:
     other = ConsoleProcess(guarded.process, guarded.said)
     other.log_in()
     assert other.csrf != guarded.csrf

@@ -1,4 +1,4 @@
-"""Coming in without a right to: no login, guessed logins, foreign names, foreign links."""
+"""Authentication: no login, guessed passwords, foreign host names, links from other sites."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_without_a_login_it_does_not_start_where_that_is_not_safe(
     assert "KEEPSTREAM_WEB__TOKEN" in answer.errors
 
 
-def test_a_foreign_name_is_refused(open_one: ConsoleProcess) -> None:
+def test_a_foreign_host_name_is_refused(open_one: ConsoleProcess) -> None:
     """DNS rebinding: a page of evil.example whose name was pointed at 127.0.0.1."""
     for host in (
         "evil.example",
@@ -110,7 +110,7 @@ def test_a_login_leads_nowhere_else(after: str, guarded: ConsoleProcess) -> None
     assert "a=b" not in page.headers["set-cookie"]
 
 
-def test_guessing_is_braked_for_the_address_and_the_name(graves: Graveyard) -> None:
+def test_login_attempts_are_limited_per_address_and_name(graves: Graveyard) -> None:
     with console({**graves.settings(), **WITH_LOGIN}) as running:
         for _ in range(5):
             assert running.post("/login", {"name": NAME, "password": "wrong"}).status == 403

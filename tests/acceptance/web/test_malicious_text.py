@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize("which", range(20))
-def test_hostile_text_stays_text_on_every_page(which: int, graves: Graveyard, guarded: ConsoleProcess) -> None:
+def test_malicious_text_is_escaped_on_every_page(which: int, graves: Graveyard, guarded: ConsoleProcess) -> None:
     path = pages(graves.topic)[which]
     page = guarded.get(path)
     assert page.status < 500, page.text
@@ -28,7 +28,7 @@ def test_hostile_text_stays_text_on_every_page(which: int, graves: Graveyard, gu
     assert "49" not in page.text.partition("{{7*7}}")[0][-3:]
 
 
-def test_the_pages_of_the_test_before_show_what_is_hostile(graves: Graveyard, guarded: ConsoleProcess) -> None:
+def test_the_pages_of_the_previous_test_show_the_malicious_text(graves: Graveyard, guarded: ConsoleProcess) -> None:
     """Else escaping would not have been needed."""
     for path in (f"/dead-letter?id={graves.topic}-0-1", "/dead-letters?all=1", f"/events?event-id={quote(XSS)}"):
         assert "&lt;script&gt;alert(1)" in guarded.get(path).text
@@ -57,7 +57,7 @@ def test_static_files_end_at_their_folder(path: str, guarded: ConsoleProcess) ->
     assert "import" not in page.text
 
 
-def test_what_is_huge_is_refused_or_cut(guarded: ConsoleProcess, graves: Graveyard) -> None:
+def test_large_requests_are_refused_and_large_payloads_cut(guarded: ConsoleProcess, graves: Graveyard) -> None:
     assert guarded.submit("/replay/dry-run", id="x" * 2_000_000).status == 413
     assert guarded.get("/dead-letters?" + "&".join(f"id={i}" for i in range(201))).status == 400
     assert guarded.get("/dead-letters?reason=" + "x" * 1025).status == 400
@@ -81,7 +81,7 @@ def test_sql_stays_text(guarded: ConsoleProcess, graves: Graveyard) -> None:
     assert graves.database.value("SELECT count(*) FROM events") == 1
 
 
-def test_what_is_masked_is_nowhere(guarded: ConsoleProcess, graves: Graveyard) -> None:
+def test_masked_values_are_on_no_page(guarded: ConsoleProcess, graves: Graveyard) -> None:
     place = f"{graves.topic}-0-2"
     seen = [guarded.get(path) for path in (f"/dead-letter?id={place}", "/dead-letters", f"/dead-letter/raw?id={place}",
                                            f"/replay/edit?id={place}", f"/events?event-id={quote(XSS)}")]  # fmt: skip

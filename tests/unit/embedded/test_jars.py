@@ -80,7 +80,7 @@ def test_jars_come_once_from_the_mirror_in_jgos_configuration(
     assert lines[0].startswith("Downloading Apache Kafka")
 
 
-def test_two_that_ask_at_once_download_once(repository: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_download_once(repository: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     pinned(monkeypatch, pin("one"))
     both = [threading.Thread(target=jars.kafka_classpath, args=(lambda _: None,)) for _ in range(2)]
     for thread in both:

@@ -58,7 +58,7 @@ def test_a_child_started_in_a_thread_outlives_that_thread(tmp_path: Path) -> Non
     assert children[0].exit_code == -signal.SIGTERM
 
 
-def test_a_child_that_ignores_the_polite_signal_is_killed(tmp_path: Path) -> None:
+def test_a_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     code = "import signal; signal.signal(15, signal.SIG_IGN); print('up', flush=True)\nwhile 1: signal.pause()"
     program = python(tmp_path, code)
     child = ChildProcess(program)
@@ -88,7 +88,7 @@ def test_a_program_that_does_not_exist_is_named(tmp_path: Path) -> None:
         run_to_end(program, timeout_s=20)
 
 
-def test_a_helper_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+def test_a_program_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     with pytest.raises(EmbeddedUnavailableError, match=r"took longer than 0\.1 s"):
         run_to_end(python(tmp_path, "import signal; signal.pause()"), timeout_s=0.1)
 
@@ -106,7 +106,7 @@ def test_log_tail_says_so_when_there_is_no_log(tmp_path: Path) -> None:
     assert "no log" in log_tail(tmp_path / "missing")
 
 
-def test_log_tail_begins_with_what_the_log_complains_of(tmp_path: Path) -> None:
+def test_log_tail_starts_with_the_errors_of_the_log(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     log.write_text("\n".join(["1 ERROR it is taken", "2 INFO an Exception that is none", *map(str, range(100))]))
     assert log_tail(log, 2).splitlines() == ["1 ERROR it is taken", "98", "99"]
@@ -193,6 +193,6 @@ def test_a_segment_is_freed_only_for_the_postmaster_that_died(tmp_path: Path) ->
     assert _segment_id(tmp_path / "missing", 17) is None
 
 
-def test_the_error_tells_what_why_and_how_to_go_on() -> None:
+def test_the_error_names_part_reason_and_hint() -> None:
     error = EmbeddedUnavailableError("Kafka", "no network", "plug it in")
     assert str(error) == "Kafka: no network\nTo go on: plug it in"
