@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, print_rows, say
+from keepstream.app.cli.output import json_option, load_services, print_rows, say, wait_option, wait_until_reachable
 from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.app.errors import FAILED, REFUSED, USAGE, KeepstreamError
 
@@ -65,13 +65,20 @@ db.add_command(prune)
 
 @db.command(epilog="Example: keepstream db migrate --dry-run")
 @click.option("--dry-run", is_flag=True, help="Only say what would be applied.")
+@wait_option
 @json_option
-def migrate(*, dry_run: bool, as_json: bool) -> None:
+def migrate(*, dry_run: bool, wait_s: float, as_json: bool) -> None:
     """Apply what is missing. Safe to run again, and from many places at once."""
     from keepstream.sinks.postgres import migrate as schema
 
     services = load_services()
     schema_name = services.settings.postgres.schema_name
+
+    def connect() -> None:
+        with services.postgres():
+            pass
+
+    wait_until_reachable(connect, wait_s)
     with services.postgres() as connection:
         try:
             todo = schema.pending(connection) if dry_run else schema.migrate(connection, schema_name)

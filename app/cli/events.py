@@ -132,6 +132,7 @@ def _produce(
 
     producer = Producer({
         **services.kafka.config, "enable.idempotence": True, "compression.type": "lz4", "linger.ms": 20,
+        "log_level": 3,  # errors: a new broker's refusal of the first producer id is a warning, and retried
     })  # fmt: skip
     acknowledged, refused = 0, []
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 from pydantic import ValidationError
 
-from keepstream.app.errors import USAGE, KeepstreamError
+from keepstream.app.errors import UNREACHABLE, USAGE, KeepstreamError
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from keepstream.app.config.settings import Settings
     from keepstream.app.connect.services import Services
     from keepstream.app.dlq.topic import Queue
@@ -85,7 +89,6 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
         for row in rows:
             print_json(row)
         return
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -93,13 +96,43 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
         table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left", overflow="fold")
     for row in rows:
         table.add_row(*["" if value is None else str(_plain(value)) for value in row.values()])
+    table_console().print(table)
+
+
+PIPE_WIDTH = 200
+
+
+def table_console() -> Console:
+    """Return a console for stdout: as wide as the terminal, and wide enough for names and ids in a pipe."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
     # No markup, no emoji: values come from records, and [brackets] in them are just brackets.
-    Console(highlight=False, markup=False, emoji=False).print(table)
+    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 def say(message: str) -> None:
     """Tell the person, not the pipe."""
     click.echo(message, err=True)
+
+
+wait_option = click.option("--wait", "wait_s", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS",
+                           help="How long to wait for a server that cannot be reached.")  # fmt: skip
+WAIT_BETWEEN_S = 1.0
+T = TypeVar("T")
+
+
+def wait_until_reachable(action: Callable[[], T], wait_s: float) -> T:
+    """Repeat the action while its server cannot be reached (exit code 4), at most for ``wait_s``; return its result."""
+    deadline = time.monotonic() + wait_s
+    while True:
+        try:
+            return action()
+        except KeepstreamError as error:
+            if error.exit_code != UNREACHABLE or time.monotonic() >= deadline:
+                raise
+            say(f"waiting: {error.message}")
+        time.sleep(WAIT_BETWEEN_S)
 
 
 def on_terminal() -> bool:

@@ -73,6 +73,7 @@ COMMANDS = {
     "status": ("keepstream.app.cli.status", "status", "One screen: rates, lag, dead letters, what is missing."),
     "lag": ("keepstream.app.cli.status", "lag", "Show how far each partition is behind."),
     "doctor": ("keepstream.app.cli.doctor", "doctor", "Check everything a worker needs, and say how to fix it."),
+    "health": ("keepstream.app.cli.health", "health", "Check that this container's worker or console is alive."),
     "config": ("keepstream.app.cli.config", "config", "Show the settings."),
 }
 
@@ -90,7 +91,7 @@ def root() -> None:
     """  # noqa: D301 - \\b tells click to keep the lines
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line and exit with its code."""
     open_standard_streams()
     try:

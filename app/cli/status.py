@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
-import sys
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
@@ -15,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from keepstream.app.cli.output import json_option, load_services, print_json, print_rows
+from keepstream.app.cli.output import json_option, load_services, print_json, print_rows, table_console
 from keepstream.app.dlq.format import format_time, one_line
 from keepstream.app.errors import FAILED, KeepstreamError
 from keepstream.app.status.snapshot import OUTCOMES, duration_text
@@ -151,7 +149,6 @@ def _sentence(text: str) -> str:
 
 
 SNAPSHOTS_KEPT = 120
-PIPE_WIDTH = 200
 
 
 @click.command(epilog="Example: keepstream status --json | jq '.dead_letters.by_reason'")
@@ -174,7 +171,7 @@ def status(*, watch: bool, interval_s: float, as_json: bool) -> None:
     if as_json:
         print_json(report)
     else:
-        _console().print(_screen(report))
+        table_console().print(_screen(report))
     _complain(reading)
 
 
@@ -201,7 +198,7 @@ def _stay(reports: Iterator[Reported], *, as_json: bool) -> None:
         return
     from rich.live import Live
 
-    console = _console()
+    console = table_console()
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         for _, report in reports:
             live.update(_screen(report), refresh=True)
@@ -218,14 +215,6 @@ def _complain(reading: StatusReading) -> None:
 def _screen(report: dict[str, Any]) -> Any:  # noqa: ANN401 - rich's type is not imported for --help
 
     return screen(report)
-
-
-def _console() -> Any:  # noqa: ANN401
-    from rich.console import Console
-
-    # A pipe has no width; 80 would cut the ids off.
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
 @click.command(epilog="Example: keepstream lag --max-lag 10000 || page-somebody")

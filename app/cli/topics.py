@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, print_rows
+from keepstream.app.cli.output import json_option, load_services, print_rows, wait_option, wait_until_reachable
 from keepstream.app.errors import FAILED, KeepstreamError
 
 if TYPE_CHECKING:
@@ -24,11 +24,12 @@ def topics() -> None:
               help="Of a topic that is created; an existing one is left as it is.")  # fmt: skip
 @click.option("--replication", type=click.IntRange(1, 10), default=1, show_default=True,
               help="Copies of each partition; 3 in production.")  # fmt: skip
+@wait_option
 @json_option
-def ensure(*, partitions: int, replication: int, as_json: bool) -> None:
+def ensure(*, partitions: int, replication: int, wait_s: float, as_json: bool) -> None:
     """Create what is missing. Dead letters are kept until they are purged (retention.ms=-1)."""
     services = load_services()
-    admin, kafka = services.admin(), services.settings.kafka
+    admin, kafka = wait_until_reachable(services.admin, wait_s), services.settings.kafka
     rows = []
     for name, config in _wanted_topics(kafka.topic, kafka.dlq_topic).items():
         created = _create(admin, name, partitions, replication, config)

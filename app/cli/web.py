@@ -7,6 +7,8 @@ import click
 from keepstream.app.cli.output import load_settings, say
 from keepstream.app.errors import FAILED, KeepstreamError
 
+STOP_WITHIN_S = 4.0
+
 
 @click.command(epilog="Example: KEEPSTREAM_WEB__TOKEN=$(openssl rand -hex 16) keepstream web --allow-replay")
 @click.option("--host", envvar="KEEPSTREAM_WEB__HOST", show_envvar=True, help="Address; loopback by default.")
@@ -30,6 +32,7 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
     import asyncio
     import signal
 
+    from keepstream.app.process.exit import exit_within
     from keepstream.app.telemetry import logging as logs
 
     try:
@@ -43,8 +46,13 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
 
     async def run() -> None:
         stop = asyncio.Event()
+
+        def end_in_time() -> None:
+            exit_within(STOP_WITHIN_S, 0)  # a page may be waiting for a server that does not answer
+            stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stop.set)
+            asyncio.get_running_loop().add_signal_handler(number, end_in_time)
         await serve(settings, lambda url: say(f"serving the console on {url}"), stop)
 
     try:

@@ -57,13 +57,12 @@ def run_alone(settings: Settings) -> None:
     """Be the worker."""
     import asyncio
 
-    from keepstream.app.process.exit import exit_fatal, exit_now, exit_on_thread_memory_error, handle_sigalrm_as_pid1
+    from keepstream.app.process.exit import exit_fatal, exit_now, exit_on_thread_memory_error
     from keepstream.app.telemetry import logging as logs
     from keepstream.app.worker.run import run
 
     logs.configure(settings)
     exit_on_thread_memory_error()
-    handle_sigalrm_as_pid1()
     try:
         asyncio.run(run(settings))
     except Exception as error:  # noqa: BLE001 - whatever it is, one line and 70

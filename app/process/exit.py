@@ -49,16 +49,6 @@ def exit_within(limit_s: float, exit_code: int) -> None:
         deadline.start()
 
 
-def handle_sigalrm_as_pid1() -> None:
-    """Install a handler for SIGALRM in process 1 of a container, which the default action does not kill.
-
-    Called on the main thread. Python runs the handler between two bytecodes of it, so an init (``docker run --init``)
-    is better: then the kernel ends the process in any state.
-    """
-    if os.getpid() == 1:
-        signal.signal(signal.SIGALRM, lambda *_alarm: os._exit(FATAL))
-
-
 def exit_on_thread_memory_error() -> None:
     """Install a hook that exits when a thread ends with a MemoryError: its work would stay undone."""
     uncaught = threading.excepthook

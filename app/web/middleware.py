@@ -23,7 +23,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 log = logging.getLogger(__name__)
 COOKIE, SECURE_COOKIE = "keepstream_session", "__Host-keepstream_session"
-OPEN_PATHS = ("/login", "/static/")
+LIVENESS_PATH = "/livez"
+OPEN_PATHS = ("/login", "/static/", LIVENESS_PATH)
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; "
     "object-src 'none'",
@@ -75,7 +76,7 @@ async def check_host(request: web.Request, handler: Handler) -> web.StreamRespon
         known = request.host == urlsplit(settings.public_url).netloc
     else:
         known = console_of(request).logins.needed or _is_local(request.host)
-    if not known:
+    if not known and request.path != LIVENESS_PATH:  # a probe knows the address only
         raise web.HTTPMisdirectedRequest(text="this console has another name: see KEEPSTREAM_WEB__PUBLIC_URL")
     return await handler(request)
 

@@ -15,7 +15,7 @@ from keepstream.app.config.web import WebSettings
 from keepstream.app.errors import REFUSED, KeepstreamError
 from keepstream.app.web import dead_letters, events, login, overview, replays
 from keepstream.app.web.context import CONSOLE, Console
-from keepstream.app.web.middleware import authenticate, check_csrf, check_host, error_pages, is_loopback
+from keepstream.app.web.middleware import LIVENESS_PATH, authenticate, check_csrf, check_host, error_pages, is_loopback
 from keepstream.app.web.overview import POLLER
 from keepstream.app.web.poller import StatusPoller
 from keepstream.app.web.query import Query
@@ -48,9 +48,14 @@ def application(settings: Settings) -> web.Application:
     app[POLLER] = StatusPoller(console.services)
     for module in (overview, dead_letters, replays, events, login):
         app.add_routes(module.routes)
+    app.router.add_get(LIVENESS_PATH, _alive)
     app.router.add_static("/static/", STATIC, follow_symlinks=False, show_index=False)
     app.cleanup_ctx.append(_poll)
     return app
+
+
+async def _alive(_request: web.Request) -> web.Response:
+    return web.Response(text="alive\n")
 
 
 async def serve(settings: Settings, ready: Callable[[str], None], stop: asyncio.Event) -> None:

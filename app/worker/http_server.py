@@ -16,10 +16,14 @@ _REQUEST_TIMEOUT_S = 5.0
 
 
 class Endpoint:
-    """A server that lives as long as the worker. Raises OSError when the address cannot be bound."""
+    """A server that lives as long as the worker. Raises OSError, with the address, when it cannot be bound."""
 
     def __init__(self, settings: HttpSettings, health: Health) -> None:
-        self._server = ThreadingHTTPServer((settings.host, settings.port), _handler(health))
+        try:
+            self._server = ThreadingHTTPServer((settings.host, settings.port), _handler(health))
+        except OSError as error:
+            where = f"KEEPSTREAM_HTTP__HOST and __PORT, {settings.host}:{settings.port}"
+            raise OSError(error.errno, f"{where}: {error.strerror}") from None
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="http endpoint", daemon=True)
 

