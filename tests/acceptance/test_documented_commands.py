@@ -28,7 +28,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
 ELSEWHERE = {
     "make": "they are the targets themselves: `make test`, `make test-long`, `make release-check`",
-    "docker": "needs Docker; tests/unit/test_compose.py reads the file",
+    "docker": "needs Docker; tests/container runs the file",
     "kubectl": "needs a cluster; `make manifests` builds and validates what it would apply",
     "export": "settings, which the lines get from the test; test_custom_events.py and the security tests use them",
 }
