@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from keepstream.processors.validation.validate import check_contract, moment
+from keepstream.processors.validation.validate import Validator, moment
 from keepstream.schemas.audit import Check, Discrepancy, DiscrepancyKind, PartitionAccount
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.record import Record
@@ -83,14 +83,14 @@ class OffsetCoverage:
 _BEYOND: Stretch = (2**31, 0, -1)
 
 
-def faults(records: Sequence[Record], archive: EventLookup) -> Iterator[Discrepancy]:
+def faults(validator: Validator, records: Sequence[Record], archive: EventLookup) -> Iterator[Discrepancy]:
     """Judge records that stand nowhere under their own offset: repeats of a stored event, or lost.
 
     The same event stored with the same timestamp, or a newer one, is as good as the record itself; so is any, for a
     record without a timestamp of its own, which changes nothing when it is sent again. Of an event that is
     old enough to have been pruned nobody can tell any more: it is let pass.
     """
-    verdicts = [check_contract(record) for record in records]
+    verdicts = [validator.check_contract(record) for record in records]
     # PostgreSQL's text cannot hold NUL: no such event is stored, and none may be asked for.
     ids = {v.event_id for v in verdicts if isinstance(v, ValidEvent) and "\0" not in v.event_id}
     versions = archive.versions([*ids])

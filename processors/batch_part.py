@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from keepstream.processors.partition_queue import Batch
-from keepstream.processors.validation.validate import check_content, check_contract
+from keepstream.processors.validation.validate import Validator, check_content
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import Failure, Step, Verdict
@@ -24,8 +24,9 @@ class BatchPart:
     dead: list[DeadLetter]
 
     @classmethod
-    def of(cls, batch: Batch) -> BatchPart:
+    def of(cls, batch: Batch, validator: Validator) -> BatchPart:
         """Return the whole batch, checked against the contract."""
+        check_contract = validator.check_contract
         part = cls(batch.span, [], [])
         events = []
         for record in batch.records:

@@ -10,6 +10,7 @@ from keepstream.processors.bisect_batch import BatchBisection, Policies
 from keepstream.processors.partition_queue import Batch
 from keepstream.processors.pause import Pause
 from keepstream.processors.ports import DeadLetterQueue, EventStore, Metrics
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.dead_letter import first_original_timestamp_ms
 from keepstream.schemas.failure import Step
 from keepstream.schemas.outcome import OutcomeCounts
@@ -26,6 +27,7 @@ class Pipeline:
     metrics: Metrics
     hold: Pause
     policies: Policies = field(default_factory=Policies)
+    validator: Validator = field(default_factory=Validator)
 
     async def process(self, batch: Batch) -> OutcomeCounts:
         """Return once no record of the batch can be lost or counted again.
@@ -33,7 +35,7 @@ class Pipeline:
         Raises PartitionRevokedError when the partition is taken away, FencedError when it was moved.
         """
         started = time.perf_counter()
-        part = BatchPart.of(batch)
+        part = BatchPart.of(batch, self.validator)
         self.metrics.step_took(Step.VALIDATE, time.perf_counter() - started)
         bisection = BatchBisection(self.store, self.dead_letters, self.metrics, self.hold, self.policies, batch)
         tally = await bisection.settle(part)

@@ -151,7 +151,7 @@ def _deep(
     started, found = time.monotonic(), 0
     with progress_bar() as progress, _errors():
         _check_topics(client, kafka, reach)
-        deep = DeepAudit(connection, client, kafka.topic, kafka.dlq_topic, reach, progress)
+        deep = DeepAudit(connection, client, kafka.topic, kafka.dlq_topic, reach, services.validator, progress)
         for difference in deep.run():
             found += 1
             show_difference(difference, as_json=as_json)

@@ -45,15 +45,21 @@ def doctor(*, as_json: bool) -> None:
 
 def examine(services: Services) -> Iterator[Finding]:
     """Run every check; one that raises becomes a failure with its hint."""
-    yield Finding("settings", "ok", "valid")
     checks: dict[str, Callable[[Services], Iterator[Finding]]] = {
-        "faust": _faust, "kafka": _kafka, "postgres": _postgres, "port": _port,
+        "settings": _settings, "faust": _faust, "kafka": _kafka, "postgres": _postgres, "port": _port,
     }  # fmt: skip
     for name, check in checks.items():
         try:
             yield from check(services)
         except KeepstreamError as error:
             yield Finding(name, "fail", error.message, error.hint)
+
+
+def _settings(services: Services) -> Iterator[Finding]:
+    from keepstream.app.config.contract import load_contract
+
+    load_contract(services.settings)
+    yield Finding("settings", "ok", "valid")
 
 
 def _faust(_services: Services) -> Iterator[Finding]:

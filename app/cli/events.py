@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, load_settings, print_json, print_rows, say
+from keepstream.app.cli.output import json_option, load_services, print_json, print_rows, say
 from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
 
@@ -190,11 +190,10 @@ def _headers(given: tuple[str, ...]) -> list[tuple[str, str | bytes | None]]:
 def _verdicts(source: IO[bytes]) -> Iterator[tuple[int, Any]]:
     import time
 
-    from keepstream.processors.validation.validate import validate as check
     from keepstream.schemas.event import Rejection
     from keepstream.schemas.record import KafkaRecord
 
-    load_settings()  # for the contract that they name
+    check = load_services().validator.validate
     now_ms = int(time.time() * 1000)
     for number, line in enumerate(source, 1):
         verdict = check(KafkaRecord("-", 0, number, now_ms, None, line.rstrip(b"\r\n")))

@@ -40,8 +40,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Machine-read
 
 
 def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -> Settings:
-    """Read the settings and use the contract that they name; the command line's (``{section: {field: value}}``) win."""
-    from keepstream.app.config.contract import use_own_contract
+    """Read the settings; those of the command line (``{section: {field: value}}``) win."""
     from keepstream.app.config.settings import Settings, SettingsFileError
 
     given = {
@@ -50,13 +49,11 @@ def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -
         if (chosen := {name: value for name, value in fields.items() if value is not None})
     }
     try:
-        settings = Settings(**given)  # type: ignore[arg-type]
+        return Settings(**given)  # type: ignore[arg-type]
     except ValidationError as error:
         raise _bad_settings(_explain(error)) from None
     except SettingsFileError as error:
         raise _bad_settings(str(error)) from None
-    use_own_contract(settings)
-    return settings
 
 
 def _bad_settings(message: str) -> KeepstreamError:

@@ -32,6 +32,7 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
     import asyncio
     import signal
 
+    from keepstream.app.config.contract import load_contract
     from keepstream.app.process.exit import exit_within
     from keepstream.app.telemetry import logging as logs
 
@@ -42,6 +43,7 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
         raise KeepstreamError("extra_missing", f"the package {error.name} is not installed", hint) from None
 
     check_safety(settings.web)
+    load_contract(settings)  # one that cannot be imported is reported now, not by the first dry run
     logs.configure(settings)
 
     async def run() -> None:

@@ -11,6 +11,7 @@ from keepstream.app.cli.output import load_settings
 
 if TYPE_CHECKING:
     from keepstream.app.config.settings import Settings
+    from keepstream.processors.validation.validate import Validator
 
 
 @click.command(epilog="Example: KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS=kafka:9092 keepstream worker --log-level debug")
@@ -38,10 +39,13 @@ def worker(
         "http": {"port": http_port},
         "worker": {"batch_size": batch_size, "processes": workers},
     })  # fmt: skip
+    from keepstream.app.config.contract import load_contract
+
+    validator = load_contract(settings)
     if settings.worker.processes > 1:
         run_workers(settings)
     else:
-        run_alone(settings)
+        run_alone(settings, validator)
 
 
 def run_workers(settings: Settings) -> None:
@@ -53,7 +57,7 @@ def run_workers(settings: Settings) -> None:
     sys.exit(run_workers(settings))
 
 
-def run_alone(settings: Settings) -> None:
+def run_alone(settings: Settings, validator: Validator) -> None:
     """Be the worker."""
     import asyncio
 
@@ -64,7 +68,7 @@ def run_alone(settings: Settings) -> None:
     logs.configure(settings)
     exit_on_thread_memory_error()
     try:
-        asyncio.run(run(settings))
+        asyncio.run(run(settings, validator))
     except Exception as error:  # noqa: BLE001 - whatever it is, one line and 70
         exit_fatal(error)
     exit_now(0)

@@ -1,4 +1,4 @@
-"""Find a deployment's own contract and steps by name, and use them in this process."""
+"""A deployment's own contract and transforms, imported by name."""
 
 from __future__ import annotations
 
@@ -8,27 +8,21 @@ from importlib.metadata import entry_points
 
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import USAGE, KeepstreamError
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.event import Contract, Event, Transform
 
 STEPS_GROUP = "keepstream.steps"
 """The group of entry points that names steps."""
 
 
-def use_own_contract(settings: Settings) -> None:
-    """Apply the settings of contract and transforms. Raises KeepstreamError when a name cannot be imported."""
-    from keepstream.processors.validation.custom_contract import CustomContract, chosen  # noqa: PLC0415 - pydantic, and only where it is needed
-    from keepstream.schemas.event import Event  # noqa: PLC0415
-
-    chosen.contract = None
-    if settings.contract or settings.steps:
-        model = find_contract(settings.contract) if settings.contract else Event
-        chosen.contract = CustomContract(model, find_steps(settings.steps))
+def load_contract(settings: Settings) -> Validator:
+    """Return the validator of the settings. Raises KeepstreamError (2) when a name cannot be imported."""
+    contract = find_contract(settings.contract) if settings.contract else Event
+    return Validator(contract, find_transforms(settings.steps))
 
 
 def find_contract(place: str) -> type[Contract | Event]:
     """Import ``module:Class``."""
-    from keepstream.schemas.event import Contract, Event  # noqa: PLC0415
-
     module, _, name = place.partition(":")
     try:
         found = getattr(importlib.import_module(module), name)
@@ -39,18 +33,18 @@ def find_contract(place: str) -> type[Contract | Event]:
     return found
 
 
-def find_steps(names: Sequence[str]) -> dict[str, Transform]:
+def find_transforms(names: Sequence[str]) -> dict[str, Transform]:
     """Load entry points by name, in the given order."""
-    steps: dict[str, Transform] = {}
+    transforms: dict[str, Transform] = {}
     for name in names:
         found = [*entry_points(group=STEPS_GROUP, name=name)]
         if len(found) != 1:
             raise _unusable("KEEPSTREAM_STEPS", name, f"{len(found)} packages have an entry point {STEPS_GROUP}:{name}")
         try:
-            steps[name] = found[0].load()
+            transforms[name] = found[0].load()
         except Exception as error:  # the same
             raise _unusable("KEEPSTREAM_STEPS", name, f"{type(error).__name__}: {error}") from error
-    return steps
+    return transforms
 
 
 def _unusable(variable: str, value: str, why: str) -> KeepstreamError:

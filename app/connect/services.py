@@ -10,12 +10,14 @@ from typing import Any
 import psycopg
 from confluent_kafka import KafkaException
 
+from keepstream.app.config.contract import load_contract
 from keepstream.app.config.postgres import PostgresSettings, conninfo
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.diagnose import LastKafkaError, explain_postgres_error
 from keepstream.app.connect.oauth import diagnose_token
 from keepstream.app.errors import NOT_FOUND, UNREACHABLE, USAGE, KeepstreamError
+from keepstream.processors.validation.validate import Validator
 from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
 from keepstream.sinks.postgres.connection import CLIENT_ENCODING, DatabaseEncodingError, Session
 from keepstream.sinks.postgres.errors import reason_of
@@ -64,6 +66,11 @@ class Services:
                 "check KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS and KEEPSTREAM_KAFKA__SECURITY__...", UNREACHABLE,
             ) from None  # fmt: skip
         return self.kafka
+
+    @cached_property
+    def validator(self) -> Validator:
+        """The contract of the settings. Raises KeepstreamError (2) when it cannot be imported."""
+        return load_contract(self.settings)
 
     @contextmanager
     def postgres(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:

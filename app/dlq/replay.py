@@ -19,6 +19,7 @@ from keepstream.app.process.gc_tuning import gc_disabled
 from keepstream.processors.replay.outgoing import ChangeError, changed, difference, revalidate, target_topic_of
 from keepstream.processors.replay.replay import Replay, distinct_chunks
 from keepstream.processors.replay.selection import Selection, SelectorError, parse_condition, selection_from
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.replay import PARKING_SUFFIX, Reconciliation, ReplayOptions, ReplayRun
 from keepstream.sinks.kafka.admin import KafkaAdmin
@@ -71,6 +72,7 @@ class Replayer:
     outbox: KafkaReplayProducer
     originals: ClaimCheckReader
     states: DeadLetterIndex
+    validator: Validator
 
     def ends(self) -> dict[int, int]:
         """Return where the dead letter topic ends now: later deaths belong to the next replay."""
@@ -157,7 +159,7 @@ class Replayer:
         except ChangeError as error:
             survey.refused[str(error)] += 1
             return
-        rejection = revalidate(letter, value)
+        rejection = revalidate(self.validator, letter, value)
         if rejection is None:
             survey.would_pass += 1
         else:
@@ -169,7 +171,7 @@ class Replayer:
 @contextmanager
 def open_replayer(services: Services, options: ReplayOptions) -> Iterator[Replayer]:
     """Take the right to replay. `KeepstreamError` when a server is away or another replay of the topic runs."""
-    client, topic = services.admin(), services.settings.kafka.dlq_topic
+    client, topic, validator = services.admin(), services.settings.kafka.dlq_topic, services.validator
     with (
         kafka_errors("the replay can be resumed"),
         services.postgres() as connection,
@@ -182,7 +184,7 @@ def open_replayer(services: Services, options: ReplayOptions) -> Iterator[Replay
         ledger.settle()
         outbox = KafkaReplayProducer(client, options.parking_topic)
         claim_checks = ClaimCheckReader(lambda: connection)
-        yield Replayer(client, topic, ledger, outbox, claim_checks, DeadLetterIndex(connection))
+        yield Replayer(client, topic, ledger, outbox, claim_checks, DeadLetterIndex(connection), validator)
 
 
 def options_from(

@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 
 from keepstream.processors.audit import OffsetCoverage, checks, faults
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.audit import AuditWindow, Check, Discrepancy
 from keepstream.schemas.record import KafkaRecord, parse_record_id
 from keepstream.sinks.kafka.admin import KafkaAdmin
@@ -54,6 +55,7 @@ class DeepAudit:
     topic: str
     dlq_topic: str
     reach: AuditScope = field(default_factory=AuditScope)
+    validator: Validator = field(default_factory=Validator)
     progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
     records: int = 0
     letters: int = 0
@@ -110,10 +112,10 @@ class DeepAudit:
                     self.records += batch.count
                     suspects += batch.records
                     if _full(suspects):
-                        yield from faults(suspects, tables)
+                        yield from faults(self.validator, suspects, tables)
                         suspects.clear()
                     progress.at(partition, batch.reached)
-        yield from faults(suspects, tables)
+        yield from faults(self.validator, suspects, tables)
 
 
 class _Steps:

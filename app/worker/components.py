@@ -20,6 +20,7 @@ from keepstream.processors.dead_letter_limit import DeadLetterLimit
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
+from keepstream.processors.validation.validate import Validator
 from keepstream.sinks.kafka.dead_letters import KafkaDeadLetterQueue
 from keepstream.sinks.postgres.claim_checks import PostgresClaimChecks
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
@@ -42,7 +43,7 @@ class Components:
 
 @asynccontextmanager
 async def open_components(
-    settings: Settings, wrap: Callable[[Pipeline], Pipeline] = lambda pipeline: pipeline
+    settings: Settings, validator: Validator, wrap: Callable[[Pipeline], Pipeline] = lambda pipeline: pipeline
 ) -> AsyncIterator[Components]:
     """Open the sinks and close them again, without waiting for Kafka or PostgreSQL.
 
@@ -69,7 +70,7 @@ async def open_components(
         TimedDeadLetterQueue(kafka_dead_letters, metrics), settings.worker.flood_limit, settings.worker.flood_window
     )
     store = PostgresStore(pool)
-    pipeline = wrap(Pipeline(store, dead_letters, logging_metrics, Pause(logging_metrics), policies))
+    pipeline = wrap(Pipeline(store, dead_letters, logging_metrics, Pause(logging_metrics), policies, validator))
     try:
         process = InstrumentedPipeline(pipeline.process, metrics, traces)
         yield Components(process, PostgresOffsets(pool), PostgresTotals(probe_pool), metrics, store)

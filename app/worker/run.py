@@ -33,6 +33,7 @@ from keepstream.app.worker.startup import wait_for_topic
 from keepstream.app.worker.watchdog import KafkaEnds, LoopWatchdog, StallDetector
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.pipeline import Pipeline
+from keepstream.processors.validation.validate import Validator
 from keepstream.sinks.kafka.admin import KafkaAdmin
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ def build_app(
 
 async def run(
     settings: Settings,
+    validator: Validator,
     wrap: Callable[[Pipeline], Pipeline] = lambda pipeline: pipeline,
     consumer_class: type[BatchConsumer] = BatchConsumer,
 ) -> None:
@@ -113,7 +115,7 @@ async def run(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end_in_time)
-    async with open_components(settings, wrap) as components:
+    async with open_components(settings, validator, wrap) as components:
         worker = Worker(settings, components, consumer_class)
         starting = asyncio.create_task(worker.start())
         stopping = asyncio.create_task(stop.wait())

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from keepstream.processors.validation.validate import validate
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.claim_check import claim_check_sha256
 from keepstream.schemas.dead_letter import PREFIX, REPLAY_COUNT
 from keepstream.schemas.dead_letter_record import ERROR_HEADERS, DeadLetterRecord
@@ -93,12 +93,12 @@ def changed(value: bytes | None, changes: Sequence[tuple[str, str]]) -> bytes | 
         return json.dumps(document, separators=(",", ":")).encode()
 
 
-def revalidate(letter: DeadLetterRecord, value: bytes | None) -> Rejection | None:
+def revalidate(validator: Validator, letter: DeadLetterRecord, value: bytes | None) -> Rejection | None:
     """Check a value against today's contract, as the worker would; None when it would pass."""
     record = letter.record
     again = KafkaRecord(record.topic, record.partition, record.offset, record.timestamp, record.key, value,
                         record.headers)  # fmt: skip
-    verdict = validate(again)
+    verdict = validator.validate(again)
     return verdict if isinstance(verdict, Rejection) else None
 
 

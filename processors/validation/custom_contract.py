@@ -1,7 +1,6 @@
 """A value in a deployment's own shape is rewritten into ours, before our own contract looks at it.
 
-So whatever foreign code returns, nothing enters the table that our contract would refuse. One contract holds for the
-whole process: the worker, the audit, a replay's dry run and `events validate` cannot disagree.
+So whatever foreign code returns, nothing enters the table that our contract would refuse.
 """
 
 from __future__ import annotations
@@ -24,19 +23,19 @@ _OPTIONAL = ("metadata", "timestamp", "correlation_id")
 
 @dataclass(frozen=True, slots=True)
 class CustomContract:
-    """The shape that producers write, and the steps of one's own, by name and in order."""
+    """The shape that producers write, and a deployment's transforms, by name and in order."""
 
     model: type[Contract | Event] = Event
-    steps: Mapping[str, Transform] = field(default_factory=dict)
+    transforms: Mapping[str, Transform] = field(default_factory=dict)
 
     def document(self, record: Record, value: bytes) -> bytes | Rejection:
         """Return the value in our shape; the producer's own bytes where nothing changes them."""
         made = _called(self.model.__name__, lambda: self._event(record, value), value)
         if isinstance(made, Rejection | bytes):
             return made
-        for name, step in self.steps.items():
+        for name, transform in self.transforms.items():
             given = made
-            made = _called(name, lambda: _event_of(step(given, record)), value)  # noqa: B023 - called at once
+            made = _called(name, lambda: _event_of(transform(given, record)), value)  # noqa: B023 - called at once
             if isinstance(made, Rejection):
                 return made
         event = made
@@ -46,7 +45,7 @@ class CustomContract:
         parsed = self.model.model_validate_json(value)
         if isinstance(parsed, Contract):
             return _event_of(parsed.event(record))  # type: ignore[return-value]
-        return Event.model_validate_json(value) if self.steps else value
+        return Event.model_validate_json(value) if self.transforms else value
 
 
 def _called(name: str, foreign: Callable[[], T], value: bytes) -> T | Rejection:
@@ -70,13 +69,3 @@ def _json(event: Event) -> bytes:
     fields = event.model_dump(include=set(_OWN), warnings=False)
     present = {name: value for name, value in fields.items() if value is not None or name not in _OPTIONAL}
     return pydantic_core.to_json(present, inf_nan_mode="constants")
-
-
-@dataclass
-class Chosen:
-    """What this process uses. None is our own contract, at full speed."""
-
-    contract: CustomContract | None = None
-
-
-chosen = Chosen()

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from types import MappingProxyType
 
 from pydantic import TypeAdapter, ValidationError
 
 from keepstream.processors.validation.cloudevents import cloud_event_document, is_cloud_event
-from keepstream.processors.validation.custom_contract import chosen
+from keepstream.processors.validation.custom_contract import CustomContract
 from keepstream.processors.validation.jsonb import depth, find_unwritable, unholdable
 from keepstream.processors.validation.rejection import to_rejection
-from keepstream.schemas.event import UNDATED, Envelope, Rejection, ValidEvent
+from keepstream.schemas.event import UNDATED, Contract, Envelope, Event, Rejection, Transform, ValidEvent
 from keepstream.schemas.record import Record, header
 
 MAX_VALUE_BYTES = 1024 * 1024
@@ -33,13 +36,26 @@ _LONGEST_IN_US_AND_UTC = len("2026-11-24T10:00:00.123456Z")
 _TRACEPARENT = re.compile("[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 
 
-def validate(record: Record) -> ValidEvent | Rejection:
-    """Check everything: what this accepts, PostgreSQL stores."""
-    checked = check_contract(record)
-    return checked if isinstance(checked, Rejection) else check_content(checked) or checked
+class Validator:
+    """The checks of one deployment: its contract and transforms, then keepstream's own contract.
+
+    ``check_contract`` is the plain function where a deployment has neither, so that the default costs nothing.
+    """
+
+    def __init__(
+        self, contract: type[Contract | Event] = Event, transforms: Mapping[str, Transform] = MappingProxyType({})
+    ) -> None:
+        custom = CustomContract(contract, transforms) if contract is not Event or transforms else None
+        self.check_contract: Callable[[Record], ValidEvent | Rejection]
+        self.check_contract = partial(check_contract, custom=custom) if custom else check_contract
+
+    def validate(self, record: Record) -> ValidEvent | Rejection:
+        """Check everything: PostgreSQL stores what this accepts."""
+        checked = self.check_contract(record)
+        return checked if isinstance(checked, Rejection) else check_content(checked) or checked
 
 
-def check_contract(record: Record) -> ValidEvent | Rejection:
+def check_contract(record: Record, custom: CustomContract | None = None) -> ValidEvent | Rejection:
     """Check size, depth, JSON, fields and how long numbers are when they are written out."""
     value = record.value
     if not value:
@@ -50,8 +66,8 @@ def check_contract(record: Record) -> ValidEvent | Rejection:
         return Rejection("too_deep", f"the value nests deeper than {MAX_DEPTH} levels")
     if record.headers and is_cloud_event(record):
         value = cloud_event_document(record, value)
-    if chosen.contract is not None:
-        rewritten = chosen.contract.document(record, value)
+    if custom is not None:
+        rewritten = custom.document(record, value)
         if isinstance(rewritten, Rejection):
             return rewritten
         value = rewritten
@@ -67,6 +83,10 @@ def check_content(event: ValidEvent) -> Rejection | None:
     """Find what jsonb cannot hold: NUL characters, NaN and Infinity, numbers out of range."""
     found = unholdable(event.document)
     return found and Rejection(*found, _usable(event.event_id))
+
+
+validate = Validator().validate
+"""Check everything, by the default contract."""
 
 
 def _usable(event_id: str) -> str | None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.processors.audit import OffsetCoverage, checks, faults
-from keepstream.processors.validation.validate import moment
+from keepstream.processors.validation.validate import Validator, moment
 from keepstream.schemas.audit import AuditWindow, DiscrepancyKind, PartitionAccount
 from tests.builders import RECORD_TIMESTAMP_MS, make_record, make_value
 
@@ -121,35 +121,36 @@ class StoreResult:
 )
 def test_a_record_is_as_good_as_the_same_or_a_newer_version(value: bytes | None, fault: DiscrepancyKind | None) -> None:
     archive = StoreResult({"a": "2026-11-24T10:00:00Z"})
-    found = [*faults([make_record(value, 7, partition=2)], archive)]
+    found = [*faults(Validator(), [make_record(value, 7, partition=2)], archive)]
     assert [(f.kind, f.topic, f.partition, f.offset) for f in found] == ([(fault, "events", 2, 7)] if fault else [])
     assert not any("\0" in event_id for event_id in archive.asked)
 
 
 def test_without_a_timestamp_of_its_own_a_record_sent_again_is_no_newer_version() -> None:
     record = make_record(make_value(event_id="a", timestamp=...), timestamp=RECORD_TIMESTAMP_MS + 5000)
-    assert [*faults([record], StoreResult({"a": "2026-11-24T10:00:00Z"}))] == []
-    assert [found.kind for found in faults([record], StoreResult())] == [DiscrepancyKind.MISSING]
+    assert [*faults(Validator(), [record], StoreResult({"a": "2026-11-24T10:00:00Z"}))] == []
+    assert [found.kind for found in faults(Validator(), [record], StoreResult())] == [DiscrepancyKind.MISSING]
 
 
 def test_an_event_in_the_headers_is_known_by_them() -> None:
     headers = [("ce_specversion", b"1.0"), ("ce_id", b"a"), ("ce_time", b"2026-11-24T10:00:00Z")]
     record = make_record(b'{"amount":1}', headers=headers)
-    assert [*faults([record], StoreResult({"a": "2026-11-24T10:00:00Z"}))] == []
-    (found,) = faults([record], StoreResult())
+    assert [*faults(Validator(), [record], StoreResult({"a": "2026-11-24T10:00:00Z"}))] == []
+    (found,) = faults(Validator(), [record], StoreResult())
     assert (found.kind, found.event_id) == (DiscrepancyKind.MISSING, "a")
 
 
 @pytest.mark.parametrize(("timestamp", "missing"), [("2026-11-24T09:59:59Z", False), ("2026-11-24T10:00:00Z", True)])
 def test_an_event_that_is_old_enough_to_have_been_pruned_is_not_missing(timestamp: str, *, missing: bool) -> None:
     record = make_record(make_value(event_id="b", timestamp=timestamp))
-    assert bool([*faults([record], StoreResult(pruned="2026-11-24T10:00:00Z"))]) is missing
+    assert bool([*faults(Validator(), [record], StoreResult(pruned="2026-11-24T10:00:00Z"))]) is missing
 
 
 def test_what_was_pruned_is_no_proof_that_what_is_broken_or_outdated_was_stored() -> None:
     archive = StoreResult({"a": "2026-11-24T09:00:00Z"}, pruned="2026-11-24T10:00:00Z")
     records = [make_record(b"broken"), make_record(make_value(event_id="a", timestamp="2026-11-24T09:30:00Z"))]
-    assert [found.kind for found in faults(records, archive)] == [DiscrepancyKind.MISSING, DiscrepancyKind.OUTDATED]
+    found = faults(Validator(), records, archive)
+    assert [one.kind for one in found] == [DiscrepancyKind.MISSING, DiscrepancyKind.OUTDATED]
 
 
 def test_rows_that_were_pruned_count_as_rows() -> None:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from keepstream.app.config.contract import find_contract, use_own_contract
+from keepstream.app.config.contract import find_contract, load_contract
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import KeepstreamError
-from keepstream.processors.validation.custom_contract import CustomContract, chosen
-from keepstream.processors.validation.validate import check_contract, validate
+from keepstream.processors.validation.validate import Validator, check_contract
 from keepstream.schemas.event import Contract, Event, Rejection, ValidEvent
 from keepstream.schemas.record import Record
 from tests.builders import AT, make_record, make_value
@@ -49,31 +48,21 @@ class Narrow(Event):
     payload: Amount  # type: ignore[assignment]
 
 
-@pytest.fixture(autouse=True)
-def ours_again() -> Iterator[None]:
-    yield
-    chosen.contract = None
-
-
-def use(model: type[Contract | Event] = Event, **steps: Any) -> None:
-    chosen.contract = CustomContract(model, steps)
-
-
-def document(value: bytes) -> dict[str, Any]:
-    verdict = validate(make_record(value, 7))
+def document(validator: Validator, value: bytes) -> dict[str, Any]:
+    verdict = validator.validate(make_record(value, 7))
     assert isinstance(verdict, ValidEvent), verdict
     return dict(json.loads(verdict.document))
 
 
-def refusal(value: bytes) -> tuple[str, str]:
-    verdict = validate(make_record(value))
+def refusal(validator: Validator, value: bytes) -> tuple[str, str]:
+    verdict = validator.validate(make_record(value))
     assert isinstance(verdict, Rejection), verdict
     return verdict.reason, verdict.message
 
 
 def test_another_shape_becomes_an_event_of_ours() -> None:
-    use(Order)
-    assert document(b'{"no": 5, "note": null}') == {
+    validator = Validator(Order)
+    assert document(validator, b'{"no": 5, "note": null}') == {
         "event_id": "order-5", "payload": {"no": 5, "note": None}, "timestamp": AT, "retry_attempt": 0,
         "correlation_id": "order-5", "@offset": 7,
     }  # fmt: skip
@@ -95,20 +84,20 @@ def test_another_shape_becomes_an_event_of_ours() -> None:
     ],
 )
 def test_what_it_refuses_or_fails_at_is_a_rejection(value: bytes, reason: str, words: str) -> None:
-    use(Order)
-    found, message = refusal(value)
+    validator = Validator(Order)
+    found, message = refusal(validator, value)
     assert found == reason
     assert words in message
     assert "s3cret" not in message
 
 
 def test_a_narrower_shape_keeps_the_producers_bytes() -> None:
-    use(Narrow)
+    validator = Validator(Narrow)
     value = b'{"event_id":"a", "payload":{"amount":1, "more":1.10000000000000000001}, "timestamp":"%b"}' % AT.encode()
-    verdict = check_contract(make_record(value))
+    verdict = validator.check_contract(make_record(value))
     assert isinstance(verdict, ValidEvent)
     assert b"1.10000000000000000001" in verdict.document
-    assert refusal(make_value(payload={"amount": "1"}))[0] == "invalid_field"
+    assert refusal(validator, make_value(payload={"amount": "1"}))[0] == "invalid_field"
 
 
 def doubled(event: Event, record: Record) -> Event:
@@ -120,10 +109,10 @@ def tagged(event: Event, record: Record) -> Event:
 
 
 def test_steps_run_in_their_order() -> None:
-    use(doubled=doubled, tagged=tagged)
-    assert document(make_value(payload={"amount": 2}))["metadata"] == {"amount": 4, "offset": 7}
-    use(tagged=tagged, doubled=doubled)
-    assert document(make_value(payload={"amount": 2}))["metadata"] == {"amount": 2, "offset": 7}
+    validator = Validator(transforms={"doubled": doubled, "tagged": tagged})
+    assert document(validator, make_value(payload={"amount": 2}))["metadata"] == {"amount": 4, "offset": 7}
+    validator = Validator(transforms={"tagged": tagged, "doubled": doubled})
+    assert document(validator, make_value(payload={"amount": 2}))["metadata"] == {"amount": 2, "offset": 7}
 
 
 @pytest.mark.parametrize(
@@ -138,27 +127,25 @@ def test_steps_run_in_their_order() -> None:
     ],
 )
 def test_whatever_a_step_returns_our_own_contract_holds(step: Callable[[Event, Record], Any], reason: str) -> None:
-    use(step=step)
-    found, message = refusal(make_value())
+    validator = Validator(transforms={"step": step})
+    found, message = refusal(validator, make_value())
     assert found == reason
     assert "s3cret" not in message
 
 
 def test_cloud_events_reach_the_steps_as_events() -> None:
-    use(doubled=doubled)
+    validator = Validator(transforms={"doubled": doubled})
     headers = [("ce_specversion", b"1.0"), ("ce_id", b"c")]
-    verdict = validate(make_record(b'{"amount": 2}', headers=headers))
+    verdict = validator.validate(make_record(b'{"amount": 2}', headers=headers))
     assert isinstance(verdict, ValidEvent)
     assert json.loads(verdict.document)["payload"] == {"amount": 4}
 
 
 def test_without_the_settings_nothing_is_in_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEEPSTREAM_CONTRACT", "tests.unit.test_custom_contract:Order")
-    use_own_contract(Settings(_env_file=None))
-    assert chosen.contract == CustomContract(Order, {})
+    assert document(load_contract(Settings(_env_file=None)), b'{"no": 5}')["event_id"] == "order-5"
     monkeypatch.delenv("KEEPSTREAM_CONTRACT")
-    use_own_contract(Settings(_env_file=None))
-    assert chosen.contract is None
+    assert load_contract(Settings(_env_file=None)).check_contract is check_contract
 
 
 @pytest.mark.parametrize("place", ["tests.unit.test_custom_contract:doubled", "json:JSONDecoder", "nowhere:X"])

@@ -10,7 +10,7 @@ import pytest
 from keepstream.app.dlq.format import pretty
 from keepstream.processors.replay.outgoing import ChangeError, changed, difference, revalidate
 from keepstream.processors.replay.selection import json_path
-from keepstream.processors.validation.validate import MAX_DEPTH, validate
+from keepstream.processors.validation.validate import MAX_DEPTH, Validator, validate
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import Rejection, ValidEvent
 from tests.builders import make_record, make_value
@@ -74,7 +74,7 @@ def test_whoever_looks_at_a_dead_bomb_is_told_at_most_that_it_cannot_be_changed(
     dead = [value for value in hostile_values() if value]
     for value in [*bombs(5_000).values(), *dead[::4]]:
         letter = DeadLetterRecord(make_record(value, topic="event-dlq"))
-        assert revalidate(letter, value) == revalidate(letter, value)
+        assert revalidate(Validator(), letter, value) == revalidate(Validator(), letter, value)
         assert difference(letter, value) == ""
         assert isinstance(pretty(value), str)
         with contextlib.suppress(ChangeError):
