@@ -15,7 +15,10 @@ from datetime import timedelta
 from urllib.parse import quote
 
 from benchmarks.dlq_list import FAILURE, START, fill
+from keepstream.app.dlq.page import Cursor
+from keepstream.app.web.query import cursor_text
 from keepstream.schemas.failure import Failure, Step, Verdict
+from keepstream.sinks.postgres.dead_letters import DeadLetterKey
 from tests.acceptance.console import ConsoleProcess, console
 from tests.real import Database, Kafka, Postgres, start_servers
 
@@ -56,7 +59,9 @@ def main(letters: int = 1_000_000, partitions: int = 1) -> None:
 def paths(topic: str, letters: int, partitions: int) -> dict[str, str]:
     """Return the pages that are asked for; the letters died one a second, from `START` on."""
     middle = letters // 2
-    cursor = "_".join(f"{p}.{middle // partitions}" for p in range(partitions))
+    ends = dict.fromkeys(range(partitions), middle // partitions)
+    before = DeadLetterKey(START + timedelta(seconds=middle), f"events-{middle % 8}-{middle // 8}")
+    cursor = quote(cursor_text(Cursor(ends, before)))
     since, until = (quote((START + timedelta(seconds=at)).isoformat()) for at in (middle - 1000, middle))
     return {
         "newest 50": "/dead-letters",

@@ -18,7 +18,7 @@ from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.dlq.selectors import Chosen
-    from keepstream.app.dlq.topic import Found
+    from keepstream.app.dlq.topic import Listed
     from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 DEFAULT_LIMIT = 50
@@ -37,9 +37,10 @@ def list_letters(*, chosen: Chosen, follow: bool, as_json: bool) -> None:
     Resolved ones were replayed or discarded; PostgreSQL knows that. Without it, all that the topic holds are listed.
     """
     from keepstream.app.cli.output import open_dead_letter_topic
+    from keepstream.app.dlq.page import list_all
 
-    with open_dead_letter_topic(chosen.selection) as queue:
-        found = queue.arriving(chosen) if follow else queue.newest(chosen)
+    with open_dead_letter_topic(chosen.selection) as topic:
+        found = topic.follow(chosen) if follow else list_all(topic, chosen)
         limit = chosen.limit or (None if follow else DEFAULT_LIMIT)
         for number, one in enumerate(itertools.islice(found, limit)):
             if as_json:
@@ -50,7 +51,7 @@ def list_letters(*, chosen: Chosen, follow: bool, as_json: bool) -> None:
             click.echo(_line(one))
 
 
-def _line(found: Found) -> str:
+def _line(found: Listed) -> str:
     """Cut the message at the edge of a terminal; never in a pipe."""
     letter, state = found
     room = shutil.get_terminal_size().columns - _MESSAGE_AT if sys.stdout.isatty() else None
@@ -72,18 +73,18 @@ def show(*, name: str, raw: bool, as_json: bool) -> None:
     newest death is shown. Exit 3 when there is none.
     """
     from keepstream.app.cli.output import open_dead_letter_topic
-    from keepstream.app.dlq.lookup import describe, locate
+    from keepstream.app.dlq.lookup import describe, find
 
-    with open_dead_letter_topic() as queue:
-        letter = locate(queue, name, say)
+    with open_dead_letter_topic() as topic:
+        letter = find(topic, name, say)
         if letter is None:
             raise KeepstreamError("unknown_letter", f"no dead letter has the id, place or event_id {name!r}",
                                "`keepstream dlq list --all` lists them", NOT_FOUND)  # fmt: skip
         if raw:
-            _write_raw(queue.whole(letter))
+            _write_raw(topic.resolve(letter))
             return
-        letter = queue.originals.whole(letter) if queue.ledger else letter
-        known = describe(queue, letter)
+        letter = topic.claim_checks.whole(letter) if topic.index else letter
+        known = describe(topic, letter)
     if as_json:
         value = letter.record.value
         headers = [{"name": n, "value": text_of(v)} for n, v in letter.record.headers]
@@ -152,8 +153,8 @@ def stats(*, chosen: Chosen, groups: tuple[str, ...], fail_above: int | None, as
     from keepstream.app.cli.output import open_dead_letter_topic
 
     names = groups or _DEFAULT
-    with open_dead_letter_topic(chosen.selection) as queue:
-        found = itertools.islice(queue.oldest(chosen), chosen.limit)
+    with open_dead_letter_topic(chosen.selection) as topic:
+        found = itertools.islice(topic.oldest(chosen), chosen.limit)
         counts = Counter(tuple(_GROUPS[name](letter) for name in names) for letter, _ in found)
     ranked = sorted(counts.items(), key=lambda item: [str(key) for key in item[0]])
     if "hour" not in names:

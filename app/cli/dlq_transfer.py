@@ -22,7 +22,7 @@ from keepstream.app.errors import FAILED, REFUSED, KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.dlq.selectors import Chosen
-    from keepstream.app.dlq.topic import Queue
+    from keepstream.app.dlq.topic import DeadLetterTopic
     from keepstream.schemas.dead_letter_record import DeadLetterRecord
     from keepstream.schemas.record import KafkaRecord
 
@@ -38,8 +38,8 @@ def export(*, chosen: Chosen, output: str) -> None:
     from keepstream.app.cli.output import open_dead_letter_topic
     from keepstream.sinks.dead_letter_file import stream_letters
 
-    with open_dead_letter_topic(chosen.selection, with_ledger=False) as queue:
-        records = itertools.islice(_matching(queue, chosen), chosen.limit)
+    with open_dead_letter_topic(chosen.selection, with_index=False) as topic:
+        records = itertools.islice(_matching(topic, chosen), chosen.limit)
         if output == "-":
             count = stream_letters(click.get_binary_stream("stdout"), records)
         else:
@@ -60,12 +60,13 @@ def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
         raise KeepstreamError("not_exported", f"{path}: {error.strerror}", exit_code=FAILED) from None
 
 
-def _matching(queue: Queue, chosen: Chosen) -> Iterator[KafkaRecord]:
-    from keepstream.app.dlq.topic import scan_range_of
+def _matching(topic: DeadLetterTopic, chosen: Chosen) -> Iterator[KafkaRecord]:
+    from keepstream.app.dlq.coverage import ranges_of
     from keepstream.sinks.kafka.dead_letter_reader import oldest_first
 
-    for found in oldest_first(queue.client, queue.topic, scan_range_of(chosen.selection), copies=True):
-        letter = queue.whole(found)
+    ranges = ranges_of(topic.client, topic.name, chosen.selection, None)
+    for found in oldest_first(topic.client, topic.name, ranges, copies=True):
+        letter = topic.resolve(found)
         if chosen.selection.matches(letter):
             yield letter.record
 
@@ -99,11 +100,11 @@ def purge(
     moment = parse_time_option("--before", before) if before else None
     if not yes and not sys.stdin.isatty():
         raise KeepstreamError("refused", "this deletes, and nobody is here to ask", "say --yes", REFUSED)
-    with open_dead_letter_topic(Selection(partitions=partitions)) as queue:
-        if through is not None and not partitions and len(queue.partitions) > 1:
+    with open_dead_letter_topic(Selection(partitions=partitions)) as topic:
+        if through is not None and not partitions and len(topic.partitions) > 1:
             raise bad_selector("--through", "an offset is one partition's: name it with --partition")
-        plan = _Purge(queue, partitions or queue.partitions, moment, through)
-        path = export_to or Path(f"{queue.topic}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
+        plan = _Purge(topic, partitions or topic.partitions, moment, through)
+        path = export_to or Path(f"{topic.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
         rows = plan.run(path, asks=not yes)
     print_rows(rows, as_json=as_json)
 
@@ -111,8 +112,10 @@ def purge(
 class _Purge:
     """Export, ask, delete, discard."""
 
-    def __init__(self, queue: Queue, partitions: tuple[int, ...], before: datetime | None, through: int | None) -> None:
-        self._queue = queue
+    def __init__(
+        self, topic: DeadLetterTopic, partitions: tuple[int, ...], before: datetime | None, through: int | None
+    ) -> None:
+        self._topic = topic
         self._partitions = partitions
         self._before, self._through = before, through
         self._removed: dict[int, int] = {}
@@ -131,27 +134,26 @@ class _Purge:
         if asks:
             self._ask(count)
         starts = self._delete()
-        if self._queue.ledger:
+        if self._topic.index:
             self._discard(path)
         say(f"{count:,} dead letters deleted")
         return [{"partition": p, "removed": n, "starts_at": starts[p]} for p, n in sorted(self._removed.items())]
 
     def _check_through(self, through: int) -> None:
-        for partition, (_, end) in self._queue.client.watermarks(self._queue.topic, self._partitions).items():
+        for partition, (_, end) in self._topic.client.watermarks(self._topic.name, self._partitions).items():
             if through >= end:
                 raise bad_selector("--through", f"partition {partition} ends before offset {end}")
 
     def _doomed(self) -> Iterator[KafkaRecord]:
         """Yield what goes; remember, per partition, how many and up to where."""
-        from keepstream.sinks.kafka.dead_letter_reader import Stretch, oldest_first
+        from keepstream.sinks.kafka.dead_letter_reader import oldest_first
 
-        for partition in sorted(set(self._partitions)):
-            stretch = Stretch([partition], until=self._before)
-            letters = oldest_first(self._queue.client, self._queue.topic, stretch, copies=True)
+        for partition, bounds in self._topic.client.watermarks(self._topic.name, self._partitions).items():
+            letters = oldest_first(self._topic.client, self._topic.name, {partition: [bounds]}, copies=True)
             for letter in itertools.takewhile(self._goes, letters):
                 self._removed[partition] = self._removed.get(partition, 0) + 1
                 self._cut[partition] = letter.record.offset + 1
-                yield self._queue.whole(letter).record
+                yield self._topic.resolve(letter).record
 
     def _goes(self, letter: DeadLetterRecord) -> bool:
         if self._through is not None:
@@ -159,24 +161,24 @@ class _Purge:
         return self._before is not None and letter.failed_at < self._before
 
     def _ask(self, count: int) -> None:
-        typed = click.prompt(f"Type {self._queue.topic} to delete {count:,} dead letters", err=True, default="",
+        typed = click.prompt(f"Type {self._topic.name} to delete {count:,} dead letters", err=True, default="",
                              show_default=False)  # fmt: skip
-        if typed != self._queue.topic:
+        if typed != self._topic.name:
             raise KeepstreamError("refused", "that is not the topic's name: nothing was deleted", exit_code=REFUSED)
 
     def _delete(self) -> dict[int, int]:
         """Return where each partition starts now. What the export does not hold is never deleted."""
-        return self._queue.client.delete_records(self._queue.topic, self._cut)
+        return self._topic.client.delete_records(self._topic.name, self._cut)
 
     def _discard(self, path: Path) -> None:
         from keepstream.schemas.dead_letter_record import DeadLetterRecord
         from keepstream.sinks.dead_letter_file import read_letters
 
-        assert self._queue.ledger is not None  # noqa: S101
+        assert self._topic.index is not None  # noqa: S101
         with path.open("rb") as file:
             ids = (DeadLetterRecord(record).id for record in read_letters(file))
             while batch := list(itertools.islice(ids, _BATCH)):
-                self._queue.ledger.discard(batch)
+                self._topic.index.discard(batch)
 
 
 @click.command("import", epilog="Example: keepstream dlq import dead.jsonl")
@@ -192,14 +194,14 @@ def import_letters(*, source: IO[bytes], as_json: bool) -> None:
     from keepstream.schemas.dead_letter_json import InvalidExportError
     from keepstream.sinks.dead_letter_file import read_letters
 
-    with open_dead_letter_topic() as queue, _spooled(source) as file:
+    with open_dead_letter_topic() as topic, _spooled(source) as file:
         try:
             deque(read_letters(file), maxlen=0)
         except InvalidExportError as error:
             raise KeepstreamError("not_a_letter", f"{error}; nothing was imported", exit_code=FAILED) from None
         file.seek(0)
-        count = sum(_put_back(queue, file))
-    print_rows([{"topic": queue.topic, "imported": count}], as_json=as_json)
+        count = sum(_put_back(topic, file))
+    print_rows([{"topic": topic.name, "imported": count}], as_json=as_json)
 
 
 @contextmanager
@@ -214,13 +216,13 @@ def _spooled(source: IO[bytes]) -> Iterator[IO[bytes]]:
         yield copy
 
 
-def _put_back(queue: Queue, source: IO[bytes]) -> Iterator[int]:
+def _put_back(topic: DeadLetterTopic, source: IO[bytes]) -> Iterator[int]:
     """Yield how many were confirmed, batch by batch."""
     from keepstream.schemas.dead_letter_record import DeadLetterRecord
     from keepstream.sinks.dead_letter_file import read_letters
     from keepstream.sinks.kafka.dead_letter_importer import DeadLetterImporter
 
-    for batch in DeadLetterImporter(queue.client.config, queue.topic, queue.partitions).send(read_letters(source)):
-        if queue.ledger:
-            queue.ledger.returned({DeadLetterRecord(record).id: place for record, place in batch})
+    for batch in DeadLetterImporter(topic.client.config, topic.name, topic.partitions).send(read_letters(source)):
+        if topic.index:
+            topic.index.reimported({DeadLetterRecord(record).id: place for record, place in batch})
         yield len(batch)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from keepstream.app.config.settings import Settings
     from keepstream.app.connect.services import Services
-    from keepstream.app.dlq.topic import Queue
+    from keepstream.app.dlq.topic import DeadLetterTopic
     from keepstream.processors.replay.selection import Selection
 
 
@@ -143,8 +143,8 @@ def _plain(value: object) -> object:
 
 
 def open_dead_letter_topic(
-    selection: Selection | None = None, *, with_ledger: bool = True
-) -> AbstractContextManager[Queue]:
+    selection: Selection | None = None, *, with_index: bool = True
+) -> AbstractContextManager[DeadLetterTopic]:
     from keepstream.app.dlq import topic
 
-    return topic.open_dead_letter_topic(load_services(), selection, with_ledger=with_ledger, tell=say)
+    return topic.open_dead_letter_topic(load_services(), selection, with_index=with_index, notify=say)

@@ -1,18 +1,16 @@
-"""One dead letter: finding it by any of its names, and all that is known of it."""
+"""Finds one dead letter by any of its names, and collects what is known of it."""
 
 from __future__ import annotations
 
-import itertools
 import math
 import re
 import time
-from collections.abc import Iterable
 from typing import Any
 
+from keepstream.app.dlq.coverage import NEWEST
 from keepstream.app.dlq.format import to_row
-from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, places_of
-from keepstream.app.dlq.page import NEWEST
-from keepstream.app.dlq.topic import Queue, Tell
+from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, open_offset_reader
+from keepstream.app.dlq.topic import DeadLetterTopic, Notify
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
 from keepstream.sinks.kafka.dead_letter_reader import letter_at, newest_first
@@ -20,53 +18,54 @@ from keepstream.sinks.kafka.dead_letter_reader import letter_at, newest_first
 _PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*): ")
 
 
-def locate(queue: Queue, name: str, tell: Tell, patience_s: float = math.inf) -> DeadLetterRecord | None:
-    """Find a letter: at its place, where PostgreSQL remembers it, else by walking back through the topic.
+def find(topic: DeadLetterTopic, name: str, notify: Notify, timeout_s: float = math.inf) -> DeadLetterRecord | None:
+    """Find a dead letter by record id, id or event id: in PostgreSQL's index, else by reading the topic.
 
-    The walk ends after ``patience_s``, and finds nothing then.
+    Of an event the newest one is returned; None where reading takes longer than ``timeout_s``.
     """
-    topic, partition, offset = parse_record_id(name)
-    if topic == queue.topic and partition is not None and offset is not None:
-        return letter_at(queue.client, topic, partition, offset)
-    if letter := remembered(queue, name):
-        return letter
-    if queue.ledger:
-        tell("PostgreSQL does not know it; walking back through the whole topic")
-    deadline = time.monotonic() + patience_s
-    walk = itertools.takewhile(lambda _: time.monotonic() < deadline, newest_first(queue.client, queue.topic))
-    return _first_named(name, walk)
+    name_topic, partition, offset = parse_record_id(name)
+    if name_topic == topic.name and partition is not None and offset is not None:
+        return letter_at(topic.client, topic.name, partition, offset)
+    if found := find_in_index(topic, name):
+        return found
+    if topic.index:
+        notify("PostgreSQL does not know it; reading the whole topic")
+    deadline = time.monotonic() + timeout_s
+    for dead_letter in newest_first(topic.client, topic.name):
+        if name in (dead_letter.id, dead_letter.event_id):
+            return dead_letter
+        if time.monotonic() > deadline:
+            break
+    return None
 
 
-def remembered(queue: Queue, name: str) -> DeadLetterRecord | None:
-    """Find a letter by id or event id where PostgreSQL remembers its place."""
-    named = ({"ids": (name,)}, {"event_ids": (name,)})
-    deaths = (queue.ledger.deaths(given, NEWEST, 1, resolved_too=True) for given in named) if queue.ledger else ()
-    death = next((found[0] for found in deaths if found), None)
-    if death is None:
+def find_in_index(topic: DeadLetterTopic, name: str) -> DeadLetterRecord | None:
+    """Find a dead letter by id or event id where PostgreSQL names its record."""
+    if topic.index is None:
         return None
+    record_ids = topic.index.record_ids([name])
+    if not any(record_ids.values()):
+        newest = topic.index.find(topic.name, {"event_ids": (name,)}, NEWEST, 1, resolved_too=True)
+        record_ids = {key.id: key.record_id for key in newest}
     try:
-        with places_of(queue.client, queue.topic) as places:
-            return places.find({death.id: death.place})[death.id]
+        with open_offset_reader(topic.client, topic.name) as reader:
+            return next(iter(reader.fetch(record_ids).values()), None)
     except StaleRecordIdError:
         return None
 
 
-def describe(queue: Queue, letter: DeadLetterRecord) -> dict[str, Any]:
+def describe(topic: DeadLetterTopic, dead_letter: DeadLetterRecord) -> dict[str, Any]:
     """Collect what the topic and PostgreSQL say: ``letter``, ``event`` (None without a row), ``replays``."""
-    ledger = queue.ledger
-    state = ledger.of([letter.id]).get(letter.id) if ledger else None
+    index = topic.index
+    known = index.known([dead_letter.id]).get(dead_letter.id) if index else None
     return {
-        "letter": to_row(letter, state) | {"path": failed_field(letter)},
-        "event": ledger.event(letter.event_id) if ledger and letter.event_id else None,
-        "replays": ledger.replays(letter.id) if ledger else [],
+        "letter": to_row(dead_letter, known and known.state) | {"path": failed_field(dead_letter)},
+        "event": index.event(dead_letter.event_id) if index and dead_letter.event_id else None,
+        "replays": index.replays(dead_letter.id) if index else [],
     }
 
 
-def failed_field(letter: DeadLetterRecord) -> str | None:
+def failed_field(dead_letter: DeadLetterRecord) -> str | None:
     """Return the field that the message is about: the contract's messages begin with it."""
-    found = _PATH.match(letter.message or "") if letter.step == "validate" else None
+    found = _PATH.match(dead_letter.message or "") if dead_letter.step == "validate" else None
     return found and found[1]
-
-
-def _first_named(name: str, letters: Iterable[DeadLetterRecord]) -> DeadLetterRecord | None:
-    return next((one for one in letters if name in (one.id, one.event_id)), None)

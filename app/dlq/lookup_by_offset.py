@@ -1,4 +1,4 @@
-"""Dead letters whose places PostgreSQL names, read from the topic without a search."""
+"""Fetches dead letters from the topic by the record ids that PostgreSQL names."""
 
 from __future__ import annotations
 
@@ -10,90 +10,88 @@ from itertools import pairwise
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
 from keepstream.sinks.kafka.admin import KafkaAdmin, Range
+from keepstream.sinks.kafka.dead_letter_reader import SINGLE_RECORDS
 from keepstream.sinks.kafka.range_reader import RangeReader
 
-MAX_NAMED = 1000
-"""More letters than this are walked to: those that were named are in memory at once."""
+MAX_IDS = 1000
+"""More dead letters than this are found by reading the topic: those fetched by id are in memory at once."""
 _NEAR = 32
-"""Letters that lie no further apart are read in one go: a jump costs as much as reading so many."""
-_LOOKING_UP = {"fetch.message.max.bytes": 1, "queued.min.messages": 1, "fetch.queue.backoff.ms": 0}
-"""One batch of the topic per fetch: what is around a letter is of no use."""
+"""Records that lie no further apart are read in one go: a jump costs as much as reading so many."""
 
 
 class StaleRecordIdError(Exception):
-    """PostgreSQL does not know where a letter lies in this topic, or another one lies there."""
+    """PostgreSQL names no record of this topic for a dead letter, or a record that is not this dead letter."""
 
 
 @contextmanager
-def places_of(client: KafkaAdmin, topic: str) -> Iterator[Places]:
-    """Look up letters in all of a topic."""
-    with RangeReader(client, topic, **_LOOKING_UP) as seeker:
-        yield Places(topic, seeker)
+def open_offset_reader(client: KafkaAdmin, topic: str) -> Iterator[OffsetReader]:
+    with RangeReader(client, topic, **SINGLE_RECORDS) as reader:
+        yield OffsetReader(topic, reader)
 
 
 def fetch_by_id(
-    client: KafkaAdmin, topic: str, names: Sequence[str], known: Callable[[Sequence[str]], Mapping[str, str]]
-) -> list[DeadLetterRecord] | None:
-    """Return the letters of these names, oldest first within each partition; None where only a walk finds them all.
+    reader: OffsetReader, ids: Sequence[str], known: Callable[[Sequence[str]], Mapping[str, str | None]]
+) -> list[DeadLetterRecord]:
+    """Return the dead letters of these ids, oldest first within each partition. Raises `StaleRecordIdError`.
 
-    A name is a letter's id, whose place ``known`` may tell, or its place itself.
+    An id is a dead letter's own, whose record id ``known`` may return, or the record id itself.
     """
-    if not names or len(names) > MAX_NAMED:
-        return None
-    places = {name: name if parse_record_id(name)[0] == topic else None for name in names}
-    places |= known([name for name, place in places.items() if place is None])
-    if None in places.values():
-        return None
-    try:
-        with places_of(client, topic) as reader:
-            found = reader.find(places)
-    except StaleRecordIdError:
-        return None
-    return sorted(filter(None, found.values()), key=lambda letter: (letter.record.partition, letter.record.offset))
+    if len(ids) > MAX_IDS:
+        raise StaleRecordIdError(f"{len(ids)} ids")
+    record_ids: dict[str, str | None] = {i: i if parse_record_id(i)[0] == reader.topic else None for i in ids}
+    record_ids |= known([i for i, record_id in record_ids.items() if record_id is None])
+    found = filter(None, reader.fetch(record_ids).values())
+    return sorted(found, key=lambda dead_letter: (dead_letter.record.partition, dead_letter.record.offset))
 
 
-class Places:
-    """Reads letters at their places, several partitions at once."""
+class OffsetReader:
+    """Reads dead letters of one topic by record id, several partitions at once."""
 
-    def __init__(self, topic: str, seeker: RangeReader) -> None:
-        self._topic, self._seeker = topic, seeker
+    def __init__(self, topic: str, reader: RangeReader) -> None:
+        self.topic, self._reader = topic, reader
 
-    def find(self, places: Mapping[str, str | None]) -> dict[str, DeadLetterRecord | None]:
-        """Return each letter by its name, None for one that left the topic. Raises NoPlaceError."""
-        bounds = self._seeker.watermarks()
-        found: dict[str, DeadLetterRecord | None] = dict.fromkeys(places)
+    def watermarks(self) -> dict[int, Range]:
+        """Return (first offset, offset after the last) of each partition as it stands now."""
+        return self._reader.watermarks()
+
+    def fetch(self, record_ids: Mapping[str, str | None]) -> dict[str, DeadLetterRecord | None]:
+        """Return each dead letter by its id, None for one that retention or a purge deleted.
+
+        Raises `StaleRecordIdError` where a record id names no record of the topic, or that of another dead letter.
+        """
+        bounds = self._reader.watermarks()
+        found: dict[str, DeadLetterRecord | None] = dict.fromkeys(record_ids)
         wanted: dict[int, dict[int, str]] = defaultdict(dict)
-        for name, place in places.items():
-            partition, offset = self._place(place, bounds)
+        for name, record_id in record_ids.items():
+            partition, offset = self._locate(record_id, bounds)
             if offset >= bounds[partition][0]:
                 wanted[partition][offset] = name
-        for letter in self._read({partition: _ranges(offsets) for partition, offsets in wanted.items()}):
-            asked = wanted[letter.record.partition].get(letter.record.offset)
-            if asked is None:  # a neighbour
-                continue
-            if asked not in (letter.id, letter.record_id):
-                raise StaleRecordIdError(asked)
-            found[asked] = letter
+        for dead_letter in self._read({partition: _ranges(offsets) for partition, offsets in wanted.items()}):
+            name = wanted[dead_letter.record.partition].pop(dead_letter.record.offset, "")
+            if name and name not in (dead_letter.id, dead_letter.record_id):
+                raise StaleRecordIdError(name)
+            found |= {name: dead_letter} if name else {}
+        if any(wanted.values()):
+            raise StaleRecordIdError(wanted)
         return found
 
-    def _place(self, place: str | None, bounds: Mapping[int, Range]) -> tuple[int, int]:
-        topic, partition, offset = parse_record_id(place or "")
-        if topic != self._topic or partition is None or offset is None or partition not in bounds:
-            raise StaleRecordIdError(place)
+    def _locate(self, record_id: str | None, bounds: Mapping[int, Range]) -> tuple[int, int]:
+        topic, partition, offset = parse_record_id(record_id or "")
+        if topic != self.topic or partition is None or offset is None or partition not in bounds:
+            raise StaleRecordIdError(record_id)
         if offset >= bounds[partition][1]:
-            raise StaleRecordIdError(place)
+            raise StaleRecordIdError(record_id)
         return partition, offset
 
     def _read(self, ranges: dict[int, list[Range]]) -> Iterator[DeadLetterRecord]:
         while ranges := {partition: left for partition, left in ranges.items() if left}:
-            yield from map(
-                DeadLetterRecord, self._seeker.read({partition: left.pop() for partition, left in ranges.items()})
-            )
+            part = {partition: left.pop() for partition, left in ranges.items()}
+            yield from map(DeadLetterRecord, self._reader.read(part))
 
 
 def _ranges(offsets: Mapping[int, str]) -> list[Range]:
-    """Return what to read for these offsets, the last part first."""
+    """Return what to read for these offsets, ascending."""
     ordered = sorted(offsets)
     breaks = [i for i, (here, following) in enumerate(pairwise(ordered), 1) if following - here > _NEAR]
     edges = [0, *breaks, len(ordered)]
-    return [(ordered[start], ordered[end - 1] + 1) for start, end in pairwise(edges)]
+    return [(ordered[start], ordered[end - 1] + 1) for start, end in pairwise(edges) if start < end]

@@ -1,231 +1,187 @@
-"""One page of dead letters, newest first, in bounded time: whoever waits for a page does not wait for a topic.
+"""Lists dead letters, newest first, by an index scan and a scan of the topic that are merged.
 
-The newest letters are read from the topic. Where few of them match, PostgreSQL is asked which ones do, and those are
-looked up in the topic, one by one: `keepstream.app.dlq.page`. A topic that PostgreSQL does not know is walked.
+PostgreSQL knows the time, cause and record id of each dead letter that a worker upon it wrote; these are fetched from
+the topic by offset. Dead letters without a row are only in the topic: those of other systems, from before migration 8
+or imported into another database. They are found by reading what lies outside of blocks that rows name completely.
 """
 
 from __future__ import annotations
 
+import heapq
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from itertools import islice
+from typing import NamedTuple
 
-from keepstream.app.dlq.lookup_by_offset import Places, StaleRecordIdError, places_of
+from keepstream.app.dlq.coverage import NEWEST, NONE, clip, subtract
+from keepstream.app.dlq.lookup_by_offset import OffsetReader, StaleRecordIdError, fetch_by_id, open_offset_reader
 from keepstream.app.dlq.selectors import Chosen
-from keepstream.app.dlq.topic import Found, Queue, scan_range_of
+from keepstream.app.dlq.topic import DeadLetterTopic, Listed
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
-from keepstream.sinks.kafka.dead_letter_reader import Stretch, newest_first
+from keepstream.sinks.kafka.dead_letter_reader import newest_first
 from keepstream.sinks.postgres.dead_letters import DeadLetterKey
-
-_CHUNK = 50
-NEWEST = DeadLetterKey(datetime.max.replace(tzinfo=UTC), "")
-"""All died before this."""
-
-
-@dataclass(slots=True)
-class IndexScan:
-    """Fills up ``found`` with letters older than what was walked, whose offsets are ``ends`` and beyond."""
-
-    queue: Queue
-    chosen: Chosen
-    size: int
-    found: list[Found]
-    ends: Mapping[int, int]
-    deadline: float
-    before: DeadLetterKey | None = None
-    """All that PostgreSQL knows was looked up down to here."""
-    known_end: bool = False
-    looked_at: int = 0
-    missing: int = 0
-    back_to: datetime | None = None
-
-    def run(self, before: DeadLetterKey | None) -> None:
-        """Go on behind a death, or begin with the newest: a walk need not have met it. Raises `StaleRecordIdError`."""
-        self.before = before or NEWEST
-        with places_of(self.queue.client, self.queue.topic) as places:
-            while not self._full() and not self.known_end:
-                self._take(places)
-
-    def _take(self, places: Places) -> None:
-        deaths = self._next_deaths()
-        self.known_end = len(deaths) < _CHUNK
-        matching, met = [], {letter.id for letter, _ in self.found}
-        letters = places.find({death.id: death.place for death in deaths if death.id not in met})
-        for death in deaths:
-            self.before, self.back_to = death, death.died_at
-            if death.id in met:
-                continue
-            letter = letters[death.id]
-            self.looked_at += 1
-            self.missing += letter is None
-            if letter and self._is_new(letter) and self._matches(letter):
-                matching.append(letter)
-            if len(self.found) + len(matching) >= self.size:
-                self.known_end &= death == deaths[-1]
-                break
-        self.found.extend(self.queue.with_states(matching, resolved_too=self.chosen.resolved_too))
-
-    def _next_deaths(self) -> list[DeadLetterKey]:
-        ledger, selection = self.queue.ledger, self.chosen.selection
-        assert ledger is not None  # noqa: S101 - without it nobody leaps
-        assert self.before is not None  # noqa: S101 - the same
-        return ledger.deaths(asdict(selection), self.before, _CHUNK, resolved_too=self.chosen.resolved_too)
-
-    def _full(self) -> bool:
-        return len(self.found) >= self.size or time.monotonic() > self.deadline
-
-    def _is_new(self, letter: DeadLetterRecord) -> bool:
-        """Whether the walk did not pass it."""
-        partition, offset = letter.record.partition, letter.record.offset
-        return offset < self.ends.get(partition, offset + 1)
-
-    def _matches(self, letter: DeadLetterRecord) -> bool:
-        selection = self.chosen.selection
-        return selection.matches(self.queue.whole(letter) if selection.where else letter)
-
 
 BUDGET_S = 1.0
 """How long a page may look for what matches, before it shows what it has and where to go on."""
-LEAP_AFTER = 50
-"""So many letters are passed before PostgreSQL is asked where the next match is."""
-RARE = 100
-"""Fewer than one letter in so many is looked up sooner than walked to."""
-_FIRST_CHUNK, _MAX_CHUNK = 50, 2000
+_FIRST_BATCH, _MAX_BATCH = 50, 400
+_LOWEST_ID = "-0-0"
+"""Sorts before the ids of all dead letters that failed at the same time."""
+_NOT_KNOWN = "PostgreSQL does not know where all of them lie; reading the whole topic"
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page begins. ``ends``: partition -> offset before which the walk goes on.
+    """Position in a list. ``ends``: partition -> offset below which the topic scan goes on.
 
-    ``before``: what the topic holds behind ``ends`` was shown as far as PostgreSQL knows it, down to this death.
-    ``walk``: PostgreSQL is not asked.
+    ``before``: the index scan goes on behind it. ``topic_only``: there is no index scan.
     """
 
     ends: Mapping[int, int] = field(default_factory=dict)
     before: DeadLetterKey | None = None
-    walk: bool = False
+    topic_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """``exhausted``: there is no next page. ``known_end``: PostgreSQL knows none, and ``following`` would walk."""
+    """``missing``: so many matches are known to PostgreSQL and were deleted from the topic.
 
-    found: Sequence[Found]
+    ``back_to``: time of failure of the last record that was looked at.
+    """
+
+    found: Sequence[Listed]
     following: Cursor
     exhausted: bool
-    known_end: bool
-    looked_at: int
     missing: int
-    """So many PostgreSQL knows of that are not in the topic any more."""
     back_to: datetime | None
-    """When the last letter that was looked at died."""
 
 
-def list_page(queue: Queue, chosen: Chosen, size: int, start: Cursor | None = None, budget_s: float = BUDGET_S) -> Page:
-    """Return the next ``size`` letters from ``start`` on, or fewer when the budget was used up."""
-    start = start or Cursor()
-    may_leap = not start.walk and _is_known(queue, chosen)
-    walk = _Walk(queue, chosen, size, dict(start.ends), time.monotonic() + budget_s, may_leap=may_leap)
-    if not start.before:
-        walk.run()
-    leap = IndexScan(queue, chosen, size, walk.found, walk.ends, walk.deadline)
-    if start.before or walk.wants_to_leap:
-        walked = len(walk.found)
+class _Step(NamedTuple):
+    """A record that a scan has passed, and how it is listed if it matches. ``record`` is None where it is deleted."""
+
+    failed_at: datetime
+    listed: Listed | None
+    record: DeadLetterRecord | None
+    key: DeadLetterKey | None = None
+    """Of the index scan."""
+
+
+def list_page(
+    topic: DeadLetterTopic, query: Chosen, size: int, start: Cursor | None = None, budget_s: float = BUDGET_S
+) -> Page:
+    """Return the next ``size`` dead letters from ``start`` on, or fewer when the budget was used up.
+
+    Where rows name records that are not theirs, the list begins again, from the topic alone.
+    """
+    deadline = time.monotonic() + budget_s
+    try:
+        return _page(topic, query, size, start or Cursor(), deadline)
+    except StaleRecordIdError:
+        topic.notify(_NOT_KNOWN)
+        return _page(topic, query, size, Cursor(topic_only=True), deadline)
+
+
+def list_all(topic: DeadLetterTopic, query: Chosen) -> Iterator[Listed]:
+    """Yield all that match, newest first."""
+    listed: set[str] = set()
+    with open_offset_reader(topic.client, topic.name) as reader:
         try:
-            leap.run(start.before)
+            yield from _new(_steps(topic, query, Cursor(), reader), listed)
         except StaleRecordIdError:
-            del walk.found[walked:]
-            leap.before, walk.may_leap = None, False
-            walk.run()
-    ended = leap.known_end
-    following = Cursor(walk.ends, None if ended else leap.before, walk=start.walk or ended or not walk.may_leap)
-    looked_at, back_to = walk.looked_at + leap.looked_at, leap.back_to or (walk.last.failed_at if walk.last else None)
-    return Page(walk.found, following, walk.exhausted, ended, looked_at, leap.missing, back_to)
+            topic.notify(_NOT_KNOWN)
+            yield from _new(_steps(topic, query, Cursor(topic_only=True), reader), listed)
 
 
-def _is_known(queue: Queue, chosen: Chosen) -> bool:
-    """Whether PostgreSQL can tell, nearly, what is selected: payloads and keys it does not know."""
-    asked = chosen.selection
-    if queue.ledger is None or any(parse_record_id(name)[0] in (None, queue.topic) for name in asked.ids):
-        return False
-    named = asked.ids or asked.event_ids or asked.steps or asked.reasons or asked.verdicts or asked.sqlstates
-    return bool(named) or not (asked.keys or asked.where or asked.partitions or asked.from_offset)
+def _new(steps: Generator[_Step], listed: set[str]) -> Iterator[Listed]:
+    with closing(steps):
+        for step in steps:
+            if step.listed and step.listed[0].id not in listed:
+                listed.add(step.listed[0].id)
+                yield step.listed
 
 
-@dataclass(slots=True)
-class _Walk:
-    """Reads the topic backwards. ``wants_to_leap`` is why it ended early."""
-
-    queue: Queue
-    chosen: Chosen
-    size: int
-    ends: dict[int, int]
-    deadline: float
-    may_leap: bool
-    found: list[Found] = field(default_factory=list)
-    exhausted: bool = False
-    wants_to_leap: bool = False
-    looked_at: int = 0
-    last: DeadLetterRecord | None = None
-    """The last letter that was looked at."""
-
-    def run(self) -> None:
-        """Walk to a full page, to the end, or to where PostgreSQL knows better: it knows times without a search."""
-        begin, stretch = dict(self.ends), self._stretch()
-        self.wants_to_leap, size = False, max(self.size, _FIRST_CHUNK)
-        with closing(newest_first(self.queue.client, self.queue.topic, stretch)) as letters:
-            while chunk := list(islice(letters, size)):
-                self._look_at(chunk)
-                self.wants_to_leap = self._should_leap(chunk)
-                if len(self.found) == self.size or time.monotonic() > self.deadline or self.wants_to_leap:
-                    return
-                if stretch != self._stretch(begin):
+def _page(topic: DeadLetterTopic, query: Chosen, size: int, start: Cursor, deadline: float) -> Page:
+    found: dict[str, Listed] = {}
+    before, missing, back_to, exhausted = start.before, 0, None, True
+    with open_offset_reader(topic.client, topic.name) as reader:
+        # What arrives from now on belongs to no later page.
+        ends = {p: min(high, start.ends.get(p, high)) for p, (_, high) in reader.watermarks().items()}
+        with closing(_steps(topic, query, replace(start, ends=ends), reader)) as steps:
+            for step in steps:
+                back_to = step.failed_at
+                if step.key:
+                    before = step.key
+                    missing += step.record is None
+                elif step.record:
+                    ends[step.record.record.partition] = step.record.record.offset
+                if step.listed:
+                    found.setdefault(step.listed[0].id, step.listed)
+                if len(found) == size or time.monotonic() > deadline:
+                    exhausted = False
                     break
-                size = min(size * 2, _MAX_CHUNK)
-            else:
-                self.exhausted = True
-                return
-        self.found.clear()
-        self.ends.clear()
-        self.ends.update(begin)
-        self.run()
+    if back_to and not before:
+        before = DeadLetterKey(back_to + timedelta(milliseconds=1), _LOWEST_ID)
+    return Page([*found.values()], Cursor(ends, before, start.topic_only), exhausted, missing, back_to)
 
-    def _stretch(self, ends: Mapping[int, int] | None = None) -> Stretch:
-        """Return what to walk. Where the walk may leap, times are left to PostgreSQL: finding them takes long."""
-        asked = scan_range_of(self.chosen.selection)
-        ends = dict(self.ends if ends is None else ends)
-        stretch = replace(asked, partitions=asked.partitions or self.queue.partitions, ends=ends)
-        return replace(stretch, since=None, until=None) if self.may_leap else stretch
 
-    def _should_leap(self, chunk: Sequence[DeadLetterRecord]) -> bool:
-        """Whether matches are rare, and PostgreSQL knows each of the letters here: those of others have no row."""
-        since = self.chosen.selection.since
-        over = since is not None and self.last is not None and self.last.failed_at < since
-        rare = over or len(self.found) * RARE <= self.looked_at
-        if not self.may_leap or not rare or len(self.found) == self.size or self.looked_at < LEAP_AFTER:
-            return False
-        here = [letter.id for letter in chunk[-_FIRST_CHUNK:]]
-        self.may_leap = self.queue.ledger is not None and len(self.queue.ledger.of(here)) == len({*here})
-        return self.may_leap
+def _steps(topic: DeadLetterTopic, query: Chosen, start: Cursor, reader: OffsetReader) -> Generator[_Step]:
+    if query.selection.ids and not start.topic_only:
+        yield from _fetch(topic, query, start, reader)
+        return
+    # The topic first: what is written meanwhile is found by both and listed once, instead of by neither.
+    scans = [_topic_scan(topic, query, start, reader)]
+    if topic.index and not start.topic_only:
+        scans.append(_index_scan(topic, query, start, reader))
+    with ExitStack() as stack:
+        for scan in scans:
+            stack.enter_context(closing(scan))
+        yield from heapq.merge(*scans, key=lambda step: step.failed_at, reverse=True)
 
-    def _look_at(self, chunk: Sequence[DeadLetterRecord]) -> None:
-        visible = {letter.record_id: state for letter, state in self._visible(chunk)}
-        for letter in chunk:
-            self.ends[letter.record.partition] = letter.record.offset
-            self.looked_at += 1
-            self.last = letter
-            self.may_leap &= letter.last_failed_at is not None
-            if letter.record_id in visible:
-                self.found.append((letter, visible[letter.record_id]))
-                if len(self.found) == self.size:
-                    break
 
-    def _visible(self, chunk: Iterable[DeadLetterRecord]) -> Iterator[Found]:
-        selection = self.chosen.selection
-        letters = map(self.queue.whole, chunk) if selection.where else chunk
-        matching = [letter for letter in letters if selection.matches(letter)]
-        return self.queue.with_states(matching, resolved_too=self.chosen.resolved_too)
+def _fetch(topic: DeadLetterTopic, query: Chosen, start: Cursor, reader: OffsetReader) -> Iterator[_Step]:
+    known = topic.index.record_ids if topic.index else lambda _ids: {}
+    found = fetch_by_id(reader, query.selection.ids, known)
+    listed = {one[0].record_id: one for one in topic.select(found, query)}
+    keys = {DeadLetterKey(one.failed_at, one.record_id): one for one in found}
+    for key in sorted(keys, reverse=True):
+        if start.before is None or key < start.before:
+            yield _Step(key.failed_at, listed.get(key.id), keys[key], key)
+
+
+def _index_scan(topic: DeadLetterTopic, query: Chosen, start: Cursor, reader: OffsetReader) -> Generator[_Step]:
+    assert topic.index is not None  # noqa: S101 - else there is no such scan
+    selection, before, size = asdict(query.selection), start.before or NEWEST, _FIRST_BATCH
+    while keys := topic.index.find(topic.name, selection, before, size, resolved_too=query.resolved_too):
+        # A prefix of the topic's name is not the topic.
+        here = {key.id: key.record_id for key in keys if parse_record_id(key.record_id or "")[0] == topic.name}
+        records = reader.fetch(here)
+        listed = {one[0].id: one for one in topic.select(filter(None, records.values()), query)}
+        for key in keys:
+            if key.id in here:
+                yield _Step(key.failed_at, listed.get(key.id), records[key.id], key)
+        before, size = keys[-1], min(size * 2, _MAX_BATCH)
+
+
+def _topic_scan(topic: DeadLetterTopic, query: Chosen, start: Cursor, reader: OffsetReader) -> Generator[_Step]:
+    bounds = reader.watermarks()
+    below = {p: (low, max(low, min(high, start.ends.get(p, high)))) for p, (low, high) in bounds.items()}
+    selected = clip(below, query.selection)
+    merged = topic.index is not None and not start.topic_only
+    ranges = (
+        topic.coverage.uncovered(topic.index, reader, selected) if topic.index and merged else subtract(selected, NONE)
+    )
+
+    def in_index(record_id: str | None) -> bool:
+        name, partition, offset = parse_record_id(record_id or "")
+        low, high = bounds.get(-1 if partition is None else partition, (0, 0))
+        return merged and name == topic.name and low <= (offset or 0) < high
+
+    size = _FIRST_BATCH
+    with closing(newest_first(topic.client, topic.name, ranges)) as records:
+        while batch := list(islice(records, size)):
+            listed = {one[0].record_id: one for one in topic.select(batch, query, in_index)}
+            yield from (_Step(one.failed_at, listed.get(one.record_id), one) for one in batch)
+            size = min(size * 2, _MAX_BATCH)

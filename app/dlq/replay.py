@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from keepstream.app.connect.services import Services, kafka_errors
-from keepstream.app.dlq.lookup_by_offset import fetch_by_id
+from keepstream.app.dlq.coverage import ranges_of
+from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, fetch_by_id, open_offset_reader
 from keepstream.app.dlq.prefetch import prefetched
-from keepstream.app.dlq.topic import scan_range_of
 from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
 from keepstream.app.process.gc_tuning import gc_disabled
 from keepstream.processors.replay.outgoing import ChangeError, changed, difference, revalidate, target_topic_of
@@ -82,12 +82,20 @@ class Replayer:
         self, selection: Selection, ends: Mapping[int, int], *, copies: bool = False
     ) -> Generator[DeadLetterRecord]:
         """Yield the matching letters, oldest first within each partition. Named ones are read at their places."""
-        named = fetch_by_id(self.client, self.dlq_topic, selection.ids, self.states.places)
-        walk = oldest_first(self.client, self.dlq_topic, scan_range_of(selection), copies=copies)
-        for found in walk if named is None else named:
+        for found in self._read(selection, copies=copies):
             letter, place = self.originals.whole(found), found.record
             if place.offset < ends.get(place.partition, 0) and selection.matches(letter):
                 yield letter
+
+    def _read(self, selection: Selection, *, copies: bool) -> Iterable[DeadLetterRecord]:
+        if selection.ids:
+            try:
+                with open_offset_reader(self.client, self.dlq_topic) as reader:
+                    return fetch_by_id(reader, selection.ids, self.states.record_ids)
+            except StaleRecordIdError:
+                pass  # they are found by reading the topic
+        ranges = ranges_of(self.client, self.dlq_topic, selection, self.states)
+        return oldest_first(self.client, self.dlq_topic, ranges, copies=copies)
 
     def survey(
         self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], look: Look | None = None

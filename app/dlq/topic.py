@@ -1,95 +1,89 @@
-"""Dead letters for a command or a page: opening the topic and the ledger, finding letters in them."""
+"""The dead letter topic with its index in PostgreSQL, opened for a command or a page."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
 
 from keepstream.app.connect.services import Services, kafka_errors
-from keepstream.app.dlq.lookup_by_offset import fetch_by_id
+from keepstream.app.dlq.coverage import IndexCoverage, ranges_of
 from keepstream.app.dlq.selectors import Chosen, bad_selector
 from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
 from keepstream.processors.replay.selection import Selection
 from keepstream.schemas.claim_check import claim_check_sha256
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
-from keepstream.sinks.kafka.dead_letter_reader import Stretch, follow, newest_first, oldest_first
+from keepstream.sinks.kafka.dead_letter_reader import follow, oldest_first
 from keepstream.sinks.postgres.claim_checks import ClaimCheckReader
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
 
-
-def scan_range_of(selection: Selection) -> Stretch:
-    return Stretch(selection.partitions or None, selection.since, selection.until, selection.from_offset or 0)
-
-
-_BATCH, _PATIENCE_S = 200, 0.2
-
-Found = tuple[DeadLetterRecord, str | None]
-"""A letter and its state; None where none is known."""
-Tell = Callable[[str], None]
-"""Who hears what is not an error."""
+_BATCH = 200
+Listed = tuple[DeadLetterRecord, str | None]
+"""A dead letter and its state; None where none is known."""
+Notify = Callable[[str], None]
+"""Gets messages that are not errors."""
 
 
 @dataclass(frozen=True, slots=True)
-class Queue:
-    """A dead letter topic that answers. ``ledger`` is None where PostgreSQL does not."""
+class DeadLetterTopic:
+    """A dead letter topic that answers. ``index`` is None where PostgreSQL does not."""
 
     client: KafkaAdmin
-    topic: str
+    name: str
     partitions: tuple[int, ...]
-    originals: ClaimCheckReader
-    ledger: DeadLetterIndex | None = None
+    claim_checks: ClaimCheckReader
+    notify: Notify
+    index: DeadLetterIndex | None = None
+    coverage: IndexCoverage = field(default_factory=IndexCoverage)
 
-    def newest(self, chosen: Chosen) -> Iterator[Found]:
-        known = self.ledger.places if self.ledger else lambda _names: {}
-        named = fetch_by_id(self.client, self.topic, chosen.selection.ids, known)
-        if named is not None:
-            return self._select(sorted(named, key=lambda letter: letter.failed_at, reverse=True), chosen)
-        return self._select(newest_first(self.client, self.topic, scan_range_of(chosen.selection)), chosen)
+    def oldest(self, query: Chosen) -> Iterator[Listed]:
+        """Yield what matches, oldest first within each partition."""
+        ranges = ranges_of(self.client, self.name, query.selection, self.index)
+        return self._listed(oldest_first(self.client, self.name, ranges), query, _BATCH)
 
-    def oldest(self, chosen: Chosen) -> Iterator[Found]:
-        return self._select(oldest_first(self.client, self.topic, scan_range_of(chosen.selection)), chosen)
+    def follow(self, query: Chosen) -> Iterator[Listed]:
+        """Yield what matches as it arrives, for ever; first what is there since the time or offset selected."""
+        selection = query.selection
+        ends = {p: end for p, (_, end) in self.client.watermarks(self.name, selection.partitions or None).items()}
+        if selection.since or selection.from_offset:
+            ranges = ranges_of(self.client, self.name, selection, self.index)
+            ends |= {p: parts[0][0] for p, parts in ranges.items() if parts}
+        return self._listed(follow(self.client, self.name, ends), query, 1)
 
-    def arriving(self, chosen: Chosen) -> Iterator[Found]:
-        return self._select(follow(self.client, self.topic, scan_range_of(chosen.selection)), chosen, batch=1)
+    def resolve(self, dead_letter: DeadLetterRecord) -> DeadLetterRecord:
+        """Return the dead letter with its own bytes, also where the topic holds only a claim check.
 
-    def whole(self, letter: DeadLetterRecord) -> DeadLetterRecord:
-        """Return the letter with its own bytes, also where the topic holds only a reference to them.
-
-        Trouble when PostgreSQL does not answer (4), or does not hold them any more (1).
+        Raises `KeepstreamError` when PostgreSQL does not answer (4), or does not hold them any more (1).
         """
         try:
-            letter = self.originals.whole(letter)
+            dead_letter = self.claim_checks.whole(dead_letter)
         except ValueError as error:
             raise KeepstreamError("original_damaged", str(error), exit_code=FAILED) from None
-        if claim_check_sha256(letter):
+        if claim_check_sha256(dead_letter):
             raise KeepstreamError(
-                "original_missing", f"{letter.id} is too large for {self.topic}, and PostgreSQL does not hold it",
+                "original_missing", f"{dead_letter.id} is too large for {self.name}, and PostgreSQL does not hold it",
                 "was the database restored from an older backup?", FAILED,
             )  # fmt: skip
-        return letter
+        return dead_letter
 
-    def _select(self, letters: Iterable[DeadLetterRecord], chosen: Chosen, batch: int = _BATCH) -> Iterator[Found]:
-        """Yield what matches, with states; these are asked for in batches, but what is found is not kept waiting."""
-        waiting: list[DeadLetterRecord] = []
-        due = 0.0
-        for letter in map(self.whole, letters) if chosen.selection.where else letters:
-            if chosen.selection.matches(letter):
-                waiting.append(letter)
-            if waiting and (len(waiting) >= batch or time.monotonic() >= due):
-                yield from self.with_states(waiting, resolved_too=chosen.resolved_too)
-                waiting = []
-                due = time.monotonic() + _PATIENCE_S
-        yield from self.with_states(waiting, resolved_too=chosen.resolved_too)
+    def select(
+        self, found: Iterable[DeadLetterRecord], query: Chosen, unless: Callable[[str | None], bool] = lambda _: False
+    ) -> Iterator[Listed]:
+        """Yield what matches, with states. ``unless`` gets the record id in the row of each and leaves it out."""
+        found = map(self.resolve, found) if query.selection.where else found
+        matching = [one for one in found if query.selection.matches(one)]
+        known = self.index.known([one.id for one in matching]) if self.index and matching else {}
+        for one in matching:
+            state, record_id = known.get(one.id, (None, None))
+            if (query.resolved_too or state is None or state in UNRESOLVED) and not unless(record_id):
+                yield one, state
 
-    def with_states(self, letters: Sequence[DeadLetterRecord], *, resolved_too: bool) -> Iterator[Found]:
-        states = self.ledger.of([letter.id for letter in letters]) if self.ledger and letters else {}
-        for letter in letters:
-            state = states.get(letter.id)
-            if resolved_too or state is None or state in UNRESOLVED:
-                yield letter, state
+    def _listed(self, found: Generator[DeadLetterRecord], query: Chosen, batch_size: int) -> Iterator[Listed]:
+        with closing(found):
+            while batch := list(islice(found, batch_size)):
+                yield from self.select(batch, query)
 
 
 @contextmanager
@@ -97,32 +91,33 @@ def open_dead_letter_topic(
     services: Services,
     selection: Selection | None = None,
     *,
-    with_ledger: bool = True,
-    tell: Tell,
-) -> Iterator[Queue]:
-    """Open the dead letter topic of the settings.
+    with_index: bool = True,
+    notify: Notify,
+    coverage: IndexCoverage | None = None,
+) -> Iterator[DeadLetterTopic]:
+    """Open the dead letter topic of the settings. A console keeps ``coverage`` from page to page.
 
-    Trouble when Kafka does not answer (4), there is no such topic (3) or it lacks a partition selected (2). That
-    PostgreSQL does not answer is told in one line.
+    Raises `KeepstreamError` when Kafka does not answer (4), there is no such topic (3) or it lacks a partition
+    selected (2). ``notify`` gets one line when PostgreSQL does not answer.
     """
     topic, admin = services.settings.kafka.dlq_topic, services.admin()
     with kafka_errors(), ExitStack() as stack:
         partitions = _partitions(admin, topic, selection)
-        ledger = open_ledger(services, stack, tell) if with_ledger else None
-        originals = ClaimCheckReader(lambda: stack.enter_context(services.postgres()))
-        yield Queue(admin, topic, partitions, originals, ledger)
+        index = open_index(services, stack, notify) if with_index else None
+        claim_checks = ClaimCheckReader(lambda: stack.enter_context(services.postgres()))
+        yield DeadLetterTopic(admin, topic, partitions, claim_checks, notify, index, coverage or IndexCoverage())
 
 
-def open_ledger(services: Services, stack: ExitStack, tell: Tell) -> DeadLetterIndex | None:
-    """Connect to PostgreSQL until the stack ends; None, and one line told, when it does not answer."""
+def open_index(services: Services, stack: ExitStack, notify: Notify) -> DeadLetterIndex | None:
+    """Connect to PostgreSQL until the stack ends; None, and one line notified, when it does not answer."""
     try:
-        ledger = DeadLetterIndex(stack.enter_context(services.postgres()))
-    except KeepstreamError as trouble:
-        tell(f"Only what the topic says, without states and rows: {trouble.message}")
+        index = DeadLetterIndex(stack.enter_context(services.postgres()))
+    except KeepstreamError as error:
+        notify(f"Only what the topic says, without states and rows: {error.message}")
         return None
-    if ledger.usable():
-        return ledger
-    tell("Only what the topic says, without states and rows: the tables do not exist (`keepstream db migrate`)")
+    if index.usable():
+        return index
+    notify("Only what the topic says, without states and rows: the tables do not exist (`keepstream db migrate`)")
     return None
 
 

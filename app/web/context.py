@@ -16,6 +16,7 @@ from aiohttp import web
 
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.services import Services
+from keepstream.app.dlq.coverage import IndexCoverage
 from keepstream.app.dlq.format import format_time, one_line
 from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.app.web.facets import Facets
@@ -45,6 +46,7 @@ class Console:
     jobs: Jobs = field(init=False)
     facets: Facets = field(init=False)
     services: Services = field(init=False)
+    coverage: IndexCoverage = field(default_factory=IndexCoverage)
     _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "console"))
     _templates: jinja2.Environment = field(init=False)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from keepstream.app.dlq.lookup import describe, locate
+from keepstream.app.dlq.lookup import describe, find
 from keepstream.app.dlq.page import Cursor, Page, list_page
 from keepstream.app.dlq.topic import open_dead_letter_topic
 from keepstream.app.errors import NOT_FOUND, REFUSED, KeepstreamError
@@ -79,23 +79,25 @@ class DeadLetterDetails:
 def find_dead_letter(console: Console, name: str) -> DeadLetterDetails:
     """Find a dead letter by id, record id or event id. Raises `KeepstreamError`. Blocks."""
     said: list[str] = []
-    with open_dead_letter_topic(console.services, tell=said.append) as queue:
+    with open_dead_letter_topic(console.services, notify=said.append) as topic:
         named = bool(name) and "\0" not in name
-        found = locate(queue, name, lambda _text: None, SCAN_TIMEOUT_S) if named else None
+        found = find(topic, name, lambda _text: None, SCAN_TIMEOUT_S) if named else None
         if found is None:
             hint = "it may have left the topic; `keepstream dlq show` scans all of it"
             raise KeepstreamError(
                 "unknown_letter", "no dead letter has this id, record id or event id", hint, NOT_FOUND
             )
-        dead_letter = queue.originals.whole(found) if queue.ledger else found
-        return DeadLetterDetails(dead_letter, describe(queue, dead_letter), said)
+        dead_letter = topic.claim_checks.whole(found) if topic.index else found
+        return DeadLetterDetails(dead_letter, describe(topic, dead_letter), said)
 
 
 def _page(console: Console, query: Query, start: Cursor) -> tuple[Page, list[str]]:
     said: list[str] = []
-    selection = query.chosen.selection
-    with open_dead_letter_topic(console.services, selection, tell=said.append) as queue:
-        return list_page(queue, query.chosen, min(query.chosen.limit or PAGE_SIZE, MAX_PAGE_SIZE), start), said
+    size = min(query.chosen.limit or PAGE_SIZE, MAX_PAGE_SIZE)
+    with open_dead_letter_topic(
+        console.services, query.chosen.selection, notify=said.append, coverage=console.coverage,
+    ) as topic:  # fmt: skip
+        return list_page(topic, query.chosen, size, start), said
 
 
 def _counted(query: Query, rows: Any) -> int | None:  # noqa: ANN401

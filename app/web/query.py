@@ -23,7 +23,7 @@ NAMES = (*REPEATABLE, "partition", *SINGLE)
 MAX_PAIRS, MAX_VALUE_CHARS = 200, 1024
 _MAX_NUMBER = 2**62
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_WALK = "~walk"
+_TOPIC_ONLY = "~topic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +102,20 @@ def cursor_text(cursor: Cursor) -> str:
     """Write down where a page ended: ``partition.offset`` for each, and how it goes on."""
     places = "_".join(f"{partition}.{offset}" for partition, offset in sorted(cursor.ends.items()))
     if cursor.before:
-        microseconds = (cursor.before.died_at - _EPOCH) // timedelta(microseconds=1)
+        microseconds = (cursor.before.failed_at - _EPOCH) // timedelta(microseconds=1)
         return f"{places}~{microseconds}~{cursor.before.id}"
-    return places + (_WALK if cursor.walk else "")
+    return places + (_TOPIC_ONLY if cursor.topic_only else "")
 
 
 def cursor_of(text: str) -> Cursor:
     """Read it back. `KeepstreamError` when it is no such thing."""
-    walk = text.endswith(_WALK)
-    if walk and text.count("~") > 1:
+    topic_only = text.endswith(_TOPIC_ONLY)
+    if topic_only and text.count("~") > 1:
         raise bad_selector("--before", "goes on in two ways")
-    written, *death = text.removesuffix(_WALK).split("~", 2)
+    written, *death = text.removesuffix(_TOPIC_ONLY).split("~", 2)
     places = [place.partition(".") for place in written.split("_")] if written else []
     ends = {_number("before", partition): _number("before", offset) for partition, _, offset in places}
-    return Cursor(ends, _death(*death) if death else None, walk)
+    return Cursor(ends, _death(*death) if death else None, topic_only)
 
 
 def _death(microseconds: str, letter_id: str = "") -> DeadLetterKey:

@@ -42,8 +42,8 @@ class RangeReader:
         """Return (first offset, offset after the last) of each partition as it stands now."""
         return self._client.watermarks(self._topic, partitions)
 
-    def read(self, ranges: Mapping[int, Range], *, only_first: bool = False) -> Generator[KafkaRecord]:
-        """Yield the records of each range ``[start, end)``, in order within a partition; or the first of each.
+    def read(self, ranges: Mapping[int, Range]) -> Generator[KafkaRecord]:
+        """Yield the records of each range ``[start, end)``, in order within a partition.
 
         Offsets without a record (compacted, transaction markers, aborted) are passed over.
         """
@@ -64,7 +64,7 @@ class RangeReader:
                 record = None if _ended(message) else record_of(message)
                 if record and record.offset < end:
                     yield record
-                if record is None or only_first or record.offset + 1 >= end:
+                if record is None or record.offset + 1 >= end:
                     self._leave(todo, partition)
 
     def follow(self, starts: Mapping[int, int]) -> Iterator[KafkaRecord]:

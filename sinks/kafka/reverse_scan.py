@@ -18,17 +18,17 @@ _RECORD_BYTES, _HEADER_BYTES = 800, 170
 """What Python adds to a record's and a header's own bytes."""
 
 
-def scan_newest_first(seeker: RangeReader, ranges: Mapping[int, Range]) -> Generator[DeadLetterRecord]:
-    """Yield the letters of ``ranges``, partition -> [start, end), merged by time of death.
+def scan_newest_first(reader: RangeReader, ranges: Mapping[int, Sequence[Range]]) -> Generator[DeadLetterRecord]:
+    """Yield the dead letters of ``ranges``, partition -> ascending [start, end), merged by time of failure.
 
     A partition is read on, further back, only when what was read of it is used up.
     """
     share = HELD_BYTES // max(1, len(ranges))
-    stacks = {p: _Stack(start, end, share) for p, (start, end) in ranges.items()}
+    stacks = {p: _Stack(parts, share) for p, parts in ranges.items()}
     heads: list[tuple[float, int]] = []
     dry = list(stacks)
     while True:
-        for partition in _refill(seeker, stacks, dry):
+        for partition in _refill(reader, stacks, dry):
             heapq.heappush(heads, stacks[partition].head(partition))
         if not heads:
             return
@@ -42,11 +42,11 @@ def scan_newest_first(seeker: RangeReader, ranges: Mapping[int, Range]) -> Gener
             dry = [partition]
 
 
-def _refill(seeker: RangeReader, stacks: Mapping[int, _Stack], partitions: Sequence[int]) -> Iterator[int]:
+def _refill(reader: RangeReader, stacks: Mapping[int, _Stack], partitions: Sequence[int]) -> Iterator[int]:
     """Read the next chunk of each, and one more where a chunk held nothing; yield those that have letters now."""
     dry = list(partitions)
     while dry := [p for p in dry if not stacks[p].finished]:
-        for record in seeker.read({p: stacks[p].open_chunk() for p in dry}):
+        for record in reader.read({p: stacks[p].open_chunk() for p in dry}):
             stacks[record.partition].push(record)
         for partition in dry:
             stacks[partition].close_chunk()
@@ -55,11 +55,12 @@ def _refill(seeker: RangeReader, stacks: Mapping[int, _Stack], partitions: Seque
 
 
 class _Stack:
-    """What was read of one partition, newest on top, and what is still to be read below it: ``[start, end)``."""
+    """Dead letters of one partition that were read, newest last, and the ranges still to be read."""
 
-    def __init__(self, start: int, end: int, max_bytes: int) -> None:
+    def __init__(self, ranges: Sequence[Range], max_bytes: int) -> None:
         self.letters: deque[DeadLetterRecord] = deque()
-        self._start, self._end = start, end
+        self._ranges = [*ranges]
+        self._start = self._end = 0
         self._max_bytes = max_bytes
         self._size = FIRST_CHUNK
         self._bytes = 0
@@ -67,6 +68,8 @@ class _Stack:
 
     @property
     def finished(self) -> bool:
+        while self._start >= self._end and self._ranges:
+            self._start, self._end = self._ranges.pop()
         return self._start >= self._end
 
     def head(self, partition: int) -> tuple[float, int]:

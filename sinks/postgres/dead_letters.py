@@ -22,11 +22,12 @@ UNRESOLVED = frozenset({"open", "planned"})
 """``planned``: a replay took it on and was ended before it was sent; its resume will send it."""
 
 _ALTERNATIVES = ("event_ids", "steps", "reasons", "verdicts", "sqlstates")
-_BY_KIND, _BY_EVENT, _BY_ID = map(statement, ("letters_by_kind", "letters_by_event", "letters_by_id"))
+_BY_CAUSE, _BY_EVENT = map(statement, ("dead_letters_by_cause", "dead_letters_by_event"))
+_COMPLETE_BLOCKS = statement("complete_blocks")
 
-_STATES = """
+_KNOWN = """
 WITH held AS (SELECT DISTINCT unnest(planned) AS id FROM replays WHERE planned <> '{}')
-SELECT l.id, CASE WHEN held.id IS NOT NULL THEN 'planned' ELSE coalesce(d.state, r.state) END
+SELECT l.id, CASE WHEN held.id IS NOT NULL THEN 'planned' ELSE coalesce(d.state, r.state) END, d.place
 FROM unnest(%(ids)s::text[], %(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[])
      AS l(id, topic, partition, "offset")
 LEFT JOIN dead_letters d ON (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset")
@@ -35,11 +36,6 @@ LEFT JOIN LATERAL (
 ) r ON d.topic IS NULL
 LEFT JOIN held ON held.id = l.id
 WHERE coalesce(held.id, d.state, r.state) IS NOT NULL"""
-_PLACES = """
-SELECT l.id, d.place
-FROM unnest(%(ids)s::text[], %(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[])
-     AS l(id, topic, partition, "offset")
-JOIN dead_letters d USING (topic, partition, "offset") WHERE d.place IS NOT NULL"""
 _CHANGE = """
 UPDATE dead_letters d SET state = %(to)s
 FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[]) AS l(topic, partition, "offset")
@@ -67,11 +63,18 @@ FROM replay_letters WHERE letter_id = %s ORDER BY replay_id"""
 
 
 class DeadLetterKey(NamedTuple):
-    """When a letter died, and its id: the order of a list, newest first. ``place``: where it lies, if that is known."""
+    """Sort key of a list: time of the last failure, and id. ``record_id`` is the record in the dead letter topic."""
 
-    died_at: datetime
+    failed_at: datetime
     id: str
-    place: str | None = None
+    record_id: str | None = None
+
+
+class KnownDeadLetter(NamedTuple):
+    """State of a dead letter, and the id of its record in the dead letter topic, None where the row names none."""
+
+    state: str
+    record_id: str | None
 
 
 class DeadLetterIndex:
@@ -85,47 +88,56 @@ class DeadLetterIndex:
         query = "SELECT to_regclass('dead_letters') IS NOT NULL AND to_regclass('replay_letters') IS NOT NULL"
         return bool(self._connection.execute(query).fetchall()[0][0])
 
-    def of(self, letter_ids: Sequence[str]) -> dict[str, str]:
-        """Return the state of each letter of which one is known."""
-        given = {"ids": [*map(clean_text, letter_ids)], **_keys(letter_ids)}
-        return dict(self._connection.execute(_STATES, given).fetchall())
+    def known(self, ids: Sequence[str]) -> dict[str, KnownDeadLetter]:
+        """Return what is known of each of these dead letters, by id; nothing of those without a row."""
+        rows = self._connection.execute(_KNOWN, {"ids": [*map(clean_text, ids)], **_keys(ids)}).fetchall()
+        return {dead_letter_id: KnownDeadLetter(*row) for dead_letter_id, *row in rows}
 
-    def places(self, letter_ids: Sequence[str]) -> dict[str, str]:
-        """Return where letters lie in their dead letter topic, as far as it is known."""
-        return dict(
-            self._connection.execute(_PLACES, {"ids": [*map(clean_text, letter_ids)], **_keys(letter_ids)}).fetchall()
-        )
+    def record_ids(self, ids: Sequence[str]) -> dict[str, str | None]:
+        """Return the record in the dead letter topic that the row of each of these dead letters names."""
+        return {dead_letter_id: one.record_id for dead_letter_id, one in self.known(ids).items()}
 
     def discard(self, letter_ids: Sequence[str]) -> int:
         """Mark open letters as discarded; return how many were."""
         return self._change(letter_ids, "open", "discarded")
 
-    def returned(self, places: Mapping[str, str | None]) -> None:
+    def reimported(self, places: Mapping[str, str | None]) -> None:
         """Note where letters lie that are back in the topic, by id; those that were discarded are open again."""
         self._connection.execute(_MOVE, {"places": [*places.values()], **_keys([*places])})
         self._change([*places], "discarded", "open")
 
-    def deaths(
-        self, given: Mapping[str, Any], before: DeadLetterKey, limit: int, *, resolved_too: bool
+    def find(
+        self, dlq_topic: str, selection: Mapping[str, Any], before: DeadLetterKey, limit: int, *, resolved_too: bool
     ) -> list[DeadLetterKey]:
-        """Return which letters died before one, newest first.
+        """Return the next dead letters in a topic behind ``before``, newest first.
 
-        Of a selection what is in ``dead_letters`` counts here; where it has ids or event ids, only those.
+        Of a selection the columns of the table count. Where it has event ids, these alone.
         """
         topic, partition, offset = parse_record_id(before.id)
-        ids = list(given.get("ids", ()))
         parameters = {
-            **{name: [*map(clean_text, given.get(name, ()))] for name in _ALTERNATIVES}, **_keys(ids),
-            "since": given.get("since"), "until": given.get("until"), "died": before.died_at,
+            **{name: [*map(clean_text, selection.get(name, ()))] for name in _ALTERNATIVES}, "dlq_topic": dlq_topic,
+            "since": selection.get("since"), "until": selection.get("until"), "failed_at": before.failed_at,
             "topic": clean_text(topic or ""), "partition": partition or 0, "offset": offset or 0, "limit": limit,
             "resolved_too": resolved_too, "unresolved": [*UNRESOLVED],
         }  # fmt: skip
-        query = _BY_ID if ids else _BY_EVENT if given.get("event_ids") else _BY_KIND
+        query = _BY_EVENT if selection.get("event_ids") else _BY_CAUSE
         rows = self._connection.execute(query, parameters).fetchall()
         return [
-            DeadLetterKey(died_at, f"{topic}-{partition}-{offset}", place)
-            for topic, partition, offset, died_at, place in rows
+            DeadLetterKey(failed_at, f"{topic}-{partition}-{offset}", record_id)
+            for topic, partition, offset, failed_at, record_id in rows
         ]
+
+    def complete_blocks(
+        self, dlq_topic: str, since: datetime | None = None, until: datetime | None = None
+    ) -> set[tuple[int, int]]:
+        """Return (partition, offset // 100) of the blocks of a topic in which each record has a row.
+
+        With a time, only of blocks in which no record failed within ``[since, until)``.
+        """
+        given = {"dlq_topic": dlq_topic, "since": since, "until": until}
+        blocks = (parse_record_id(block) for (block,) in self._connection.execute(_COMPLETE_BLOCKS, given))
+        return {(partition, number) for topic, partition, number in blocks
+                if topic == dlq_topic and partition is not None and number is not None}  # fmt: skip
 
     def counts(self, since: datetime | None = None, until: datetime | None = None) -> list[dict[str, Any]]:
         """Count all letters that died in ``[since, until)`` by ``step, reason, verdict, state``, as ``letters``."""

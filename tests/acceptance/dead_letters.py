@@ -24,9 +24,9 @@ from tests.real import Database, Kafka
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 _BURY = """
-INSERT INTO dead_letters (topic, partition, "offset", event_id, step, verdict, reason, message, attempts,
+INSERT INTO dead_letters (topic, partition, "offset", event_id, step, verdict, reason, message, sqlstate, attempts,
                           first_failed_at, last_failed_at, state, place)
-VALUES ('events', 0, %s, %s, 'store', 'record', %s, 'no', 1, %s, %s, %s, %s)"""
+VALUES ('events', 0, %s, %s, %s, %s, %s, 'no', %s, 1, %s, %s, %s, %s)"""
 
 
 @dataclass
@@ -55,7 +55,8 @@ class Graveyard:
         )  # fmt: skip
         place = self.produce(value, key, dead_letter_headers(letter, "1"), partition)
         if state:
-            self.database.execute(_BURY, number, f"e-{number}", why.reason, died_at, died_at, state, place)
+            row = (number, f"e-{number}", why.step, why.verdict, why.reason, why.sqlstate)
+            self.database.execute(_BURY, *row, died_at, died_at, state, place)
 
     def produce(
         self, value: bytes | None, key: bytes | None, headers: Sequence[tuple[str, bytes | None]], partition: int = 0,

@@ -28,7 +28,7 @@ def walks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         monkeypatch.setattr(module, name, watched)
 
     watch("keepstream.app.dlq.replay", "oldest_first")
-    watch("keepstream.app.dlq.topic", "newest_first")
+    watch("keepstream.app.dlq.page", "newest_first")
     return made
 
 
@@ -57,7 +57,7 @@ def test_where_the_place_of_one_is_not_known_all_are_walked_to(yard: Graveyard, 
     yard.database.execute('UPDATE dead_letters SET place = NULL WHERE "offset" = 2')
     assert yard.ids("events-0-1", "events-0-2") == ["2", "1"]
     assert replay(yard, yard.kafka.new_topic(), "events-0-1", "events-0-2")[0] == 2
-    assert {*walks} == {"keepstream.app.dlq.topic.newest_first", "keepstream.app.dlq.replay.oldest_first"}
+    assert {*walks} == {"keepstream.app.dlq.page.newest_first", "keepstream.app.dlq.replay.oldest_first"}
 
 
 def test_a_place_at_which_another_letter_lies_is_not_believed(yard: Graveyard, walks: list[str]) -> None:

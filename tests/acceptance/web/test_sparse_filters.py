@@ -1,4 +1,4 @@
-"""What is rare among many dead letters: PostgreSQL names it, the topic holds it, however the times of death lie."""
+"""Lists from PostgreSQL's index and from the topic: each dead letter once, newest first, whatever wrote it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import pytest
 from confluent_kafka import Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from keepstream.app.dlq.lookup import locate, remembered
-from keepstream.app.dlq.page import Cursor, Page
+from keepstream.app.dlq.lookup import find, find_in_index
+from keepstream.app.dlq.page import Cursor, Page, list_all
+from keepstream.app.dlq.selectors import parse_query
 from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.kafka import range_reader
 from keepstream.sinks.kafka.confirmed_producer import record_id_of
 from tests.acceptance.dead_letters import NOON, Graveyard
-from tests.acceptance.web.test_list import ids, page, queue_of
+from tests.acceptance.web.test_list import ids, open_topic, page
 from tests.builders import make_dead_letter, make_failure, make_record
 
 pytestmark = pytest.mark.real
 
-LETTERS, RARE_EVERY = 2000, 211
+LETTERS, RARE_EVERY = 3000, 211
 RARE = [*range(RARE_EVERY - 1, LETTERS, RARE_EVERY)]
 _ROW = """
 INSERT INTO dead_letters (topic, partition, "offset", event_id, step, verdict, reason, message, attempts,
@@ -30,12 +33,23 @@ VALUES ('events', 0, %s, %s, 'store', 'record', %s, 'no', 1, %s, %s, %s)"""
 SHAPES: dict[str, Callable[[int], float]] = {
     "one a second": lambda n: n,
     "all of a minute at once": lambda n: n // 300 * 60,
-    "faster and faster": lambda n: (n / 10) ** 0.5 * 300,
-    "slower and slower": lambda n: (n / 10) ** 2,
     "clocks apart": lambda n: n + n * 7919 % 13,
-    "long breaks": lambda n: n / 100 + n // 500 * 86_400,
 }
-"""When letter n died, in seconds after noon."""
+"""When dead letter n failed, in seconds after noon."""
+
+
+@pytest.fixture
+def copied(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
+    """Return the records that are read from the topic."""
+    seen: list[Message] = []
+    record_of = range_reader.record_of
+
+    def count(message: Message) -> KafkaRecord:
+        seen.append(message)
+        return record_of(message)
+
+    monkeypatch.setattr(range_reader, "record_of", count)
+    return seen
 
 
 def bury_many(yard: Graveyard, seconds: Iterable[float], first: int = 0) -> None:
@@ -62,14 +76,18 @@ def confirm(places: dict[int, str], number: int, _error: object, message: Messag
     places[number] = record_id_of(message)
 
 
-def pages(yard: Graveyard, size: int) -> list[Page]:
-    """Turn pages of what is rare until there is none, or PostgreSQL knows none."""
+def pages(yard: Graveyard, size: int, **given: Any) -> list[Page]:
+    """Turn pages until there is none."""
     found: list[Page] = []
     start: Cursor | None = None
-    while not found or not (found[-1].exhausted or found[-1].known_end):
-        found.append(page(yard, size, start, reasons=("rare",)))
+    while not found or not found[-1].exhausted:
+        found.append(page(yard, size, start, **given))
         start = found[-1].following
     return found
+
+
+def rare(yard: Graveyard, size: int = 50) -> list[int]:
+    return numbers(pages(yard, size, reasons=("rare",)))
 
 
 def numbers(found: list[Page]) -> list[int]:
@@ -77,81 +95,97 @@ def numbers(found: list[Page]) -> list[int]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_all_of_it_is_found_once_newest_first_and_little_is_read(
-    shape: str, new_yard: Callable[..., Graveyard]
+def test_matches_are_listed_once_newest_first_and_little_is_read(
+    shape: str, new_yard: Callable[..., Graveyard], copied: list[Message]
 ) -> None:
     yard = new_yard(2)
     bury_many(yard, map(SHAPES[shape], range(LETTERS)))
-    found = pages(yard, 4)
     newest_first = sorted(RARE, key=lambda n: (SHAPES[shape](n), n), reverse=True)
-    assert numbers(found) == newest_first
-    assert sum(one.looked_at for one in found) < 400
-    assert [one.missing for one in found] == [0] * len(found)
-    with queue_of(yard) as queue:
+    assert rare(yard, 8) == newest_first
+    assert len(copied) < LETTERS / 2, "in two pages"
+    with open_topic(yard) as topic:
         for number in (0, 1, 777, LETTERS - 1):
-            assert [letter and letter.id for letter in (remembered(queue, f"e-{number}"),)] == [f"events-0-{number}"]
+            assert [one and one.id for one in (find_in_index(topic, f"e-{number}"),)] == [f"events-0-{number}"]
 
 
-def test_behind_what_postgres_knows_the_topic_itself_can_be_looked_through(yard: Graveyard) -> None:
+def test_times_are_left_to_postgres(yard: Graveyard, copied: list[Message]) -> None:
     bury_many(yard, range(LETTERS))
-    lost = RARE[2]
-    yard.database.execute('DELETE FROM dead_letters WHERE "offset" = %s', lost)
-    known = page(yard, 50, reasons=("rare",))
-    assert known.known_end
-    assert lost not in numbers([known])
-    assert lost in numbers([page(yard, 50, known.following, reasons=("rare",))])
+    until = (NOON + timedelta(seconds=1500)).isoformat()
+    since = (NOON + timedelta(seconds=1490)).isoformat()
+    assert numbers([page(yard, 50, since=since, until=until)]) == [*range(1499, 1489, -1)]
+    with open_topic(yard) as topic:
+        oldest = topic.oldest(parse_query({"since": since, "until": until}))
+        assert [one.id for one, _ in oldest] == [f"events-0-{number}" for number in range(1490, 1500)]
+    assert len(copied) < LETTERS / 2
+
+
+def test_what_has_no_row_is_merged_by_time(new_yard: Callable[..., Graveyard]) -> None:
+    yard = new_yard(2)
+    for first in range(0, LETTERS, 600):
+        bury_many(yard, range(first, first + 600), first)
+        produced_at = NOON + timedelta(seconds=first + 599.5)
+        yard.produce(b"{", None, [], first // 600 % 2, timestamp=int(produced_at.timestamp() * 1000))
+    yard.database.execute('DELETE FROM dead_letters WHERE "offset" BETWEEN 1500 AND 1600 OR "offset" %% 997 = 0')
+    yard.database.execute('UPDATE dead_letters SET place = NULL WHERE "offset" BETWEEN 2000 AND 2100')
+    yard.database.execute("UPDATE dead_letters SET state = 'settled' WHERE \"offset\" BETWEEN 300 AND 400")
+    failed_at = [letter.failed_at for one in pages(yard, 400) for letter, _ in one.found]
+    assert failed_at == sorted(failed_at, reverse=True)
+    assert len(failed_at) == LETTERS - 101 + 5
+    with open_topic(yard) as topic:
+        assert [letter.failed_at for letter, _ in list_all(topic, parse_query({}))] == failed_at
+    assert rare(yard, 3) == [n for n in reversed(RARE) if not 300 <= n <= 400]
+
+
+def test_copies_are_listed_once(yard: Graveyard) -> None:
+    bury_many(yard, range(LETTERS))
+    bury_many(yard, range(30), first=LETTERS)
+    yard.database.execute('DELETE FROM dead_letters WHERE "offset" >= %s', LETTERS)
+    bury_many(yard, range(30), first=LETTERS)
+    assert len(numbers(pages(yard, 1000))) == LETTERS + 30
 
 
 def test_what_was_imported_is_found_though_its_time_does_not_fit(yard: Graveyard) -> None:
     bury_many(yard, (100_000 + n for n in range(LETTERS - 100)))
     bury_many(yard, range(100), first=LETTERS - 100)
-    assert sorted(numbers(pages(yard, 50))) == RARE
+    assert sorted(rare(yard)) == RARE
 
 
-def test_letters_that_postgres_does_not_know_are_walked_through(yard: Graveyard) -> None:
-    bury_many(yard, range(LETTERS))
-    yard.database.execute('DELETE FROM dead_letters WHERE "offset" %% 2 = 0')
-    found = pages(yard, 50)
-    assert sorted(numbers(found)) == RARE
-    assert found[-1].exhausted
-
-
-def test_what_left_the_topic_is_said(yard: Graveyard) -> None:
+def test_what_left_the_topic_is_counted(yard: Graveyard) -> None:
     bury_many(yard, range(LETTERS))
     admin = AdminClient({"bootstrap.servers": yard.kafka.bootstrap_servers})
     for done in admin.delete_records([TopicPartition(yard.topic, 0, RARE[3])]).values():
         done.result(30)
-    found = pages(yard, 50)
+    found = pages(yard, 50, reasons=("rare",))
     assert sorted(numbers(found)) == RARE[3:]
     assert sum(one.missing for one in found) == 3
-
-
-def test_times_are_left_to_postgres(yard: Graveyard) -> None:
-    bury_many(yard, range(LETTERS))
-    until = (NOON + timedelta(seconds=1000)).isoformat()
-    since = (NOON + timedelta(seconds=990)).isoformat()
-    between = page(yard, 50, since=since, until=until)
-    assert numbers([between]) == [*range(999, 989, -1)]
-    assert between.looked_at < 200
 
 
 UNSURE = {
     "from before places were kept": "NULL",
     "of another topic": "'event-dlq-other-0-' || \"offset\"",
-    "of another letter": "regexp_replace(place, '[0-9]+$', '0')",
+    "of another one": "regexp_replace(place, '[0-9]+$', '0')",
     "behind the end": "regexp_replace(place, '[0-9]+$', '999999999')",
     "in no partition": "regexp_replace(place, '0-([0-9]+)$', '7-\\1')",
     "no place": "'?'",
+    "of its neighbour": "regexp_replace(place, '[0-9]+$', (\"offset\" # 1)::text)",
 }
 
 
 @pytest.mark.parametrize("place", UNSURE.values(), ids=UNSURE)
-def test_where_places_are_not_sure_all_of_it_is_found_by_walking(yard: Graveyard, place: str) -> None:
+def test_where_rows_name_other_records_the_topic_is_read(yard: Graveyard, place: str) -> None:
     bury_many(yard, range(LETTERS))
     yard.database.execute(f"UPDATE dead_letters SET place = {place}")
-    found = pages(yard, 50)
-    assert sorted(numbers(found)) == RARE
-    assert found[-1].exhausted
-    with queue_of(yard) as queue:
-        assert remembered(queue, "e-5") is None
-        assert locate(queue, "e-5", lambda _: None)
+    assert rare(yard) == RARE[::-1]
+    with open_topic(yard) as topic:
+        assert [letter.id for letter, _ in list_all(topic, parse_query({}))][:2] == ["events-0-2999", "events-0-2998"]
+        assert find_in_index(topic, "e-5") is None
+        assert find(topic, "e-5", lambda _: None)
+
+
+def test_one_row_that_names_another_record_hides_nothing(yard: Graveyard) -> None:
+    bury_many(yard, range(LETTERS))
+    yard.database.execute(f"UPDATE dead_letters SET place = '{yard.topic}-0-7' WHERE \"offset\" = %s", RARE[5])
+    assert {*rare(yard, 4)} == {*RARE}
+    with open_topic(yard) as topic:
+        listed = [letter.id for letter, _ in list_all(topic, parse_query({}))]
+    assert sorted(listed) == sorted(f"events-0-{number}" for number in range(LETTERS))

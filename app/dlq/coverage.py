@@ -1,0 +1,91 @@
+"""Which offsets of the dead letter topic have to be read because PostgreSQL does not know their records."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import groupby
+
+from keepstream.app.dlq.lookup_by_offset import OffsetReader, StaleRecordIdError, open_offset_reader
+from keepstream.processors.replay.selection import Selection
+from keepstream.sinks.kafka.admin import KafkaAdmin, Range
+from keepstream.sinks.kafka.dead_letter_reader import Ranges
+from keepstream.sinks.postgres.dead_letters import DeadLetterIndex, DeadLetterKey
+
+NEWEST = DeadLetterKey(datetime.max.replace(tzinfo=UTC), "")
+"""All failed before this."""
+FRESH_S = 60.0
+"""How long a console goes without asking for complete blocks: it takes 0.3 s per million dead letters."""
+_BLOCK = 100
+_MIN_BLOCKS = 10
+"""Fewer complete blocks in a row are read with what is around them: a jump costs as much as reading so many."""
+Block = tuple[int, int]
+NONE: AbstractSet[Block] = frozenset()
+
+
+@dataclass
+class IndexCoverage:
+    """Complete blocks of offsets: all of their records have rows. Reused for `FRESH_S`; what is newer is read."""
+
+    _complete: AbstractSet[Block] = field(default=frozenset())
+    _asked_at: float = -math.inf
+
+    def uncovered(self, index: DeadLetterIndex, reader: OffsetReader, bounds: Mapping[int, Range]) -> Ranges:
+        """Return what of these bounds lies outside of complete blocks."""
+        if time.monotonic() - self._asked_at > FRESH_S:
+            self._complete = _complete_blocks(index, reader)
+            self._asked_at = time.monotonic()
+        return subtract(bounds, self._complete)
+
+
+def ranges_of(client: KafkaAdmin, topic: str, selection: Selection, index: DeadLetterIndex | None) -> Ranges:
+    """Return what to read of a topic for a selection: all, but for blocks in which no record failed at these times."""
+    with open_offset_reader(client, topic) as reader:
+        bounds = clip(reader.watermarks(), selection)
+        timed = index and (selection.since or selection.until)
+        complete = _complete_blocks(index, reader, selection.since, selection.until) if index and timed else NONE
+        return subtract(bounds, complete)
+
+
+def clip(bounds: Mapping[int, Range], selection: Selection) -> dict[int, Range]:
+    """Return the part that a selection's partitions and its first offset leave."""
+    start = selection.from_offset or 0
+    return {
+        p: (min(max(low, start), high), high)
+        for p, (low, high) in bounds.items()
+        if not selection.partitions or p in selection.partitions
+    }
+
+
+def subtract(bounds: Mapping[int, Range], complete: AbstractSet[Block]) -> dict[int, list[Range]]:
+    """Return the bounds without long runs of complete blocks; a block that a bound cuts is never complete."""
+    return {p: [*_incomplete(p, low, high, complete)] for p, (low, high) in bounds.items()}
+
+
+def _incomplete(partition: int, low: int, high: int, complete: AbstractSet[Block]) -> Iterator[Range]:
+    start = low
+    whole = range(-(-low // _BLOCK), high // _BLOCK)
+    for is_complete, run in groupby(whole if complete else (), lambda number: (partition, number) in complete):
+        blocks = [*run]
+        if is_complete and len(blocks) >= _MIN_BLOCKS:
+            if start < blocks[0] * _BLOCK:
+                yield start, blocks[0] * _BLOCK
+            start = (blocks[-1] + 1) * _BLOCK
+    if start < high:
+        yield start, high
+
+
+def _complete_blocks(
+    index: DeadLetterIndex, reader: OffsetReader, since: datetime | None = None, until: datetime | None = None
+) -> AbstractSet[Block]:
+    """Ask for complete blocks; there are none where rows name other records, as in a topic that was re-created."""
+    newest = index.find(reader.topic, {}, NEWEST, 1, resolved_too=True)
+    try:
+        fits = any(reader.fetch({key.id: key.record_id for key in newest}).values())
+    except StaleRecordIdError:
+        return NONE
+    return index.complete_blocks(reader.topic, since, until) if fits else NONE

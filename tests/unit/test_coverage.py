@@ -1,0 +1,39 @@
+"""What has to be read of a dead letter topic lies outside of complete blocks, and nothing of that is left out."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keepstream.app.dlq.coverage import clip, subtract
+from keepstream.processors.replay.selection import Selection
+
+BLOCKS = st.sets(st.integers(0, 60)).map(lambda numbers: {(0, number) for number in numbers})
+BOUNDS = st.tuples(st.integers(0, 3000), st.integers(0, 3000)).map(lambda ends: (ends[0], sum(ends)))
+
+
+@given(BOUNDS, BLOCKS, BLOCKS)
+def test_only_offsets_of_complete_blocks_are_left_out(
+    bounds: tuple[int, int], complete: set[tuple[int, int]], more: set[tuple[int, int]]
+) -> None:
+    complete |= {(0, number + 1) for _, number in more} | {(0, number) for _, number in more}
+    ranges = subtract({0: bounds}, complete)[0]
+    read = [offset for start, end in ranges for offset in range(start, end)]
+    assert read == sorted(set(read)), "ascending, each once"
+    left_out = set(range(*bounds)) - set(read)
+    assert not left_out & {offset for offset in range(*bounds) if (0, offset // 100) not in complete}
+    assert {*read} <= {*range(*bounds)}
+
+
+def test_long_runs_of_complete_blocks_are_left_out_and_short_ones_are_read() -> None:
+    complete = {(0, number) for number in (*range(1, 11), *range(12, 21), 30)} | {(1, number) for number in range(40)}
+    assert subtract({0: (50, 3050)}, complete) == {0: [(50, 100), (1100, 3050)]}
+    assert subtract({1: (0, 3950)}, complete) == {1: [(3900, 3950)]}
+    assert subtract({1: (150, 3999), 2: (0, 10)}, complete) == {1: [(150, 200), (3900, 3999)], 2: [(0, 10)]}
+
+
+def test_partitions_and_a_first_offset_are_selected() -> None:
+    bounds = {0: (10, 20), 1: (10, 20), 2: (90, 95)}
+    assert clip(bounds, Selection()) == bounds
+    assert clip(bounds, Selection(partitions=(1,), from_offset=15)) == {1: (15, 20)}
+    assert clip(bounds, Selection(from_offset=50)) == {0: (20, 20), 1: (20, 20), 2: (90, 95)}
