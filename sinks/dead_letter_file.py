@@ -11,7 +11,7 @@ from keepstream.schemas.dead_letter_json import InvalidExportError, from_json_li
 from keepstream.schemas.record import KafkaRecord
 
 
-def write_letters(path: Path, records: Iterable[KafkaRecord]) -> int:
+def write_dead_letters(path: Path, records: Iterable[KafkaRecord]) -> int:
     """Write a new file and return how many letters it holds once it is safe on the disk.
 
     Raises FileExistsError: an earlier export may be the only copy of what was purged. The file is for its owner only.
@@ -19,7 +19,7 @@ def write_letters(path: Path, records: Iterable[KafkaRecord]) -> int:
     path.touch(0o600, exist_ok=False)
     try:
         with path.open("wb") as file:
-            count = stream_letters(file, records)
+            count = stream_dead_letters(file, records)
             file.flush()
             os.fsync(file.fileno())
     except BaseException:
@@ -29,7 +29,7 @@ def write_letters(path: Path, records: Iterable[KafkaRecord]) -> int:
     return count
 
 
-def stream_letters(file: IO[bytes], records: Iterable[KafkaRecord]) -> int:
+def stream_dead_letters(file: IO[bytes], records: Iterable[KafkaRecord]) -> int:
     """Write letters to an open file and return how many they were."""
     count = 0
     for record in records:
@@ -38,7 +38,7 @@ def stream_letters(file: IO[bytes], records: Iterable[KafkaRecord]) -> int:
     return count
 
 
-def read_letters(file: Iterable[bytes]) -> Iterator[KafkaRecord]:
+def read_dead_letters(file: Iterable[bytes]) -> Iterator[KafkaRecord]:
     """Yield the letters of an export. Raises NotALetterError with the number of the line."""
     for number, line in enumerate(file, 1):
         if not line.strip():

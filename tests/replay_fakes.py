@@ -1,4 +1,4 @@
-"""A ledger and an outbox in memory, with a place to be killed at every step between them."""
+"""A ledger and an producer in memory, with a place to be killed at every step between them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MemoryLedger:
     resolved: set[str] = field(default_factory=set)
     ends: TopicEnds = field(default_factory=dict)
 
-    def open_ones(self, run: ReplayRun, letter_ids: Sequence[str]) -> list[str]:
+    def unresolved(self, run: ReplayRun, letter_ids: Sequence[str]) -> list[str]:
         return [letter_id for letter_id in letter_ids if self._is_open(run, letter_id)]
 
     def _is_open(self, run: ReplayRun, letter_id: str) -> bool:
@@ -82,7 +82,7 @@ class MemoryLedger:
 
 
 @dataclass
-class MemoryOutbox:
+class MemoryReplayProducer:
     """`ReplayProducer`: one partition per topic; each record sent takes an edge of its own."""
 
     die: Callable[[str], None] = lambda _edge: None
@@ -93,7 +93,7 @@ class MemoryOutbox:
     def ends(self, topics: Iterable[str]) -> TopicEnds:
         return {topic: {0: len(self.topics.get(topic, ()))} for topic in topics}
 
-    def post(self, letters: Sequence[ReplayRecord]) -> None:
+    def produce(self, letters: Sequence[ReplayRecord]) -> None:
         for letter in letters:
             self.die("before send")
             if self.refuse(letter):
@@ -106,7 +106,7 @@ class MemoryOutbox:
             )
         self.die("after send")
 
-    def answers(self) -> list[DeliveryReport]:
+    def delivery_reports(self) -> list[DeliveryReport]:
         answers, self.answered = self.answered, []
         return answers
 

@@ -1,4 +1,4 @@
-"""``keepstream dlq list``."""
+"""``keepstream dlq list``, ``show`` and ``stats``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from keepstream.app.dlq.format import format_time, one_line, pretty, text_of, to
 from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
 
 if TYPE_CHECKING:
-    from keepstream.app.dlq.selectors import Chosen
+    from keepstream.app.dlq.selectors import DeadLetterQuery
     from keepstream.app.dlq.topic import Listed
     from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
@@ -31,10 +31,10 @@ _MESSAGE_AT = 120
 @click.option("-f", "--follow", is_flag=True,
               help="Wait for new ones until Ctrl-C; with --since or --from-offset begin there.")  # fmt: skip
 @json_option
-def list_letters(*, chosen: Chosen, follow: bool, as_json: bool) -> None:
-    """List dead letters, newest first; those not yet resolved, the last 50, unless told otherwise.
+def list_dead_letters(*, chosen: DeadLetterQuery, follow: bool, as_json: bool) -> None:
+    """List dead letters, newest first; by default the last 50 that are not resolved.
 
-    Resolved ones were replayed or discarded; PostgreSQL knows that. Without it, all that the topic holds are listed.
+    Resolved ones were replayed or discarded, which PostgreSQL records. Without it, all that the topic holds are listed.
     """
     from keepstream.app.cli.output import open_dead_letter_topic
     from keepstream.app.dlq.page import list_all
@@ -52,13 +52,13 @@ def list_letters(*, chosen: Chosen, follow: bool, as_json: bool) -> None:
 
 
 def _line(found: Listed) -> str:
-    """Cut the message at the edge of a terminal; never in a pipe."""
-    letter, state = found
+    """Return a line, with the message truncated to the width of a terminal."""
+    dead_letter, state = found
     room = shutil.get_terminal_size().columns - _MESSAGE_AT if sys.stdout.isatty() else None
     return _LINE.format(
-        format_time(letter.failed_at, "seconds"), state or "-", letter.step or "-",
-        one_line(letter.reason or "-"), one_line(letter.id), one_line(letter.origin_topic or "-"),
-        one_line(letter.message, room and max(room, 20)),
+        format_time(dead_letter.failed_at, "seconds"), state or "-", dead_letter.step or "-",
+        one_line(dead_letter.reason or "-"), one_line(dead_letter.id), one_line(dead_letter.origin_topic or "-"),
+        one_line(dead_letter.message, room and max(room, 20)),
     )  # fmt: skip
 
 
@@ -69,52 +69,52 @@ def _line(found: Listed) -> str:
 def show(*, name: str, raw: bool, as_json: bool) -> None:
     """Show a dead letter: payload, headers, error, attempts, times, its event's row, its replays.
 
-    ID is the letter's id, its place in the dead letter topic (TOPIC-PARTITION-OFFSET) or an event_id, of which the
-    newest death is shown. Exit 3 when there is none.
+    ID is a dead letter's id, its coordinates in the dead letter topic (TOPIC-PARTITION-OFFSET) or an event_id, whose
+    newest dead letter is shown. Exit 3 when there is none.
     """
     from keepstream.app.cli.output import open_dead_letter_topic
     from keepstream.app.dlq.lookup import describe, find
 
     with open_dead_letter_topic() as topic:
-        letter = find(topic, name, say)
-        if letter is None:
+        dead_letter = find(topic, name, say)
+        if dead_letter is None:
             raise KeepstreamError("unknown_letter", f"no dead letter has the id, place or event_id {name!r}",
                                "`keepstream dlq list --all` lists them", NOT_FOUND)  # fmt: skip
         if raw:
-            _write_raw(topic.resolve(letter))
+            _write_raw(topic.resolve(dead_letter))
             return
-        letter = topic.claim_checks.whole(letter) if topic.index else letter
-        known = describe(topic, letter)
+        dead_letter = topic.claim_checks.resolve(dead_letter) if topic.index else dead_letter
+        known = describe(topic, dead_letter)
     if as_json:
-        value = letter.record.value
-        headers = [{"name": n, "value": text_of(v)} for n, v in letter.record.headers]
-        print_json({**known["letter"], "value": text_of(value), "headers": headers, "event": known["event"],
+        value = dead_letter.record.value
+        headers = [{"name": n, "value": text_of(v)} for n, v in dead_letter.record.headers]
+        print_json({**known["dead_letter"], "value": text_of(value), "headers": headers, "event": known["event"],
                     "replays": known["replays"]})  # fmt: skip
     else:
-        _print(letter, known)
+        _print(dead_letter, known)
 
 
-def _write_raw(letter: DeadLetterRecord) -> None:
-    if letter.record.value is None:
+def _write_raw(dead_letter: DeadLetterRecord) -> None:
+    if dead_letter.record.value is None:
         say("the record has no value (a tombstone)")
     else:
-        click.get_binary_stream("stdout").write(letter.record.value)
+        click.get_binary_stream("stdout").write(dead_letter.record.value)
 
 
-def _print(letter: DeadLetterRecord, known: Mapping[str, Any]) -> None:
+def _print(dead_letter: DeadLetterRecord, known: Mapping[str, Any]) -> None:
     from keepstream.processors.replay.selection import json_path
 
-    for name, value in known["letter"].items():
+    for name, value in known["dead_letter"].items():
         if value is not None:
             click.echo(f"{name:<17} {one_line(value)}")
-    path = known["letter"]["path"]
-    if path and (found := json_path(letter.record.value, path)) is not None:
+    path = known["dead_letter"]["path"]
+    if path and (found := json_path(dead_letter.record.value, path)) is not None:
         click.echo(f"{'value there':<17} {one_line(found)}")
     click.echo("\nHeaders")
-    for name, value in letter.record.headers:
+    for name, value in dead_letter.record.headers:
         click.echo(f"  {one_line(name)}: {one_line(text_of(value))}")
     click.echo("\nPayload")
-    click.echo(pretty(letter.record.value))
+    click.echo(pretty(dead_letter.record.value))
     if known["event"]:
         click.echo("\nEvent")
         print_rows([known["event"]], as_json=False)
@@ -123,21 +123,21 @@ def _print(letter: DeadLetterRecord, known: Mapping[str, Any]) -> None:
         print_rows(known["replays"], as_json=False)
 
 
-def _type(letter: DeadLetterRecord) -> str | None:
-    """Look in the envelope's payload, then in the value itself (letters of others), then in CloudEvents' header."""
+def _type(dead_letter: DeadLetterRecord) -> str | None:
+    """Return ``type`` of the envelope's payload, else of the value (other systems), else of CloudEvents' header."""
     from keepstream.processors.replay.selection import json_path
     from keepstream.schemas.record import header
 
-    value = letter.record.value
-    return json_path(value, "payload.type") or json_path(value, "type") or header(letter.record, "ce_type")
+    value = dead_letter.record.value
+    return json_path(value, "payload.type") or json_path(value, "type") or header(dead_letter.record, "ce_type")
 
 
 _GROUPS: dict[str, Callable[[DeadLetterRecord], str | None]] = {
-    "step": lambda letter: letter.step,
-    "reason": lambda letter: letter.reason,
-    "verdict": lambda letter: letter.verdict,
+    "step": lambda dead_letter: dead_letter.step,
+    "reason": lambda dead_letter: dead_letter.reason,
+    "verdict": lambda dead_letter: dead_letter.verdict,
     "type": _type,
-    "hour": lambda letter: letter.failed_at.strftime("%Y-%m-%dT%H:00Z"),
+    "hour": lambda dead_letter: dead_letter.failed_at.strftime("%Y-%m-%dT%H:00Z"),
 }
 _DEFAULT = ("step", "reason", "verdict")
 
@@ -148,14 +148,14 @@ _DEFAULT = ("step", "reason", "verdict")
               help="step, reason, verdict, type or hour. Repeatable. Default: step, reason and verdict.")  # fmt: skip
 @click.option("--fail-above", type=click.IntRange(min=0), metavar="COUNT", help="Exit 1 when there are more.")
 @json_option
-def stats(*, chosen: Chosen, groups: tuple[str, ...], fail_above: int | None, as_json: bool) -> None:
+def stats(*, chosen: DeadLetterQuery, groups: tuple[str, ...], fail_above: int | None, as_json: bool) -> None:
     """Count the dead letters that are not resolved. ``type`` is the payload's field of that name, or ce_type."""
     from keepstream.app.cli.output import open_dead_letter_topic
 
     names = groups or _DEFAULT
     with open_dead_letter_topic(chosen.selection) as topic:
         found = itertools.islice(topic.oldest(chosen), chosen.limit)
-        counts = Counter(tuple(_GROUPS[name](letter) for name in names) for letter, _ in found)
+        counts = Counter(tuple(_GROUPS[name](dead_letter) for name in names) for dead_letter, _ in found)
     ranked = sorted(counts.items(), key=lambda item: [str(key) for key in item[0]])
     if "hour" not in names:
         ranked.sort(key=lambda item: -item[1])

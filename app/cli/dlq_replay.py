@@ -17,29 +17,29 @@ from keepstream.app.errors import FAILED, INTERRUPTED, NOT_FOUND, REFUSED, Keeps
 
 if TYPE_CHECKING:
     from keepstream.app.dlq.replay import DryRun, Replayer
-    from keepstream.app.dlq.selectors import Chosen
+    from keepstream.app.dlq.selectors import DeadLetterQuery
     from keepstream.processors.replay.selection import Selection
     from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 
 
-def show_survey(survey: DryRun, *, dry_run: bool, as_json: bool) -> None:
+def print_dry_run(found: DryRun, *, dry_run: bool, as_json: bool) -> None:
     if dry_run and as_json:
         print_json({
-            "selected": survey.selected, "would_pass": survey.would_pass, "would_park": survey.would_park,
-            "refused": dict(survey.refused), "targets": dict(survey.targets),
+            "selected": found.selected, "would_pass": found.would_pass, "would_park": found.would_park,
+            "refused": dict(found.refused), "targets": dict(found.targets),
         })  # fmt: skip
         return
     from keepstream.app.dlq.format import one_line
 
-    tell = click.echo if dry_run else say
-    for difference in survey.differences:
-        tell(difference)
-    tell(f"{survey.selected:,} selected: {survey.would_pass:,} would pass now, "
-         f"{sum(survey.refused.values()):,} would not, {survey.would_park:,} would be parked")  # fmt: skip
-    for topic, count in survey.targets.most_common():
-        tell(f"  {count:>7,}  to {one_line(topic)}")
-    for why, count in survey.refused.most_common(20):
-        tell(f"  {count:>7,}  {why}")
+    write = click.echo if dry_run else say
+    for difference in found.differences:
+        write(difference)
+    write(f"{found.selected:,} selected: {found.would_pass:,} would pass now, "
+         f"{sum(found.refused.values()):,} would not, {found.would_park:,} would be parked")  # fmt: skip
+    for topic, count in found.targets.most_common():
+        write(f"  {count:>7,}  to {one_line(topic)}")
+    for why, count in found.refused.most_common(20):
+        write(f"  {count:>7,}  {why}")
 
 
 @contextmanager
@@ -58,7 +58,7 @@ def progress_of(run: ReplayRun, total: int | None) -> Iterator[Callable[[int], N
 
         def update(worked: int) -> None:
             per_s = worked / max(time.monotonic() - started, 0.001)
-            bar.update(task, completed=worked, description=f"replay {run.id}: {worked:,} letters, {per_s:,.0f}/s")
+            bar.update(task, completed=worked, description=f"replay {run.id}: {worked:,} dead letters, {per_s:,.0f}/s")
 
         yield update
 
@@ -76,7 +76,7 @@ def conclude(run: ReplayRun, result: Reconciliation, *, known: bool, as_json: bo
         click.echo(f"selected {result.selected:,} = replayed {result.replayed:,} + skipped {result.skipped:,}"
                    f" + failed {result.failed:,}")  # fmt: skip
     if not result.adds_up:
-        raise KeepstreamError("does_not_add_up", "letters are missing from the sum", f"--resume {run.id}", FAILED)
+        raise KeepstreamError("does_not_add_up", "dead letters are missing from the sum", f"--resume {run.id}", FAILED)
     if result.failed:
         raise KeepstreamError("some_failed", f"{result.failed:,} were not replayed", f"--resume {run.id}", FAILED)
     if not known:
@@ -88,16 +88,18 @@ MAX_EDITED = 100
 
 @click.command(epilog="Example: keepstream dlq replay --reason check_violation --since 2h --dry-run")
 @selectors()
-@click.option("--dry-run", is_flag=True, help="Say what would pass today's contract and why the rest would not.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only print what would pass today's contract, and why the rest would not."
+)
 @click.option("--rate", help="Records per second, like 500/s. Default: as fast as the broker takes them.")
-@click.option("--to-topic", help="Default: the topic each letter came from.")
+@click.option("--to-topic", help="Default: the topic each dead letter came from.")
 @click.option("--same-partition", is_flag=True, help="Keep the original partition; default: the key decides.")
 @click.option("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change the payload; repeatable.")
 @click.option("--edit", is_flag=True, help="Change the values in $EDITOR, one JSON document per line.")
 @click.option("--max-replays", type=click.IntRange(min=0), default=3, show_default=True,
-              help="A letter replayed that often goes to <dead letter topic>-parked.")  # fmt: skip
-@click.option("--resume", "resume_id", type=int, metavar="ID", help="Go on with a replay that was interrupted.")
-@click.option("--wait", is_flag=True, help="Wait for what becomes of each: delivered or dead again.")
+              help="A dead letter replayed that often goes to <dead letter topic>-parked.")  # fmt: skip
+@click.option("--resume", "resume_id", type=int, metavar="ID", help="Resume an interrupted replay.")
+@click.option("--wait", is_flag=True, help="Wait until each is delivered or dead again.")
 @click.option("--wait-timeout", "wait_timeout_s", type=float, default=300, show_default=True, help="Seconds.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
@@ -105,7 +107,7 @@ MAX_EDITED = 100
 def replay(  # noqa: PLR0913 - one parameter per option
     context: click.Context,
     *,
-    chosen: Chosen,
+    chosen: DeadLetterQuery,
     dry_run: bool,
     rate: str | None,
     to_topic: str | None,
@@ -157,43 +159,51 @@ def _prepare(  # noqa: PLR0913
     yes: bool,
     as_json: bool,
 ) -> tuple[ReplayRun, int | None] | None:
-    """Survey, show, ask; return the begun run and its size, or None when there is nothing to do."""
-    from keepstream.app.dlq.replay import Look
+    """Make a dry run, print it and ask; return the new run and its size, or None when there is nothing to replay."""
+    from keepstream.app.dlq.replay import DryRunOptions
 
     ends = replayer.ends()
     edited = _edit(replayer, selection, options, ends) if edit else {}
-    look = Look(edited={letter_id: value for letter_id, (_, value) in edited.items()})
-    survey = replayer.survey(selection, options, ends, look)
-    show_survey(survey, dry_run=dry_run, as_json=as_json)
+    how = DryRunOptions(edited={name: value for name, (_, value) in edited.items()})
+    found = replayer.dry_run(selection, options, ends, how)
+    print_dry_run(found, dry_run=dry_run, as_json=as_json)
     for interrupted in replayer.ledger.interrupted():
-        say(f"replay {interrupted} was interrupted and still holds letters; go on with: --resume {interrupted}")
-    if dry_run or survey.selected == 0:
+        say(
+            f"replay {interrupted} was interrupted and has planned dead letters; resume it with: --resume {interrupted}"
+        )
+    if dry_run or found.selected == 0:
         return None
-    targets = ", ".join(survey.targets) or options.parking_topic
-    if on_terminal() and not yes and not click.confirm(f"Replay {survey.selected:,} to {targets}?", err=True):
+    targets = ", ".join(found.targets) or options.parking_topic
+    if on_terminal() and not yes and not click.confirm(f"Replay {found.selected:,} to {targets}?", err=True):
         raise KeepstreamError("refused", "nothing was replayed", exit_code=REFUSED)
     run = replayer.begin(selection, options, ends)
-    for letter, value in edited.values():
-        replayer.ledger.remember_edit(run, letter, value)
-    return run, survey.selected
+    for dead_letter, value in edited.values():
+        replayer.ledger.remember_edit(run, dead_letter, value)
+    return run, found.selected
 
 
 def _edit(replayer: Replayer, selection: Selection, options: ReplayOptions, ends: dict[int, int]) -> dict[str, Any]:
-    from keepstream.processors.replay.outgoing import difference
+    from keepstream.processors.replay.outgoing import diff
 
-    letters = list(replayer.unresolved(selection, options, ends))
-    if len(letters) > MAX_EDITED:
-        raise KeepstreamError("too_many", f"{len(letters)} letters are too many to edit; select at most {MAX_EDITED}")
-    before = "\n".join((letter.record.value or b"").decode(errors="surrogateescape") for letter in letters)
+    dead_letters = list(replayer.unresolved(selection, options, ends))
+    if len(dead_letters) > MAX_EDITED:
+        raise KeepstreamError(
+            "too_many", f"{len(dead_letters)} dead letters are too many to edit; select at most {MAX_EDITED}"
+        )
+    before = "\n".join(
+        (dead_letter.record.value or b"").decode(errors="surrogateescape") for dead_letter in dead_letters
+    )
     after = (click.edit(before + "\n", require_save=False) or "").rstrip("\n").split("\n")
-    if len(after) != len(letters):
-        raise KeepstreamError("edit_failed", f"{len(letters)} lines went into the editor and {len(after)} came out")
+    if len(after) != len(dead_letters):
+        raise KeepstreamError(
+            "edit_failed", f"{len(dead_letters)} lines went into the editor and {len(after)} came out"
+        )
     edited = {}
-    for letter, line in zip(letters, after, strict=True):
+    for dead_letter, line in zip(dead_letters, after, strict=True):
         value = line.encode(errors="surrogateescape")
-        if value != letter.record.value:
-            say(difference(letter, value))
-            edited[letter.id] = (letter, value)
+        if value != dead_letter.record.value:
+            say(diff(dead_letter, value))
+            edited[dead_letter.id] = (dead_letter, value)
     return edited
 
 
@@ -209,16 +219,16 @@ def _resume(replayer: Replayer, replay_id: int) -> tuple[ReplayRun, Selection]:
 def _work(
     context: click.Context, replayer: Replayer, run: ReplayRun, selection: Selection, total: int | None
 ) -> Reconciliation:
-    """Work until done or Ctrl-C; the chunk under way is finished first."""
+    """Replay until done or Ctrl-C, which finishes the current chunk first."""
     interrupted = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
     try:
         with progress_of(run, total) as progress:
-            result = replayer.work(run, selection, progress, interrupted.is_set)
+            result = replayer.run(run, selection, progress, interrupted.is_set)
     finally:
         signal.signal(signal.SIGINT, before)
     if interrupted.is_set():
-        say(f"interrupted after {result.selected:,}; go on with: keepstream dlq replay --resume {run.id}")
+        say(f"interrupted after {result.selected:,}; resume it with: keepstream dlq replay --resume {run.id}")
         context.exit(INTERRUPTED)
     return result
 

@@ -1,4 +1,4 @@
-"""``keepstream dlq purge``: the one command that deletes."""
+"""``keepstream dlq export``, ``purge`` and ``import``."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from keepstream.app.dlq.selectors import bad_selector, parse_time_option
 from keepstream.app.errors import FAILED, REFUSED, KeepstreamError
 
 if TYPE_CHECKING:
-    from keepstream.app.dlq.selectors import Chosen
+    from keepstream.app.dlq.selectors import DeadLetterQuery
     from keepstream.app.dlq.topic import DeadLetterTopic
     from keepstream.schemas.dead_letter_record import DeadLetterRecord
     from keepstream.schemas.record import KafkaRecord
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
 @click.command(epilog="Example: keepstream dlq export --since 7d --output dead.jsonl")
 @selectors(resolved=False)
 @click.option("--output", required=True, metavar="FILE", help="A new file, or - for stdout.")
-def export(*, chosen: Chosen, output: str) -> None:
+def export(*, chosen: DeadLetterQuery, output: str) -> None:
     """Write dead letters as JSON lines, oldest first, byte for byte; resolved ones and copies too.
 
     Key, value and header values are base64. `keepstream dlq import` puts them back.
     """
     from keepstream.app.cli.output import open_dead_letter_topic
-    from keepstream.sinks.dead_letter_file import stream_letters
+    from keepstream.sinks.dead_letter_file import stream_dead_letters
 
     with open_dead_letter_topic(chosen.selection, with_index=False) as topic:
         records = itertools.islice(_matching(topic, chosen), chosen.limit)
         if output == "-":
-            count = stream_letters(click.get_binary_stream("stdout"), records)
+            count = stream_dead_letters(click.get_binary_stream("stdout"), records)
         else:
             count = write_export(Path(output), records)
     say(f"{count:,} dead letters exported")
@@ -49,10 +49,10 @@ def export(*, chosen: Chosen, output: str) -> None:
 
 def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
     """Write a new file; KeepstreamError when it exists (5) or cannot be written (1)."""
-    from keepstream.sinks.dead_letter_file import write_letters
+    from keepstream.sinks.dead_letter_file import write_dead_letters
 
     try:
-        return write_letters(path, records)
+        return write_dead_letters(path, records)
     except FileExistsError:
         hint = "an export never overwrites a file; name another"
         raise KeepstreamError("file_exists", f"{path} exists", hint, REFUSED) from None
@@ -60,22 +60,22 @@ def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
         raise KeepstreamError("not_exported", f"{path}: {error.strerror}", exit_code=FAILED) from None
 
 
-def _matching(topic: DeadLetterTopic, chosen: Chosen) -> Iterator[KafkaRecord]:
+def _matching(topic: DeadLetterTopic, chosen: DeadLetterQuery) -> Iterator[KafkaRecord]:
     from keepstream.app.dlq.coverage import ranges_of
     from keepstream.sinks.kafka.dead_letter_reader import oldest_first
 
     ranges = ranges_of(topic.client, topic.name, chosen.selection, None)
     for found in oldest_first(topic.client, topic.name, ranges, copies=True):
-        letter = topic.resolve(found)
-        if chosen.selection.matches(letter):
-            yield letter.record
+        dead_letter = topic.resolve(found)
+        if chosen.selection.matches(dead_letter):
+            yield dead_letter.record
 
 
 _BATCH = 1000
 
 
 @click.command(epilog="Example: keepstream dlq purge --before 30d --export dead-2026-10.jsonl")
-@click.option("--before", metavar="TIME", help="Delete up to the first letter that died at TIME or later.")
+@click.option("--before", metavar="TIME", help="Delete up to the first dead letter that failed at TIME or later.")
 @click.option("--through", type=click.IntRange(min=0), metavar="OFFSET", help="Delete up to this offset, included.")
 @click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), metavar="NUMBER",
               help="Only this partition. Repeatable. --through needs it where there are several.")  # fmt: skip
@@ -89,7 +89,7 @@ def purge(
 ) -> None:  # fmt: skip
     """Export old dead letters to a file, then delete them from the topic, resolved or not.
 
-    They are deleted once the file is safe on the disk and the topic's name was typed. Letters that were open are
+    They are deleted once the file is safe on the disk and the topic's name was typed. Dead letters that were open are
     discarded then; `keepstream dlq import` of the file brings them back. Off a terminal it refuses without --yes.
     """
     from keepstream.app.cli.output import open_dead_letter_topic
@@ -99,7 +99,7 @@ def purge(
         raise bad_selector("--before, --through", "exactly one of them is needed")
     moment = parse_time_option("--before", before) if before else None
     if not yes and not sys.stdin.isatty():
-        raise KeepstreamError("refused", "this deletes, and nobody is here to ask", "say --yes", REFUSED)
+        raise KeepstreamError("refused", "this deletes, and stdin is no terminal to confirm on", "pass --yes", REFUSED)
     with open_dead_letter_topic(Selection(partitions=partitions)) as topic:
         if through is not None and not partitions and len(topic.partitions) > 1:
             raise bad_selector("--through", "an offset is one partition's: name it with --partition")
@@ -110,7 +110,7 @@ def purge(
 
 
 class _Purge:
-    """Export, ask, delete, discard."""
+    """Exports dead letters, asks, deletes them from the topic and marks them discarded."""
 
     def __init__(
         self, topic: DeadLetterTopic, partitions: tuple[int, ...], before: datetime | None, through: int | None
@@ -124,8 +124,8 @@ class _Purge:
             self._check_through(through)
 
     def run(self, path: Path, *, asks: bool) -> list[dict[str, int]]:
-        """Return a row per partition that lost letters."""
-        count = write_export(path, self._doomed())
+        """Return a row per partition that lost dead letters."""
+        count = write_export(path, self._selected())
         if count == 0:
             path.unlink()
             say("there is nothing to delete")
@@ -144,21 +144,21 @@ class _Purge:
             if through >= end:
                 raise bad_selector("--through", f"partition {partition} ends before offset {end}")
 
-    def _doomed(self) -> Iterator[KafkaRecord]:
-        """Yield what goes; remember, per partition, how many and up to where."""
+    def _selected(self) -> Iterator[KafkaRecord]:
+        """Yield what is deleted; count it per partition, and note the offset after the last."""
         from keepstream.sinks.kafka.dead_letter_reader import oldest_first
 
         for partition, bounds in self._topic.client.watermarks(self._topic.name, self._partitions).items():
-            letters = oldest_first(self._topic.client, self._topic.name, {partition: [bounds]}, copies=True)
-            for letter in itertools.takewhile(self._goes, letters):
+            dead_letters = oldest_first(self._topic.client, self._topic.name, {partition: [bounds]}, copies=True)
+            for dead_letter in itertools.takewhile(self._is_selected, dead_letters):
                 self._removed[partition] = self._removed.get(partition, 0) + 1
-                self._cut[partition] = letter.record.offset + 1
-                yield self._topic.resolve(letter).record
+                self._cut[partition] = dead_letter.record.offset + 1
+                yield self._topic.resolve(dead_letter).record
 
-    def _goes(self, letter: DeadLetterRecord) -> bool:
+    def _is_selected(self, dead_letter: DeadLetterRecord) -> bool:
         if self._through is not None:
-            return letter.record.offset <= self._through
-        return self._before is not None and letter.failed_at < self._before
+            return dead_letter.record.offset <= self._through
+        return self._before is not None and dead_letter.failed_at < self._before
 
     def _ask(self, count: int) -> None:
         typed = click.prompt(f"Type {self._topic.name} to delete {count:,} dead letters", err=True, default="",
@@ -167,16 +167,16 @@ class _Purge:
             raise KeepstreamError("refused", "that is not the topic's name: nothing was deleted", exit_code=REFUSED)
 
     def _delete(self) -> dict[int, int]:
-        """Return where each partition starts now. What the export does not hold is never deleted."""
+        """Return the first offset of each partition now. Only what was exported is deleted."""
         return self._topic.client.delete_records(self._topic.name, self._cut)
 
     def _discard(self, path: Path) -> None:
         from keepstream.schemas.dead_letter_record import DeadLetterRecord
-        from keepstream.sinks.dead_letter_file import read_letters
+        from keepstream.sinks.dead_letter_file import read_dead_letters
 
         assert self._topic.index is not None  # noqa: S101
         with path.open("rb") as file:
-            ids = (DeadLetterRecord(record).id for record in read_letters(file))
+            ids = (DeadLetterRecord(record).id for record in read_dead_letters(file))
             while batch := list(itertools.islice(ids, _BATCH)):
                 self._topic.index.discard(batch)
 
@@ -184,7 +184,7 @@ class _Purge:
 @click.command("import", epilog="Example: keepstream dlq import dead.jsonl")
 @click.argument("source", type=click.File("rb"), metavar="FILE")
 @json_option
-def import_letters(*, source: IO[bytes], as_json: bool) -> None:
+def import_dead_letters(*, source: IO[bytes], as_json: bool) -> None:
     """Put exported dead letters (FILE, or - for stdin) back into the dead letter topic, byte for byte.
 
     Every line is checked before the first is sent: exit 1 and nothing is imported when one is not a dead letter. Each
@@ -192,21 +192,21 @@ def import_letters(*, source: IO[bytes], as_json: bool) -> None:
     """
     from keepstream.app.cli.output import open_dead_letter_topic
     from keepstream.schemas.dead_letter_json import InvalidExportError
-    from keepstream.sinks.dead_letter_file import read_letters
+    from keepstream.sinks.dead_letter_file import read_dead_letters
 
     with open_dead_letter_topic() as topic, _spooled(source) as file:
         try:
-            deque(read_letters(file), maxlen=0)
+            deque(read_dead_letters(file), maxlen=0)
         except InvalidExportError as error:
             raise KeepstreamError("not_a_letter", f"{error}; nothing was imported", exit_code=FAILED) from None
         file.seek(0)
-        count = sum(_put_back(topic, file))
+        count = sum(_import(topic, file))
     print_rows([{"topic": topic.name, "imported": count}], as_json=as_json)
 
 
 @contextmanager
 def _spooled(source: IO[bytes]) -> Iterator[IO[bytes]]:
-    """Give a file that can be read twice: a pipe is copied to the disk."""
+    """Yield a file that can be read twice: a pipe is copied to the disk."""
     if source.seekable():
         yield source
         return
@@ -216,13 +216,13 @@ def _spooled(source: IO[bytes]) -> Iterator[IO[bytes]]:
         yield copy
 
 
-def _put_back(topic: DeadLetterTopic, source: IO[bytes]) -> Iterator[int]:
-    """Yield how many were confirmed, batch by batch."""
+def _import(topic: DeadLetterTopic, source: IO[bytes]) -> Iterator[int]:
+    """Yield the number of confirmed records, batch by batch."""
     from keepstream.schemas.dead_letter_record import DeadLetterRecord
-    from keepstream.sinks.dead_letter_file import read_letters
+    from keepstream.sinks.dead_letter_file import read_dead_letters
     from keepstream.sinks.kafka.dead_letter_importer import DeadLetterImporter
 
-    for batch in DeadLetterImporter(topic.client.config, topic.name, topic.partitions).send(read_letters(source)):
+    for batch in DeadLetterImporter(topic.client.config, topic.name, topic.partitions).send(read_dead_letters(source)):
         if topic.index:
             topic.index.reimported({DeadLetterRecord(record).id: place for record, place in batch})
         yield len(batch)

@@ -31,7 +31,7 @@ _NAMES = ("ids", *ALTERNATIVES, "since", "until", "partitions", "from_offset", "
 
 
 def selectors(*, resolved: bool = True) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Add ``[IDS]...`` and the selector options to a command, which gets them as one ``chosen: Chosen``.
+    """Add ``[IDS]...`` and the selector options to a command, which gets them as one ``chosen: DeadLetterQuery``.
 
     Different options must all hold; values of one repeated option are alternatives. ``resolved=False`` leaves out
     --all, for commands that take every letter anyway. A selector that cannot be understood ends with exit code 2.

@@ -110,12 +110,12 @@ def run() -> None:
 
 
 DLQ_COMMANDS = {
-    "list": ("keepstream.app.cli.dlq_browse", "list_letters", "List dead letters, newest first."),
+    "list": ("keepstream.app.cli.dlq_browse", "list_dead_letters", "List dead letters, newest first."),
     "show": ("keepstream.app.cli.dlq_browse", "show", "Show all that is known of one dead letter."),
     "stats": ("keepstream.app.cli.dlq_browse", "stats", "Count dead letters by step, reason, type or hour."),
     "replay": ("keepstream.app.cli.dlq_replay", "replay", "Send dead letters home, once each, and prove it."),
     "export": ("keepstream.app.cli.dlq_transfer", "export", "Write dead letters to a file, byte for byte."),
-    "import": ("keepstream.app.cli.dlq_transfer", "import_letters", "Put exported dead letters back."),
+    "import": ("keepstream.app.cli.dlq_transfer", "import_dead_letters", "Put exported dead letters back."),
     "purge": ("keepstream.app.cli.dlq_transfer", "purge", "Export, then delete old dead letters."),
 }
 

@@ -13,7 +13,7 @@ from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, open_offset_
 from keepstream.app.dlq.topic import DeadLetterTopic, Notify
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
-from keepstream.sinks.kafka.dead_letter_reader import letter_at, newest_first
+from keepstream.sinks.kafka.dead_letter_reader import dead_letter_at, newest_first
 
 _PATH = re.compile(r"([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*): ")
 
@@ -25,7 +25,7 @@ def find(topic: DeadLetterTopic, name: str, notify: Notify, timeout_s: float = m
     """
     name_topic, partition, offset = parse_record_id(name)
     if name_topic == topic.name and partition is not None and offset is not None:
-        return letter_at(topic.client, topic.name, partition, offset)
+        return dead_letter_at(topic.client, topic.name, partition, offset)
     if found := find_in_index(topic, name):
         return found
     if topic.index:
@@ -55,11 +55,11 @@ def find_in_index(topic: DeadLetterTopic, name: str) -> DeadLetterRecord | None:
 
 
 def describe(topic: DeadLetterTopic, dead_letter: DeadLetterRecord) -> dict[str, Any]:
-    """Collect what the topic and PostgreSQL say: ``letter``, ``event`` (None without a row), ``replays``."""
+    """Collect what the topic and PostgreSQL say: ``dead_letter``, ``event`` (None without a row), ``replays``."""
     index = topic.index
     known = index.known([dead_letter.id]).get(dead_letter.id) if index else None
     return {
-        "letter": to_row(dead_letter, known and known.state) | {"path": failed_field(dead_letter)},
+        "dead_letter": to_row(dead_letter, known and known.state) | {"path": failed_field(dead_letter)},
         "event": index.event(dead_letter.event_id) if index and dead_letter.event_id else None,
         "replays": index.replays(dead_letter.id) if index else [],
     }

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from keepstream.app.dlq.coverage import NEWEST, NONE, clip, subtract
 from keepstream.app.dlq.lookup_by_offset import OffsetReader, StaleRecordIdError, fetch_by_id, open_offset_reader
-from keepstream.app.dlq.selectors import Chosen
+from keepstream.app.dlq.selectors import DeadLetterQuery
 from keepstream.app.dlq.topic import DeadLetterTopic, Listed
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
@@ -70,7 +70,7 @@ class _Step(NamedTuple):
 
 
 def list_page(
-    topic: DeadLetterTopic, query: Chosen, size: int, start: Cursor | None = None, budget_s: float = BUDGET_S
+    topic: DeadLetterTopic, query: DeadLetterQuery, size: int, start: Cursor | None = None, budget_s: float = BUDGET_S
 ) -> Page:
     """Return the next ``size`` dead letters from ``start`` on, or fewer when the budget was used up.
 
@@ -84,7 +84,7 @@ def list_page(
         return _page(topic, query, size, Cursor(topic_only=True), deadline)
 
 
-def list_all(topic: DeadLetterTopic, query: Chosen) -> Iterator[Listed]:
+def list_all(topic: DeadLetterTopic, query: DeadLetterQuery) -> Iterator[Listed]:
     """Yield all that match, newest first."""
     listed: set[str] = set()
     with open_offset_reader(topic.client, topic.name) as reader:
@@ -103,7 +103,7 @@ def _new(steps: Generator[_Step], listed: set[str]) -> Iterator[Listed]:
                 yield step.listed
 
 
-def _page(topic: DeadLetterTopic, query: Chosen, size: int, start: Cursor, deadline: float) -> Page:
+def _page(topic: DeadLetterTopic, query: DeadLetterQuery, size: int, start: Cursor, deadline: float) -> Page:
     found: dict[str, Listed] = {}
     before, missing, back_to, exhausted = start.before, 0, None, True
     with open_offset_reader(topic.client, topic.name) as reader:
@@ -127,7 +127,7 @@ def _page(topic: DeadLetterTopic, query: Chosen, size: int, start: Cursor, deadl
     return Page([*found.values()], Cursor(ends, before, start.topic_only), exhausted, missing, back_to)
 
 
-def _steps(topic: DeadLetterTopic, query: Chosen, start: Cursor, reader: OffsetReader) -> Generator[_Step]:
+def _steps(topic: DeadLetterTopic, query: DeadLetterQuery, start: Cursor, reader: OffsetReader) -> Generator[_Step]:
     if query.selection.ids and not start.topic_only:
         yield from _fetch(topic, query, start, reader)
         return
@@ -141,7 +141,7 @@ def _steps(topic: DeadLetterTopic, query: Chosen, start: Cursor, reader: OffsetR
         yield from heapq.merge(*scans, key=lambda step: step.failed_at, reverse=True)
 
 
-def _fetch(topic: DeadLetterTopic, query: Chosen, start: Cursor, reader: OffsetReader) -> Iterator[_Step]:
+def _fetch(topic: DeadLetterTopic, query: DeadLetterQuery, start: Cursor, reader: OffsetReader) -> Iterator[_Step]:
     known = topic.index.record_ids if topic.index else lambda _ids: {}
     found = fetch_by_id(reader, query.selection.ids, known)
     listed = {one[0].record_id: one for one in topic.select(found, query)}
@@ -151,7 +151,9 @@ def _fetch(topic: DeadLetterTopic, query: Chosen, start: Cursor, reader: OffsetR
             yield _Step(key.failed_at, listed.get(key.id), keys[key], key)
 
 
-def _index_scan(topic: DeadLetterTopic, query: Chosen, start: Cursor, reader: OffsetReader) -> Generator[_Step]:
+def _index_scan(
+    topic: DeadLetterTopic, query: DeadLetterQuery, start: Cursor, reader: OffsetReader
+) -> Generator[_Step]:
     assert topic.index is not None  # noqa: S101 - else there is no such scan
     selection, before, size = asdict(query.selection), start.before or NEWEST, _FIRST_BATCH
     while keys := topic.index.find(topic.name, selection, before, size, resolved_too=query.resolved_too):
@@ -165,7 +167,9 @@ def _index_scan(topic: DeadLetterTopic, query: Chosen, start: Cursor, reader: Of
         before, size = keys[-1], min(size * 2, _MAX_BATCH)
 
 
-def _topic_scan(topic: DeadLetterTopic, query: Chosen, start: Cursor, reader: OffsetReader) -> Generator[_Step]:
+def _topic_scan(
+    topic: DeadLetterTopic, query: DeadLetterQuery, start: Cursor, reader: OffsetReader
+) -> Generator[_Step]:
     bounds = reader.watermarks()
     below = {p: (low, max(low, min(high, start.ends.get(p, high)))) for p, (low, high) in bounds.items()}
     selected = clip(below, query.selection)

@@ -1,4 +1,4 @@
-"""Reading ahead in a thread, so that a reader and what waits for answers do not wait for each other."""
+"""Reads ahead in a thread, so that reading and producing overlap."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import TypeVar
 T = TypeVar("T")
 PIECE = 250
 PIECES_AHEAD = 4
-"""Read ahead at most 1,000 items: more than are read while a chunk is planned. More would only take memory."""
+"""Read ahead at most 1,000 items: more than are read while a chunk is planned. More would only use memory."""
 
 
 @contextmanager
 def prefetched(items: Generator[T]) -> Iterator[Iterator[T]]:
-    """Yield the items, read in a thread that is gone when the context ends. What reading raises is raised here."""
+    """Yield the items, read in a thread that ends with the context. Errors of reading are raised here."""
     pieces: Queue[list[T] | BaseException | None] = Queue(PIECES_AHEAD)
     ended = threading.Event()
     reader = threading.Thread(target=_read, args=(items, pieces, ended), name="prefetch", daemon=True)
@@ -37,7 +37,7 @@ def _read(items: Generator[T], pieces: Queue[list[T] | BaseException | None], en
             while not ended.is_set() and (piece := list(islice(items, PIECE))):
                 pieces.put(piece)
         pieces.put(None)
-    except BaseException as error:  # noqa: BLE001 - it belongs to whoever consumes
+    except BaseException as error:  # noqa: BLE001 - raised in the consuming thread
         pieces.put(error)
 
 

@@ -1,4 +1,4 @@
-"""A replay from selection to reconciliation: what the command line and the console both call."""
+"""Runs a replay from selection to reconciliation, for the command line and the console."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, fetch_by_id,
 from keepstream.app.dlq.prefetch import prefetched
 from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
 from keepstream.app.process.gc_tuning import gc_disabled
-from keepstream.processors.replay.outgoing import ChangeError, changed, difference, revalidate, target_topic_of
+from keepstream.processors.replay.outgoing import ChangeError, apply_changes, diff, revalidate, target_topic_of
 from keepstream.processors.replay.replay import Replay, distinct_chunks
 from keepstream.processors.replay.selection import Selection, SelectorError, parse_condition, selection_from
 from keepstream.processors.validation.validate import Validator
@@ -29,7 +29,7 @@ from keepstream.sinks.postgres.claim_checks import ClaimCheckReader
 from keepstream.sinks.postgres.dead_letters import DeadLetterIndex
 from keepstream.sinks.postgres.replays import PostgresReplayLedger, ReplayBusyError
 
-_SURVEY_CHUNK = 1000
+_CHUNK = 1000
 
 
 class UnknownReplayError(LookupError):
@@ -49,8 +49,8 @@ class DryRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
-    """How to survey. ``edited``: values by letter that would go out instead; ``view``: what of a value may be shown."""
+class DryRunOptions:
+    """Options of a dry run. ``edited``: changed values by dead letter id; ``view`` masks a value before it is shown."""
 
     edited: Mapping[str, bytes] = field(default_factory=dict)
     differences: int = 3
@@ -58,34 +58,34 @@ class Look:
     progress: Callable[[int], None] = lambda _worked: None
     stop: Callable[[], bool] = lambda: False
 
-    def shown(self, letter: DeadLetterRecord) -> DeadLetterRecord:
-        return DeadLetterRecord(replace(letter.record, value=self.view(letter.record.value)))
+    def shown(self, dead_letter: DeadLetterRecord) -> DeadLetterRecord:
+        return DeadLetterRecord(replace(dead_letter.record, value=self.view(dead_letter.record.value)))
 
 
 @dataclass(frozen=True, slots=True)
 class Replayer:
-    """One dead letter topic, its ledger and its way out. Holds the right to replay while it is open."""
+    """A dead letter topic, its replay ledger and a producer. Holds the lock of the topic's replays while it is open."""
 
     client: KafkaAdmin
     dlq_topic: str
     ledger: PostgresReplayLedger
-    outbox: KafkaReplayProducer
-    originals: ClaimCheckReader
+    producer: KafkaReplayProducer
+    claim_checks: ClaimCheckReader
     states: DeadLetterIndex
     validator: Validator
 
     def ends(self) -> dict[int, int]:
-        """Return where the dead letter topic ends now: later deaths belong to the next replay."""
-        return self.outbox.ends([self.dlq_topic])[self.dlq_topic]
+        """Return where the dead letter topic ends now: later dead letters belong to the next replay."""
+        return self.producer.ends([self.dlq_topic])[self.dlq_topic]
 
-    def letters(
+    def dead_letters(
         self, selection: Selection, ends: Mapping[int, int], *, copies: bool = False
     ) -> Generator[DeadLetterRecord]:
-        """Yield the matching letters, oldest first within each partition. Named ones are read at their places."""
+        """Yield the matching dead letters, oldest first within each partition. Those selected by id are fetched."""
         for found in self._read(selection, copies=copies):
-            letter, place = self.originals.whole(found), found.record
-            if place.offset < ends.get(place.partition, 0) and selection.matches(letter):
-                yield letter
+            dead_letter, at = self.claim_checks.resolve(found), found.record
+            if at.offset < ends.get(at.partition, 0) and selection.matches(dead_letter):
+                yield dead_letter
 
     def _read(self, selection: Selection, *, copies: bool) -> Iterable[DeadLetterRecord]:
         if selection.ids:
@@ -97,26 +97,26 @@ class Replayer:
         ranges = ranges_of(self.client, self.dlq_topic, selection, self.states)
         return oldest_first(self.client, self.dlq_topic, ranges, copies=copies)
 
-    def survey(
-        self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], look: Look | None = None
+    def dry_run(
+        self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], how: DryRunOptions | None = None
     ) -> DryRun:
-        """Look at everything a replay would send, and send nothing. Told to stop, it returns what it has so far."""
-        survey, look = DryRun(), look or Look()
-        with gc_disabled(), prefetched(self.unresolved(selection, options, ends)) as letters:
-            for letter in letters:
-                self._judge(survey, letter, options, look)
-                if survey.selected % _SURVEY_CHUNK == 0:
-                    look.progress(survey.selected)
-                    if look.stop():
+        """Judge everything a replay would send, and send nothing. Stopped, it returns the counts so far."""
+        result, how = DryRun(), how or DryRunOptions()
+        with gc_disabled(), prefetched(self.unresolved(selection, options, ends)) as dead_letters:
+            for dead_letter in dead_letters:
+                self._judge(result, dead_letter, options, how)
+                if result.selected % _CHUNK == 0:
+                    how.progress(result.selected)
+                    if how.stop():
                         break
-        return survey
+        return result
 
     def begin(
         self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], started_by: str | None = None
     ) -> ReplayRun:
-        """Remember a new run. ``started_by``: who asked, else the user of this process; replayed records say it."""
-        somebody = started_by or getpass.getuser()
-        return self.ledger.begin(selection.as_json(), somebody, replace(options, requested_by=somebody), ends)
+        """Insert a new run. ``started_by``: the user, else that of this process; replayed records carry the name."""
+        user = started_by or getpass.getuser()
+        return self.ledger.begin(selection.as_json(), user, replace(options, requested_by=user), ends)
 
     def resume(self, replay_id: int) -> tuple[ReplayRun, Selection]:
         """Return the run's next pass and its selection. Raises UnknownReplayError."""
@@ -125,19 +125,19 @@ class Replayer:
             raise UnknownReplayError(f"there is no replay {replay_id} of {self.dlq_topic}")
         return found[0], selection_from(found[1])
 
-    def work(
+    def run(
         self, run: ReplayRun, selection: Selection, progress: Callable[[int], None], stop: Callable[[], bool]
     ) -> Reconciliation:
-        """Replay, and close the run with its sums; cancelled when told to stop."""
-        replay = Replay(run, self.ledger, self.outbox, progress, stop, ahead=prefetched)
+        """Replay, and finish the run with its totals, as cancelled once ``stop`` returns True."""
+        replay = Replay(run, self.ledger, self.producer, progress, stop, prefetch=prefetched)
         # Copies need no memory here: the ledger knows what this pass has seen.
-        with gc_disabled(), closing(self.letters(selection, run.dlq_ends, copies=True)) as letters:
-            result = replay.work(letters)
+        with gc_disabled(), closing(self.dead_letters(selection, run.dlq_ends, copies=True)) as dead_letters:
+            result = replay.execute(dead_letters)
         self.ledger.finish(run, result, cancelled=stop())
         return result
 
     def outcome(self, run: ReplayRun, result: Reconciliation) -> bool:
-        """Fill in what became of the replayed; True once it is known for all of them."""
+        """Count how many were delivered and how many failed again; True once that is known for all of them."""
         self.ledger.settle()
         now = self.ledger.reconcile(run)
         result.delivered, result.dead_again = now.delivered, now.dead_again
@@ -146,39 +146,40 @@ class Replayer:
     def unresolved(
         self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int]
     ) -> Generator[DeadLetterRecord]:
-        nobody = ReplayRun(0, 0, {}, options)
+        """Yield what a replay would send: not resolved, not planned by another run, up to the limit."""
+        no_run = ReplayRun(0, 0, {}, options)
         left = options.limit
-        for chunk in distinct_chunks(self.letters(selection, ends), _SURVEY_CHUNK, lambda letter: letter.id):
-            for letter_id in self.ledger.open_ones(nobody, [*chunk]):
+        for chunk in distinct_chunks(self.dead_letters(selection, ends), _CHUNK, lambda dead_letter: dead_letter.id):
+            for dead_letter_id in self.ledger.unresolved(no_run, [*chunk]):
                 if left == 0:
                     return
                 left = None if left is None else left - 1
-                yield chunk[letter_id]
+                yield chunk[dead_letter_id]
 
-    def _judge(self, survey: DryRun, letter: DeadLetterRecord, options: ReplayOptions, look: Look) -> None:
-        survey.selected += 1
-        if letter.replay_count >= options.max_replays:
-            survey.would_park += 1
+    def _judge(self, result: DryRun, dead_letter: DeadLetterRecord, options: ReplayOptions, how: DryRunOptions) -> None:
+        result.selected += 1
+        if dead_letter.replay_count >= options.max_replays:
+            result.would_park += 1
             return
         try:
-            edited = look.edited.get(letter.id)
-            value = changed(letter.record.value, options.changes) if edited is None else edited
-            survey.targets[target_topic_of(letter, options)] += 1
+            edited = how.edited.get(dead_letter.id)
+            value = apply_changes(dead_letter.record.value, options.changes) if edited is None else edited
+            result.targets[target_topic_of(dead_letter, options)] += 1
         except ChangeError as error:
-            survey.refused[str(error)] += 1
+            result.refused[str(error)] += 1
             return
-        rejection = revalidate(self.validator, letter, value)
+        rejection = revalidate(self.validator, dead_letter, value)
         if rejection is None:
-            survey.would_pass += 1
+            result.would_pass += 1
         else:
-            survey.refused[f"{rejection.reason}: {rejection.message}"] += 1
-        if value != letter.record.value and len(survey.differences) < look.differences:
-            survey.differences.append(difference(look.shown(letter), look.view(value)))
+            result.refused[f"{rejection.reason}: {rejection.message}"] += 1
+        if value != dead_letter.record.value and len(result.differences) < how.differences:
+            result.differences.append(diff(how.shown(dead_letter), how.view(value)))
 
 
 @contextmanager
 def open_replayer(services: Services, options: ReplayOptions) -> Iterator[Replayer]:
-    """Take the right to replay. `KeepstreamError` when a server is away or another replay of the topic runs."""
+    """Lock the replays of a topic. `KeepstreamError` when a server is away or another replay of the topic runs."""
     client, topic, validator = services.admin(), services.settings.kafka.dlq_topic, services.validator
     with (
         kafka_errors("the replay can be resumed"),
@@ -190,9 +191,9 @@ def open_replayer(services: Services, options: ReplayOptions) -> Iterator[Replay
         except ReplayBusyError as error:
             raise KeepstreamError("busy", str(error), "wait for it, or end it", REFUSED) from None
         ledger.settle()
-        outbox = KafkaReplayProducer(client, options.parking_topic)
+        producer = KafkaReplayProducer(client, options.parking_topic)
         claim_checks = ClaimCheckReader(lambda: connection)
-        yield Replayer(client, topic, ledger, outbox, claim_checks, DeadLetterIndex(connection), validator)
+        yield Replayer(client, topic, ledger, producer, claim_checks, DeadLetterIndex(connection), validator)
 
 
 def options_from(
@@ -202,7 +203,7 @@ def options_from(
     rate: str | None,
     **more: Any,  # noqa: ANN401
 ) -> ReplayOptions:
-    """Read how to replay from what a person wrote. `KeepstreamError` names the option that cannot be understood."""
+    """Parse replay options. `KeepstreamError` names the option that is malformed."""
     try:
         pairs = tuple(parse_condition(change) for change in changes)
         per_s = float(rate.removesuffix("/s")) if rate else None

@@ -1,4 +1,4 @@
-"""What a person selects: the options of a command, the query of a URL. One language, read in one place."""
+"""Parses selectors of dead letters: the options of a command, the query of a URL."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from keepstream.processors.replay.selection import Selection, SelectorError, par
 ALTERNATIVES = {
     "event_ids": ("--event-id", "TEXT", "Event id."),
     "keys": ("--key", "TEXT", "Key of the record."),
-    "steps": ("--step", "STEP", "Step it died in: validate, store, metrics."),
-    "reasons": ("--reason", "TEXT", "Reason, or exception class of letters that others wrote."),
+    "steps": ("--step", "STEP", "Step that failed: validate, store, metrics."),
+    "reasons": ("--reason", "TEXT", "Reason, or exception class in dead letters of other systems."),
     "verdicts": ("--verdict", "VERDICT", "Verdict: record or exhausted."),
     "sqlstates": ("--sqlstate", "CODE", "SQLSTATE, like 23514."),
 }
-"""Field of `Selection` -> option, what stands behind it, help. Values of one are alternatives."""
+"""Field of `Selection` -> option, metavar, help. Values of one are alternatives."""
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """What was asked for. ``limit`` None: its default. ``resolved_too``: --all was given."""
+class DeadLetterQuery:
+    """A selection with its limit. ``limit`` None: the default. ``resolved_too``: --all was given."""
 
     selection: Selection
     limit: int | None = None
     resolved_too: bool = False
 
 
-def parse_query(given: Mapping[str, Any]) -> Chosen:
+def parse_query(given: Mapping[str, Any]) -> DeadLetterQuery:
     """Parse options: times and conditions are texts, repeatable ones tuples. `KeepstreamError` names the wrong one."""
     since, until = given.get("since"), given.get("until")
     selection = Selection(
@@ -44,11 +44,11 @@ def parse_query(given: Mapping[str, Any]) -> Chosen:
     )
     if selection.since and selection.until and selection.since >= selection.until:
         raise bad_selector("--until", "is not after --since")
-    return Chosen(selection, given.get("limit"), given.get("resolved_too", False))
+    return DeadLetterQuery(selection, given.get("limit"), given.get("resolved_too", False))
 
 
 def parse_time_option(option: str, text: str) -> datetime:
-    """Read a TIME; `KeepstreamError` names the option."""
+    """Parse a TIME; `KeepstreamError` names the option."""
     try:
         return parse_time(text)
     except SelectorError as error:

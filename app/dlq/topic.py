@@ -9,7 +9,7 @@ from itertools import islice
 
 from keepstream.app.connect.services import Services, kafka_errors
 from keepstream.app.dlq.coverage import IndexCoverage, ranges_of
-from keepstream.app.dlq.selectors import Chosen, bad_selector
+from keepstream.app.dlq.selectors import DeadLetterQuery, bad_selector
 from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
 from keepstream.processors.replay.selection import Selection
 from keepstream.schemas.claim_check import claim_check_sha256
@@ -21,7 +21,7 @@ from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
 
 _BATCH = 200
 Listed = tuple[DeadLetterRecord, str | None]
-"""A dead letter and its state; None where none is known."""
+"""A dead letter and its state, None where PostgreSQL has none."""
 Notify = Callable[[str], None]
 """Gets messages that are not errors."""
 
@@ -38,12 +38,12 @@ class DeadLetterTopic:
     index: DeadLetterIndex | None = None
     coverage: IndexCoverage = field(default_factory=IndexCoverage)
 
-    def oldest(self, query: Chosen) -> Iterator[Listed]:
+    def oldest(self, query: DeadLetterQuery) -> Iterator[Listed]:
         """Yield what matches, oldest first within each partition."""
         ranges = ranges_of(self.client, self.name, query.selection, self.index)
         return self._listed(oldest_first(self.client, self.name, ranges), query, _BATCH)
 
-    def follow(self, query: Chosen) -> Iterator[Listed]:
+    def follow(self, query: DeadLetterQuery) -> Iterator[Listed]:
         """Yield what matches as it arrives, for ever; first what is there since the time or offset selected."""
         selection = query.selection
         ends = {p: end for p, (_, end) in self.client.watermarks(self.name, selection.partitions or None).items()}
@@ -58,7 +58,7 @@ class DeadLetterTopic:
         Raises `KeepstreamError` when PostgreSQL does not answer (4), or does not hold them any more (1).
         """
         try:
-            dead_letter = self.claim_checks.whole(dead_letter)
+            dead_letter = self.claim_checks.resolve(dead_letter)
         except ValueError as error:
             raise KeepstreamError("original_damaged", str(error), exit_code=FAILED) from None
         if claim_check_sha256(dead_letter):
@@ -69,7 +69,10 @@ class DeadLetterTopic:
         return dead_letter
 
     def select(
-        self, found: Iterable[DeadLetterRecord], query: Chosen, unless: Callable[[str | None], bool] = lambda _: False
+        self,
+        found: Iterable[DeadLetterRecord],
+        query: DeadLetterQuery,
+        unless: Callable[[str | None], bool] = lambda _: False,
     ) -> Iterator[Listed]:
         """Yield what matches, with states. ``unless`` gets the record id in the row of each and leaves it out."""
         found = map(self.resolve, found) if query.selection.where else found
@@ -80,7 +83,7 @@ class DeadLetterTopic:
             if (query.resolved_too or state is None or state in UNRESOLVED) and not unless(record_id):
                 yield one, state
 
-    def _listed(self, found: Generator[DeadLetterRecord], query: Chosen, batch_size: int) -> Iterator[Listed]:
+    def _listed(self, found: Generator[DeadLetterRecord], query: DeadLetterQuery, batch_size: int) -> Iterator[Listed]:
         with closing(found):
             while batch := list(islice(found, batch_size)):
                 yield from self.select(batch, query)

@@ -94,7 +94,7 @@ class DeepAudit:
         progress = _Steps(self.progress, "dead letters", bounds)
         with TopicScan(self.client.config, self.dlq_topic) as scan:
             for partition, (start, end) in bounds.items():
-                for reached, letter_ids in scan.letter_ids(partition, start, end):
+                for reached, letter_ids in scan.dead_letter_ids(partition, start, end):
                     self.letters += len(letter_ids)
                     for topic, origin, offset in map(parse_record_id, letter_ids):
                         if topic == self.topic and offset is not None and offset in ranges.get(origin or 0, ()):

@@ -87,7 +87,7 @@ def find_dead_letter(console: Console, name: str) -> DeadLetterDetails:
             raise KeepstreamError(
                 "unknown_letter", "no dead letter has this id, record id or event id", hint, NOT_FOUND
             )
-        dead_letter = topic.claim_checks.whole(found) if topic.index else found
+        dead_letter = topic.claim_checks.resolve(found) if topic.index else found
         return DeadLetterDetails(dead_letter, describe(topic, dead_letter), said)
 
 

@@ -9,7 +9,7 @@ import psycopg
 from aiohttp import web
 
 from keepstream.app.connect.services import Services
-from keepstream.app.dlq.format import visible
+from keepstream.app.dlq.format import escape_control_characters
 from keepstream.app.errors import FAILED, KeepstreamError
 from keepstream.app.web.context import console_of
 from keepstream.app.web.masking import Mask
@@ -55,6 +55,6 @@ def _masked(event: dict[str, Any] | None, mask: Mask) -> dict[str, Any] | None:
     """Return the row with payload and metadata as masked text."""
     if event is None:
         return None
-    texts = {name: visible(json.dumps(mask.document(event[name]), indent=2, ensure_ascii=False))
+    texts = {name: escape_control_characters(json.dumps(mask.document(event[name]), indent=2, ensure_ascii=False))
              for name in ("payload", "metadata")}  # fmt: skip
     return {**event, **texts}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from keepstream.app.dlq.format import pretty, visible
+from keepstream.app.dlq.format import escape_control_characters, pretty
 from keepstream.app.dlq.lookup import failed_field
 from keepstream.app.errors import REFUSED, KeepstreamError
 from keepstream.app.web.masking import Mask
@@ -48,7 +48,7 @@ def payload_of(dead_letter: DeadLetterRecord, mask: Mask, show_bytes: int) -> Pa
     shown = shown[:show_bytes] if shown is not None and cut else shown
     lines = pretty(shown).split("\n")
     wrong = None if cut or not path else line_at(shown, path, lines)
-    raw = "" if shown is None else visible(shown.decode(errors="backslashreplace"))
+    raw = "" if shown is None else escape_control_characters(shown.decode(errors="backslashreplace"))
     size = None if value is None else len(value)
     return Payload(lines, wrong, raw, size, cut, mask.touches(value), path)
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from keepstream.app.dlq.page import Cursor
-from keepstream.app.dlq.selectors import ALTERNATIVES, Chosen, bad_selector, parse_query
+from keepstream.app.dlq.selectors import ALTERNATIVES, DeadLetterQuery, bad_selector, parse_query
 from keepstream.app.web.masking import Mask
 from keepstream.schemas.record import parse_record_id
 from keepstream.sinks.postgres.dead_letters import DeadLetterKey
@@ -31,7 +31,7 @@ class Query:
     """The selectors that a URL holds, in its order; everything else in it is left out."""
 
     pairs: tuple[Pair, ...] = ()
-    chosen: Chosen = field(default_factory=lambda: parse_query({}))
+    chosen: DeadLetterQuery = field(default_factory=lambda: parse_query({}))
 
     def values(self, name: str) -> list[str]:
         return [value for key, value in self.pairs if key == name]

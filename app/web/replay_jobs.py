@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from keepstream.app.connect.services import Services
-from keepstream.app.dlq.replay import DryRun, Look, Replayer, open_replayer
+from keepstream.app.dlq.replay import DryRun, DryRunOptions, Replayer, open_replayer
 from keepstream.app.errors import NOT_FOUND, REFUSED, KeepstreamError
 from keepstream.app.web.masking import Mask
 from keepstream.app.web.query import Query
@@ -135,8 +135,8 @@ class Jobs:
     def _survey(self, job: Job, replayer: Replayer) -> None:
         job.ends = replayer.ends()
         edited = {dead_letter.id: value for dead_letter, value in job.edited}
-        look = Look(edited=edited, view=self._mask.value, progress=job.progress, stop=job.stop.is_set)
-        job.survey = replayer.survey(job.query.chosen.selection, job.options, job.ends, look)
+        look = DryRunOptions(edited=edited, view=self._mask.value, progress=job.progress, stop=job.stop.is_set)
+        job.survey = replayer.dry_run(job.query.chosen.selection, job.options, job.ends, look)
         job.phase = Phase.CANCELLED if job.stop.is_set() else Phase.SURVEYED
 
     def _replay(self, job: Job, replayer: Replayer) -> None:
@@ -144,7 +144,7 @@ class Jobs:
         job.run = replayer.begin(selection, job.options, job.ends, job.user)
         for dead_letter, value in job.edited:
             replayer.ledger.remember_edit(job.run, dead_letter, value)
-        job.result = replayer.work(job.run, selection, job.progress, job.stop.is_set)
+        job.result = replayer.run(job.run, selection, job.progress, job.stop.is_set)
         log.info("replay %d: %s", job.run.id, job.result)
         if job.stop.is_set():
             job.phase = Phase.CANCELLED

@@ -1,4 +1,4 @@
-"""Which dead letters: the one selector language of the command line, the replay and the console."""
+"""Selects dead letters: the selector language of the command line, the replay and the console."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks
 
 
 class SelectorError(ValueError):
-    """A selector that cannot be understood; the message says what would be."""
+    """A malformed selector; the message gives the right form."""
 
 
 @dataclass(frozen=True, slots=True)
 class Selection:
     """Conditions that all must hold; several values of one condition are alternatives. Empty selects everything.
 
-    ``since`` and ``until`` are in UTC and mean the time of death. ``where`` are (JSON path, text) pairs.
+    ``since`` and ``until`` are in UTC and mean the time of failure. ``where`` are (JSON path, text) pairs.
     """
 
     ids: tuple[str, ...] = ()
@@ -38,31 +38,31 @@ class Selection:
     from_offset: int | None = None
     where: tuple[tuple[str, str], ...] = ()
 
-    def matches(self, letter: DeadLetterRecord) -> bool:
+    def matches(self, dead_letter: DeadLetterRecord) -> bool:
         """Whether every condition holds. Cheap conditions first; the payload is parsed only for ``where``."""
         return (
-            (not self.partitions or letter.record.partition in self.partitions)
-            and (self.from_offset is None or letter.record.offset >= self.from_offset)
-            and (not self.ids or letter.id in self.ids or letter.record_id in self.ids)
-            and (not self.event_ids or letter.event_id in self.event_ids)
-            and (not self.keys or (letter.record.key or b"").decode(errors="replace") in self.keys)
-            and (not self.steps or letter.step in self.steps)
-            and (not self.reasons or letter.reason in self.reasons)
-            and (not self.verdicts or letter.verdict in self.verdicts)
-            and (not self.sqlstates or letter.sqlstate in self.sqlstates)
-            and (self.since is None or letter.failed_at >= self.since)
-            and (self.until is None or letter.failed_at < self.until)
-            and all(json_path(letter.record.value, path) == text for path, text in self.where)
+            (not self.partitions or dead_letter.record.partition in self.partitions)
+            and (self.from_offset is None or dead_letter.record.offset >= self.from_offset)
+            and (not self.ids or dead_letter.id in self.ids or dead_letter.record_id in self.ids)
+            and (not self.event_ids or dead_letter.event_id in self.event_ids)
+            and (not self.keys or (dead_letter.record.key or b"").decode(errors="replace") in self.keys)
+            and (not self.steps or dead_letter.step in self.steps)
+            and (not self.reasons or dead_letter.reason in self.reasons)
+            and (not self.verdicts or dead_letter.verdict in self.verdicts)
+            and (not self.sqlstates or dead_letter.sqlstate in self.sqlstates)
+            and (self.since is None or dead_letter.failed_at >= self.since)
+            and (self.until is None or dead_letter.failed_at < self.until)
+            and all(json_path(dead_letter.record.value, path) == text for path, text in self.where)
         )
 
     def as_json(self) -> str:
-        """Write it down, without what is empty."""
+        """Return it as JSON, without empty conditions."""
         given = {name: value for name, value in asdict(self).items() if value not in ((), None)}
         return json.dumps(given, default=str)
 
 
 def selection_from(written: dict[str, Any]) -> Selection:
-    """Read back what `Selection.as_json` wrote."""
+    """Parse what `Selection.as_json` wrote."""
     fields: dict[str, Any] = dict(written)
     for name in ("since", "until"):
         if name in fields:

@@ -1,4 +1,4 @@
-"""Putting exported dead letters back into a topic, byte for byte."""
+"""Produces exported dead letters to a topic again, byte for byte."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka.confirmed_producer import record_id_of
 from keepstream.sinks.kafka.dead_letters import PRODUCER_SETTINGS
 
-Returned = tuple[KafkaRecord, str | None]
-"""A record and its new place, None where the broker did not say."""
+Imported = tuple[KafkaRecord, str | None]
+"""A record and its new record id, None where the broker did not report it."""
 
 _BATCH = 1000
 _CONFIRM_TIMEOUT_S = 60
@@ -28,33 +28,33 @@ class DeadLetterImporter:
             **client, **PRODUCER_SETTINGS, "linger.ms": 20, "message.timeout.ms": _CONFIRM_TIMEOUT_S * 1000,
         })  # fmt: skip
 
-    def send(self, records: Iterable[KafkaRecord]) -> Iterator[Sequence[Returned]]:
-        """Produce, and yield batches with their new places, each once the broker has confirmed all of it.
+    def send(self, records: Iterable[KafkaRecord]) -> Iterator[Sequence[Imported]]:
+        """Produce, and yield batches with their new record ids, each once the broker has confirmed it.
 
         Raises KafkaException when it has not.
-        A letter goes to the partition that it had, where there is one of that number. librdkafka writes the present
-        moment for the timestamps 0 and -1.
+        A dead letter goes to its old partition where there is one of that number. librdkafka writes the current
+        time for the timestamps 0 and -1.
         """
         source = iter(records)
         while batch := list(itertools.islice(source, _BATCH)):
             yield self._send(batch)
 
-    def _send(self, batch: Sequence[KafkaRecord]) -> list[Returned]:
+    def _send(self, batch: Sequence[KafkaRecord]) -> list[Imported]:
         errors: list[KafkaError] = []
-        returned: list[Returned] = []
+        imported: list[Imported] = []
         for record in batch:
-            self._produce(record, returned, errors)
+            self._produce(record, imported, errors)
         self._producer.flush(_CONFIRM_TIMEOUT_S + 5)  # every message has been answered by then, if with a time-out
         if errors:
             raise KafkaException(errors[0])
-        return returned
+        return imported
 
-    def _produce(self, record: KafkaRecord, returned: list[Returned], errors: list[KafkaError]) -> None:
+    def _produce(self, record: KafkaRecord, imported: list[Imported], errors: list[KafkaError]) -> None:
         def confirm(error: KafkaError | None, message: Message) -> None:
             if error is not None:
                 errors.append(error)
             else:
-                returned.append((record, record_id_of(message) or None))
+                imported.append((record, record_id_of(message) or None))
 
         partition = {"partition": record.partition} if record.partition in self._partitions else {}
         self._producer.produce(

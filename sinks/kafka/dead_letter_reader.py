@@ -55,7 +55,7 @@ def follow(client: KafkaAdmin, topic: str, starts: Mapping[int, int]) -> Generat
         yield from map(DeadLetterRecord, reader.follow(starts))
 
 
-def letter_at(client: KafkaAdmin, topic: str, partition: int, offset: int) -> DeadLetterRecord | None:
+def dead_letter_at(client: KafkaAdmin, topic: str, partition: int, offset: int) -> DeadLetterRecord | None:
     """Return the dead letter at this offset, or None."""
     low, high = client.watermarks(topic).get(partition, (0, 0))
     if not low <= offset < high:

@@ -1,4 +1,4 @@
-"""A consumer that jumps about in one topic. It joins no group and commits nothing."""
+"""Reads ranges of offsets of one topic. Joins no group and commits nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from keepstream.sinks.kafka.admin import KafkaAdmin, Range
 ANSWER_TIMEOUT_S = 10.0
 _BATCH = 500
 _MS = {
-    # A jump waits for the fetch that is under way: it must not linger at the end of a partition, nor at a full queue.
+    # A seek waits for the fetch in progress, which must not wait at the end of a partition or for a full queue.
     "fetch.wait.max.ms": 3,
     "fetch.queue.backoff.ms": 5,
 }
@@ -27,7 +27,7 @@ class RangeReader:
         self._client, self._topic = client, topic
         self._consumer = Consumer({
             **client.config, "group.id": "keepstream-reader", "enable.auto.commit": False, "enable.partition.eof": True,
-            # What was deleted while we looked is skipped.
+            # Records that retention deletes meanwhile are skipped.
             "auto.offset.reset": "earliest", **_MS, "queued.max.messages.kbytes": 16 * 1024,
             "queued.min.messages": 10_000, **settings,
         })  # fmt: skip
@@ -68,7 +68,7 @@ class RangeReader:
                     self._leave(todo, partition)
 
     def follow(self, starts: Mapping[int, int]) -> Iterator[KafkaRecord]:
-        """Yield records from these offsets on, and then whatever arrives, for ever."""
+        """Yield records from these offsets on, and then as they arrive, for ever."""
         self._consumer.assign([TopicPartition(self._topic, p, start) for p, start in starts.items()])
         while True:
             for message in self._poll(0.2):
@@ -80,7 +80,7 @@ class RangeReader:
         self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
 
     def _poll(self, timeout_s: float) -> list[Message]:
-        """Return what is there, as soon as something is: consume() alone waits until its batch is full."""
+        """Return available messages, as soon as there are any: consume() alone waits until its batch is full."""
         first = self._consumer.poll(timeout_s)
         found = [] if first is None else [first, *self._consumer.consume(_BATCH, timeout=0)]
         return [message for message in found if message.error() is None or not is_about_the_group(message)]
@@ -95,7 +95,7 @@ def record_of(message: Message) -> KafkaRecord:
 
 
 def is_about_the_group(message: Message) -> bool:
-    """Whether an error tells of our group: the client looks for it, we never join it, no right on it is needed."""
+    """Whether an error is about the consumer group: the client looks it up, but no group is joined or needed."""
     error = message.error()
     return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
 

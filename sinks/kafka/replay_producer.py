@@ -1,4 +1,4 @@
-"""Producing what a replay sends, and finding again what a killed one sent."""
+"""Produces the records of a replay, and finds those that a killed one produced."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
 from keepstream.sinks.kafka.range_reader import RangeReader
 
 _ANY = -1
-"""librdkafka's name for the partition that the partitioner chooses."""
-_SILENT = "the broker did not answer in time"
+"""librdkafka's value for a partition that the partitioner chooses."""
+_TIMED_OUT = "the broker did not answer in time"
 _SETTINGS: dict[str, str | int | float | bool] = {
     "enable.idempotence": True,
     "acks": "all",
     "compression.type": "lz4",
     "linger.ms": 5,
     "message.max.bytes": 16 * 1024 * 1024,
-    # As Kafka's own clients do: the same key goes to the same partition as from most producers.
+    # The default of Kafka's Java clients: a key goes to the same partition as from most producers.
     "partitioner": "murmur2_random",
 }
 
@@ -35,8 +35,8 @@ class KafkaReplayProducer:
         self._timeout_s = timeout_s
         self._producer = Producer({**_SETTINGS, **client.config, "message.timeout.ms": int(timeout_s * 1000)})
         self._partitions: dict[str, list[TopicPartition]] = {}
-        self._posted: list[ReplayRecord] = []
-        self._answers: dict[str, DeliveryReport] = {}
+        self._enqueued: list[ReplayRecord] = []
+        self._reports: dict[str, DeliveryReport] = {}
 
     def ends(self, topics: Iterable[str]) -> TopicEnds:
         ends: TopicEnds = {topic: {} for topic in topics}
@@ -45,21 +45,21 @@ class KafkaReplayProducer:
             ends[at.topic][at.partition] = end
         return ends
 
-    def post(self, letters: Sequence[ReplayRecord]) -> None:
-        self._posted.extend(letters)
-        for letter in letters:
-            self._produce(letter)
+    def produce(self, dead_letters: Sequence[ReplayRecord]) -> None:
+        self._enqueued.extend(dead_letters)
+        for dead_letter in dead_letters:
+            self._produce(dead_letter)
 
-    def answers(self) -> list[DeliveryReport]:
-        # Longer than a message may take: each one has been answered by then, if only with a time-out.
+    def delivery_reports(self) -> list[DeliveryReport]:
+        # Longer than message.timeout.ms: each record has its report by then, if only a timeout.
         self._producer.flush(self._timeout_s + 5)
-        posted, answers, self._posted, self._answers = self._posted, self._answers, [], {}
+        enqueued, reports, self._enqueued, self._reports = self._enqueued, self._reports, [], {}
         return [
-            answers.get(one.dead_letter_id) or DeliveryReport(one.dead_letter_id, one.topic, None, None, _SILENT)
-            for one in posted
+            reports.get(one.dead_letter_id) or DeliveryReport(one.dead_letter_id, one.topic, None, None, _TIMED_OUT)
+            for one in enqueued
         ]
 
-    def find(self, replay_id: int, letter_ids: set[str], since: TopicEnds) -> list[DeliveryReport]:
+    def find(self, replay_id: int, dead_letter_ids: set[str], since: TopicEnds) -> list[DeliveryReport]:
         found: dict[str, DeliveryReport] = {}
         wanted = str(replay_id)
         for topic, starts in since.items():
@@ -68,7 +68,7 @@ class KafkaReplayProducer:
             with RangeReader(self._client, topic) as seeker:
                 for record in seeker.read({p: (starts.get(p, 0), end) for p, end in ends.items()}):
                     letter_id = header(record, REPLAY_OF)
-                    if letter_id in letter_ids and header(record, REPLAY_ID) == wanted:
+                    if letter_id in dead_letter_ids and header(record, REPLAY_ID) == wanted:
                         found[letter_id] = DeliveryReport(
                             letter_id, topic, record.partition, record.offset, parked=parked
                         )
@@ -79,32 +79,32 @@ class KafkaReplayProducer:
             try:
                 found = self._client.partitions(topic)
             except TopicMissingError:
-                return []  # producing to it will report that, letter by letter
+                return []  # producing to it will report that, dead letter by dead letter
             self._partitions[topic] = [TopicPartition(topic, partition) for partition in found]
         return self._partitions[topic]
 
-    def _produce(self, letter: ReplayRecord) -> None:
-        answered = partial(_answer, self._answers, letter)
-        partition = _ANY if letter.partition is None else letter.partition
+    def _produce(self, dead_letter: ReplayRecord) -> None:
+        on_delivery = partial(_report, self._reports, dead_letter)
+        partition = _ANY if dead_letter.partition is None else dead_letter.partition
         while True:
             try:
                 self._producer.produce(
-                    letter.topic, letter.value, letter.key, partition, on_delivery=answered,
-                    timestamp=max(letter.timestamp, 0), headers=letter.headers,  # type: ignore[arg-type]
+                    dead_letter.topic, dead_letter.value, dead_letter.key, partition, on_delivery=on_delivery,
+                    timestamp=max(dead_letter.timestamp, 0), headers=dead_letter.headers,  # type: ignore[arg-type]
                 )  # fmt: skip
             except BufferError:
                 self._producer.poll(0.1)
             except KafkaException as error:
-                sent = DeliveryReport(letter.dead_letter_id, letter.topic, None, None, error.args[0].str())
-                self._answers[letter.dead_letter_id] = sent
+                sent = DeliveryReport(dead_letter.dead_letter_id, dead_letter.topic, None, None, error.args[0].str())
+                self._reports[dead_letter.dead_letter_id] = sent
                 return
             else:
                 return
 
 
-def _answer(
-    answers: dict[str, DeliveryReport], letter: ReplayRecord, error: KafkaError | None, message: Message
+def _report(
+    reports: dict[str, DeliveryReport], dead_letter: ReplayRecord, error: KafkaError | None, message: Message
 ) -> None:
     why = error.str() if error else None
-    place = letter.topic, message.partition(), message.offset()
-    answers[letter.dead_letter_id] = DeliveryReport(letter.dead_letter_id, *place, why, letter.parks)
+    place = dead_letter.topic, message.partition(), message.offset()
+    reports[dead_letter.dead_letter_id] = DeliveryReport(dead_letter.dead_letter_id, *place, why, dead_letter.parks)

@@ -1,4 +1,4 @@
-"""Reading a long stretch of a topic fast: batches as librdkafka delivers them, and nothing copied that nobody wants."""
+"""Reads large offset ranges of a topic fast: whole batches, of which only selected records are copied."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka.range_reader import ANSWER_TIMEOUT_S, is_about_the_group, record_of
 
 _BATCH = 5000
-"""Few calls for many messages; 5,000 of them are some 10 MB."""
+"""Messages per call; 5,000 of them take about 10 MB."""
 _SETTINGS = {
     "group.id": "keepstream-audit",
     "enable.auto.commit": False,
@@ -24,8 +24,8 @@ _SETTINGS = {
     "fetch.message.max.bytes": 4 * 1024 * 1024,
     "queued.max.messages.kbytes": 32 * 1024,
     "queued.min.messages": 50_000,
-    # The next partition waits for the fetch that is under way: it must not linger at the end of this one (500 ms), nor
-    # at a full queue (1 s).
+    # The next partition waits for the fetch in progress, which must not wait at the end of this one (500 ms) or for a
+    # full queue (1 s).
     "fetch.wait.max.ms": 5,
     "fetch.queue.backoff.ms": 5,
 }
@@ -34,7 +34,7 @@ _ID = PREFIX + "id"
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A batch that was read: how far that is, how many records, and those that are to be looked at."""
+    """A batch: the offset after it, the number of its records, and those that were selected."""
 
     reached: int
     count: int
@@ -55,7 +55,7 @@ class TopicScan:
         self._consumer.close()
 
     def batches(self, partition: int, start: int, end: int) -> Iterator[list[Message]]:
-        """Yield what ``[start, end)`` holds, in order. Offsets without a record are passed over."""
+        """Yield the records of ``[start, end)`` in order. Offsets without a record are passed over."""
         if start >= end:
             return
         self._consumer.assign([TopicPartition(self._topic, partition, start)])
@@ -85,8 +85,8 @@ class TopicScan:
             records = [record_of(batch[i]) for i in unknown(partition, offsets)]
             yield Scanned(offsets[-1] + 1, len(batch), records)
 
-    def letter_ids(self, partition: int, start: int, end: int) -> Iterator[tuple[int, list[str]]]:
-        """Yield, per batch, how far the reading has come and the ids of our dead letters in it."""
+    def dead_letter_ids(self, partition: int, start: int, end: int) -> Iterator[tuple[int, list[str]]]:
+        """Yield, per batch, the offset after it and the ids of keepstream's dead letters in it."""
         for batch in self.batches(partition, start, end):
             headers: Iterator[Any] = (pair for message in batch for pair in message.headers() or ())
             ids = (value for name, value in headers if name == _ID)
@@ -99,13 +99,13 @@ class TopicScan:
         return {place.partition: place.offset if place.offset >= 0 else bounds[place.partition][1] for place in found}
 
     def _poll(self) -> list[Message]:
-        """Return what is there, as soon as something is: consume() alone waits until its batch is full."""
+        """Return available messages, as soon as there are any: consume() alone waits until its batch is full."""
         first = self._consumer.poll(0.2)
         return [] if first is None else [first, *self._consumer.consume(_BATCH - 1, timeout=0)]
 
 
 def _ended(messages: list[Message]) -> bool:
-    """Tell whether the end of the partition is among the errors; raise any other that is not about our group."""
+    """Whether the end of the partition is among the errors. Raises any other that is not about the group."""
     errors = [error for m in messages if (error := m.error()) is not None and not is_about_the_group(m)]
     for error in errors:
         if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - its only name

@@ -1,4 +1,4 @@
-"""The whole of dead letters that their topic is too small for: kept by the worker, read by the commands."""
+"""Stores dead letters that are too large for their topic (the worker), and reads them back (the commands)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from keepstream.schemas.failure import Failure, Step, SystemicError, Verdict
 from keepstream.sinks.postgres.connection import Pool
 from keepstream.sinks.postgres.statements import statement
 
-KEEP = statement("keep_original")
-FIND = statement("find_original")
+INSERT = statement("insert_claim_check")
+SELECT = statement("select_claim_check")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,33 +30,33 @@ class PostgresClaimChecks:
         try:
             async with self.pool.connection() as connection:
                 for original in originals:
-                    given = {"letter_id": original.dead_letter_id, "sha256": original.sha256, "letter": original.packed}
-                    await connection.execute(KEEP, given, binary=True)
+                    given = {"letter_id": original.dead_letter_id, "sha256": original.sha256, "packed": original.packed}
+                    await connection.execute(INSERT, given, binary=True)
         except (psycopg.Error, PoolTimeout, PoolClosed) as error:
-            # The record is not to blame: with a topic that takes it, it would need no place here.
+            # Not an error of the record: a topic that takes it would need no claim check.
             raise SystemicError(_failure(error)) from error
 
 
 @dataclass(slots=True)
 class ClaimCheckReader:
-    """Puts originals in the place of references. Connects when the first one is met: most topics hold none."""
+    """Replaces claim checks by the dead letters they stand for. Connects at the first one: most topics hold none."""
 
     connect: Callable[[], psycopg.Connection[tuple[Any, ...]]]
     _connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
-    def whole(self, letter: DeadLetterRecord) -> DeadLetterRecord:
-        """Return the letter as it would stand in a large enough topic; a reference whose original is gone as it is.
+    def resolve(self, dead_letter: DeadLetterRecord) -> DeadLetterRecord:
+        """Return the dead letter that a claim check stands for; the claim check itself where PostgreSQL lacks it.
 
         Raises ValueError when the original is damaged.
         """
-        sha256 = claim_check_sha256(letter)
+        sha256 = claim_check_sha256(dead_letter)
         if sha256 is None:
-            return letter
+            return dead_letter
         if self._connection is None:
             self._connection = self.connect()
-        given = {"letter_id": letter.id, "sha256": sha256}
-        row = self._connection.execute(FIND, given, binary=True).fetchone()
-        return letter if row is None else redeem(letter, row[0])
+        given = {"letter_id": dead_letter.id, "sha256": sha256}
+        row = self._connection.execute(SELECT, given, binary=True).fetchone()
+        return dead_letter if row is None else redeem(dead_letter, row[0])
 
 
 def _failure(error: Exception) -> Failure:

@@ -1,7 +1,7 @@
-"""What PostgreSQL knows about single dead letters: their state, their event, their replays.
+"""PostgreSQL's index of dead letters: state, time, cause and record of each, its event and its replays.
 
-A letter is named by its id; the id of a letter of ours is the key of its row in ``dead_letters``. Letters that others
-wrote have no row there: what is known of them is what replays left in ``replay_letters``.
+The id of a dead letter is the key of its row in ``dead_letters``. Those of other systems have no row: what is known of
+them is what replays left in ``replay_letters``.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from keepstream.sinks.postgres.statements import statement
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 UNRESOLVED = frozenset({"open", "planned"})
-"""``planned``: a replay took it on and was ended before it was sent; its resume will send it."""
+"""``planned``: a replay was ended before it produced the dead letter; its resume will produce it."""
 
 _ALTERNATIVES = ("event_ids", "steps", "reasons", "verdicts", "sqlstates")
 _BY_CAUSE, _BY_EVENT = map(statement, ("dead_letters_by_cause", "dead_letters_by_event"))
 _COMPLETE_BLOCKS = statement("complete_blocks")
 
 _KNOWN = """
-WITH held AS (SELECT DISTINCT unnest(planned) AS id FROM replays WHERE planned <> '{}')
-SELECT l.id, CASE WHEN held.id IS NOT NULL THEN 'planned' ELSE coalesce(d.state, r.state) END, d.place
+WITH in_replay AS (SELECT DISTINCT unnest(planned) AS id FROM replays WHERE planned <> '{}')
+SELECT l.id, CASE WHEN in_replay.id IS NOT NULL THEN 'planned' ELSE coalesce(d.state, r.state) END, d.place
 FROM unnest(%(ids)s::text[], %(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[])
      AS l(id, topic, partition, "offset")
 LEFT JOIN dead_letters d ON (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset")
 LEFT JOIN LATERAL (
     SELECT state FROM replay_letters WHERE letter_id = l.id ORDER BY updated_at DESC LIMIT 1
 ) r ON d.topic IS NULL
-LEFT JOIN held ON held.id = l.id
-WHERE coalesce(held.id, d.state, r.state) IS NOT NULL"""
+LEFT JOIN in_replay ON in_replay.id = l.id
+WHERE coalesce(in_replay.id, d.state, r.state) IS NOT NULL"""
 _CHANGE = """
 UPDATE dead_letters d SET state = %(to)s
 FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[]) AS l(topic, partition, "offset")
@@ -52,7 +52,7 @@ WHERE (%(since)s::timestamptz IS NULL OR last_failed_at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR last_failed_at < %(until)s)
 GROUP BY step, reason, verdict, state ORDER BY letters DESC LIMIT %(limit)s"""
 MAX_COUNTS = 5000
-"""Reasons are words of ours; a table that holds more of them than this is not what facets are for."""
+"""Rows of a count at most: reasons are a small set of words."""
 _EVENT = """
 SELECT event_id, status, created_at, updated_at, retry_count, correlation_id, source_topic, source_partition,
        source_offset
@@ -78,7 +78,7 @@ class KnownDeadLetter(NamedTuple):
 
 
 class DeadLetterIndex:
-    """Questions about dead letters, on a connection in autocommit."""
+    """Queries and updates of dead letters, on a connection in autocommit."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -97,14 +97,14 @@ class DeadLetterIndex:
         """Return the record in the dead letter topic that the row of each of these dead letters names."""
         return {dead_letter_id: one.record_id for dead_letter_id, one in self.known(ids).items()}
 
-    def discard(self, letter_ids: Sequence[str]) -> int:
-        """Mark open letters as discarded; return how many were."""
-        return self._change(letter_ids, "open", "discarded")
+    def discard(self, dead_letter_ids: Sequence[str]) -> int:
+        """Mark open dead letters as discarded; return how many were."""
+        return self._change(dead_letter_ids, "open", "discarded")
 
-    def reimported(self, places: Mapping[str, str | None]) -> None:
-        """Note where letters lie that are back in the topic, by id; those that were discarded are open again."""
-        self._connection.execute(_MOVE, {"places": [*places.values()], **_keys([*places])})
-        self._change([*places], "discarded", "open")
+    def reimported(self, record_ids: Mapping[str, str | None]) -> None:
+        """Store the new record ids of imported dead letters, by id; discarded ones are open again."""
+        self._connection.execute(_MOVE, {"places": [*record_ids.values()], **_keys([*record_ids])})
+        self._change([*record_ids], "discarded", "open")
 
     def find(
         self, dlq_topic: str, selection: Mapping[str, Any], before: DeadLetterKey, limit: int, *, resolved_too: bool
@@ -140,7 +140,7 @@ class DeadLetterIndex:
                 if topic == dlq_topic and partition is not None and number is not None}  # fmt: skip
 
     def counts(self, since: datetime | None = None, until: datetime | None = None) -> list[dict[str, Any]]:
-        """Count all letters that died in ``[since, until)`` by ``step, reason, verdict, state``, as ``letters``."""
+        """Return counts of what failed in ``[since, until)`` by ``step, reason, verdict, state``, as ``letters``."""
         given = {"since": since, "until": until, "limit": MAX_COUNTS}
         with self._connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(_COUNTS, given).fetchall()
@@ -150,11 +150,11 @@ class DeadLetterIndex:
         return next(iter(self._rows(_EVENT, event_id)), None)
 
     def replays(self, letter_id: str) -> list[dict[str, Any]]:
-        """Return what replays did with a letter, oldest first."""
+        """Return what replays did with a dead letter, oldest first."""
         return self._rows(_REPLAYS, letter_id)
 
-    def _change(self, letter_ids: Sequence[str], before: str, after: str) -> int:
-        given = {"from": before, "to": after, **_keys(letter_ids)}
+    def _change(self, dead_letter_ids: Sequence[str], before: str, after: str) -> int:
+        given = {"from": before, "to": after, **_keys(dead_letter_ids)}
         return self._connection.execute(_CHANGE, given).rowcount
 
     def _rows(self, query: LiteralString, name: str) -> list[dict[str, Any]]:
@@ -167,8 +167,8 @@ def clean_text(name: str) -> str:
     return name.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 
-def _keys(letter_ids: Sequence[str]) -> dict[str, list[Any]]:
-    keys = [*map(parse_record_id, letter_ids)]
+def _keys(dead_letter_ids: Sequence[str]) -> dict[str, list[Any]]:
+    keys = [*map(parse_record_id, dead_letter_ids)]
     return {
         "topics": [topic and clean_text(topic) for topic, _, _ in keys],
         "partitions": [partition for _, partition, _ in keys],

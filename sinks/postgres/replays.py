@@ -1,4 +1,4 @@
-"""The ledger of replays, as `ReplayLedger`. One connection, which also holds the lock."""
+"""Ledger of replays in PostgreSQL, on one connection, which also holds the lock of the topic."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from keepstream.sinks.postgres.statements import statement
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-_death = lru_cache(16_384)(parse_record_id)
-"""A letter is asked about and answered about: as many names as two chunks have are taken apart once."""
+_parse = lru_cache(16_384)(parse_record_id)
+"""Caches parsed ids: a chunk is parsed once for the query and once for the update."""
 PLAN = statement("replay_plan")
 RECORD = statement("replay_record")
-OPEN_ONES = statement("replay_open")
+UNRESOLVED = statement("replay_unresolved")
 SETTLE = statement("replay_settle")
 
 _BEGIN = """
@@ -39,7 +39,7 @@ WHERE id = %s"""
 _STATES = """
 SELECT state, count(*) FROM replay_letters WHERE replay_id = %s AND seen_in_pass = (
     SELECT passes FROM replays WHERE id = %s) GROUP BY state"""
-PLANNED = statement("replay_planned")
+SET_PLANNED = statement("replay_set_planned")
 _EDITED = """
 SELECT letter_id, edited_value FROM replay_letters WHERE replay_id = %s AND edited_value IS NOT NULL"""
 _INTERRUPTED = """
@@ -47,7 +47,7 @@ SELECT id FROM replays
 WHERE dlq_topic = %s AND (planned <> '{}' OR EXISTS (
     SELECT FROM replay_letters WHERE replay_id = id AND replay_letters.state = 'planned'))
 ORDER BY id"""
-_REMEMBER_EDIT = """
+_INSERT_EDIT = """
 INSERT INTO replay_letters (replay_id, letter_id, state, seen_in_pass, edited_value)
 VALUES (%s, %s, 'planned', 0, %s)"""
 
@@ -58,16 +58,16 @@ class ReplayBusyError(RuntimeError):
 
 @dataclass(slots=True)
 class PostgresReplayLedger:
-    """Raises psycopg errors untranslated: without its ledger a replay must stop.
+    """`ReplayLedger` in PostgreSQL. Raises psycopg errors: without its ledger a replay must stop.
 
-    PostgreSQL records a chunk while the next one is read; whatever is asked next waits for it, and gets its error.
+    PostgreSQL records a chunk while the next one is read; the next method called waits for it and raises its error.
     """
 
     connection: Connection
     dlq_topic: str
     _edits: dict[str, bytes] | None = None
     _planned: dict[str, None] = field(default_factory=dict)
-    """What stands in the run's row, so that a chunk's statements need not look it up there."""
+    """Copy of the run's row, so that a chunk's statements need not read it."""
     _recording: Future[object] | None = None
     _recorder: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "replay-ledger"))
 
@@ -76,16 +76,16 @@ class PostgresReplayLedger:
         self._recorder.shutdown()
 
     def lock(self) -> None:
-        """Hold the right to replay this topic for as long as the connection lives. Raises ReplayBusyError."""
-        # The ledger is only ever asked by key, and a guess of few rows must not become a scan per chunk.
+        """Take the advisory lock of this topic's replays, for the life of the connection. Raises ReplayBusyError."""
+        # All queries are by key: an estimate of few rows must not become a sequential scan per chunk.
         self.connection.execute("SET enable_seqscan = off")
-        self.connection.execute("SET jit = off")  # which takes the price of a forbidden scan for a reason to compile
+        self.connection.execute("SET jit = off")  # the cost of a disabled scan would trigger compilation
         query = "SELECT pg_try_advisory_lock(hashtextextended('keepstream replay of ' || %s, 0))"
         if not self._rows(query, [self.dlq_topic])[0][0]:
             raise ReplayBusyError(f"another replay of {self.dlq_topic} is running")
 
     def begin(self, selection: str, started_by: str, options: ReplayOptions, ends: Mapping[int, int]) -> ReplayRun:
-        """Remember a new run: what it selects (JSON), who asked, how, and where the dead letter topic ends."""
+        """Insert a new run: its selection (JSON), user and options, and the ends of the dead letter topic."""
         given = [self.dlq_topic, selection, started_by, json.dumps(asdict(options)), json.dumps(ends)]
         return ReplayRun(self._rows(_BEGIN, given)[0][0], 1, dict(ends), options)
 
@@ -99,40 +99,44 @@ class PostgresReplayLedger:
         run = ReplayRun(replay_id, passes, {int(p): end for p, end in ends.items()}, ReplayOptions(**options))
         return run, selection
 
-    def open_ones(self, run: ReplayRun, letter_ids: Sequence[str]) -> list[str]:
-        given = {"ids": json.dumps(letter_ids), **_deaths(letter_ids), "replay_id": run.id, "pass": run.pass_number,
-                 "resolved_too": run.options.resolved_too}  # fmt: skip
-        taken = {row[0] for row in self._rows(OPEN_ONES, given)}
-        return [letter_id for letter_id in letter_ids if letter_id not in taken]
+    def unresolved(self, run: ReplayRun, dead_letter_ids: Sequence[str]) -> list[str]:
+        given = {
+            "ids": json.dumps(dead_letter_ids), **_keys(dead_letter_ids), "replay_id": run.id, "pass": run.pass_number,
+            "resolved_too": run.options.resolved_too,
+        }  # fmt: skip
+        taken = {row[0] for row in self._rows(UNRESOLVED, given)}
+        return [name for name in dead_letter_ids if name not in taken]
 
     def plan(
-        self, run: ReplayRun, letter_ids: Sequence[str], ends: dict[str, dict[int, int]]
+        self, run: ReplayRun, dead_letter_ids: Sequence[str], ends: dict[str, dict[int, int]]
     ) -> dict[str, ReplayState]:
-        states = dict.fromkeys(letter_ids, ReplayState.PLANNED)
+        states = dict.fromkeys(dead_letter_ids, ReplayState.PLANNED)
         if run.pass_number > 1 or self.edited(run):
-            given = {"letters": [*letter_ids], "replay_id": run.id, "pass": run.pass_number}
+            given = {"letters": [*dead_letter_ids], "replay_id": run.id, "pass": run.pass_number}
             states |= {letter_id: ReplayState(state) for letter_id, state in self._rows(PLAN, given)}
         due = (ReplayState.PLANNED, ReplayState.FAILED)
         self._planned.update(dict.fromkeys(letter_id for letter_id, state in states.items() if state in due))
-        self._rows(PLANNED, {"planned": json.dumps([*self._planned]), "ends": json.dumps(ends), "replay_id": run.id})
+        self._rows(
+            SET_PLANNED, {"planned": json.dumps([*self._planned]), "ends": json.dumps(ends), "replay_id": run.id}
+        )
         return states
 
     def uncertain(self, run: ReplayRun) -> tuple[set[str], dict[str, dict[int, int]]]:
-        letters, ends = self._rows("SELECT planned, target_ends FROM replays WHERE id = %s", [run.id])[0]
-        self._planned = dict.fromkeys(letters)
-        return {*letters}, {topic: {int(p): end for p, end in found.items()} for topic, found in ends.items()}
+        dead_letters, ends = self._rows("SELECT planned, target_ends FROM replays WHERE id = %s", [run.id])[0]
+        self._planned = dict.fromkeys(dead_letters)
+        return {*dead_letters}, {topic: {int(p): end for p, end in found.items()} for topic, found in ends.items()}
 
     def record(self, run: ReplayRun, sent: Sequence[DeliveryReport]) -> None:
-        for letter in sent:
-            self._planned.pop(letter.dead_letter_id, None)
-        given = {**_answers(sent), "planned": json.dumps([*self._planned]),
+        for dead_letter in sent:
+            self._planned.pop(dead_letter.dead_letter_id, None)
+        given = {**_reports(sent), "planned": json.dumps([*self._planned]),
                  "replay_id": run.id, "pass": run.pass_number}  # fmt: skip
         self._recorded()
         self._recording = self._recorder.submit(self.connection.execute, RECORD, given)
 
-    def remember_edit(self, run: ReplayRun, letter: DeadLetterRecord, value: bytes) -> None:
-        """Remember an edited value, so that a resume sends the same."""
-        self.connection.execute(_REMEMBER_EDIT, [run.id, letter.id, value])
+    def remember_edit(self, run: ReplayRun, dead_letter: DeadLetterRecord, value: bytes) -> None:
+        """Store an edited value, so that a resume produces the same."""
+        self.connection.execute(_INSERT_EDIT, [run.id, dead_letter.id, value])
         self._edits = None
 
     def edited(self, run: ReplayRun) -> dict[str, bytes]:
@@ -141,11 +145,11 @@ class PostgresReplayLedger:
         return self._edits
 
     def interrupted(self) -> list[int]:
-        """Return the replays that hold letters which nobody but their resume will send."""
+        """Return the replays with planned dead letters, which only their resume will produce."""
         return [row[0] for row in self._rows(_INTERRUPTED, [self.dlq_topic])]
 
     def settle(self) -> None:
-        """Note what became of everything that replays produced so far."""
+        """Update the outcome of everything that replays produced so far."""
         self._recorded()
         self.connection.execute(SETTLE)
 
@@ -169,27 +173,27 @@ class PostgresReplayLedger:
         return self.connection.execute(query, given).fetchall()
 
     def _recorded(self) -> None:
-        """Wait for the record under way. Raises what it met."""
+        """Wait for the statement that records the last chunk. Raises its error."""
         if self._recording is not None:
             recording, self._recording = self._recording, None
             recording.result()
 
 
-def _answers(sent: Sequence[DeliveryReport]) -> dict[str, str]:
-    """Write the answers as one array per column."""
-    ids = [letter.dead_letter_id for letter in sent]
+def _reports(sent: Sequence[DeliveryReport]) -> dict[str, str]:
+    """Return the delivery reports as one array per column."""
+    ids = [dead_letter.dead_letter_id for dead_letter in sent]
     return {
-        "ids": json.dumps(ids), **_deaths(ids), "states": json.dumps([letter.state for letter in sent]),
-        "target_topics": json.dumps([letter.topic for letter in sent]),
-        "target_partitions": _numbers([letter.partition for letter in sent]),
-        "target_offsets": _numbers([letter.offset for letter in sent]),
-        "errors": json.dumps([letter.error for letter in sent]),
+        "ids": json.dumps(ids), **_keys(ids), "states": json.dumps([dead_letter.state for dead_letter in sent]),
+        "target_topics": json.dumps([dead_letter.topic for dead_letter in sent]),
+        "target_partitions": _numbers([dead_letter.partition for dead_letter in sent]),
+        "target_offsets": _numbers([dead_letter.offset for dead_letter in sent]),
+        "errors": json.dumps([dead_letter.error for dead_letter in sent]),
     }  # fmt: skip
 
 
-def _deaths(letter_ids: Sequence[str]) -> dict[str, str]:
-    """Take letters' ids apart into keys of the table dead_letters, as far as they are that."""
-    keys = [*map(_death, letter_ids)]
+def _keys(dead_letter_ids: Sequence[str]) -> dict[str, str]:
+    """Return ids as keys of the table dead_letters, NULL for those of other systems."""
+    keys = [*map(_parse, dead_letter_ids)]
     return {
         "topics": json.dumps([topic and clean_text(topic) for topic, _, _ in keys]),
         "partitions": _numbers([partition for _, partition, _ in keys]),

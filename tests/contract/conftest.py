@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from keepstream.schemas.record import KafkaRecord
-from keepstream.sinks.kafka import range_reader as dead_letter_seeker
+from keepstream.sinks.kafka import range_reader
 from tests.conftest import POSTGRES_NAMES
 from tests.contract.dead_letter_topics import Letters
 from tests.contract.faust_fixtures import start, topic
@@ -56,11 +56,11 @@ def new_letters(kafka: Kafka) -> Callable[..., Letters]:
 def copied(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count every record that is taken over from librdkafka."""
     seen: list[int] = []
-    real = dead_letter_seeker.record_of
+    real = range_reader.record_of
 
     def count(message: Any) -> KafkaRecord:
         seen.append(1)
         return real(message)
 
-    monkeypatch.setattr(dead_letter_seeker, "record_of", count)
+    monkeypatch.setattr(range_reader, "record_of", count)
     return seen

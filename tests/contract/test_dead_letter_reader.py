@@ -11,11 +11,11 @@ from confluent_kafka import KafkaException, Producer
 
 from keepstream.app.embedded.ports import free_port
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
-from keepstream.sinks.kafka import reverse_scan as dead_letter_walk
+from keepstream.sinks.kafka import reverse_scan
 from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.dead_letter_reader import (
+    dead_letter_at,
     follow,
-    letter_at,
     newest_first,
     oldest_first,
     read_all,
@@ -95,7 +95,7 @@ def test_copies_are_left_out_unless_asked_for(new_letters: Callable[..., Letters
 def test_large_letters_are_held_a_few_at_a_time(
     new_letters: Callable[..., Letters], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dead_letter_walk, "HELD_BYTES", 3_000_000)
+    monkeypatch.setattr(reverse_scan, "MAX_BUFFERED_BYTES", 3_000_000)
     letters = new_letters()
     letters.bury(range(60), value=b"x" * 900_000)
     tracemalloc.start()
@@ -123,7 +123,7 @@ def test_offsets_without_records_are_passed_over(new_letters: Callable[..., Lett
     assert [r.record.value for r in newest_first(letters.client, letters.topic)] == committed[::-1]
     assert [r.record.value for r in oldest_first(letters.client, letters.topic)] == committed
     assert [r.value for r in read_all(letters.client, letters.topic)] == committed
-    assert letter_at(letters.client, letters.topic, 0, 1) is None
+    assert dead_letter_at(letters.client, letters.topic, 0, 1) is None
 
 
 def test_deleted_letters_are_passed_over(new_letters: Callable[..., Letters]) -> None:
@@ -135,19 +135,19 @@ def test_deleted_letters_are_passed_over(new_letters: Callable[..., Letters]) ->
     assert letters.client.watermarks(letters.topic, [0])[0][1] == 100
     assert letters.newest() == [*reversed(range(90, 100))]
     assert letters.oldest() == [*range(90, 100)]
-    assert letter_at(letters.client, letters.topic, 0, 5) is None
+    assert dead_letter_at(letters.client, letters.topic, 0, 5) is None
 
 
 def test_a_letter_is_found_at_its_place(new_letters: Callable[..., Letters], copied: list[int]) -> None:
     letters = new_letters(partitions=2)
     letters.bury(range(5000), 1)
-    found = letter_at(letters.client, letters.topic, 1, 4321)
+    found = dead_letter_at(letters.client, letters.topic, 1, 4321)
     assert found is not None
     assert minutes([found]) == [4321]
     assert len(copied) == 1
-    assert letter_at(letters.client, letters.topic, 1, 5000) is None
-    assert letter_at(letters.client, letters.topic, 0, 0) is None
-    assert letter_at(letters.client, letters.topic, 7, 0) is None
+    assert dead_letter_at(letters.client, letters.topic, 1, 5000) is None
+    assert dead_letter_at(letters.client, letters.topic, 0, 0) is None
+    assert dead_letter_at(letters.client, letters.topic, 7, 0) is None
 
 
 def test_following_yields_what_arrives(new_letters: Callable[..., Letters]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from keepstream.schemas.replay import DeliveryReport, ReplayOptions, ReplayState
-from keepstream.sinks.postgres.replays import OPEN_ONES, PostgresReplayLedger
+from keepstream.sinks.postgres.replays import UNRESOLVED, PostgresReplayLedger
 from tests.real import Database
 
 pytestmark = pytest.mark.real
@@ -40,20 +40,20 @@ def test_a_pass_is_offered_what_is_open_and_what_an_earlier_pass_of_its_own_did(
     everything = [*OURS, *THEIRS]
     with ledger_of(any_database) as ledger:
         run = ledger.begin("{}", "me", ReplayOptions(), {0: 9})
-        assert ledger.open_ones(run, everything) == everything
+        assert ledger.unresolved(run, everything) == everything
         failed = DeliveryReport(OURS[1], "events", None, None, "no", parked=False)
         parked = DeliveryReport(OURS[2], "event-dlq-parked", 0, 1, parked=True)
         ledger.record(run, [*produced(OURS[0], *THEIRS[:2]), failed, parked])
-        assert ledger.open_ones(run, everything) == [*OURS[3:], *THEIRS[2:]]
+        assert ledger.unresolved(run, everything) == [*OURS[3:], *THEIRS[2:]]
         again = ledger.resume(run.id)
         assert again is not None
-        assert ledger.open_ones(again[0], everything) == everything
+        assert ledger.unresolved(again[0], everything) == everything
         states = ledger.plan(again[0], [OURS[0], OURS[1], OURS[3]], ENDS)
         assert [*states.values()] == [ReplayState.PRODUCED, ReplayState.FAILED, ReplayState.PLANNED]
         other = ledger.begin("{}", "you", ReplayOptions(), {0: 9})
-        assert ledger.open_ones(other, everything) == [*OURS[4:], *THEIRS[2:]]  # the run holds 1 and 3
+        assert ledger.unresolved(other, everything) == [*OURS[4:], *THEIRS[2:]]  # the run holds 1 and 3
         all_too = ledger.begin("{}", "you", ReplayOptions(resolved_too=True), {0: 9})
-        assert ledger.open_ones(all_too, everything) == [OURS[0], OURS[2], *OURS[4:], *THEIRS]
+        assert ledger.unresolved(all_too, everything) == [OURS[0], OURS[2], *OURS[4:], *THEIRS]
     found = any_database.rows('SELECT "offset", state FROM dead_letters WHERE "offset" < 4 ORDER BY 1')
     assert found == [(0, "produced"), (1, "open"), (2, "discarded"), (3, "open")]
 
@@ -81,7 +81,7 @@ def test_a_chunk_is_looked_up_by_key_however_much_the_run_has_done(any_database:
         given = {"ids": json.dumps([*OURS, "x"]), "topics": json.dumps(["events"] * 6 + [None]),
                  "partitions": "{0,0,0,0,0,0,NULL}", "offsets": "{0,1,2,3,4,5,NULL}",
                  "replay_id": run.id, "pass": 1, "resolved_too": False}  # fmt: skip
-        explained = ledger.connection.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + OPEN_ONES, given).fetchall()
+        explained = ledger.connection.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + UNRESOLVED, given).fetchall()
     read = [node["Actual Rows"] for node in nodes(explained[0][0]) if node.get("Relation Name") == "replay_letters"]
     assert read
     assert max(read) <= 1

@@ -11,7 +11,7 @@ from keepstream.schemas.dead_letter import DeadLetter, dead_letter_headers
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
 from keepstream.schemas.replay import DeliveryReport, ReplayRecord, ReplayRun
-from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
+from tests.replay_fakes import Killed, MemoryLedger, MemoryReplayProducer
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.invariants import require
 
@@ -20,14 +20,14 @@ MAX_PASSES = 100
 
 
 @dataclass
-class ForgetfulOutbox(MemoryOutbox):
+class ForgetfulProducer(MemoryReplayProducer):
     """Loses confirmations: what went out is reported as failed."""
 
     faults: Faults = field(kw_only=True)
     lost: Counter[str] = field(default_factory=Counter)
 
-    def answers(self) -> list[DeliveryReport]:
-        return [self._perhaps_lost(sent) for sent in super().answers()]
+    def delivery_reports(self) -> list[DeliveryReport]:
+        return [self._perhaps_lost(sent) for sent in super().delivery_reports()]
 
     def _perhaps_lost(self, sent: DeliveryReport) -> DeliveryReport:
         if not self.faults.strikes(Fault.CONFIRMATION_LOST):
@@ -47,9 +47,9 @@ def replay_all(published: Sequence[DeadLetter], faults: Faults) -> list[ReplayRe
     ledger, topics, lost = MemoryLedger(die), dict[str, list[ReplayRecord]](), Counter[str]()
     letters = [_buried(letter, place) for place, letter in enumerate(published)]
     for number in range(1, MAX_PASSES):
-        outbox = ForgetfulOutbox(die, topics, faults=faults, lost=lost)
+        producer = ForgetfulProducer(die, topics, faults=faults, lost=lost)
         try:
-            result = Replay(ReplayRun(1, number, {0: len(letters)}), ledger, outbox).work(letters)
+            result = Replay(ReplayRun(1, number, {0: len(letters)}), ledger, producer).execute(letters)
         except Killed:
             continue
         require(result.adds_up, "C", f"the sums of the replay are wrong: {result}")

@@ -17,7 +17,7 @@ from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
 from keepstream.schemas.replay import ReplayOptions, ReplayRecord, ReplayRun, ReplayState
 from tests.builders import make_dead_letter, make_failure, make_record, make_value
-from tests.replay_fakes import Killed, MemoryLedger, MemoryOutbox
+from tests.replay_fakes import Killed, MemoryLedger, MemoryReplayProducer
 
 REASONS = ("check_violation", "invalid_json")
 
@@ -35,8 +35,8 @@ def make_buried(
     return DeadLetterRecord(KafkaRecord("event-dlq", 0, offset, record.timestamp, record.key, record.value, written))
 
 
-def out_ids(outbox: MemoryOutbox) -> list[str]:
-    return [letter.dead_letter_id for log in outbox.topics.values() for letter in log]
+def out_ids(producer: MemoryReplayProducer) -> list[str]:
+    return [letter.dead_letter_id for log in producer.topics.values() for letter in log]
 
 
 def run_of(pass_number: int = 1, options: ReplayOptions | None = None) -> ReplayRun:
@@ -45,9 +45,9 @@ def run_of(pass_number: int = 1, options: ReplayOptions | None = None) -> Replay
 
 def test_a_replay_sends_home_what_it_should_and_keeps_the_rest() -> None:
     letter = make_buried(3)
-    outbox = MemoryOutbox()
-    result = Replay(run_of(), MemoryLedger(), outbox).work([letter])
-    (sent,) = outbox.topics["events"]
+    producer = MemoryReplayProducer()
+    result = Replay(run_of(), MemoryLedger(), producer).execute([letter])
+    (sent,) = producer.topics["events"]
     assert (sent.key, sent.value, sent.timestamp) == (letter.record.key, letter.record.value, letter.record.timestamp)
     headers = dict(sent.headers)
     assert headers[REPLAY_COUNT] == b"1"
@@ -60,9 +60,9 @@ def test_a_replay_sends_home_what_it_should_and_keeps_the_rest() -> None:
 
 def test_a_letter_replayed_too_often_is_parked_with_everything_it_carried() -> None:
     letter = make_buried(3, replays=3)
-    outbox = MemoryOutbox()
-    result = Replay(run_of(), MemoryLedger(), outbox).work([letter])
-    (parked,) = outbox.topics["event-dlq-parked"]
+    producer = MemoryReplayProducer()
+    result = Replay(run_of(), MemoryLedger(), producer).execute([letter])
+    (parked,) = producer.topics["event-dlq-parked"]
     assert list(parked.headers)[: len(letter.record.headers)] == list(letter.record.headers)
     assert (result.selected, result.skipped, result.replayed) == (1, 1, 0)
     assert result.adds_up
@@ -70,39 +70,39 @@ def test_a_letter_replayed_too_often_is_parked_with_everything_it_carried() -> N
 
 def test_copies_of_one_death_go_out_once() -> None:
     copies = [make_buried(3), make_buried(3), make_buried(4)]
-    outbox = MemoryOutbox()
-    result = Replay(run_of(), MemoryLedger(), outbox).work(copies)
-    assert out_ids(outbox) == ["events-0-3", "events-0-4"]
+    producer = MemoryReplayProducer()
+    result = Replay(run_of(), MemoryLedger(), producer).execute(copies)
+    assert out_ids(producer) == ["events-0-3", "events-0-4"]
     assert (result.selected, result.adds_up) == (2, True)
 
 
 def test_what_is_resolved_is_not_selected() -> None:
     ledger = MemoryLedger(resolved={"events-0-3"})
-    result = Replay(run_of(), ledger, MemoryOutbox()).work([make_buried(3), make_buried(4)])
+    result = Replay(run_of(), ledger, MemoryReplayProducer()).execute([make_buried(3), make_buried(4)])
     assert (result.selected, result.replayed) == (1, 1)
 
 
 def test_a_limit_counts_selected_letters() -> None:
-    outbox = MemoryOutbox()
+    producer = MemoryReplayProducer()
     run = run_of(options=ReplayOptions(limit=5))
-    result = Replay(run, MemoryLedger(), outbox).work(make_buried(i) for i in range(100))
-    assert (result.selected, len(out_ids(outbox))) == (5, 5)
+    result = Replay(run, MemoryLedger(), producer).execute(make_buried(i) for i in range(100))
+    assert (result.selected, len(out_ids(producer))) == (5, 5)
 
 
 def test_a_rate_is_kept_on_an_open_schedule() -> None:
     slept: list[float] = []
     run = run_of(options=ReplayOptions(rate=100))
-    replay = Replay(run, MemoryLedger(), MemoryOutbox(), sleep=slept.append, clock=lambda: 0.0)
-    replay.work(make_buried(i) for i in range(60))
+    replay = Replay(run, MemoryLedger(), MemoryReplayProducer(), sleep=slept.append, clock=lambda: 0.0)
+    replay.execute(make_buried(i) for i in range(60))
     assert slept == pytest.approx([0.2, 0.4, 0.6])
 
 
 def test_a_change_that_fits_no_payload_fails_that_letter_only() -> None:
     letters = [make_buried(1, value=b"no json"), make_buried(2)]
     run = run_of(options=ReplayOptions(changes=(("payload.amount", "5"),)))
-    outbox = MemoryOutbox()
-    result = Replay(run, MemoryLedger(), outbox).work(letters)
-    assert out_ids(outbox) == ["events-0-2"]
+    producer = MemoryReplayProducer()
+    result = Replay(run, MemoryLedger(), producer).execute(letters)
+    assert out_ids(producer) == ["events-0-2"]
     assert (result.replayed, result.failed, result.adds_up) == (1, 1, True)
 
 
@@ -115,15 +115,17 @@ def test_a_failed_letter_that_a_killed_pass_has_sent_again_is_not_sent_a_third_t
             raise Killed
 
     ledger, topics = MemoryLedger(die), dict[str, list[ReplayRecord]]()
-    refused = Replay(run_of(1), ledger, MemoryOutbox(topics=topics, refuse=lambda _letter: True)).work([make_buried(3)])
+    refused = Replay(run_of(1), ledger, MemoryReplayProducer(topics=topics, refuse=lambda _letter: True)).execute(
+        [make_buried(3)]
+    )
     assert (refused.failed, topics) == (1, {})
     dying.add("before record")
     with pytest.raises(Killed):
-        Replay(run_of(2), ledger, MemoryOutbox(topics=topics)).work([make_buried(3)])
+        Replay(run_of(2), ledger, MemoryReplayProducer(topics=topics)).execute([make_buried(3)])
     dying.clear()
-    outbox = MemoryOutbox(topics=topics)
-    result = Replay(run_of(3), ledger, outbox).work([make_buried(3)])
-    assert out_ids(outbox) == ["events-0-3"]
+    producer = MemoryReplayProducer(topics=topics)
+    result = Replay(run_of(3), ledger, producer).execute([make_buried(3)])
+    assert out_ids(producer) == ["events-0-3"]
     assert (result.selected, result.replayed, result.adds_up) == (1, 1, True)
 
 
@@ -150,13 +152,13 @@ def test_any_mix_of_selectors_kills_and_resumes_adds_up_and_sends_each_letter_on
             left -= 1
             raise Killed
 
-    ledger, outbox = MemoryLedger(die), MemoryOutbox(die)
+    ledger, producer = MemoryLedger(die), MemoryReplayProducer(die)
     options = ReplayOptions(limit=limit)
     result = None
     for pass_number in range(1, kills + 2):
         try:
             run = run_of(pass_number, options)
-            result = Replay(run, ledger, outbox).work(filter(selectors.matches, letters))
+            result = Replay(run, ledger, producer).execute(filter(selectors.matches, letters))
             break
         except Killed:
             continue
@@ -164,14 +166,16 @@ def test_any_mix_of_selectors_kills_and_resumes_adds_up_and_sends_each_letter_on
     expected = list({letter.id: letter for letter in filter(selectors.matches, letters)})[:limit]
     assert result.adds_up
     assert result.selected == len(expected)
-    assert sorted(out_ids(outbox)) == sorted(expected)
+    assert sorted(out_ids(producer)) == sorted(expected)
     assert {e.state for e in ledger.entries.values()} <= {ReplayState.PRODUCED, ReplayState.PARKED}
 
 
 def test_a_replay_that_is_told_to_stop_ends_after_its_chunk_with_the_right_sum() -> None:
     worked: list[int] = []
     run = run_of(options=ReplayOptions(rate=50))  # chunks of 10
-    replay = Replay(run, MemoryLedger(), MemoryOutbox(), worked.append, lambda: len(worked) == 2, lambda _s: None)
-    result = replay.work(make_buried(i) for i in range(100))
+    replay = Replay(
+        run, MemoryLedger(), MemoryReplayProducer(), worked.append, lambda: len(worked) == 2, lambda _s: None
+    )
+    result = replay.execute(make_buried(i) for i in range(100))
     assert worked == [10, 20]
     assert (result.selected, result.replayed) == (20, 20)

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from keepstream.app.dlq.format import pretty
-from keepstream.processors.replay.outgoing import ChangeError, changed, difference, revalidate
+from keepstream.processors.replay.outgoing import ChangeError, apply_changes, diff, revalidate
 from keepstream.processors.replay.selection import json_path
 from keepstream.processors.validation.validate import MAX_DEPTH, Validator, validate
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
@@ -75,7 +75,7 @@ def test_whoever_looks_at_a_dead_bomb_is_told_at_most_that_it_cannot_be_changed(
     for value in [*bombs(5_000).values(), *dead[::4]]:
         letter = DeadLetterRecord(make_record(value, topic="event-dlq"))
         assert revalidate(Validator(), letter, value) == revalidate(Validator(), letter, value)
-        assert difference(letter, value) == ""
+        assert diff(letter, value) == ""
         assert isinstance(pretty(value), str)
         with contextlib.suppress(ChangeError):
-            assert json_path(changed(value, [("payload.x", "1")]), "payload.x") == "1"
+            assert json_path(apply_changes(value, [("payload.x", "1")]), "payload.x") == "1"

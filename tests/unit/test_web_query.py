@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from keepstream.app.cli.options import selectors
 from keepstream.app.dlq.page import Cursor
-from keepstream.app.dlq.selectors import Chosen
+from keepstream.app.dlq.selectors import DeadLetterQuery
 from keepstream.app.errors import KeepstreamError
 from keepstream.app.web.facets import matching
 from keepstream.app.web.masking import Mask
@@ -36,20 +36,20 @@ PAIRS = st.lists(
 )
 
 
-def chosen_by_command(words: list[str]) -> Chosen:
+def chosen_by_command(words: list[str]) -> DeadLetterQuery:
     """Read words as `dlq list` would."""
-    taken: list[Chosen] = []
+    taken: list[DeadLetterQuery] = []
 
     @click.command()
     @selectors()
-    def command(*, chosen: Chosen) -> None:
+    def command(*, chosen: DeadLetterQuery) -> None:
         taken.append(chosen)
 
     command.main(words, standalone_mode=False)
     return taken[0]
 
 
-def same(one: Chosen, other: Chosen) -> bool:
+def same(one: DeadLetterQuery, other: DeadLetterQuery) -> bool:
     """Whether both select the same; an age like 2h is counted from a moment later."""
     since, later = one.selection.since, other.selection.since
     close = since == later or (since and later and abs(later - since) < timedelta(minutes=1))

@@ -38,6 +38,7 @@ WRITTEN_DOWN = {
     '"letters"',
     '"letters_read"',
     '"unknown_letter"',
+    '"not_a_letter"',
     '"letter_lost"',
 }
 """Values that the world reads, and so keep their spelling: a table, columns, JSON keys, codes."""
@@ -45,7 +46,6 @@ ALLOWED = {("app/embedded/sandbox.py", "nobody"), ("schemas/event.py", "leap")}
 """The Unix user ``nobody``, and leap seconds."""
 TO_BE_CLEANED = {
     "app/cli",
-    "app/dlq",
     "app/status",
     "app/web",
     "app/worker",
