@@ -31,8 +31,8 @@ Attempt = Callable[[], Awaitable[OutcomeCounts]]
 class Policies:
     """A retry policy per step. Validate is pure and needs none."""
 
-    store: RetryPolicy = field(default_factory=RetryPolicy)
-    metrics: RetryPolicy = field(default_factory=RetryPolicy)
+    store: RetryPolicy
+    metrics: RetryPolicy
 
 
 @dataclass(slots=True)

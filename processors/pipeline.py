@@ -26,7 +26,7 @@ class Pipeline:
     dead_letters: DeadLetterQueue
     metrics: Metrics
     hold: Pause
-    policies: Policies = field(default_factory=Policies)
+    policies: Policies
     validator: Validator = field(default_factory=Validator)
 
     async def process(self, batch: Batch) -> OutcomeCounts:

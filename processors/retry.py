@@ -27,13 +27,13 @@ class RetryPolicy:
     Full jitter is what spreads many workers best (AWS Architecture Blog, "Exponential Backoff And Jitter", 2015).
     """
 
-    max_retries: int = 3
+    max_retries: int
     """Attempts after the first."""
-    base_s: float = 0.1
-    cap_s: float = 5.0
-    attempt_timeout_s: float = 10.0
+    base_s: float
+    cap_s: float
+    attempt_timeout_s: float
     """One attempt may take this long; then it counts as failed."""
-    budget_s: float = 30.0
+    budget_s: float
     """All attempts and waits together may take this long."""
 
     async def run(

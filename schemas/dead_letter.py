@@ -55,8 +55,12 @@ class DeadLetter:
     @property
     def replay_count(self) -> int:
         """How often this record was replayed before; 0 for a header that is absent or not a number."""
-        text = header(self.record, REPLAY_COUNT) or ""
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004 - 32 bits
+        return parse_replay_count(header(self.record, REPLAY_COUNT))
+
+
+def parse_replay_count(text: str | None) -> int:
+    """Return the value of a replay count header; 0 when it is absent or not a number of 32 bits."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004
 
 
 def first_original_timestamp_ms(records: Sequence[Record]) -> int:

@@ -7,13 +7,13 @@ Stream, SmallRye, Karafka Pro, django-kafka, arroyo, and our own.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Generic, TypeVar
+from functools import cached_property
+from typing import TypeVar
 
-from keepstream.schemas.dead_letter import CONNECT, ID, PREFIX, REPLAY_COUNT
-from keepstream.schemas.record import KafkaRecord, parse_record_id
+from keepstream.schemas.dead_letter import CONNECT, ID, PREFIX, REPLAY_COUNT, parse_replay_count
+from keepstream.schemas.record import MAX_TIMESTAMP_MS, KafkaRecord, parse_record_id
 
 T = TypeVar("T")
 
@@ -51,21 +51,6 @@ ERROR_HEADERS = frozenset(
 """Headers that describe the error: a replay drops them, and keeps those of the record's origin."""
 
 
-class _Once(Generic[T]):
-    """`functools.cached_property` without the lock that it takes before Python 3.12, which costs 1 us each."""
-
-    def __init__(self, compute: Callable[[Any], T]) -> None:
-        self._compute = compute
-        self.__doc__ = compute.__doc__
-
-    def __set_name__(self, _owner: type, name: str) -> None:
-        self._name = name
-
-    def __get__(self, record: DeadLetterRecord, _owner: type) -> T:
-        value = record.__dict__[self._name] = self._compute(record)
-        return value
-
-
 @dataclass(frozen=True)
 class DeadLetterRecord:
     """A record of a dead letter topic with its headers parsed. An absent header is None."""
@@ -77,7 +62,7 @@ class DeadLetterRecord:
         """The record id in the dead letter topic: ``topic-partition-offset``."""
         return f"{self.record.topic}-{self.record.partition}-{self.record.offset}"
 
-    @_Once
+    @cached_property
     def id(self) -> str:
         """Id of the dead letter, equal for every copy: the original record's id, else this record's own."""
         if self._own_id:
@@ -99,13 +84,13 @@ class DeadLetterRecord:
     def origin_offset(self) -> int | None:
         return self._origin[2]
 
-    @_Once
+    @cached_property
     def _own_id(self) -> str | None:
         """Return the id that keepstream wrote: its headers follow those of the original record."""
         headers = self.record.headers
         return self._header(ID) if headers and headers[-1][0].startswith(PREFIX) else None
 
-    @_Once
+    @cached_property
     def _origin(self) -> tuple[str | None, int | None, int | None]:
         """Coordinates of the original record: from the id, or from other frameworks' headers where there is no id.
 
@@ -114,58 +99,58 @@ class DeadLetterRecord:
         own = parse_record_id(self._own_id or "")
         return own if own[0] else (self._text(TOPIC), self._number(PARTITION), self._number(OFFSET))
 
-    @_Once
+    @property
     def step(self) -> str | None:
         return self._text(STEP)
 
-    @_Once
+    @property
     def verdict(self) -> str | None:
         return self._header(PREFIX + "verdict")
 
-    @_Once
+    @property
     def reason(self) -> str | None:
         return self._text(REASON)
 
-    @_Once
+    @property
     def message(self) -> str | None:
         return self._text(MESSAGE)
 
-    @_Once
+    @property
     def sqlstate(self) -> str | None:
         return self._header(PREFIX + "sqlstate")
 
-    @_Once
+    @property
     def attempts(self) -> int | None:
         return self._number(ATTEMPTS)
 
-    @_Once
+    @property
     def event_id(self) -> str | None:
         return self._header(PREFIX + "event-id") or self._header("ce_id")
 
-    @_Once
+    @property
     def correlation_id(self) -> str | None:
         return self._header(PREFIX + "correlation-id") or self._header("correlation_id")
 
-    @_Once
+    @property
     def replay_count(self) -> int:
-        text = self._header(REPLAY_COUNT) or ""
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004 - 32 bits
+        return parse_replay_count(self._header(REPLAY_COUNT))
 
-    @_Once
+    @property
     def first_failed_at(self) -> datetime | None:
         return _parse_time(self._header(PREFIX + "first-failure"))
 
-    @_Once
+    @cached_property
     def last_failed_at(self) -> datetime | None:
         """Time of the last failure, in UTC; None without a valid header."""
         return _parse_time(self._header(PREFIX + "last-failure"))
 
-    @_Once
+    @cached_property
     def failed_at(self) -> datetime:
         """Time of the last failure in UTC: keepstream's header, else the record's own timestamp."""
-        return self.last_failed_at or datetime.fromtimestamp(min(max(self.record.timestamp, 0), _MAX_MS) / 1000, UTC)
+        timestamp_ms = min(max(self.record.timestamp, 0), MAX_TIMESTAMP_MS)
+        return self.last_failed_at or datetime.fromtimestamp(timestamp_ms / 1000, UTC)
 
-    @_Once
+    @cached_property
     def _values(self) -> dict[str, bytes]:
         """Index the last non-empty value of each header: a dozen of the many are read."""
         last = dict(self.record.headers)
@@ -193,9 +178,6 @@ class DeadLetterRecord:
             if (number := _integer(self._values.get(name))) is not None:
                 return number
         return None
-
-
-_MAX_MS = 253_402_300_799_999
 
 
 def _integer(value: bytes | None) -> int | None:

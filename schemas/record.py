@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+MAX_TIMESTAMP_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999, which Python and PostgreSQL can both write."""
+
 
 class TopicPartition(NamedTuple):
     """A partition of a topic. Equal, as a key too, to the named tuples of aiokafka and Faust."""

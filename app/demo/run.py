@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from confluent_kafka import Producer
@@ -24,9 +23,8 @@ from keepstream.app.demo.worker_process import DemoError, WorkerProcess
 from keepstream.app.status.audit import DeepAudit
 from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.dead_letter_reader import read_all
+from keepstream.sinks.postgres.connection import Connection
 from keepstream.sinks.postgres.migrate import migrate
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 PARTITIONS = 8
 LIVE_SHARE, MAX_LIVE = 0.2, 20_000

@@ -10,9 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
-
-import psycopg
 
 from keepstream.processors.audit import OffsetCoverage, checks, faults
 from keepstream.processors.validation.validate import Validator
@@ -21,8 +18,7 @@ from keepstream.schemas.record import KafkaRecord, parse_record_id
 from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.topic_scan import TopicScan
 from keepstream.sinks.postgres.audit import AuditTables, audit_tables, books, positions
-
-Connection = psycopg.Connection[tuple[Any, ...]]
+from keepstream.sinks.postgres.connection import Connection
 
 _JUDGED_AT_ONCE = 500
 _HELD_BYTES = 16 * 1024 * 1024

@@ -6,7 +6,6 @@ The attacks are OWASP's; Flower's CVE-2022-30034 and its issues 1216 to 1227 sho
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 import secrets
 from collections.abc import Awaitable, Callable
@@ -15,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from aiohttp import hdrs, web
 from multidict import MultiDict
 
+from keepstream.app.config.base import is_loopback
 from keepstream.app.errors import KeepstreamError
 from keepstream.app.web.context import FORM, SESSION, audit_log, console_of, session_of
 from keepstream.app.web.sessions import TOKEN_USER, Session
@@ -149,13 +149,6 @@ def cookie_name(request: web.Request) -> str:
 
 def is_https(request: web.Request) -> bool:
     return (console_of(request).settings.web.public_url or "").startswith("https://")
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _is_local(host: str) -> bool:

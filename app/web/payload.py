@@ -13,9 +13,9 @@ from keepstream.app.dlq.lookup import failed_field
 from keepstream.app.errors import REFUSED, KeepstreamError
 from keepstream.app.web.masking import Mask
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.record import MAX_TIMESTAMP_MS
 
 _MARK = "\N{LEFT SEVEN EIGHTHS BLOCK}keepstream mark\N{LEFT SEVEN EIGHTHS BLOCK}"
-_MAX_MS = 253_402_300_799_999
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def timeline_of(dead_letter: DeadLetterRecord, known: dict[str, Any]) -> list[Ti
     """Return the history of a dead letter, in order."""
     entries = []
     if dead_letter.record.timestamp >= 0:
-        produced = datetime.fromtimestamp(min(dead_letter.record.timestamp, _MAX_MS) / 1000, UTC)
+        produced = datetime.fromtimestamp(min(dead_letter.record.timestamp, MAX_TIMESTAMP_MS) / 1000, UTC)
         entries.append(TimelineEntry(produced, "Timestamp of the record", dead_letter.origin_topic or ""))
     attempts = dead_letter.attempts or 1
     if dead_letter.first_failed_at and attempts > 1:

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from aiohttp import web
 
+from keepstream.app.config.base import is_loopback
 from keepstream.app.config.settings import Settings
 from keepstream.app.config.web import WebSettings
 from keepstream.app.errors import REFUSED, KeepstreamError
 from keepstream.app.web import dead_letters, events, login, overview, replays
 from keepstream.app.web.context import CONSOLE, Console
-from keepstream.app.web.middleware import LIVENESS_PATH, authenticate, check_csrf, check_host, error_pages, is_loopback
+from keepstream.app.web.middleware import LIVENESS_PATH, authenticate, check_csrf, check_host, error_pages
 from keepstream.app.web.overview import POLLER
 from keepstream.app.web.poller import StatusPoller
 from keepstream.app.web.query import Query

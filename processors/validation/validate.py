@@ -21,14 +21,13 @@ from keepstream.processors.validation.custom_contract import CustomContract
 from keepstream.processors.validation.jsonb import depth, find_unwritable, unholdable
 from keepstream.processors.validation.rejection import to_rejection
 from keepstream.schemas.event import UNDATED, Contract, Envelope, Event, Rejection, Transform, ValidEvent
-from keepstream.schemas.record import Record, header
+from keepstream.schemas.record import MAX_TIMESTAMP_MS, Record, header
 
 MAX_VALUE_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 
 _parse = TypeAdapter(Envelope).validator.validate_json
 _CLOSING_BRACE = ord("}")
-_MAX_TIMESTAMP_MS = 253_402_300_799_999  # the last millisecond of year 9999
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _EDGE_YEARS = frozenset(("0001", "9999"))
 _FINER_THAN_US = re.compile(r"\.[0-9]{7,9}")
@@ -107,7 +106,7 @@ def _complete(record: Record, value: bytes, event: Envelope) -> ValidEvent | Rej
     event_id, timestamp, correlation_id = event["event_id"], event.get("timestamp"), event.get("correlation_id")
     added, undated = b"", b""
     if timestamp is None:
-        if not 0 <= record.timestamp <= _MAX_TIMESTAMP_MS:
+        if not 0 <= record.timestamp <= MAX_TIMESTAMP_MS:
             return _bad_timestamp(event_id, "absent, and the record's own Kafka timestamp is out of range")
         timestamp = (_EPOCH + timedelta(milliseconds=record.timestamp)).isoformat(timespec="milliseconds")
         added, undated = b',"timestamp":"%b"' % timestamp.encode(), UNDATED

@@ -6,15 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-import psycopg
 
 from keepstream.schemas.audit import AuditWindow, Discrepancy, DiscrepancyKind, PartitionAccount
+from keepstream.sinks.postgres.connection import Connection
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED
 from keepstream.sinks.postgres.statements import statement
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 BOOKS = statement("audit_books")
 LETTERS = statement("audit_letters")

@@ -18,6 +18,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from keepstream.sinks.postgres.statements import statement
 
 T = TypeVar("T")
+Connection = psycopg.Connection[tuple[Any, ...]]
 
 ANSWER_GRACE_S = 2.0
 """How long after the server's own statement timeout its answer may still be on its way."""

@@ -10,13 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, LiteralString, NamedTuple
 
-import psycopg
 from psycopg.rows import dict_row
 
 from keepstream.schemas.record import parse_record_id
+from keepstream.sinks.postgres.connection import Connection
 from keepstream.sinks.postgres.statements import statement
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 UNRESOLVED = frozenset({"open", "planned"})
 """``planned``: a replay was ended before it produced the dead letter; its resume will produce it."""

@@ -6,11 +6,10 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
-Connection = psycopg.Connection[tuple[Any, ...]]
+from keepstream.sinks.postgres.connection import Connection
 
 _FETCH = 1000
 _MAX_INT_DIGITS = 4300

@@ -9,14 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
-import psycopg
 from psycopg import sql
 
+from keepstream.sinks.postgres.connection import Connection
 from keepstream.sinks.postgres.statements import statement
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 PRUNE = statement("prune")
 BLOCKS = 256

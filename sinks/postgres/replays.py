@@ -9,15 +9,12 @@ from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
-import psycopg
-
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
 from keepstream.schemas.replay import DeliveryReport, Reconciliation, ReplayOptions, ReplayRun, ReplayState
+from keepstream.sinks.postgres.connection import Connection
 from keepstream.sinks.postgres.dead_letters import clean_text
 from keepstream.sinks.postgres.statements import statement
-
-Connection = psycopg.Connection[tuple[Any, ...]]
 
 _parse = lru_cache(16_384)(parse_record_id)
 """Caches parsed ids: a chunk is parsed once for the query and once for the update."""

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import psycopg
 from psycopg.rows import dict_row
 from psycopg.types.numeric import Int8
 
 from keepstream.schemas.outcome import OPEN_COUNT_LIMIT, Outcome, Totals
-from keepstream.sinks.postgres.connection import Pool
+from keepstream.sinks.postgres.connection import Connection, Pool
 from keepstream.sinks.postgres.statements import statement
 
-Connection = psycopg.Connection[tuple[Any, ...]]
 OVERVIEW = statement("overview")
 _REPLAYS = """
 SELECT id, state, started_by, started_at, finished_at, selected, replayed, skipped, failed, planned <> '{}' AS held

@@ -16,7 +16,7 @@ from keepstream.schemas.record import Record
 from tests.builders import make_batch, make_failure
 from tests.fakes import MemoryDeadLetters, MemoryStore, RecordedMetrics
 
-QUICK = RetryPolicy(max_retries=2, base_s=1e-6, cap_s=1e-6)
+QUICK = RetryPolicy(max_retries=2, base_s=1e-6, cap_s=1e-6, attempt_timeout_s=10, budget_s=30)
 
 
 def deadlock() -> TransientError:

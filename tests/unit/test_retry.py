@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from keepstream.app.config.settings import RetrySettings
 from keepstream.processors.retry import RetryPolicy
 from keepstream.schemas.failure import Failure, RecordError, Step, StepError, SystemicError, TransientError, Verdict
 from tests.builders import make_failure
@@ -41,6 +42,11 @@ class Attempts:
         return [began - ended for ended, began in zip(self.ended, self.began[1:], strict=False)]
 
 
+def policy(**changes: float) -> RetryPolicy:
+    """Return the policy of the default settings, changed."""
+    return RetryPolicy(**(RetrySettings().model_dump() | changes))
+
+
 def run(policy: RetryPolicy, attempts: Attempts, retried: list[Failure] | None = None) -> str:
     heard = [] if retried is None else retried
     return run_virtually(policy.run(Step.STORE, attempts, heard.append))
@@ -54,21 +60,21 @@ def fail(policy: RetryPolicy, attempts: Attempts) -> TransientError:
 
 def test_what_works_at_once_is_tried_once() -> None:
     attempts = Attempts([])
-    assert run(RetryPolicy(), attempts) == "done"
+    assert run(policy(), attempts) == "done"
     assert len(attempts.began) == 1
 
 
 @pytest.mark.parametrize("failures", [1, 2, 3])
 def test_a_transient_failure_is_tried_again(failures: int) -> None:
     attempts = Attempts([transient()] * failures)
-    assert run(RetryPolicy(max_retries=3), attempts) == "done"
+    assert run(policy(max_retries=3), attempts) == "done"
     assert len(attempts.began) == failures + 1
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
 def test_the_last_failure_is_raised_with_the_attempts_it_took(max_retries: int) -> None:
     attempts = Attempts([transient()] * 10)
-    failure = fail(RetryPolicy(max_retries=max_retries), attempts).failure
+    failure = fail(policy(max_retries=max_retries), attempts).failure
     assert len(attempts.began) == max_retries + 1
     assert failure == make_failure(
         verdict=Verdict.TRANSIENT, reason="deadlock_detected", sqlstate="40P01", attempts=max_retries + 1
@@ -79,16 +85,16 @@ def test_the_last_failure_is_raised_with_the_attempts_it_took(max_retries: int) 
 def test_only_transient_failures_are_tried_again(kind: type[StepError]) -> None:
     attempts = Attempts([kind(make_failure())])
     with pytest.raises(kind):
-        run(RetryPolicy(), attempts)
+        run(policy(), attempts)
     assert len(attempts.began) == 1
 
 
 def test_each_wait_is_drawn_between_zero_and_a_limit_that_doubles_up_to_the_cap() -> None:
-    policy = RetryPolicy(max_retries=4, base_s=0.1, cap_s=0.5, budget_s=60)
+    chosen = policy(max_retries=4, base_s=0.1, cap_s=0.5, budget_s=60)
     waits = []
     for _ in range(200):
         attempts = Attempts([transient()] * 4)
-        run(policy, attempts)
+        run(chosen, attempts)
         waits.append(attempts.waits)
     for limit, drawn in zip((0.1, 0.2, 0.4, 0.5), zip(*waits, strict=True), strict=True):
         assert 0 <= min(drawn) < 0.2 * limit
@@ -98,13 +104,13 @@ def test_each_wait_is_drawn_between_zero_and_a_limit_that_doubles_up_to_the_cap(
 def test_every_failure_but_the_last_is_reported_as_retried() -> None:
     heard: list[Failure] = []
     with pytest.raises(TransientError):
-        run(RetryPolicy(max_retries=2), Attempts([transient()] * 3), heard)
+        run(policy(max_retries=2), Attempts([transient()] * 3), heard)
     assert [failure.reason for failure in heard] == ["deadlock_detected"] * 2
 
 
 def test_an_attempt_that_hangs_is_given_up_and_tried_again() -> None:
     attempts = Attempts([], takes_s=3600)
-    failure = fail(RetryPolicy(max_retries=1, attempt_timeout_s=2, budget_s=60), attempts).failure
+    failure = fail(policy(max_retries=1, attempt_timeout_s=2, budget_s=60), attempts).failure
     assert len(attempts.began) == 2
     assert attempts.ended == []
     assert failure.reason == "timeout"
@@ -115,10 +121,10 @@ def test_an_attempt_that_hangs_is_given_up_and_tried_again() -> None:
 def test_attempts_and_waits_together_stay_within_the_budget() -> None:
     async def timed() -> tuple[float, TransientError]:
         with pytest.raises(TransientError) as caught:
-            await policy.run(Step.METRICS, attempts)
+            await chosen.run(Step.METRICS, attempts)
         return now(), caught.value
 
-    policy = RetryPolicy(max_retries=100, base_s=0.001, attempt_timeout_s=10, budget_s=10)
+    chosen = policy(max_retries=100, base_s=0.001, attempt_timeout_s=10, budget_s=10)
     attempts = Attempts([transient(Step.METRICS)] * 100, takes_s=4)
     took_s, error = run_virtually(timed())
     assert took_s == pytest.approx(10)
@@ -127,14 +133,14 @@ def test_attempts_and_waits_together_stay_within_the_budget() -> None:
 
 def test_a_failure_of_another_step_is_not_this_policys_to_retry() -> None:
     attempts = Attempts([TransientError(make_failure(step=Step.METRICS, verdict=Verdict.TRANSIENT))])
-    assert fail(RetryPolicy(), attempts).failure.step is Step.METRICS
+    assert fail(policy(), attempts).failure.step is Step.METRICS
     assert len(attempts.began) == 1
 
 
 def test_a_timeout_is_told_in_full() -> None:
     hanging = Attempts([], takes_s=3600)
-    failure = fail(RetryPolicy(max_retries=0, attempt_timeout_s=2, budget_s=60), hanging).failure
+    failure = fail(policy(max_retries=0, attempt_timeout_s=2, budget_s=60), hanging).failure
     assert failure == Failure(Step.STORE, Verdict.TRANSIENT, "timeout", "the store step used up its attempt of 2 s")
     assert failure.attempts == 1
-    budget = fail(RetryPolicy(max_retries=0, attempt_timeout_s=60, budget_s=2), Attempts([], takes_s=3600)).failure
+    budget = fail(policy(max_retries=0, attempt_timeout_s=60, budget_s=2), Attempts([], takes_s=3600)).failure
     assert (budget.verdict, budget.attempts) == (Verdict.TRANSIENT, 1)

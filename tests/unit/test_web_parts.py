@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keepstream.app.config.base import is_loopback
 from keepstream.app.config.web import WebSettings
 from keepstream.app.errors import KeepstreamError
 from keepstream.app.web import sessions as logins
 from keepstream.app.web.login import safe_path
 from keepstream.app.web.masking import HIDDEN, Mask
-from keepstream.app.web.middleware import is_loopback
 from keepstream.app.web.overview import HEIGHT, chart_of
 from keepstream.app.web.payload import draft_of, edited_value, line_at, payload_of
 from keepstream.app.web.sessions import AttemptLimiter, Sessions, is_password, password_hash
