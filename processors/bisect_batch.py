@@ -154,7 +154,10 @@ class BatchBisection:
 
     async def _publish(self, dead: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
         """Publish what is not published yet; the offset moves only after the broker has confirmed it."""
-        new = [letter for letter in dead if letter.record.offset not in self._published]
+        incarnation = self.batch.queue.incarnation
+        new = [
+            replace(letter, incarnation=incarnation) for letter in dead if letter.record.offset not in self._published
+        ]
         if new:
             placed = await self.hold.retry_until_healthy(self.batch, lambda: self.dead_letters.publish(new))
             self._published |= {letter.record.offset: letter for letter in placed}

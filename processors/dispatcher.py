@@ -68,12 +68,15 @@ class Dispatcher:
             except RuntimeError as error:
                 self._on_fatal(error)
 
-    def open(self, starts: Mapping[TopicPartition, int]) -> int:
+    def open(
+        self, starts: Mapping[TopicPartition, int], incarnations: Mapping[TopicPartition, int] | None = None
+    ) -> int:
         """Open queues at these offsets in place of those before; return the epoch that the following seek carries."""
         self.close(starts)
         self._epoch += 1
         for partition, offset in starts.items():
             queue = PartitionQueue(*partition, offset, self._epoch, self.capacity_freed)
+            queue.incarnation = (incarnations or {}).get(partition, 0)
             self._queues[partition] = queue
             task = asyncio.create_task(self._work(queue), name=task_name(partition))
             self._tasks.add(task)

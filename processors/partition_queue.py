@@ -73,6 +73,8 @@ class PartitionQueue:
     epoch: int
     """Number of the seek that this queue follows. Records fetched before that seek belong to another queue."""
     capacity_freed: asyncio.Event
+    incarnation: int = 0
+    """How often the topic was found re-created or truncated."""
     paused: Failure | None = None
     """Why the partition waits; None while it does not."""
     failed_attempts: int = 0

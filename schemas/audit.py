@@ -48,6 +48,7 @@ class PartitionAccount:
     behind: int
     ahead: int
     pruned: int = 0
+    incarnation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class AuditWindow:
     end: int
     log_start: int
     rewound: bool = False
+    incarnation: int = 0
 
     @property
     def reads(self) -> tuple[int, int]:

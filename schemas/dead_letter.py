@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keepstream.schemas.failure import Failure
-from keepstream.schemas.record import Record, header, record_id
+from keepstream.schemas.record import Record, header, incarnation_name
 
 MAX_TEXT_BYTES = 1024
 PREFIX = "keepstream.dlq."
@@ -46,11 +46,18 @@ class DeadLetter:
     event_id: str | None = None
     correlation_id: str | None = None
     place: str | None = None
+    incarnation: int = 0
+    """How often its topic was re-created or truncated before: then the same offset is another record."""
+
+    @property
+    def topic(self) -> str:
+        """The topic as the id names it: ``topic~n`` once it was re-created or truncated n times."""
+        return incarnation_name(self.record.topic, self.incarnation)
 
     @property
     def id(self) -> str:
         """The same for every copy of this death: a crash may publish it twice, readers dedupe by it."""
-        return record_id(self.record)
+        return f"{self.topic}-{self.record.partition}-{self.record.offset}"
 
     @property
     def replay_count(self) -> int:

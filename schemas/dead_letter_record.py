@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from keepstream.schemas.dead_letter import CONNECT, ID, PREFIX, REPLAY_COUNT, parse_replay_count
+from keepstream.schemas.event import cloud_event_id
 from keepstream.schemas.record import MAX_TIMESTAMP_MS, KafkaRecord, parse_record_id
 
 T = TypeVar("T")
@@ -96,8 +97,10 @@ class DeadLetterRecord:
 
         Any producer can put those headers on an ordinary event, and would choose where a replay of it goes.
         """
-        own = parse_record_id(self._own_id or "")
-        return own if own[0] else (self._text(TOPIC), self._number(PARTITION), self._number(OFFSET))
+        topic, partition, offset = parse_record_id(self._own_id or "")
+        if topic:
+            return topic.partition("~")[0], partition, offset
+        return self._text(TOPIC), self._number(PARTITION), self._number(OFFSET)
 
     @property
     def step(self) -> str | None:
@@ -125,7 +128,8 @@ class DeadLetterRecord:
 
     @property
     def event_id(self) -> str | None:
-        return self._header(PREFIX + "event-id") or self._header("ce_id")
+        ce_id = self._header("ce_id")
+        return self._header(PREFIX + "event-id") or (ce_id and cloud_event_id(self._header("ce_source"), ce_id))
 
     @property
     def correlation_id(self) -> str | None:

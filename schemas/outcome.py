@@ -94,3 +94,5 @@ class Totals:
     oldest_open_at: datetime | None
     replay_outcomes: Mapping[str, int]
     """``replayed``, ``skipped``, ``failed`` -> letters, over all replays."""
+    topics: Sequence[str] = ()
+    """Every topic whose events are in the tables."""

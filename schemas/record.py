@@ -57,6 +57,11 @@ def record_id(record: Record) -> str:
     return f"{record.topic}-{record.partition}-{record.offset}"
 
 
+def incarnation_name(topic: str, incarnation: int) -> str:
+    """Name a topic that was re-created or truncated: ``topic~n``, which no topic can be called."""
+    return f"{topic}~{incarnation}" if incarnation else topic
+
+
 def parse_record_id(record_id: str) -> tuple[str | None, int | None, int | None]:
     """Split ``topic-partition-offset``; three times None for any other text."""
     topic, *numbers = record_id.rsplit("-", 2)

@@ -134,6 +134,10 @@ def _quick(connection: psycopg.Connection[tuple[object, ...]], *, as_json: bool)
     from keepstream.app.status.audit import quick
 
     checks = quick(connection)
+    topics = sorted({check.topic for check in checks if check.topic})
+    if len(topics) > 1:
+        say(f"these tables hold the events of {', '.join(topics)}: the same event_id in two topics is one event, and "
+            "no check sees it")  # fmt: skip
     if as_json:
         print_rows([check_row(check) for check in checks], as_json=True)
     else:
@@ -151,6 +155,7 @@ def _deep(
     started, found = time.monotonic(), 0
     with progress_bar() as progress, _errors():
         _check_topics(client, kafka, reach)
+        _check_topic_id(kafka.topic, client, connection)
         deep = DeepAudit(connection, client, kafka.topic, kafka.dlq_topic, reach, services.validator, progress)
         for difference in deep.run():
             found += 1
@@ -176,6 +181,20 @@ def _check_topics(client: KafkaAdmin, kafka: KafkaSettings, reach: AuditScope) -
         if partition not in known:
             message = f"--partition: {kafka.topic} has no partition {partition}"
             raise KeepstreamError("bad_usage", message, exit_code=USAGE)
+
+
+def _check_topic_id(topic: str, kafka: KafkaAdmin, connection: psycopg.Connection[tuple[object, ...]]) -> None:
+    """Raise KeepstreamError when the topic is not the one whose records were settled, but has its name."""
+    from keepstream.sinks.postgres.audit import topic_ids
+
+    topic_id, stored = kafka.topic_ids([topic]).get(topic), topic_ids(connection, topic)
+    former = [number for found, numbers in stored.items() if topic_id not in (None, found) for number in numbers]
+    if former:
+        raise KeepstreamError(
+            "topic_recreated",
+            f"{topic} was re-created, and partitions {', '.join(map(str, sorted(former)))} stand in the former one",
+            "restart the workers: they read it from its start",
+        )
 
 
 @contextmanager

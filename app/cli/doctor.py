@@ -99,6 +99,8 @@ def _elections(admin: KafkaAdmin, topic: str) -> Iterator[Finding]:
 
 
 def _postgres(services: Services) -> Iterator[Finding]:
+    from keepstream.sinks.postgres.status import other_topics
+
     with services.postgres() as connection:
         query = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), extract(epoch FROM now())"
         version, standby, now_s = connection.execute(query).fetchall()[0]
@@ -110,7 +112,11 @@ def _postgres(services: Services) -> Iterator[Finding]:
             "clock", "ok" if skew_s < CLOCK_SKEW_LIMIT_S else "warn", f"{skew_s:.1f} s apart from PostgreSQL's",
             "" if skew_s < CLOCK_SKEW_LIMIT_S else "synchronise clocks; latencies in the metrics will be wrong",
         )  # fmt: skip
-        yield _tables(connection)
+        tables = _tables(connection)
+        yield tables
+        if tables.state == "ok" and (others := other_topics(connection, services.settings.kafka.topic)):
+            seen = f"they also hold the events of {', '.join(others)}: the same event_id in two topics is one event"
+            yield Finding("tables", "warn", seen, "give each topic a schema: KEEPSTREAM_POSTGRES__SCHEMA_NAME")
 
 
 def _tables(connection: psycopg.Connection[tuple[object, ...]]) -> Finding:

@@ -14,7 +14,7 @@ from datetime import datetime
 from keepstream.processors.audit import OffsetCoverage, checks, faults
 from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.audit import AuditWindow, Check, Discrepancy
-from keepstream.schemas.record import KafkaRecord, parse_record_id
+from keepstream.schemas.record import KafkaRecord, incarnation_name, parse_record_id
 from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.topic_scan import TopicScan
 from keepstream.sinks.postgres.audit import AuditTables, audit_tables, books, positions
@@ -63,7 +63,7 @@ class DeepAudit:
         self.windows = self._windows()
         with audit_tables(self.connection, self.topic, self.windows) as tables:
             tables.add_letters(self._letters())
-            yield from tables.letter_faults(but=[window.partition for window in self.windows if window.rewound])
+            yield from tables.letter_faults(rewound=[window.partition for window in self.windows if window.rewound])
             yield from self._records(tables)
             self.pruned_before = tables.pruned_before()
 
@@ -78,14 +78,17 @@ class DeepAudit:
         return [
             AuditWindow(
                 p.partition, max(p.start, self.reach.from_offset or 0, since.get(p.partition, 0)),
-                min(p.end, bounds[p.partition][1], _or(self.reach.to_offset, p.end)), bounds[p.partition][0], p.rewound,
+                min(p.end, bounds[p.partition][1], _or(self.reach.to_offset, p.end)), bounds[p.partition][0],
+                p.rewound, p.incarnation,
             )
             for p in wanted if p.partition in bounds
         ]  # fmt: skip
 
     def _letters(self) -> Iterator[tuple[int, int]]:
         """Yield the places of all records in the windows that the dead letter topic holds."""
-        ranges = {window.partition: range(window.start, window.end) for window in self.windows}
+        ranges = {
+            (incarnation_name(self.topic, w.incarnation), w.partition): range(w.start, w.end) for w in self.windows
+        }
         bounds = self.client.watermarks(self.dlq_topic)
         progress = _Steps(self.progress, "dead letters", bounds)
         with TopicScan(self.client.config, self.dlq_topic) as scan:
@@ -93,7 +96,7 @@ class DeepAudit:
                 for reached, letter_ids in scan.dead_letter_ids(partition, start, end):
                     self.letters += len(letter_ids)
                     for topic, origin, offset in map(parse_record_id, letter_ids):
-                        if topic == self.topic and offset is not None and offset in ranges.get(origin or 0, ()):
+                        if offset is not None and offset in ranges.get((topic or "", origin or 0), ()):
                             yield origin or 0, offset
                     progress.at(partition, reached)
 

@@ -177,7 +177,8 @@ class Assignment:
             TopicPartition(tp.topic, tp.partition) for tp in thread.assignment()
         }  # one may be revoked
         starts = {partition: start for partition, start in starts.items() if partition in assigned}
-        epoch = self.dispatcher.open({partition: start.fence for partition, start in starts.items()})
+        fences = {partition: start.fence for partition, start in starts.items()}
+        epoch = self.dispatcher.open(fences, self._start_offsets.incarnations)
         await thread.seek_all(
             {aiokafka.structs.TopicPartition(*tp): start.offset for tp, start in starts.items()}, epoch
         )

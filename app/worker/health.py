@@ -83,6 +83,7 @@ class DependencyProbe:
     metrics: PrometheusMetrics
     standing: PostgresTotals
     kafka: KafkaSettings
+    _other_topics: set[str] = field(default_factory=set)
 
     async def run(self) -> None:
         await asyncio.sleep(FIRST_PROBE_S)
@@ -107,7 +108,9 @@ class DependencyProbe:
     async def _postgres(self) -> str | None:
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
-                self.metrics.ledger_read(await self.standing.read())
+                totals = await self.standing.read()
+            self.metrics.ledger_read(totals)
+            self._warn_of_other_topics(set(totals.topics) - {self.kafka.topic})
         except psycopg.errors.UndefinedTable:
             return "a table is missing; run `keepstream db migrate`"
         except psycopg.Error as error:
@@ -115,6 +118,12 @@ class DependencyProbe:
         except (PoolTimeout, PoolClosed, TimeoutError):
             return "it does not answer"
         return None
+
+    def _warn_of_other_topics(self, found: set[str]) -> None:
+        if new := found - self._other_topics:
+            self._other_topics.update(new)
+            log.warning("these tables also hold the events of %s: the same event_id in two topics is one event; give "
+                        "each topic a schema (KEEPSTREAM_POSTGRES__SCHEMA_NAME)", ", ".join(sorted(new)))  # fmt: skip
 
     def _admin(self) -> AdminClient | None:
         try:

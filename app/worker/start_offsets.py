@@ -39,6 +39,7 @@ class StartOffsetResolver:
 
     def __init__(self, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings) -> None:
         self.first_offsets: dict[TopicPartition, int] = {}
+        self.incarnations: dict[TopicPartition, int] = {}
         self._offsets = offsets
         self._metrics = metrics
         self._settings = settings
@@ -74,6 +75,7 @@ class StartOffsetResolver:
             start = self._start_of(partition, stored.get(partition), bounds, is_other_topic=is_other_topic)
             await self._record(partition, start, stored.get(partition))
             self.first_offsets[partition] = _first_offset(start, stored.get(partition))
+            self.incarnations[partition] = _incarnation(start, stored.get(partition))
             if topic_id is not None and topic_id != known_id:
                 await self._offsets.identify(*partition, topic_id)
             starts[partition] = start
@@ -118,6 +120,10 @@ class StartOffsetResolver:
 
 def _first_offset(start: StartOffset, stored: StoredOffset | None) -> int:
     return start.fence if stored is None or start.reason is StartReason.RECREATED else stored.first_offset
+
+
+def _incarnation(start: StartOffset, stored: StoredOffset | None) -> int:
+    return (stored.incarnation if stored else 0) + (start.reason is StartReason.RECREATED)
 
 
 def _by_partition(topic: str, values: Mapping[int, T]) -> dict[TopicPartition, T]:

@@ -7,11 +7,11 @@ DECLARE
 BEGIN
     SELECT format('%I.%I', nspname, relname), relname INTO place, short
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = target;
-    -- Columns with a default and generated columns are left to the table.
+    -- Columns with a default, identity and generated columns are left to the table.
     SELECT string_agg(format('%I', attname), ', '), string_agg(format('mine.%I', attname), ', '),
            string_agg(format('%1$I = EXCLUDED.%1$I', attname), ', ')
     INTO columns, found, changes
-    FROM pg_attribute WHERE attrelid = target AND attnum > 0 AND NOT attisdropped AND NOT atthasdef;
+    FROM pg_attribute WHERE attrelid = target AND attnum > 0 AND NOT attisdropped AND NOT atthasdef AND attidentity = '';
     -- Pending rows are mapped as well: a refusal has to occur while it can be traced to one record.
     -- Partition -1 is the worker's probe of whether PostgreSQL accepts rows.
     EXECUTE format($body$

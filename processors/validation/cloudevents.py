@@ -9,10 +9,10 @@ import json
 
 import pydantic_core
 
+from keepstream.schemas.event import cloud_event_id
 from keepstream.schemas.record import Record, header, text_of
 
 _PREFIX = "ce_"
-_OWN_FIELDS = ("ce_id", "ce_time")
 
 
 def is_cloud_event(record: Record) -> bool:
@@ -21,7 +21,9 @@ def is_cloud_event(record: Record) -> bool:
 
 
 def cloud_event_document(record: Record, value: bytes) -> bytes:
-    """Wrap the value into our envelope: ``ce_id`` is the event_id, ``ce_time`` the timestamp, the rest metadata.
+    """Wrap the value into our envelope: ``ce_source`` and ``ce_id`` are the event_id, ``ce_time`` the timestamp.
+
+    All attributes but the time are metadata.
 
     A value that is no JSON of its own is returned as it is, to be refused as such: spliced into an envelope it could
     close it and write fields of its own.
@@ -31,7 +33,8 @@ def cloud_event_document(record: Record, value: bytes) -> bytes:
     except ValueError:
         return value
     attributes = _attributes(record)
-    event_id, timestamp = (attributes.pop(name, None) for name in _OWN_FIELDS)
+    timestamp = attributes.pop("ce_time", None)
+    event_id = cloud_event_id(attributes.get("ce_source"), attributes["ce_id"] or "")
     envelope = {"event_id": event_id, "timestamp": timestamp, "metadata": dict(sorted(attributes.items()))}
     return b'%b,"payload":%b}' % (json.dumps(envelope).encode()[:-1], value)
 

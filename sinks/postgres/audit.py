@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keepstream.schemas.audit import AuditWindow, Discrepancy, DiscrepancyKind, PartitionAccount
+from keepstream.schemas.record import incarnation_name
 from keepstream.sinks.postgres.connection import Connection
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED
 from keepstream.sinks.postgres.statements import statement
@@ -17,7 +18,8 @@ LETTERS = statement("audit_letters")
 STRETCHES = statement("audit_stretches")
 VERSIONS = statement("audit_versions")
 _TABLES = """
-CREATE TEMPORARY TABLE audit_windows (partition integer PRIMARY KEY, first_offset bigint, next_offset bigint)
+CREATE TEMPORARY TABLE audit_windows (partition integer PRIMARY KEY, first_offset bigint, next_offset bigint,
+                                      letters_topic text)
     ON COMMIT DROP;
 CREATE TEMPORARY TABLE audit_letters (partition integer, place bigint) ON COMMIT DROP;
 SET LOCAL work_mem = '64MB';
@@ -25,7 +27,7 @@ SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0"""
 """Sorting a large table may take minutes, and between two fetches of its result the topic is read."""
 _POSITIONS = """
-SELECT partition, first_offset, next_offset, rewound_at IS NOT NULL FROM stream_offsets
+SELECT partition, first_offset, next_offset, rewound_at IS NOT NULL, incarnation FROM stream_offsets
 WHERE topic = %s ORDER BY partition"""
 _FETCH_ROWS = 10_000
 
@@ -41,6 +43,7 @@ class Position:
     start: int
     end: int
     rewound: bool
+    incarnation: int
 
 
 def books(connection: Connection) -> list[PartitionAccount]:
@@ -51,6 +54,13 @@ def books(connection: Connection) -> list[PartitionAccount]:
 def positions(connection: Connection, topic: str) -> list[Position]:
     """Return how far each partition of a topic is settled."""
     return [Position(*row) for row in connection.execute(_POSITIONS, [topic]).fetchall()]
+
+
+def topic_ids(connection: Connection, topic: str) -> dict[str, list[int]]:
+    """Return the ids that Kafka gave the topics of this name, each with the partitions that stand in it."""
+    query = """SELECT topic_id, array_agg(partition ORDER BY partition) FROM stream_offsets
+               WHERE topic = %s AND topic_id IS NOT NULL GROUP BY topic_id"""
+    return dict(connection.execute(query, [topic]).fetchall())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +80,12 @@ class AuditTables:
                 copy.write(b"%d\t%d\n" % (partition, offset))
         self.connection.execute("ANALYZE audit_letters")
 
-    def letter_faults(self, *, but: Sequence[int] = ()) -> Iterator[Discrepancy]:
-        """Compare dead letter topic, ledger and rows; leave out partitions ``but``."""
+    def letter_faults(self, *, rewound: Sequence[int] = ()) -> Iterator[Discrepancy]:
+        """Compare dead letter topic, ledger and rows. Rows of a rewound partition may be of an earlier topic."""
         given = {"topic": self.topic, "unresolved": [*UNRESOLVED]}
         with self.connection.cursor("audit_letter_faults") as cursor:
             for fault, partition, offset, event_id in cursor.execute(LETTERS, given):
-                if partition not in but:
+                if fault != DiscrepancyKind.BOTH or partition not in rewound:
                     yield Discrepancy(DiscrepancyKind(fault), self.topic, partition, offset, event_id)
 
     def stretches(self) -> Iterator[tuple[int, int, int]]:
@@ -103,7 +113,7 @@ def audit_tables(connection: Connection, topic: str, windows: Sequence[AuditWind
     with connection.transaction():
         connection.execute(_TABLES)
         with connection.cursor() as cursor:
-            rows = [(window.partition, window.start, window.end) for window in windows]
-            cursor.executemany("INSERT INTO audit_windows VALUES (%s, %s, %s)", rows)
+            rows = [(w.partition, w.start, w.end, incarnation_name(topic, w.incarnation)) for w in windows]
+            cursor.executemany("INSERT INTO audit_windows VALUES (%s, %s, %s, %s)", rows)
         connection.execute("ANALYZE audit_windows")
         yield AuditTables(connection, topic)

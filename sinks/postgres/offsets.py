@@ -25,6 +25,8 @@ class StoredOffset(NamedTuple):
 
     next_offset: int
     first_offset: int
+    incarnation: int = 0
+    """How often the topic was found re-created or truncated."""
 
 
 @dataclass(frozen=True, slots=True)

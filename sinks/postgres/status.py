@@ -37,6 +37,12 @@ def partition_progress(connection: Connection, topic: str) -> Sequence[Partition
     return [PartitionProgress(*row) for row in connection.execute(OVERVIEW, {"topic": topic}).fetchall()]
 
 
+def other_topics(connection: Connection, topic: str) -> list[str]:
+    """Return the other topics whose events are in the same tables."""
+    query = "SELECT DISTINCT topic FROM stream_offsets WHERE topic <> %s ORDER BY topic"
+    return [found for (found,) in connection.execute(query, [topic]).fetchall()]
+
+
 def last_replays(connection: Connection, dlq_topic: str, limit: int) -> list[dict[str, Any]]:
     """Return the newest runs. ``held``: it was ended and holds letters that only its resume will send."""
     with connection.cursor(row_factory=dict_row) as cursor:
@@ -77,11 +83,11 @@ class PostgresTotals:
         async with self.pool.connection() as connection:
             row = await (await connection.execute(STANDING, {"limit": Int8(OPEN_COUNT_LIMIT)})).fetchone()
         assert row is not None  # noqa: S101 - an aggregate always returns a row
-        delivered, duplicate, stale, failed, letters, oldest, replayed, skipped, refused = row
+        delivered, duplicate, stale, failed, letters, oldest, replayed, skipped, refused, topics = row
         outcomes: dict[str, int] = {
             Outcome.DELIVERED: delivered,
             Outcome.DUPLICATE: duplicate,
             Outcome.STALE: stale,
             Outcome.DEAD_LETTERED: failed,
         }
-        return Totals(outcomes, letters, oldest, {"replayed": replayed, "skipped": skipped, "failed": refused})
+        return Totals(outcomes, letters, oldest, {"replayed": replayed, "skipped": skipped, "failed": refused}, topics)

@@ -31,7 +31,7 @@ def ledger_document(letters: Sequence[DeadLetter]) -> JsonDocument:
 def _row(letter: DeadLetter) -> dict[str, Any]:
     record, failure = letter.record, letter.failure
     return {
-        "topic": record.topic,
+        "topic": letter.topic,
         "partition": record.partition,
         "offset": record.offset,
         "event_id": _clean(letter.event_id),

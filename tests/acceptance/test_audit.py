@@ -14,6 +14,7 @@ from confluent_kafka.admin import AdminClient
 
 from tests.acceptance.conftest import System
 from tests.builders import make_value
+from tests.real import eventually
 
 pytestmark = pytest.mark.real
 
@@ -193,3 +194,26 @@ def _origins(system: System) -> list[Any]:
         _, partition, offset = (header(letter, "keepstream.dlq.id") or "").rsplit("-", 2)
         found.append(KafkaRecord(system.topic, int(partition), int(offset), 0, None, None))
     return found
+
+
+def test_a_topic_that_was_recreated_since_is_named(settled: System) -> None:
+    admin = AdminClient({"bootstrap.servers": settled.kafka.bootstrap_servers})
+    admin.delete_topics([settled.topic])[settled.topic].result(timeout=30)
+    eventually(lambda: settled.topic not in admin.list_topics(timeout=10).topics, 30)
+    settled.kafka.create_topic(settled.topic, 2)
+    done = settled.cli("audit", "--deep", exit_code=1)
+    assert f"{settled.topic} was re-created, and partitions 0, 1 stand in the former one" in done.stderr
+
+
+def test_two_topics_in_one_schema_are_told_of(new_system: Callable[..., System]) -> None:
+    first, second = new_system(), new_system()
+    for system in (first, second):
+        system.produce([make_value(event_id="same")])
+        worker = system.start_worker()
+        eventually(lambda system=system: system.committed_lag() == 0, 30)  # type: ignore[misc]
+    sentence = "the same event_id in two topics is one event"
+    eventually(lambda: any(sentence in line["event"] for line in worker.log()), 20)
+    doctor = second.cli("doctor", "--json")
+    finding = next(row for row in lines(doctor) if sentence in row["seen"])
+    assert (finding["state"], first.topic in finding["seen"]) == ("warn", True)
+    assert sentence in second.cli("audit").stderr

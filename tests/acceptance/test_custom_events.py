@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 
 from keepstream.schemas.record import header
 from tests.acceptance.conftest import System
+from tests.builders import make_value
 from tests.real import eventually
 
 pytestmark = pytest.mark.real
@@ -171,3 +172,20 @@ def test_the_file_of_the_page_says_what_its_variables_say() -> None:
     table = tomllib.loads(block("toml", 1))["keepstream"]
     assert table["contract"] == documented_settings()["KEEPSTREAM_CONTRACT"]
     assert table["steps"] == json.loads(documented_settings()["KEEPSTREAM_STEPS"])
+
+
+@pytest.mark.parametrize("kind", ["ALWAYS", "BY DEFAULT"])
+def test_columns_that_a_mapped_table_fills_itself_are_left_to_it(system: System, kind: str) -> None:
+    with system.database.connect() as connection:
+        connection.execute(f"""
+            CREATE TABLE sales (id bigint GENERATED {kind} AS IDENTITY PRIMARY KEY, event_id text UNIQUE NOT NULL,
+                                amount numeric, doubled numeric GENERATED ALWAYS AS (amount * 2) STORED)""")
+        connection.execute(MAP)
+        connection.execute("SELECT map_events('sales')")
+    system.start_worker()
+    system.produce([make_value(event_id=f"e-{number}", payload={"amount": number}) for number in range(10)])
+    system.settled(10)
+    assert system.database.totals()["delivered"] == 10
+    query = "SELECT event_id, amount, doubled FROM sales ORDER BY amount"
+    assert system.database.rows(query) == [(f"e-{number}", number, 2 * number) for number in range(10)]
+    assert system.database.value("SELECT count(DISTINCT id) FROM sales") == 10

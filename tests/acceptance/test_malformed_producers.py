@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable
 
 import pytest
@@ -138,3 +139,38 @@ def test_a_gap_stops_the_worker_where_that_was_asked_for_until_somebody_says_con
     system.assert_consistent()
     if not recreated:
         assert continued.metric(f'keepstream_offset_gap_events_total{{topic="{system.topic}"}}') == 5
+
+
+def test_a_dead_letter_of_a_recreated_topic_is_another_one_than_that_of_the_same_offset_before(system: System) -> None:
+    """Both are listed, found by id, replayed once each, and the audit finds nothing."""
+    system.produce([b"{", make_value(), b"["])
+    first = system.start_worker()
+    system.settled(3)
+    assert first.process.stop() == 0
+    admin = AdminClient({"bootstrap.servers": system.kafka.bootstrap_servers})
+    admin.delete_topics([system.topic])[system.topic].result(timeout=30)
+    eventually(lambda: system.topic not in admin.list_topics(timeout=10).topics, 30)
+    system.kafka.create_topic(system.topic)
+    system.produce([b"{", make_value(event_id="mended", payload=7)])
+    system.start_worker()
+    system.settled(5)
+    system.assert_consistent()
+    topic = system.topic
+    ids = [f"{topic}~1-0-1", f"{topic}~1-0-0", f"{topic}-0-2", f"{topic}-0-0"]
+    listed = [json.loads(line) for line in system.cli("dlq", "list", "--json").stdout.splitlines()]
+    assert sorted(row["id"] for row in listed) == sorted(ids)
+    assert {row["origin_topic"] for row in listed} == {topic}
+    assert {row["state"] for row in listed} == {"open"}
+    for dead_letter_id in ids:
+        shown = json.loads(system.cli("dlq", "show", dead_letter_id, "--json").stdout)
+        assert (shown["id"], shown["origin_offset"]) == (dead_letter_id, int(dead_letter_id.rpartition("-")[2]))
+    named = system.cli("dlq", "replay", "--set", "payload={}", "--wait", "--json", ids[0])
+    assert json.loads(named.stdout)["delivered"] == 1
+    rest = json.loads(system.cli("dlq", "replay", "--wait", "--json").stdout)
+    assert (rest["selected"], rest["replayed"], rest["dead_again"]) == (3, 3, 3)
+    states = dict(system.database.rows("""SELECT topic || '-' || "offset", state FROM dead_letters"""))
+    assert states == {
+        f"{topic}~1-1": "settled", f"{topic}~1-0": "dead_again", f"{topic}-2": "dead_again", f"{topic}-0": "dead_again",
+        f"{topic}~1-3": "open", f"{topic}~1-4": "open", f"{topic}~1-5": "open",
+    }  # fmt: skip
+    system.assert_consistent()

@@ -6,11 +6,14 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keepstream.processors.validation.validate import validate
-from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.schemas.event import Rejection, ValidEvent, cloud_event_id
 from tests.builders import AT, make_record
 
+TEXT = st.text("ab/% #", min_size=1, max_size=4)
 BINARY: tuple[tuple[str, bytes | None], ...] = (
     ("ce_specversion", b"1.0"),
     ("ce_id", b"ce-1"),
@@ -29,8 +32,36 @@ def completed(value: bytes, headers: Any = BINARY) -> dict[str, Any]:
 
 def test_the_headers_become_the_envelope_and_the_value_the_payload() -> None:
     document = completed(b'{"amount":1}')
-    assert (document["event_id"], document["timestamp"], document["payload"]) == ("ce-1", AT, {"amount": 1})
-    assert document["metadata"] == {"ce_source": "/shop", "ce_specversion": "1.0", "ce_type": "order.placed"}
+    assert (document["event_id"], document["timestamp"], document["payload"]) == ("/shop ce-1", AT, {"amount": 1})
+    assert document["metadata"] == {
+        "ce_id": "ce-1",
+        "ce_source": "/shop",
+        "ce_specversion": "1.0",
+        "ce_type": "order.placed",
+    }
+
+
+def test_two_sources_with_one_id_are_two_events() -> None:
+    other = [(name, b"/users" if name == "ce_source" else value) for name, value in BINARY]
+    assert completed(b"{}")["event_id"] != completed(b"{}", other)["event_id"]
+
+
+@given(st.tuples(TEXT, TEXT), st.tuples(TEXT, TEXT))
+def test_source_and_id_together_make_the_event_id(one: tuple[str, str], other: tuple[str, str]) -> None:
+    one, other = ((source.replace("%20", " "), id_) for source, id_ in (one, other))
+    assert (cloud_event_id(*one) == cloud_event_id(*other)) == (one == other)
+
+
+@pytest.mark.parametrize("length", [249, 250, 5000])
+def test_an_id_that_would_be_too_long_is_hashed(length: int) -> None:
+    headers = [h for h in BINARY if h[0] != "ce_id"]
+    ids = {completed(b"{}", [*headers, ("ce_id", b"x" * length + last)])["event_id"] for last in (b"1", b"2")}
+    assert len(ids) == 2
+    assert all(event_id.startswith("/shop x" if length < 249 else "sha256:") for event_id in ids)
+
+
+def test_without_a_source_the_id_alone_counts() -> None:
+    assert completed(b"{}", [h for h in BINARY if h[0] != "ce_source"])["event_id"] == "ce-1"
 
 
 def test_without_a_time_the_records_timestamp_counts() -> None:
@@ -71,7 +102,7 @@ def test_a_value_that_is_no_object_names_the_payload(value: bytes) -> None:
     verdict = validate(make_record(value, headers=BINARY))
     assert isinstance(verdict, Rejection)
     assert verdict.message == "payload: must be a JSON object"
-    assert verdict.event_id == "ce-1"
+    assert verdict.event_id == "/shop ce-1"
 
 
 def test_quotes_in_a_header_stay_text() -> None:
@@ -85,7 +116,7 @@ def test_a_header_that_is_not_text_is_null_in_the_metadata() -> None:
 
 def test_fields_of_the_value_stay_inside_the_payload() -> None:
     document = completed(b'{"event_id":"other","timestamp":"never"}')
-    assert document["event_id"] == "ce-1"
+    assert document["event_id"] == "/shop ce-1"
     assert document["payload"] == {"event_id": "other", "timestamp": "never"}
 
 

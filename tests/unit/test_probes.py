@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
@@ -128,3 +128,10 @@ async def test_without_a_client_kafka_is_missing_until_one_can_be_made(
     await asyncio.sleep(0.2)
     running.cancel()
     assert (KAFKA in probes.health.missing) == missing
+
+
+async def test_another_topic_in_the_same_tables_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    probes = probes_of(FakeStanding(replace(GOOD, topics=["events", "orders"])))
+    for _ in range(2):
+        assert await probes._postgres() is None
+    assert [record.args for record in caplog.records] == [("orders",)]

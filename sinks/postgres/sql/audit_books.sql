@@ -9,11 +9,11 @@ WITH stored AS (
     LEFT JOIN stream_offsets s ON (s.topic, s.partition) = (e.source_topic, e.source_partition)
     GROUP BY e.source_topic, e.source_partition
 ), buried AS (
-    SELECT d.topic, d.partition, count(*) AS letters,
+    SELECT split_part(d.topic, '~', 1) AS topic, d.partition, count(*) AS letters,
            count(*) FILTER (WHERE d."offset" >= coalesce(s.next_offset, 0)) AS ahead
     FROM dead_letters d
-    LEFT JOIN stream_offsets s ON (s.topic, s.partition) = (d.topic, d.partition)
-    GROUP BY d.topic, d.partition
+    LEFT JOIN stream_offsets s ON (s.topic, s.partition) = (split_part(d.topic, '~', 1), d.partition)
+    GROUP BY 1, 2
 ), places AS (
     SELECT topic, partition FROM stream_offsets
     UNION SELECT topic, partition FROM event_counters
@@ -25,7 +25,7 @@ SELECT topic, partition, coalesce(s.first_offset, 0), coalesce(s.next_offset, 0)
        coalesce(s.skipped, 0), s.rewound_at IS NOT NULL, coalesce(c.total, 0), coalesce(c.delivered, 0),
        coalesce(c.duplicate, 0), coalesce(c.stale, 0), coalesce(c.failed, 0), coalesce(b.letters, 0),
        coalesce(r.rows, 0), coalesce(r.behind, 0), coalesce(r.ahead, 0) + coalesce(b.ahead, 0),
-       coalesce(p.rows, 0)
+       coalesce(p.rows, 0), coalesce(s.incarnation, 0)
 FROM places
 LEFT JOIN stream_offsets s USING (topic, partition)
 LEFT JOIN event_counters c USING (topic, partition)

@@ -10,7 +10,7 @@ WITH places AS (
     UNION ALL
     SELECT d.partition, d."offset"
     FROM dead_letters d JOIN audit_windows w USING (partition)
-    WHERE d.topic = %(topic)s AND d."offset" >= w.first_offset AND d."offset" < w.next_offset
+    WHERE d.topic = w.letters_topic AND d."offset" >= w.first_offset AND d."offset" < w.next_offset
 ), edges AS (
     SELECT partition, place,
            lag(place, 1, -2::bigint) OVER neighbours < place - 1 AS is_first,

@@ -5,7 +5,8 @@ WITH known AS (
     JOIN stream_offsets s ON s.topic = r.target_topic AND s.partition = r.target_partition
                              AND s.next_offset > r.target_offset
     LEFT JOIN dead_letters d
-        ON (d.topic, d.partition, d."offset") = (r.target_topic, r.target_partition, r.target_offset)
+        ON (d.topic, d.partition, d."offset") = (CASE s.incarnation WHEN 0 THEN s.topic ELSE s.topic || '~' || s.incarnation END,
+                                                 r.target_partition, r.target_offset)
     WHERE r.state = 'produced'
 ), closed AS (
     UPDATE replay_letters r

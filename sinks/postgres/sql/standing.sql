@@ -1,5 +1,6 @@
 -- What the tables say about everything so far. The open letters come from their partial index, oldest first.
-SELECT t.delivered, t.duplicate, t.stale, t.failed, o.letters, o.oldest, r.replayed, r.skipped, r.failed
+SELECT t.delivered, t.duplicate, t.stale, t.failed, o.letters, o.oldest, r.replayed, r.skipped, r.failed,
+       ARRAY(SELECT DISTINCT topic FROM stream_offsets ORDER BY topic) AS topics
 FROM event_totals t,
      (SELECT count(*) AS letters, min(last_failed_at) AS oldest
       FROM (SELECT last_failed_at FROM dead_letters WHERE state = 'open'
