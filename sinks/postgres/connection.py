@@ -58,7 +58,11 @@ class Pool(AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]):
         """Return a connection once one is free. Raises PoolTimeout when none can be made within the timeout."""
         outages = self._outages
         async with self._freed:
-            await self._freed.wait_for(lambda: self._in_use < self.max_size or self._outages > outages)
+            try:
+                await self._freed.wait_for(lambda: self._in_use < self.max_size or self._outages > outages)
+            except BaseException:
+                self._freed.notify()  # before Python 3.13 the wake-up of a waiter that is cancelled is lost
+                raise
             if self._outages > outages:
                 raise PoolTimeout("no connection could be made while this one was waited for")
             self._in_use += 1

@@ -49,3 +49,16 @@ async def test_a_wait_that_is_cancelled_costs_no_connection(database: Database) 
             with pytest.raises(asyncio.CancelledError):
                 await waiting
         assert await settle(table, 0, 1, make_event()) == OutcomeCounts(delivered=1)
+
+
+async def test_the_connection_of_a_waiter_that_is_cancelled_just_then_goes_to_the_next(database: Database) -> None:
+    async with postgres_table(database, pool_size=1, connect_timeout_s=1) as table, asyncio.timeout(5):
+        pool = table.store.pool
+        taken = await pool.getconn()
+        first, second = (asyncio.create_task(pool.getconn()) for _ in range(2))
+        await asyncio.sleep(0)
+        await pool.putconn(taken)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        await pool.putconn(await second)
