@@ -1,4 +1,4 @@
-"""``keepstream audit``: the promise as a command."""
+"""``keepstream audit``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, on_terminal, print_json, print_rows, say
+from keepstream.app.cli.output import json_option, load_services, notify, on_terminal, print_json, print_rows
 from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
 from keepstream.schemas.audit import DiscrepancyKind
@@ -38,51 +38,53 @@ def check_row(check: Check) -> dict[str, object]:
             "right": check.right, "holds": check.holds}  # fmt: skip
 
 
-def show_checks(checks: Sequence[Check]) -> None:
-    """Show one line per claim, and one for each partition where it does not hold."""
+def print_checks(checks: Sequence[Check]) -> None:
+    """Print a line per claim, and one for each partition where it does not hold."""
     for claim in dict.fromkeys(check.claim for check in checks):
         same = [check for check in checks if check.claim == claim]
         if all(check.holds for check in same):
             click.echo(f"  ok   {claim}: {sum(c.left for c in same):,} = {sum(c.right for c in same):,}")
         for check in same:
             if not check.holds:
-                place = f"{check.topic}-{check.partition}: " if check.topic else ""
-                click.echo(f"  OFF  {place}{claim}: {check.left:,} is not {check.right:,}")
+                partition = f"{check.topic}-{check.partition}: " if check.topic else ""
+                click.echo(f"  OFF  {partition}{claim}: {check.left:,} is not {check.right:,}")
 
 
-def show_difference(difference: Discrepancy, *, as_json: bool) -> None:
+def print_discrepancy(discrepancy: Discrepancy, *, as_json: bool) -> None:
     if as_json:
-        print_json({"fault": difference.kind, "topic": difference.topic, "partition": difference.partition,
-                    "offset": difference.offset, "event_id": difference.event_id})  # fmt: skip
+        print_json({"fault": discrepancy.kind, "topic": discrepancy.topic, "partition": discrepancy.partition,
+                    "offset": discrepancy.offset, "event_id": discrepancy.event_id})  # fmt: skip
         return
-    named = f" ({difference.event_id})" if difference.event_id else ""
-    place = f"{difference.topic}-{difference.partition}-{difference.offset}"
-    click.echo(f"  OFF  {place}{named}: {_MEANINGS[difference.kind]}")
+    named = f" ({discrepancy.event_id})" if discrepancy.event_id else ""
+    record_id = f"{discrepancy.topic}-{discrepancy.partition}-{discrepancy.offset}"
+    click.echo(f"  OFF  {record_id}{named}: {_MEANINGS[discrepancy.kind]}")
 
 
-def show_end(deep: DeepAudit, found: int, duration_s: float, *, complete: bool, as_json: bool) -> None:
-    """Say how much was read; ``complete`` is False when the first difference ended it."""
+def print_summary(deep: DeepAudit, found: int, duration_s: float, *, complete: bool, as_json: bool) -> None:
+    """Print how much was read; ``complete`` is False when the audit stopped at the first discrepancy."""
     for window in deep.windows:
         if window.rewound:
-            say(f"{deep.topic}-{window.partition} was re-created or truncated once: older rows and dead letters have "
-                "the same offsets, so this partition is checked in part only")  # fmt: skip
+            notify(
+                f"{deep.topic}-{window.partition} was re-created or truncated: older rows and dead letters have the "
+                "same offsets, so this partition is checked in part only"
+            )
     if deep.pruned_before:
-        say(f"rows were pruned: events older than {deep.pruned_before:%Y-%m-%dT%H:%M:%SZ} are not looked for")
+        notify(f"rows were pruned: events older than {deep.pruned_before:%Y-%m-%dT%H:%M:%SZ} are not checked")
     if as_json:
-        print_json({"records_read": deep.records, "letters_read": deep.letters, "differences": found,
+        print_json({"records_read": deep.records, "letters_read": deep.dead_letters, "differences": found,
                     "complete": complete, "duration_s": round(duration_s, 3)})  # fmt: skip
         return
     if complete:
         sign = "OFF" if found else "ok "
         click.echo(f"  {sign}  records in neither place or in both: {found:,} of {deep.records:,} read")
     else:
-        click.echo("       stopped at the first difference; --all names every one")
-    say(f"{deep.records:,} records and {deep.letters:,} dead letters read in {duration_s:.1f} s")
+        click.echo("       stopped at the first discrepancy; --all names every one")
+    notify(f"{deep.records:,} records and {deep.dead_letters:,} dead letters read in {duration_s:.1f} s")
 
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a bar on a terminal, nothing elsewhere. Yields what is to be told: what is read, how far, of how much."""
+    """Show a progress bar on a terminal. Yields its update function: what is read, offsets read, offsets in all."""
     if not on_terminal():
         yield lambda _what, _done, _total: None
         return
@@ -91,62 +93,66 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as bar:
-        task = bar.add_task("where workers stand", total=None)
+        task = bar.add_task("reading the settled offsets", total=None)
 
-        def tell(what: str, done: int, total: int) -> None:
+        def update(what: str, done: int, total: int) -> None:
             bar.update(task, description=f"reading {what}", completed=done, total=total)
 
-        yield tell
+        yield update
 
 
 @click.command(epilog="Example: keepstream audit --deep --since 24h || page-somebody")
 @click.option("--deep", is_flag=True, help="Read the topic and the dead letter topic again, and name each record that "
               "is in neither place or in both.")  # fmt: skip
 @click.option("--since", metavar="TIME", help="Deep: records since TIME (2h, 7d or RFC 3339), by Kafka's timestamps.")
-@click.option("--from-offset", type=click.IntRange(min=0), metavar="OFFSET", help="Deep: from this offset on.")
-@click.option("--to-offset", type=click.IntRange(min=0), metavar="OFFSET", help="Deep: up to, not including, this.")
+@click.option("--from-offset", type=click.IntRange(min=0), metavar="OFFSET", help="Deep: from this offset, inclusive.")
+@click.option("--to-offset", type=click.IntRange(min=0), metavar="OFFSET", help="Deep: up to this offset, exclusive.")
 @click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), metavar="NUMBER",
               help="Deep: only this partition. Repeatable.")  # fmt: skip
-@click.option("--all", "every_one", is_flag=True, help="Deep: name every difference, not only the first.")
+@click.option("--all", "every_one", is_flag=True, help="Deep: name every discrepancy, not only the first.")
 @json_option
-def audit(*, deep: bool, every_one: bool, as_json: bool, **reach_given: Any) -> None:  # noqa: ANN401 - see _reach
+def audit(*, deep: bool, every_one: bool, as_json: bool, **scope_options: Any) -> None:  # noqa: ANN401 - see _scope
     """Check that every record ended in exactly one place and was counted once. Writes nothing; workers may run.
 
-    The quick form asks PostgreSQL whether offsets, counters, rows and dead letters agree, in one query. The deep form
-    does not believe it: it reads both topics again. Exit 1 when something is off.
+    The quick form compares offsets, counters, rows and dead letters in PostgreSQL, in one query. The deep form reads
+    both topics again and compares their records with PostgreSQL. Exit 1 on a discrepancy.
     """
-    if not deep and (every_one or any(value not in (None, ()) for value in reach_given.values())):
+    if not deep and (every_one or any(value not in (None, ()) for value in scope_options.values())):
         raise KeepstreamError("bad_usage", "--since, --from-offset, --to-offset, --partition and --all need --deep",
                            "`keepstream audit --help`", USAGE)  # fmt: skip
-    reach = _reach(**reach_given) if deep else None
+    scope = _scope(**scope_options) if deep else None
     services = load_services()
     with services.postgres() as connection:
         holds = _quick(connection, as_json=as_json)
-        if reach:
-            holds = _deep(services, connection, reach, every_one=every_one, as_json=as_json) and holds
+        if scope:
+            holds = _deep(services, connection, scope, every_one=every_one, as_json=as_json) and holds
     if not holds:
         raise KeepstreamError(
-            "promise_broken", "the books do not agree", 'docs/architecture.md, "The audit", explains each claim'
+            "promise_broken",
+            "the accounts do not balance: a record may be lost or counted twice",
+            'docs/architecture.md, "The audit", explains each claim',
         )
 
 
 def _quick(connection: psycopg.Connection[tuple[object, ...]], *, as_json: bool) -> bool:
-    from keepstream.app.status.audit import quick
+    from keepstream.app.status.audit import quick_audit
 
-    checks = quick(connection)
+    checks = quick_audit(connection)
     topics = sorted({check.topic for check in checks if check.topic})
     if len(topics) > 1:
-        say(f"these tables hold the events of {', '.join(topics)}: the same event_id in two topics is one event, and "
-            "no check sees it")  # fmt: skip
+        notify(
+            f"these tables hold the events of {', '.join(topics)}: an event_id in two of them counts as one event, "
+            "and no check detects it"
+        )
     if as_json:
         print_rows([check_row(check) for check in checks], as_json=True)
     else:
-        show_checks(checks)
+        print_checks(checks)
     return all(check.holds for check in checks)
 
 
 def _deep(
-    services: Services, connection: psycopg.Connection[tuple[object, ...]], reach: AuditScope, *, every_one: bool,
+    services: Services, connection: psycopg.Connection[tuple[object, ...]], scope: AuditScope, *, every_one: bool,
     as_json: bool,
 ) -> bool:  # fmt: skip
     from keepstream.app.status.audit import DeepAudit
@@ -154,19 +160,19 @@ def _deep(
     kafka, client = services.settings.kafka, services.admin()
     started, found = time.monotonic(), 0
     with progress_bar() as progress, _errors():
-        _check_topics(client, kafka, reach)
+        _check_topics(client, kafka, scope)
         _check_topic_id(kafka.topic, client, connection)
-        deep = DeepAudit(connection, client, kafka.topic, kafka.dlq_topic, reach, services.validator, progress)
-        for difference in deep.run():
+        deep = DeepAudit(connection, client, kafka.topic, kafka.dlq_topic, scope, services.validator, progress)
+        for discrepancy in deep.run():
             found += 1
-            show_difference(difference, as_json=as_json)
+            print_discrepancy(discrepancy, as_json=as_json)
             if not every_one:
                 break
-    show_end(deep, found, time.monotonic() - started, complete=every_one or not found, as_json=as_json)
+    print_summary(deep, found, time.monotonic() - started, complete=every_one or not found, as_json=as_json)
     return found == 0
 
 
-def _reach(
+def _scope(
     since: str | None, from_offset: int | None, to_offset: int | None, partitions: tuple[int, ...]
 ) -> AuditScope:
     from keepstream.app.status.audit import AuditScope
@@ -174,10 +180,10 @@ def _reach(
     return AuditScope(parse_time_option("--since", since) if since else None, from_offset, to_offset, partitions)
 
 
-def _check_topics(client: KafkaAdmin, kafka: KafkaSettings, reach: AuditScope) -> None:
+def _check_topics(client: KafkaAdmin, kafka: KafkaSettings, scope: AuditScope) -> None:
     client.partitions(kafka.dlq_topic)
     known = client.partitions(kafka.topic)
-    for partition in reach.partitions:
+    for partition in scope.partitions:
         if partition not in known:
             message = f"--partition: {kafka.topic} has no partition {partition}"
             raise KeepstreamError("bad_usage", message, exit_code=USAGE)

@@ -22,9 +22,9 @@ def config() -> None:
 
 @config.command(epilog="Example: keepstream config show --json | jq -r .variable")
 @json_option
-@click.option("--explain", is_flag=True, help="Say what each setting does and why its default is what it is.")
+@click.option("--explain", is_flag=True, help="Explain each setting: effect, unit, default and why.")
 def show(*, as_json: bool, explain: bool) -> None:
-    """List every setting: its environment variable, its value and where that comes from. Secrets are hidden."""
+    """List every setting: its environment variable, value and origin. Secrets are hidden."""
     rows = list(settings_rows(load_settings(), "KEEPSTREAM_"))
     if not (explain or as_json):
         for row in rows:

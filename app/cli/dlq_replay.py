@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keepstream.app.cli.options import selectors
-from keepstream.app.cli.output import json_option, load_services, on_terminal, print_json, say
+from keepstream.app.cli.output import json_option, load_services, notify, on_terminal, print_json
 from keepstream.app.errors import FAILED, INTERRUPTED, NOT_FOUND, REFUSED, KeepstreamError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def print_dry_run(found: DryRun, *, dry_run: bool, as_json: bool) -> None:
         return
     from keepstream.app.dlq.format import one_line
 
-    write = click.echo if dry_run else say
+    write = click.echo if dry_run else notify
     for difference in found.differences:
         write(difference)
     write(f"{found.selected:,} selected: {found.would_pass:,} would pass now, "
@@ -45,7 +45,7 @@ def print_dry_run(found: DryRun, *, dry_run: bool, as_json: bool) -> None:
 @contextmanager
 def progress_of(run: ReplayRun, total: int | None) -> Iterator[Callable[[int], None]]:
     if not on_terminal():
-        say(f"replay {run.id}, pass {run.pass_number}")
+        notify(f"replay {run.id}, pass {run.pass_number}")
         yield lambda _worked: None
         return
     from rich.console import Console
@@ -168,7 +168,7 @@ def _prepare(  # noqa: PLR0913
     found = replayer.dry_run(selection, options, ends, how)
     print_dry_run(found, dry_run=dry_run, as_json=as_json)
     for interrupted in replayer.ledger.interrupted():
-        say(
+        notify(
             f"replay {interrupted} was interrupted and has planned dead letters; resume it with: --resume {interrupted}"
         )
     if dry_run or found.selected == 0:
@@ -202,7 +202,7 @@ def _edit(replayer: Replayer, selection: Selection, options: ReplayOptions, ends
     for dead_letter, line in zip(dead_letters, after, strict=True):
         value = line.encode(errors="surrogateescape")
         if value != dead_letter.record.value:
-            say(diff(dead_letter, value))
+            notify(diff(dead_letter, value))
             edited[dead_letter.id] = (dead_letter, value)
     return edited
 
@@ -228,7 +228,7 @@ def _work(
     finally:
         signal.signal(signal.SIGINT, before)
     if interrupted.is_set():
-        say(f"interrupted after {result.selected:,}; resume it with: keepstream dlq replay --resume {run.id}")
+        notify(f"interrupted after {result.selected:,}; resume it with: keepstream dlq replay --resume {run.id}")
         context.exit(INTERRUPTED)
     return result
 

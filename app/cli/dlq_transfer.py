@@ -16,7 +16,7 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from keepstream.app.cli.options import selectors
-from keepstream.app.cli.output import json_option, print_rows, say
+from keepstream.app.cli.output import json_option, notify, print_rows
 from keepstream.app.dlq.selectors import bad_selector, parse_time_option
 from keepstream.app.errors import FAILED, REFUSED, KeepstreamError
 
@@ -44,7 +44,7 @@ def export(*, chosen: DeadLetterQuery, output: str) -> None:
             count = stream_dead_letters(click.get_binary_stream("stdout"), records)
         else:
             count = write_export(Path(output), records)
-    say(f"{count:,} dead letters exported")
+    notify(f"{count:,} dead letters exported")
 
 
 def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
@@ -128,15 +128,15 @@ class _Purge:
         count = write_export(path, self._selected())
         if count == 0:
             path.unlink()
-            say("there is nothing to delete")
+            notify("there is nothing to delete")
             return []
-        say(f"{count:,} dead letters are exported to {path}")
+        notify(f"{count:,} dead letters are exported to {path}")
         if asks:
             self._ask(count)
         starts = self._delete()
         if self._topic.index:
             self._discard(path)
-        say(f"{count:,} dead letters deleted")
+        notify(f"{count:,} dead letters deleted")
         return [{"partition": p, "removed": n, "starts_at": starts[p]} for p, n in sorted(self._removed.items())]
 
     def _check_through(self, through: int) -> None:

@@ -1,4 +1,4 @@
-"""``keepstream doctor``: what a worker needs, checked one by one, each with its fix."""
+"""``keepstream doctor``: checks of everything a worker needs, each with its fix."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLOCK_SKEW_LIMIT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One check: ok, warn or fail, what was seen and what to do."""
+    """Result of a check: ok, warn or fail, the observation and the fix."""
 
     check: str
     state: str
@@ -44,7 +44,7 @@ def doctor(*, as_json: bool) -> None:
 
 
 def examine(services: Services) -> Iterator[Finding]:
-    """Run every check; one that raises becomes a failure with its hint."""
+    """Run every check; a KeepstreamError becomes a failed finding with its hint."""
     checks: dict[str, Callable[[Services], Iterator[Finding]]] = {
         "settings": _settings, "faust": _faust, "kafka": _kafka, "postgres": _postgres, "port": _port,
     }  # fmt: skip
@@ -90,12 +90,11 @@ def _kafka(services: Services) -> Iterator[Finding]:
 def _elections(admin: KafkaAdmin, topic: str) -> Iterator[Finding]:
     from confluent_kafka import KafkaException
 
-    # A worker needs no right to read the settings of a topic, and not every broker has this one.
+    # A worker may lack the right to read the configuration of a topic, and not every broker has this setting.
     with suppress(KafkaException):
         if admin.topic_config(topic).get("unclean.leader.election.enable") == "true":
-            yield Finding("topic", "warn", f"{topic}: unclean.leader.election.enable is true",
-                          "set it to false: such an election loses what was acknowledged, and gives its offsets away "
-                          "again")  # fmt: skip
+            fix = "set it to false: such an election loses acknowledged records and reuses their offsets"
+            yield Finding("topic", "warn", f"{topic}: unclean.leader.election.enable is true", fix)
 
 
 def _postgres(services: Services) -> Iterator[Finding]:
@@ -109,7 +108,7 @@ def _postgres(services: Services) -> Iterator[Finding]:
             yield Finding("postgres", "fail", "a read-only standby", "add target_session_attrs=read-write to the URL")
         skew_s = abs(float(now_s) - time.time())
         yield Finding(
-            "clock", "ok" if skew_s < CLOCK_SKEW_LIMIT_S else "warn", f"{skew_s:.1f} s apart from PostgreSQL's",
+            "clock", "ok" if skew_s < CLOCK_SKEW_LIMIT_S else "warn", f"differs from PostgreSQL's by {skew_s:.1f} s",
             "" if skew_s < CLOCK_SKEW_LIMIT_S else "synchronise clocks; latencies in the metrics will be wrong",
         )  # fmt: skip
         tables = _tables(connection)
@@ -144,12 +143,12 @@ def _port(services: Services) -> Iterator[Finding]:
     http = services.settings.http
     if not http.enabled or http.port == 0:
         return
-    place = f"{http.host}:{http.port}"
+    address = f"{http.host}:{http.port}"
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((http.host, http.port))
         except OSError:
-            yield Finding("port", "warn", f"{place} is taken", "by a worker? else set KEEPSTREAM_HTTP__PORT")
+            yield Finding("port", "warn", f"{address} is in use", "unless by a worker, set KEEPSTREAM_HTTP__PORT")
         else:
-            yield Finding("port", "ok", f"{place} is free")
+            yield Finding("port", "ok", f"{address} is free")

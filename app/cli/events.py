@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, print_json, print_rows, say
+from keepstream.app.cli.output import json_option, load_services, notify, print_json, print_rows
 from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 @click.command("list", epilog="Example: keepstream events list --status failed --since 2h --json | jq -r .event_id")
-@click.option("--status", type=click.Choice(["pending", "delivered", "failed"]), help="Only these.")
-@click.option("--correlation-id", metavar="TEXT", help="Only those of one correlation id.")
+@click.option("--status", type=click.Choice(["pending", "delivered", "failed"]), help="Only events with this status.")
+@click.option("--correlation-id", metavar="TEXT", help="Only events with this correlation id.")
 @click.option("--since", metavar="TIME", help="Created at or after TIME: 2h, 7d (ago), or 2026-11-24T10:00:00Z.")
 @click.option("--until", metavar="TIME", help="Created before TIME.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Most events to list.")
 @json_option
 def list_events(
     *, status: str | None, correlation_id: str | None, since: str | None, until: str | None, limit: int, as_json: bool
@@ -65,7 +65,7 @@ def produce(
 ) -> None:
     """Produce each line of SOURCE (a file, or - for stdin) as one record, byte for byte.
 
-    Lines are not validated here: what a service could send, this can send. Exit 1 when a record was not acknowledged.
+    Lines are not validated: any bytes can be produced. Exit 1 when a record was not acknowledged.
     """
     services = load_services()
     target = topic or services.settings.kafka.topic
@@ -95,7 +95,7 @@ def validate(*, source: IO[bytes], as_json: bool) -> None:
             print_json(row)
         else:
             click.echo(f"line {number}: {rejection.message} [{rejection.reason}]")
-    say(f"{good} valid, {bad} invalid")
+    notify(f"{good} valid, {bad} invalid")
     if bad:
         raise KeepstreamError("invalid_events", f"{bad} of {good + bad} lines are not events", exit_code=FAILED)
 
@@ -104,7 +104,7 @@ def validate(*, source: IO[bytes], as_json: bool) -> None:
 @click.argument("event_id")
 @json_option
 def show(*, event_id: str, as_json: bool) -> None:
-    """Say where an event is: its row, its dead letters, or nowhere (exit 3)."""
+    """Show the row and the dead letters of an event; exit 3 when there is neither."""
     from keepstream.sinks.postgres.events import EventSearch
 
     with load_services().postgres() as connection:
@@ -113,7 +113,7 @@ def show(*, event_id: str, as_json: bool) -> None:
     if not row and not deaths:
         raise KeepstreamError(
             "unknown_event", f"no row and no dead letter has event_id {event_id!r}",
-            "is it still in the topic? see `keepstream lag`", NOT_FOUND,
+            "it may not be consumed yet: see `keepstream lag`", NOT_FOUND,
         )  # fmt: skip
     if as_json:
         print_json({"event": row, "dead_letters": deaths})
@@ -146,7 +146,7 @@ def _produce(
     for value in _lines(source):
         _send(producer, topic, value, key=_key(value, key_field), headers=headers, on_delivery=delivered)
     left = producer.flush(FLUSH_TIMEOUT_S)
-    return acknowledged, refused + ["no answer in time"] * left
+    return acknowledged, refused + ["the broker did not confirm it in time"] * left
 
 
 def _send(producer: Any, topic: str, value: bytes, **options: Any) -> None:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""The selector options: one language for every command that is about some dead letters."""
+"""The selector options, the same for every command on dead letters."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ _BY_TEXT = [
     click.option(option, name, multiple=True, metavar=metavar, help=f"{text} Repeatable.")
     for name, (option, metavar, text) in ALTERNATIVES.items()
 ]
-_BY_PLACE = [
-    click.option("--since", metavar="TIME", help="Died at or after TIME: 2h, 7d (ago), or 2026-11-24T10:00:00Z."),
-    click.option("--until", metavar="TIME", help="Died before TIME."),
+_BY_RANGE = [
+    click.option("--since", metavar="TIME", help="Failed at or after TIME: 2h, 7d (ago), or 2026-11-24T10:00:00Z."),
+    click.option("--until", metavar="TIME", help="Failed before TIME."),
     click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), metavar="NUMBER",
                  help="Partition of the dead letter topic. Repeatable."),
     click.option("--from-offset", type=click.IntRange(min=0), metavar="OFFSET",
                  help="At or after this offset of the dead letter topic."),
     click.option("--where", multiple=True, metavar="PATH=VALUE",
                  help="Payload holds VALUE at a JSON path, like payload.order_id=4711. Repeatable: all must hold."),
-    click.option("--limit", type=click.IntRange(min=1), metavar="COUNT", help="At most so many."),
+    click.option("--limit", type=click.IntRange(min=1), metavar="COUNT", help="Most dead letters."),
 ]  # fmt: skip
-_ALL = click.option("--all", "resolved_too", is_flag=True, help="Also those that are resolved: replayed, discarded.")
+_ALL = click.option("--all", "resolved_too", is_flag=True, help="Resolved dead letters too: replayed, discarded.")
 
 _NAMES = ("ids", *ALTERNATIVES, "since", "until", "partitions", "from_offset", "where", "limit", "resolved_too")
 
@@ -34,7 +34,7 @@ def selectors(*, resolved: bool = True) -> Callable[[Callable[..., Any]], Callab
     """Add ``[IDS]...`` and the selector options to a command, which gets them as one ``chosen: DeadLetterQuery``.
 
     Different options must all hold; values of one repeated option are alternatives. ``resolved=False`` leaves out
-    --all, for commands that take every letter anyway. A selector that cannot be understood ends with exit code 2.
+    --all, for commands that take resolved dead letters anyway. An invalid selector ends with exit code 2.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -44,7 +44,7 @@ def selectors(*, resolved: bool = True) -> Callable[[Callable[..., Any]], Callab
             return command(chosen=chosen, **given)
 
         decorated: Callable[..., Any] = with_selection
-        for add in reversed([*_BY_TEXT, *_BY_PLACE, *([_ALL] if resolved else [])]):
+        for add in reversed([*_BY_TEXT, *_BY_RANGE, *([_ALL] if resolved else [])]):
             decorated = add(decorated)
         return click.argument("ids", nargs=-1)(decorated)
 

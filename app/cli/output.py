@@ -1,4 +1,4 @@
-"""What commands have in common: settings, connections, output."""
+"""Settings, servers and output of the commands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Machine-read
 
 
 def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -> Settings:
-    """Read the settings; those of the command line (``{section: {field: value}}``) win."""
+    """Load the settings. Options of the command line (``{section: {field: value}}``) take precedence."""
     from keepstream.app.config.settings import Settings, SettingsFileError
 
     given = {
@@ -108,8 +108,8 @@ def table_console() -> Console:
     return Console(width=width, highlight=False, markup=False, emoji=False)
 
 
-def say(message: str) -> None:
-    """Tell the person, not the pipe."""
+def notify(message: str) -> None:
+    """Write a line to stderr: stdout holds results only."""
     click.echo(message, err=True)
 
 
@@ -128,7 +128,7 @@ def wait_until_reachable(action: Callable[[], T], wait_s: float) -> T:
         except KeepstreamError as error:
             if error.exit_code != UNREACHABLE or time.monotonic() >= deadline:
                 raise
-            say(f"waiting: {error.message}")
+            notify(f"waiting: {error.message}")
         time.sleep(WAIT_BETWEEN_S)
 
 
@@ -147,4 +147,4 @@ def open_dead_letter_topic(
 ) -> AbstractContextManager[DeadLetterTopic]:
     from keepstream.app.dlq import topic
 
-    return topic.open_dead_letter_topic(load_services(), selection, with_index=with_index, notify=say)
+    return topic.open_dead_letter_topic(load_services(), selection, with_index=with_index, notify=notify)

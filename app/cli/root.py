@@ -1,4 +1,4 @@
-"""The root command: which commands there are, and how any of them fails."""
+"""The root command: the table of commands, their exit codes, and how errors are printed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keepstream.app.errors import INTERRUPTED, KeepstreamError
 
 
 class LazyGroup(click.Group):
-    """``lazy`` maps a name to (module, attribute, short help); the help stands there so that none is imported."""
+    """A group that imports a command when it runs. ``lazy`` maps its name to (module, attribute, short help)."""
 
     def __init__(self, *args: Any, lazy: Mapping[str, tuple[str, str, str]], **options: Any) -> None:  # noqa: ANN401
         super().__init__(*args, **options)
@@ -45,10 +45,10 @@ class LazyGroup(click.Group):
 
 
 def open_standard_streams() -> None:
-    """Give a closed stdin, stdout or stderr to /dev/null.
+    """Open /dev/null in place of a closed stdin, stdout or stderr.
 
-    Otherwise its number goes to the next socket, and whatever a library prints goes into that socket; and Python's own
-    ``sys.stderr`` is None, which nobody expects.
+    Otherwise the next socket gets its number, and a library that prints writes into that socket; and ``sys.stderr`` is
+    None, for which libraries are not prepared.
     """
     for number in range(3):
         try:
@@ -88,7 +88,7 @@ def root() -> None:
     \b
     Exit codes: 0 ok, 1 something failed, 2 usage or settings, 3 not found, 4 Kafka or PostgreSQL unreachable,
     5 refused, 70 worker ended by a fatal error, 130 interrupted.
-    """  # noqa: D301 - \\b tells click to keep the lines
+    """  # noqa: D301 - \\b makes click keep the lines
 
 
 def run() -> None:
@@ -103,7 +103,7 @@ def run() -> None:
         click.echo("interrupted", err=True)
         sys.exit(INTERRUPTED)
     except BrokenPipeError:
-        # The reader of our output left, as `head` does. Nothing to say, and nobody to say it to.
+        # The reader closed the pipe, as `head` does.
         sys.stderr.close()
         sys.exit(0)
     sys.exit(result if isinstance(result, int) else 0)
@@ -111,9 +111,13 @@ def run() -> None:
 
 DLQ_COMMANDS = {
     "list": ("keepstream.app.cli.dlq_browse", "list_dead_letters", "List dead letters, newest first."),
-    "show": ("keepstream.app.cli.dlq_browse", "show", "Show all that is known of one dead letter."),
+    "show": ("keepstream.app.cli.dlq_browse", "show", "Show one dead letter, with its event and replays."),
     "stats": ("keepstream.app.cli.dlq_browse", "stats", "Count dead letters by step, reason, type or hour."),
-    "replay": ("keepstream.app.cli.dlq_replay", "replay", "Send dead letters home, once each, and prove it."),
+    "replay": (
+        "keepstream.app.cli.dlq_replay",
+        "replay",
+        "Send dead letters back, once each, and prove it.",
+    ),
     "export": ("keepstream.app.cli.dlq_transfer", "export", "Write dead letters to a file, byte for byte."),
     "import": ("keepstream.app.cli.dlq_transfer", "import_dead_letters", "Put exported dead letters back."),
     "purge": ("keepstream.app.cli.dlq_transfer", "purge", "Export, then delete old dead letters."),

@@ -1,4 +1,4 @@
-"""``keepstream status``."""
+"""``keepstream status`` and ``lag``."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PARTITION_NUMBERS = ("Partition", "Settled", "End", "Lag", "Drains in")
 
 
 def screen(report: Mapping[str, Any]) -> RenderableType:
-    """Lay a report of `report` out. Text from records is one line, its control characters escaped."""
+    """Lay out a report. Text from records is one line, its control characters escaped."""
     return Group(*_blocks(report))
 
 
@@ -48,20 +48,20 @@ def _blocks(report: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _partitions(report["lag"]["partitions"])
     yield from _workers(report["workers"])
     if report["dead_letters"] is not None:
-        yield from _letters(report)
+        yield from _dead_letters(report)
 
 
 def _figures(report: Mapping[str, Any]) -> Table:
     rates, workers = report["rates"], report["workers"]
     lag = report["lag"] or {"total": None, "drain_s": None, "standstill": False}
-    outcomes, letters = report["outcomes"] or {}, report["dead_letters"] or {"open": None}
+    outcomes, dead_letters = report["outcomes"] or {}, report["dead_letters"] or {"open": None}
     grid = Table.grid(padding=(0, 3))
     grid.add_row("In", _per_s(rates["in_per_s"]), "Lag", _count(lag["total"]), "Oldest unsettled",
                  _age(report["oldest_unsettled_at"], report["at"]))  # fmt: skip
     grid.add_row("Out", _per_s(rates["out_per_s"]), "Time to drain", _drain(lag), "Dead letters open",
-                 _count(letters["open"]))  # fmt: skip
+                 _count(dead_letters["open"]))  # fmt: skip
     grid.add_row("Workers", f"{workers['answered']} of {workers['asked']}", "Retries", _count(workers["retries"]),
-                 "Partitions held", _count(workers["held_partitions"]))  # fmt: skip
+                 "Partitions paused", _count(workers["held_partitions"]))  # fmt: skip
     ends = {name: _count(outcomes.get(name)) for name in OUTCOMES}
     grid.add_row("Delivered", ends["delivered"], "Duplicate, stale", f"{ends['duplicate']}, {ends['stale']}",
                  "Dead-lettered", ends["failed"])  # fmt: skip
@@ -88,17 +88,18 @@ def _workers(workers: Mapping[str, Any]) -> Iterator[RenderableType]:
         yield _listed(rows, {"step": "Failed step", "verdict": "Verdict", "reason": "Reason", "attempts": "Attempts"})
 
 
-def _letters(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+def _dead_letters(report: Mapping[str, Any]) -> Iterator[RenderableType]:
     reasons = [*report["dead_letters"]["by_reason"].items()][:REASONS_SHOWN]
     if reasons:
-        rows = [{"reason": reason, "open": letters} for reason, letters in reasons]
+        rows = [{"reason": reason, "open": count} for reason, count in reasons]
         yield _listed(rows, {"reason": "Dead letters: reason", "open": "Open"})
     if report["last_errors"]:
-        yield _listed(report["last_errors"], {"failed_at": "Last died", "step": "Step", "reason": "Reason", "id": "Id",
-                                              "message": "Message"})  # fmt: skip
+        yield _listed(report["last_errors"], {
+            "failed_at": "Last failed", "step": "Step", "reason": "Reason", "id": "Id", "message": "Message",
+        })  # fmt: skip
     if report["last_replays"]:
         yield _listed(report["last_replays"], {
-            "id": "Last replays", "state": "State", "started_by": "By", "started_at": "Began", "selected": "Selected",
+            "id": "Last replays", "state": "State", "started_by": "By", "started_at": "Started", "selected": "Selected",
             "replayed": "Replayed", "skipped": "Skipped", "failed": "Failed",
         })  # fmt: skip
 
@@ -157,22 +158,22 @@ SNAPSHOTS_KEPT = 120
               metavar="SECONDS", help="Time between two snapshots; rates need two.")  # fmt: skip
 @json_option
 def status(*, watch: bool, interval_s: float, as_json: bool) -> None:
-    """Show rates, lag, time to drain, dead letters, retries, holds, last errors and last replays.
+    """Show rates, lag, time to drain, dead letters, retries, paused partitions, last errors and last replays.
 
-    It works on what answers. Without PostgreSQL, Kafka or a worker it shows the rest and says what is missing; without
-    PostgreSQL or Kafka it ends as other commands do, with 4. A worker that does not answer is no error.
+    PostgreSQL, Kafka or workers that do not answer are named, and the rest is shown. Exit 4 without PostgreSQL or
+    Kafka; a worker that does not answer is no error.
     """
     reports = _reports(load_services(), interval_s)
     if watch:
-        _stay(reports, as_json=as_json)
+        _watch(reports, as_json=as_json)
         return
     next(reports)  # rates need a second snapshot
     reading, report = next(reports)
     if as_json:
         print_json(report)
     else:
-        table_console().print(_screen(report))
-    _complain(reading)
+        table_console().print(screen(report))
+    _raise_unavailable(reading)
 
 
 def _reports(services: Services, interval_s: float) -> Iterator[Reported]:
@@ -191,7 +192,7 @@ def _reports(services: Services, interval_s: float) -> Iterator[Reported]:
         time.sleep(max(0.0, began + interval_s - time.monotonic()))
 
 
-def _stay(reports: Iterator[Reported], *, as_json: bool) -> None:
+def _watch(reports: Iterator[Reported], *, as_json: bool) -> None:
     if as_json:
         for _, report in reports:
             print_json(report)
@@ -201,10 +202,10 @@ def _stay(reports: Iterator[Reported], *, as_json: bool) -> None:
     console = table_console()
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         for _, report in reports:
-            live.update(_screen(report), refresh=True)
+            live.update(screen(report), refresh=True)
 
 
-def _complain(reading: StatusReading) -> None:
+def _raise_unavailable(reading: StatusReading) -> None:
     from keepstream.app.status.observer import WORKERS
 
     for part, error in reading.missing.items():
@@ -212,18 +213,13 @@ def _complain(reading: StatusReading) -> None:
             raise error
 
 
-def _screen(report: dict[str, Any]) -> Any:  # noqa: ANN401 - rich's type is not imported for --help
-
-    return screen(report)
-
-
 @click.command(epilog="Example: keepstream lag --max-lag 10000 || page-somebody")
-@click.option("--max-lag", type=click.IntRange(min=0), help="Exit 1 when all partitions together are further behind.")
+@click.option("--max-lag", type=click.IntRange(min=0), help="Exit 1 when the lag of all partitions exceeds this.")
 @json_option
 def lag(*, max_lag: int | None, as_json: bool) -> None:
-    """Show, per partition, what PostgreSQL has settled and where the log ends.
+    """Show the lag of each partition: from the offset settled in PostgreSQL to the end of the log.
 
-    ``settled`` is the truth from stream_offsets; ``committed`` is what Kafka was told and lag tools see.
+    ``settled`` is the offset in stream_offsets, which decides; ``committed`` is the one in Kafka, which lag tools see.
     """
     from keepstream.app.status.lag import lag_rows
 

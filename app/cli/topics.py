@@ -21,13 +21,13 @@ def topics() -> None:
 
 @topics.command(epilog="Example: keepstream topics ensure --partitions 8 --replication 3")
 @click.option("--partitions", type=click.IntRange(1, 10_000), default=8, show_default=True,
-              help="Of a topic that is created; an existing one is left as it is.")  # fmt: skip
+              help="Partitions of a new topic; existing topics are not changed.")  # fmt: skip
 @click.option("--replication", type=click.IntRange(1, 10), default=1, show_default=True,
-              help="Copies of each partition; 3 in production.")  # fmt: skip
+              help="Replicas of each partition; 3 in production.")  # fmt: skip
 @wait_option
 @json_option
 def ensure(*, partitions: int, replication: int, wait_s: float, as_json: bool) -> None:
-    """Create what is missing. Dead letters are kept until they are purged (retention.ms=-1)."""
+    """Create missing topics. Dead letters are kept until they are purged (retention.ms=-1)."""
     services = load_services()
     admin, kafka = wait_until_reachable(services.admin, wait_s), services.settings.kafka
     rows = []
@@ -40,7 +40,7 @@ def ensure(*, partitions: int, replication: int, wait_s: float, as_json: bool) -
 @topics.command(epilog="Example: keepstream topics status --json")
 @json_option
 def status(*, as_json: bool) -> None:
-    """Show partitions and what matters of the configuration; exit 1 when a topic is missing."""
+    """Show the partitions and the configuration of the topics; exit 1 when one is missing."""
     services = load_services()
     admin, kafka = services.admin(), services.settings.kafka
     rows = [_describe(admin, name) for name in (kafka.topic, kafka.dlq_topic)]
@@ -48,7 +48,7 @@ def status(*, as_json: bool) -> None:
     missing = [row["topic"] for row in rows if row["partitions"] is None]
     if missing:
         names = ", ".join(map(str, missing))
-        raise KeepstreamError("topic_missing", f"missing: {names}", "run `keepstream topics ensure`", FAILED)
+        raise KeepstreamError("topic_missing", f"missing topics: {names}", "run `keepstream topics ensure`", FAILED)
 
 
 def _wanted_topics(topic: str, dlq_topic: str) -> dict[str, Mapping[str, str]]:

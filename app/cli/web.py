@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from keepstream.app.cli.output import load_settings, say
+from keepstream.app.cli.output import load_settings, notify
 from keepstream.app.errors import FAILED, KeepstreamError
 
 STOP_WITHIN_S = 4.0
@@ -55,7 +55,7 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
 
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, end_in_time)
-        await serve(settings, lambda url: say(f"serving the console on {url}"), stop)
+        await serve(settings, lambda url: notify(f"serving the console on {url}"), stop)
 
     try:
         asyncio.run(run())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--batch-size", type=int, envvar="KEEPSTREAM_WORKER__BATCH_SIZE", show_envvar=True,
               help="Most records per transaction.")  # fmt: skip
 @click.option("--workers", type=int, envvar="KEEPSTREAM_WORKER__PROCESSES", show_envvar=True,
-              help="Run so many, a process each; ports count up from --http-port.")  # fmt: skip
+              help="Number of worker processes; their ports count up from --http-port.")  # fmt: skip
 def worker(
     log_level: str | None, log_format: str | None, http_port: int | None, batch_size: int | None, workers: int | None
 ) -> None:  # fmt: skip
@@ -32,7 +32,7 @@ def worker(
 
     Start as many as there are partitions to share; they find each other through the consumer group. SIGTERM settles
     what is in flight and exits 0. A fatal error exits 70 with one line that says why; start it again. With --workers
-    a parent does that: it restarts who dies, drains all together and exits with the worst of their codes.
+    a parent process restarts workers that end, stops all of them together and exits with the worst exit code.
     """
     settings = load_settings({
         "log": {"level": log_level, "format": log_format},
@@ -49,7 +49,7 @@ def worker(
 
 
 def run_workers(settings: Settings) -> None:
-    """Be the parent of several workers."""
+    """Run several workers as child processes."""
     from keepstream.app.process.supervisor import run_workers
     from keepstream.app.telemetry import logging as logs
 
@@ -58,7 +58,7 @@ def run_workers(settings: Settings) -> None:
 
 
 def run_alone(settings: Settings, validator: Validator) -> None:
-    """Be the worker."""
+    """Run a worker in this process."""
     import asyncio
 
     from keepstream.app.process.exit import exit_fatal, exit_now, exit_on_thread_memory_error
@@ -69,6 +69,6 @@ def run_alone(settings: Settings, validator: Validator) -> None:
     exit_on_thread_memory_error()
     try:
         asyncio.run(run(settings, validator))
-    except Exception as error:  # noqa: BLE001 - whatever it is, one line and 70
+    except Exception as error:  # noqa: BLE001 - any error ends with one line and exit code 70
         exit_fatal(error)
     exit_now(0)

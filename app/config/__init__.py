@@ -1,1 +1,1 @@
-"""The settings and their checks. Imports no client library and nothing of the other rooms."""
+"""The settings and their checks. Imports no client library and nothing of the other packages."""

@@ -1,4 +1,4 @@
-"""What every branch of the settings tree is."""
+"""Types and checks shared by the sections of the settings."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOLDS_A_SECRET = object()
 
 def _readable(file: Path | None) -> Path | None:
     if file is not None and not os.access(file, os.R_OK):
-        raise ValueError("this file cannot be read by us")
+        raise ValueError("this user has no right to read the file")
     return file
 
 
@@ -39,7 +39,7 @@ def secret(value: SecretStr | None, file: Path | None) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine by its very name; no name is looked up but ``localhost``'s own meaning."""
+    """Return whether a host is ``localhost`` or a loopback address. Names are not resolved."""
     if host == "localhost":
         return True
     try:
@@ -49,14 +49,14 @@ def is_loopback(host: str) -> bool:
 
 
 def only_loopback(servers: str) -> bool:
-    """Whether all of ``host:port,host:port`` are on loopback."""
+    """Return whether all of ``host:port,host:port`` are on loopback."""
     return all(is_loopback(host_of(server.strip())) for server in servers.split(","))
 
 
 def host_of(server: str) -> str:
     """Return the host of ``[scheme://]host[:port]``; an IPv6 address stands in brackets."""
-    place = server.rpartition("://")[2]
-    return place.partition("]")[0].lstrip("[") if place.startswith("[") else place.partition(":")[0]
+    address = server.rpartition("://")[2]
+    return address.partition("]")[0].lstrip("[") if address.startswith("[") else address.partition(":")[0]
 
 
 VERSION = version("keepstream")

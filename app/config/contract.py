@@ -12,7 +12,7 @@ from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.event import Contract, Event, Transform
 
 STEPS_GROUP = "keepstream.steps"
-"""The group of entry points that names steps."""
+"""The group of entry points of transforms."""
 
 
 def load_contract(settings: Settings) -> Validator:
@@ -21,20 +21,20 @@ def load_contract(settings: Settings) -> Validator:
     return Validator(contract, find_transforms(settings.steps))
 
 
-def find_contract(place: str) -> type[Contract | Event]:
+def find_contract(name: str) -> type[Contract | Event]:
     """Import ``module:Class``."""
-    module, _, name = place.partition(":")
+    module, _, class_name = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        found = getattr(importlib.import_module(module), class_name)
     except Exception as error:  # foreign code: an import may raise anything
-        raise _unusable("KEEPSTREAM_CONTRACT", place, f"{type(error).__name__}: {error}") from error
+        raise _unusable("KEEPSTREAM_CONTRACT", name, f"{type(error).__name__}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Contract | Event)):
-        raise _unusable("KEEPSTREAM_CONTRACT", place, "it is no subclass of keepstream.Contract or keepstream.Event")
+        raise _unusable("KEEPSTREAM_CONTRACT", name, "it is no subclass of keepstream.Contract or keepstream.Event")
     return found
 
 
 def find_transforms(names: Sequence[str]) -> dict[str, Transform]:
-    """Load entry points by name, in the given order."""
+    """Load transforms from their entry points, in the given order."""
     transforms: dict[str, Transform] = {}
     for name in names:
         found = [*entry_points(group=STEPS_GROUP, name=name)]
@@ -48,5 +48,5 @@ def find_transforms(names: Sequence[str]) -> dict[str, Transform]:
 
 
 def _unusable(variable: str, value: str, why: str) -> KeepstreamError:
-    hint = "docs/own-events.md shows how it is made"
+    hint = "docs/own-events.md describes both"
     return KeepstreamError("bad_settings", f"{variable}: {value!r} cannot be used: {why}", hint, USAGE)

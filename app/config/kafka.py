@@ -1,4 +1,4 @@
-"""How brokers and keepstream prove to each other who they are: one setting for both client libraries."""
+"""Settings of TLS and SASL towards Kafka, the same for both client libraries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class KafkaSecuritySettings(Section):
     key_file: FilePath | None = None
     """The key of our certificate, PEM. Default none: it is in ``certificate_file``."""
     key_password: SecretStr | None = None
-    """What decrypts the key."""
+    """Password of the key."""
     key_password_file: SecretFile = None
     """A file with ``key_password``."""
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512", "OAUTHBEARER"] | None = None
@@ -35,19 +35,19 @@ class KafkaSecuritySettings(Section):
     password_file: SecretFile = None
     """A file with ``password``."""
     oauth_token_file: SecretFile = None
-    """OAUTHBEARER: a file with a token that somebody else renews; read again before the old one expires."""
+    """OAUTHBEARER: a file with a token that another program renews; read again before the old one expires."""
     oauth_token_endpoint: Annotated[str, Field(pattern=r"^https?://")] | None = None
     """OAUTHBEARER: where to get tokens with the client credentials grant (RFC 6749, 4.4). https beyond loopback."""
     oauth_client_id: Text | None = None
-    """Who we are to the token endpoint."""
+    """Client id at the token endpoint."""
     oauth_client_secret: SecretStr | None = None
-    """Our secret with the token endpoint."""
+    """Client secret at the token endpoint."""
     oauth_client_secret_file: SecretFile = None
     """A file with ``oauth_client_secret``."""
     oauth_scope: Text | None = None
     """The scope to ask the token endpoint for. Default none: the endpoint's own default."""
     allow_insecure_credentials: bool = False
-    """Whether credentials may leave this machine without TLS, which anybody on the way can read or attack. Default
+    """Whether credentials may leave this machine without TLS, readable on the network. Default
     off: SASL_PLAINTEXT is refused unless every broker of ``bootstrap_servers`` is on loopback."""
 
     @property
@@ -100,7 +100,7 @@ class KafkaSecuritySettings(Section):
 
 
 def endpoint_is_safe(url: str) -> bool:
-    """Whether what is sent to this URL stays secret on its way."""
+    """Return whether a URL is encrypted or on loopback."""
     from urllib.parse import urlsplit  # noqa: PLC0415 - for OAUTHBEARER only
 
     parts = urlsplit(url)

@@ -1,4 +1,4 @@
-"""Where events, counters and offsets live, and how to get in."""
+"""Settings of PostgreSQL, and its connection string."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from keepstream.app.config.base import Seconds, SecretFile, Section, is_loopback
 
 
 class PostgresSettings(Section):
-    """Where events, counters and offsets live."""
+    """The database of events, counters, offsets and dead letters."""
 
     url: SecretStr = SecretStr("postgresql://127.0.0.1:5432/keepstream")
     """libpq URL. What it leaves out comes from libpq's own ``PG*`` variables and password file. Never logged."""
@@ -60,7 +60,7 @@ def refuse_unverified(settings: PostgresSettings) -> None:
     if settings.allow_insecure_credentials:
         return
     given = effective(settings.url.get_secret_value())
-    if given.get("sslmode") == VERIFIED or all(map(is_here, hosts(given))):
+    if given.get("sslmode") == VERIFIED or all(map(is_local, hosts(given))):
         return
     if settings.password_file or given.get("password") or Path(passfile(given)).is_file():
         raise ValueError(
@@ -89,8 +89,8 @@ def hosts(given: dict[str, str]) -> list[str]:
     return (given.get("hostaddr") or given.get("host") or "").split(",")
 
 
-def is_here(host: str) -> bool:
-    """Whether it is this machine: loopback, or a Unix socket, which is also libpq's default."""
+def is_local(host: str) -> bool:
+    """Return whether a host is loopback or a Unix socket, which is also libpq's default."""
     return not host or host.startswith(("/", "@")) or is_loopback(host)
 
 

@@ -23,11 +23,11 @@ TABLE = "keepstream"
 
 
 class SettingsFileError(Exception):
-    """The file is there and cannot be used."""
+    """The settings file is invalid or cannot be read."""
 
 
 def settings_in_file(known: Container[str]) -> dict[str, Any]:
-    """Return what the file says, nothing without one; sections are checked later. Raises SettingsFileError."""
+    """Return the settings of the file, none without it; sections are checked later. Raises SettingsFileError."""
     try:
         content = tomllib.loads(FILE.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -47,10 +47,10 @@ def settings_in_file(known: Container[str]) -> dict[str, Any]:
 
 
 class KafkaSettings(Section):
-    """Where events come from and dead letters go."""
+    """The brokers, the topics and the consumer group."""
 
     bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:9092"
-    """Brokers to ask first, as ``host:port,host:port``."""
+    """Brokers to connect to first, as ``host:port,host:port``."""
     topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "events"
     """The topic that is consumed."""
     dlq_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "event-dlq"
@@ -60,27 +60,27 @@ class KafkaSettings(Section):
     group_instance_id: str | None = None
     """A name that survives a restart (static membership): no rebalance if the worker is killed and back within the
     session timeout. Must differ per worker. Default none: a killed worker leaves after the session timeout, and all
-    partitions are dealt again."""
+    partitions are reassigned."""
     leave_on_stop: bool = True
     """Whether a worker that is asked to stop (SIGTERM) leaves the group, so that the others take its partitions at
     once. ``false``, with a ``group_instance_id``: they wait for its successor, and no other worker is disturbed."""
     auto_offset_reset: Literal["earliest", "latest"] = "earliest"
     """Where to begin a partition that was never consumed. Default ``earliest``: nothing is skipped."""
     on_gap: Literal["continue", "stop"] = "continue"
-    """What to do where records are gone that were never read: retention deleted them, or the topic ends before the
-    stored offset or has another id, for it was re-created. ``continue`` says so in the log and in
-    `keepstream_offset_gap_events`, and reads what is left: waiting would only lose more. ``stop`` ends the worker with
-    exit code 70 before it reads anything, until somebody has looked and says ``continue``."""
+    """What to do when records are missing that were never read: retention deleted them, or the topic ends before the
+    stored offset or has another id, for it was re-created. ``continue`` logs it, counts it in
+    `keepstream_offset_gap_events` and reads what is left: waiting would only lose more. ``stop`` ends the worker with
+    exit code 70 before it reads anything, until an operator sets ``continue``."""
     session_timeout_s: Seconds = 10.0
     """A worker that is silent for so long loses its partitions. 10 s: a killed worker is replaced quickly; a garbage
     collection or a slow disk does not cost a rebalance."""
     heartbeat_interval_s: Seconds = 2.0
-    """How often the worker says it is alive; at most a third of the session timeout."""
+    """Time between heartbeats to the group coordinator; at most a third of the session timeout."""
     request_timeout_s: Seconds = 30.0
     """How long one request to a broker may take. Must exceed the session timeout."""
     commit_interval_s: Seconds = 1.0
-    """How often settled offsets are committed to Kafka: for lag tools, and with where keepstream began, should
-    PostgreSQL forget a partition. What is settled stands in PostgreSQL, so a late commit loses nothing."""
+    """How often settled offsets are committed to Kafka: for lag tools, and with the first offset that was read, should
+    PostgreSQL lose a partition's row. Settled offsets are in PostgreSQL, so a late commit loses nothing."""
     max_poll_interval_s: Seconds = 3600.0
     """How long a worker may hold its partitions without fetching. An hour, so that a long outage of PostgreSQL
     is waited for inside the group (Faust trap T36)."""
@@ -88,8 +88,8 @@ class KafkaSettings(Section):
     """Most bytes of one partition per fetch. Larger records still arrive, one at a time."""
     unpack_max_bytes: Bytes = 32 * 1024 * 1024
     """Most bytes that one compressed batch may unpack to. A partition whose next batch is larger is paused, and the
-    others go on. 32 MiB: clients send batches of up to 1 MiB before compression, and a megabyte of zstd that means
-    harm holds gigabytes."""
+    others go on. 32 MiB: clients send batches of up to 1 MiB before compression, and a megabyte of malicious zstd
+    holds gigabytes."""
     dlq_timeout_s: Seconds = 10.0
     """How long the broker may take to confirm a dead letter before the partition is paused and it is tried again."""
     security: KafkaSecuritySettings = KafkaSecuritySettings()
@@ -124,20 +124,20 @@ class RetrySettings(Section):
 
 
 class WorkerSettings(Section):
-    """How a worker takes batches and how it ends."""
+    """Batches, memory and shutdown of a worker."""
 
     processes: Annotated[int, Field(ge=1, le=64)] = 1
     """Workers that one command runs, a process each. One fills a core. Beyond 1, ``http.port`` is the first one's and
     the others follow, and ``kafka.group_instance_id`` gets each one's number. Default 1:
-    an orchestrator counts itself."""
+    an orchestrator starts its own replicas."""
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
     """Most records per batch and transaction. A partial batch never waits to fill up."""
     batch_max_bytes: Bytes = 2 * 1024 * 1024
-    """Most bytes of values per batch; keeps a batch of large records within PostgreSQL's limits. On its way it exists
-    about four times, in each partition at once: 2 MiB keep a worker of eight partitions under 300 MB, also on a busy
+    """Most bytes of values per batch; keeps a batch of large records within PostgreSQL's limits. Memory holds about
+    four copies of it per partition: 2 MiB keep a worker of eight partitions under 300 MB, also on a busy
     machine."""
     buffer_bytes: Bytes = 32 * 1024 * 1024
-    """What all partitions together may hold in memory, records' overhead included."""
+    """Most memory that the queues of all partitions may hold, records' overhead included."""
     drain_timeout_s: Seconds = 10.0
     """After SIGTERM, batches in flight may take this long. What is not settled is read again by the next owner."""
     flood_limit: Annotated[int, Field(ge=0)] = 5_000
@@ -148,11 +148,11 @@ class WorkerSettings(Section):
     """The offset range of a partition that ``flood_limit`` applies to. Large enough for a burst of bad records to
     pass as dead letters, small enough to notice within a second that everything is bad."""
     loop_timeout_s: Seconds = 30.0
-    """An event loop that has not turned for so long ends the worker with exit code 70 and says where it stands. By then
-    its partitions have moved on (``kafka.session_timeout_s``), and ``/livez`` has failed for a while."""
+    """An event loop that is blocked for this long ends the worker with exit code 70 and its stack in the log. By then
+    its partitions were reassigned (``kafka.session_timeout_s``), and ``/livez`` has failed for a while."""
     progress_timeout_s: Seconds = 300.0
-    """A partition with records to settle whose offset has stood still for so long ends the worker with exit code 70:
-    its successor fetches anew. Not while the partition is paused, while attempts are retried, or while Kafka or
+    """A partition with records to settle whose offset does not move for this long ends the worker with exit code 70:
+    its successor fetches them again. Not while the partition is paused, while attempts are retried, or while Kafka or
     PostgreSQL do not answer. Well above a step's ``budget_s``."""
     store_retry: RetrySettings = RetrySettings()
     """Retry policy of the store step."""
@@ -172,25 +172,25 @@ class HttpSettings(Section):
 
 
 class TracesSettings(Section):
-    """OpenTelemetry, with the extra ``otel``. Where to and how is said by its own variables, ``OTEL_*``."""
+    """OpenTelemetry, with the extra ``otel``. Its own variables, ``OTEL_*``, set the endpoint and the rest."""
 
     enabled: bool = False
     """Whether batches and records become spans. Default off: nothing of OpenTelemetry is imported."""
 
 
 class LogSettings(Section):
-    """What the worker says on stderr."""
+    """The log, on stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """The least severe line that is written."""
     format: Literal["auto", "json", "console"] = "auto"
     """``auto`` writes JSON unless stderr is a terminal."""
     worker: str | None = None
-    """A name that each line bears. `keepstream worker --workers` gives each of its processes its number."""
+    """A name in each line. `keepstream worker --workers` gives each of its processes its number."""
 
 
 class Settings(BaseSettings):
-    """The whole tree."""
+    """The tree of all settings."""
 
     model_config = SettingsConfigDict(
         env_prefix="KEEPSTREAM_",
@@ -204,7 +204,7 @@ class Settings(BaseSettings):
 
     kafka: KafkaSettings = KafkaSettings()
     """Kafka."""
-    postgres: PostgresSettings = Field(default_factory=PostgresSettings)  # not at import: it heeds PG* variables
+    postgres: PostgresSettings = Field(default_factory=PostgresSettings)  # not at import: it reads PG* variables
     """PostgreSQL."""
     worker: WorkerSettings = WorkerSettings()
     """The worker."""
@@ -217,10 +217,10 @@ class Settings(BaseSettings):
     traces: TracesSettings = TracesSettings()
     """Tracing."""
     contract: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
-    """Another event shape, as ``module:Class`` (docs/own-events.md). Default none: the README's."""
+    """A contract for another event shape, as ``module:Class`` (docs/own-events.md). Default none: the README's."""
     steps: tuple[str, ...] = ()
-    """Steps of one's own between validate and store: names of entry points of the group ``keepstream.steps``, as a
-    JSON list, in their order. None runs because it is installed."""
+    """Transforms between validate and store: names of entry points of the group ``keepstream.steps``, as a JSON list,
+    in their order. An installed transform does not run unless it is named here."""
 
     @classmethod
     def settings_customise_sources(

@@ -17,10 +17,10 @@ class WebSettings(Section):
     port: Annotated[int, Field(ge=0, le=65_535)] = 9109
     """The port to bind; 0 takes a free one and prints it."""
     public_url: Annotated[str, Field(pattern=r"^https?://[a-z0-9.\[\]:-]+$")] | None = None
-    """Where browsers find it, like ``https://console.example.org``, when something stands in front of it. Other hosts
+    """URL of the console for browsers, like ``https://console.example.org``, behind a proxy. Other hosts
     are refused then, and with https the cookie is sent over https only. Default none: the address it binds."""
     allow_replay: bool = False
-    """Whether replaying is possible, for those who logged in. Default off: the console reads."""
+    """Whether logged in users may replay. Default off: the console is read-only."""
     users: dict[Annotated[str, Field(pattern=r"^[a-zA-Z0-9._@-]{1,64}$")], SecretStr] = {}  # noqa: RUF012 - pydantic copies it
     """Who may log in, as JSON: ``{"ann": "scrypt$..."}``. `keepstream web --hash-password` makes the hash."""
     token: Annotated[SecretStr, Field(min_length=16)] | None = None
@@ -28,7 +28,7 @@ class WebSettings(Section):
     session_lifetime_s: Seconds = 28_800.0
     """How long a login lasts. 8 hours: a day's work."""
     login_failures_per_minute: Annotated[int, Field(ge=1, le=1000)] = 5
-    """So many failed logins of one address, or for one name, then both wait."""
+    """Failed logins per minute of an address, or of a user name, after which both have to wait."""
     mask_fields: tuple[str, ...] = ()
     """Names of payload fields and headers, as JSON: ``["card_number"]``, at any depth, whatever their case. Their
     values are never shown and cannot be searched; dead letters with them are changed with ``path=value`` only."""

@@ -1,4 +1,4 @@
-"""librdkafka's settings, from ours. One place, so that every command connects alike."""
+"""Client configuration for librdkafka and aiokafka, from the settings."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def librdkafka_security(given: KafkaSecuritySettings) -> dict[str, Any]:
 
 
 def aiokafka_security(given: KafkaSecuritySettings) -> dict[str, Any]:
-    """Return aiokafka's arguments. Raises OSError (ssl.SSLError) for a file that is not what it should be."""
+    """Return aiokafka's arguments. Raises OSError (ssl.SSLError) for a file that cannot be loaded."""
     arguments: dict[str, Any] = {"security_protocol": given.protocol}
     if given.tls:
         arguments["ssl_context"] = tls_context(given)
@@ -63,7 +63,7 @@ def tls_context(given: KafkaSecuritySettings) -> SSLContext:
 
 
 def librdkafka_settings(settings: KafkaSettings) -> dict[str, Any]:
-    """Return what any confluent-kafka client of this project needs to connect."""
+    """Return the configuration that every confluent-kafka client needs to connect."""
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "keepstream",

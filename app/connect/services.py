@@ -51,7 +51,7 @@ class Services:
         kafka = self.settings.kafka
         try:
             self.kafka.connect()
-        except KafkaException as error:  # a certificate or a key that cannot be loaded, a token that is not to be had
+        except KafkaException as error:  # a certificate or a key that cannot be loaded, a token that cannot be obtained
             if reason := diagnose_token(kafka.security):
                 raise KeepstreamError("kafka_unreachable", reason, _CHECK_SECURITY, UNREACHABLE) from None
             message = f"the Kafka client refuses its settings: {error.args[0].str()}"

@@ -70,7 +70,7 @@ class AuditTables:
     connection: Connection
     topic: str
 
-    def add_letters(self, places: Iterable[tuple[int, int]]) -> None:
+    def add_dead_letters(self, places: Iterable[tuple[int, int]]) -> None:
         """Note which records the dead letter topic holds: (partition, offset), copies too."""
         with (
             self.connection.cursor() as cursor,
@@ -80,10 +80,10 @@ class AuditTables:
                 copy.write(b"%d\t%d\n" % (partition, offset))
         self.connection.execute("ANALYZE audit_letters")
 
-    def letter_faults(self, *, rewound: Sequence[int] = ()) -> Iterator[Discrepancy]:
+    def dead_letter_discrepancies(self, *, rewound: Sequence[int] = ()) -> Iterator[Discrepancy]:
         """Compare dead letter topic, ledger and rows. Rows of a rewound partition may be of an earlier topic."""
         given = {"topic": self.topic, "unresolved": [*UNRESOLVED]}
-        with self.connection.cursor("audit_letter_faults") as cursor:
+        with self.connection.cursor("audit_dead_letter_discrepancies") as cursor:
             for fault, partition, offset, event_id in cursor.execute(LETTERS, given):
                 if fault != DiscrepancyKind.BOTH or partition not in rewound:
                     yield Discrepancy(DiscrepancyKind(fault), self.topic, partition, offset, event_id)

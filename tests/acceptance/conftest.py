@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from keepstream.app.demo.worker_process import WorkerProcess
-from keepstream.app.status.audit import DeepAudit, quick
+from keepstream.app.status.audit import DeepAudit, quick_audit
 from keepstream.schemas.record import KafkaRecord, header
 from keepstream.sinks.kafka.admin import KafkaAdmin
 from tests.acceptance.dead_letters import Graveyard
@@ -142,7 +142,7 @@ class System:
     def assert_consistent(self) -> None:
         """Assert the promise: the audit finds nothing in either form, and nothing is pending."""
         with self.database.connect() as connection:
-            assert [check for check in quick(connection) if not check.holds] == []
+            assert [check for check in quick_audit(connection) if not check.holds] == []
             client = KafkaAdmin({"bootstrap.servers": self.kafka.bootstrap_servers})
             assert list(DeepAudit(connection, client, self.topic, self.dlq_topic).run()) == []
         assert self.database.value("SELECT count(*) FROM events WHERE status = 'pending'") == 0

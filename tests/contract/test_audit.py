@@ -46,9 +46,9 @@ def test_stretches_join_rows_letters_and_ledger_without_overlap(
         windows = [AuditWindow(p, 2, 10, log_start=0) for p in (0, 1)]
         with audit_tables(connection, "events", windows) as tables:
             held = [place for place in letters if 2 <= place[1] < 10]
-            tables.add_letters([*held, *held])
+            tables.add_dead_letters([*held, *held])
             found = [*tables.stretches()]
-            faults = [*tables.letter_faults()]
+            faults = [*tables.dead_letter_discrepancies()]
     expected = {place for place in rows | ledger | set(held) if 2 <= place[1] < 10}
     assert found == [*stretches_of(expected)]
     inside = {place for place in ledger if 2 <= place[1] < 10}
@@ -74,7 +74,7 @@ def test_a_letter_that_was_dealt_with_by_command_is_not_looked_for(database: Dat
         database.connect() as connection,
         audit_tables(connection, "events", [AuditWindow(0, 0, 9, log_start=0)]) as tables,
     ):
-        assert [*tables.letter_faults()] == []
+        assert [*tables.dead_letter_discrepancies()] == []
         assert [*tables.stretches()] == [(0, 5, 5)]
 
 
@@ -82,7 +82,7 @@ def test_an_audit_leaves_no_table_behind(database: Database) -> None:
     for _ in range(2):
         with database.connect() as connection:
             with audit_tables(connection, "events", [AuditWindow(0, 0, 9, log_start=0)]) as tables:
-                tables.add_letters([(0, 1)])
+                tables.add_dead_letters([(0, 1)])
             assert connection.execute("SELECT to_regclass('audit_letters')").fetchall() == [(None,)]
 
 
