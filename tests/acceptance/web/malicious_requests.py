@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from urllib.parse import quote
 
 from keepstream.app.config.settings import Settings
+from keepstream.app.web.middleware import LIVENESS_PATH
 from keepstream.app.web.server import application
 
 XSS = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}</pre></textarea>javascript:alert(3)"
@@ -16,7 +17,7 @@ ROUTES = sorted(
      if route.resource and route.method in ("GET", "POST") and "static" not in route.resource.canonical}
 )  # fmt: skip
 """Of the real application: a page that is added is attacked as well."""
-BEHIND_LOGIN = [route for route in ROUTES if route[1] != "/login"]
+BEHIND_LOGIN = [route for route in ROUTES if route[1] not in ("/login", LIVENESS_PATH)]
 POSTS = [path for method, path in BEHIND_LOGIN if method == "POST"]
 
 
