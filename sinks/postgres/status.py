@@ -90,4 +90,5 @@ class PostgresTotals:
             Outcome.STALE: stale,
             Outcome.DEAD_LETTERED: failed,
         }
-        return Totals(outcomes, letters, oldest, {"replayed": replayed, "skipped": skipped, "failed": refused}, topics)
+        replays = {"replayed": replayed, "skipped": skipped, "failed": refused}
+        return Totals(outcomes, letters, oldest, replays, tuple(topics))
