@@ -81,9 +81,6 @@ class KafkaSettings(Section):
     commit_interval_s: Seconds = 1.0
     """How often settled offsets are committed to Kafka: for lag tools, and with the first offset that was read, should
     PostgreSQL lose a partition's row. Settled offsets are in PostgreSQL, so a late commit loses nothing."""
-    max_poll_interval_s: Seconds = 3600.0
-    """How long a worker may hold its partitions without fetching. An hour, so that a long outage of PostgreSQL
-    is waited for inside the group (Faust trap T36)."""
     fetch_max_bytes: Bytes = 1024 * 1024
     """Most bytes of one partition per fetch. Larger records still arrive, one at a time."""
     unpack_max_bytes: Bytes = 32 * 1024 * 1024
@@ -153,7 +150,8 @@ class WorkerSettings(Section):
     progress_timeout_s: Seconds = 300.0
     """A partition with records to settle whose offset does not move for this long ends the worker with exit code 70:
     its successor fetches them again. Not while the partition is paused, while attempts are retried, or while Kafka or
-    PostgreSQL do not answer. Well above a step's ``budget_s``."""
+    PostgreSQL do not answer. Well above a step's ``budget_s``. A worker that is no member of its consumer group for
+    this long, while Kafka answers, ends too."""
     store_retry: RetrySettings = RetrySettings()
     """Retry policy of the store step."""
     metrics_retry: RetrySettings = RetrySettings()

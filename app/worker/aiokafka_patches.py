@@ -1,9 +1,9 @@
-"""Unpacking compressed batches within a limit.
+"""Patches of aiokafka: lenient header names, bounded decompression, corrupt batches, no topics created.
 
-A batch is unpacked whole before its first record is read, and a megabyte of zstd can hold gigabytes. aiokafka's codecs
-know no limit, and the broker none either: it bounds what travels. Here a batch that does not unpack within the limit
-ends the reading of its partition where it stands, without an error: an error would skip what other partitions gave in
-the same fetch. The error stays with the consumer's state of the partition (`undecodable`) until the next seek.
+A batch is decompressed whole before its first record is read, and a megabyte of zstd can hold gigabytes; neither
+aiokafka's codecs nor the broker limit that. A batch that cannot be decoded (beyond the limit, corrupt) ends the fetch
+of its partition without an error, because an error would skip the records of other partitions in the same fetch. The
+error is kept in the consumer's state of the partition (`undecodable`) until the next seek.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -19,29 +20,33 @@ import aiokafka.record._crecords.default_records as compiled
 import aiokafka.record._crecords.legacy_records as compiled_legacy
 import aiokafka.record.default_records as plain
 import cramjam
-from aiokafka import codec
+from aiokafka import client, codec
 from aiokafka.consumer import fetcher
+from aiokafka.errors import CorruptRecordException
+from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
 
 _DEFAULT_MAGIC = 2
+NO_TIMESTAMP = -1
+"""As Kafka's own client has it where there is none: aiokafka has None, in records of message format v0."""
 _StrictRecords: Any = fetcher.MemoryRecords
 _StrictPartition: Any = fetcher.PartitionRecords
 _StrictResult: Any = fetcher.FetchResult
 
 
 def decode_headers_leniently() -> None:
-    """Make aiokafka's fetcher lenient, for the whole process."""
+    """Make aiokafka's fetcher decode header names that are not UTF-8, with escapes, for the whole process."""
     fetcher.MemoryRecords = _KeptRecords
     fetcher.PartitionRecords = PartitionRecords
 
 
 class _Text(bytearray):
-    """A buffer whose parts decode leniently."""
+    """A buffer whose slices decode with escapes. There is no better way: aiokafka decodes names inside its parser."""
 
-    def __getitem__(self, place: Any) -> Any:  # noqa: ANN401
-        found = super().__getitem__(place)
-        return _Text(found) if isinstance(place, slice) else found
+    def __getitem__(self, index: Any) -> Any:  # noqa: ANN401
+        found = super().__getitem__(index)
+        return _Text(found) if isinstance(index, slice) else found
 
     def decode(self, encoding: str = "utf-8", errors: str = "backslashreplace") -> str:
         return bytes(self).decode(encoding, errors)
@@ -66,7 +71,7 @@ class _LenientRecords(_MemoryRecordsPy):  # type: ignore[misc]
 
 
 class _KeptRecords(_StrictRecords):  # type: ignore[misc]
-    """aiokafka's records with their bytes at hand, which its compiled class hides."""
+    """aiokafka's records with their bytes, which its compiled class hides."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -74,7 +79,7 @@ class _KeptRecords(_StrictRecords):  # type: ignore[misc]
 
 
 class PartitionRecords(_StrictPartition):  # type: ignore[misc]
-    """aiokafka's records of one partition's fetch, whatever their header names."""
+    """aiokafka's records of one partition's fetch, decodable whatever their header names."""
 
     _tp: Any
     _records: Any
@@ -84,6 +89,10 @@ class PartitionRecords(_StrictPartition):  # type: ignore[misc]
         self._aborted_at_first = aborted_transactions
         super().__init__(tp, records, aborted_transactions, *rest)
 
+    def _consumer_record(self, tp: Any, record: Any) -> Any:  # noqa: ANN401
+        found = super()._consumer_record(tp, record)
+        return replace(found, timestamp=NO_TIMESTAMP) if found.timestamp is None else found
+
     def _unpack_records(self) -> Iterator[Any]:
         try:
             yield from super()._unpack_records()
@@ -91,7 +100,7 @@ class PartitionRecords(_StrictPartition):  # type: ignore[misc]
             yield from self._read_again(self.next_fetch_offset)
 
     def _read_again(self, begin: int) -> Iterator[Any]:
-        """Read the fetch from its start, where its transactions begin, and yield what was not yielded before."""
+        """Read the fetch again from its start, with its transactions, and yield the records from ``begin`` on."""
         self._records = _LenientRecords(self._records.data)
         self._aborted_transactions = sorted(self._aborted_at_first or [], key=lambda at: at[1])
         self._aborted_producers = set()
@@ -100,16 +109,24 @@ class PartitionRecords(_StrictPartition):  # type: ignore[misc]
                 yield record
 
 
+def create_no_topics() -> None:
+    """Keep aiokafka from asking for a topic in a way that lets the broker create it, for the whole process.
+
+    A deleted topic would come back with one partition where ``auto.create.topics.enable`` is on, as it is by default.
+    """
+    client.MetadataRequest = partial(MetadataRequest, allow_auto_topic_creation=False)
+
+
 _BLOCK_LENGTH = struct.Struct(">i")
 _XERIAL_HEADER_BYTES = 16
 
 
 class DecompressionLimitError(ValueError):
-    """Raised for a batch that does not unpack within the limit, or not at all."""
+    """Raised for a batch that cannot be decompressed within the limit."""
 
 
 def limit_decompression(limit_bytes: int) -> None:
-    """Make aiokafka unpack batches of at most ``limit_bytes``, for the whole process."""
+    """Make aiokafka refuse batches of more than ``limit_bytes`` decompressed, for the whole process."""
     unpacker = BoundedDecompressor(limit_bytes)
     for module in (compiled, compiled_legacy, plain):
         for name in ("gzip", "snappy", "lz4", "zstd"):
@@ -119,21 +136,21 @@ def limit_decompression(limit_bytes: int) -> None:
     fetcher.FetchResult = _FetchResult
 
 
-def undecodable(partition_state: Any) -> DecompressionLimitError | None:  # noqa: ANN401
+def undecodable(partition_state: Any) -> Exception | None:  # noqa: ANN401
     """Return why the next batch of a partition cannot be decoded, given aiokafka's state of the partition."""
     return getattr(partition_state, "undecodable", None)
 
 
 @dataclass(frozen=True, slots=True)
 class BoundedDecompressor:
-    """The codecs of Kafka. Their output goes to one room, of which only what was ever filled takes memory."""
+    """The codecs of Kafka, decompressing into one buffer, of which only used pages take memory."""
 
     limit_bytes: int
-    _room: mmap.mmap = field(init=False)
+    _buffer: mmap.mmap = field(init=False)
     _lock: Lock = field(default_factory=Lock, init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_room", mmap.mmap(-1, self.limit_bytes))
+        object.__setattr__(self, "_buffer", mmap.mmap(-1, self.limit_bytes))
 
     def gzip(self, payload: Any) -> bytes:  # noqa: ANN401
         return self._unpack(cramjam.gzip.decompress_into, payload)
@@ -145,7 +162,7 @@ class BoundedDecompressor:
         return self._unpack(cramjam.zstd.decompress_into, payload)
 
     def snappy(self, payload: Any) -> bytes:  # noqa: ANN401
-        """Snappy says beforehand how long it gets; aiokafka knows both its framings."""
+        """Decompress snappy, whose blocks name their length beforehand, in either of its framings."""
         try:
             if sum(map(cramjam.snappy.decompress_raw_len, _snappy_blocks(payload))) > self.limit_bytes:
                 raise DecompressionLimitError(f"snappy: more than {self.limit_bytes} bytes")
@@ -156,18 +173,18 @@ class BoundedDecompressor:
     def _unpack(self, into: Callable[[Any, Any], int], payload: Any) -> bytes:  # noqa: ANN401
         with self._lock:
             try:
-                return self._room[: into(payload, self._room)]
+                return self._buffer[: into(payload, self._buffer)]
             except cramjam.DecompressionError as error:
                 raise DecompressionLimitError(str(error)) from None
 
 
 class _PartitionRecords(PartitionRecords):
-    undecodable: DecompressionLimitError | None = None
+    undecodable: Exception | None = None
 
     def _unpack_records(self) -> Iterator[Any]:
         try:
             yield from super()._unpack_records()
-        except DecompressionLimitError as error:
+        except (DecompressionLimitError, CorruptRecordException) as error:
             self.undecodable = error
 
 

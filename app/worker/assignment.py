@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import aiokafka.structs
@@ -15,9 +12,11 @@ import aiokafka.structs
 from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.process.exit import critical_task, exit_fatal
 from keepstream.app.telemetry.logging import CURRENT_BATCH
+from keepstream.app.worker.aiokafka_patches import DecompressionLimitError
 from keepstream.app.worker.consumer_thread import ConsumerThread
 from keepstream.app.worker.instrumentation import LoggingMetrics
-from keepstream.app.worker.start_offsets import StartOffsetResolver
+from keepstream.app.worker.membership import DuplicateInstanceDetector
+from keepstream.app.worker.start_offsets import RETRY_WAIT_S, StartOffsetResolver
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import FetchedRecords
 from keepstream.schemas.committed_offset import CommittedOffset
@@ -25,34 +24,6 @@ from keepstream.schemas.failure import Failure, Step, Verdict
 from keepstream.schemas.record import Record, TopicPartition
 from keepstream.sinks.postgres.offsets import PostgresOffsets
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
-
-LIMIT = 5
-"""A worker that was suspended, or whose coordinator moved, loses its member id once."""
-WITHIN_S = 60.0
-
-
-@dataclass(slots=True)
-class DuplicateInstanceDetector:
-    """Detects another worker with the same ``group_instance_id``: the two take the member id from each other."""
-
-    name: str | None
-    _lost_at: deque[float] = field(default_factory=lambda: deque(maxlen=LIMIT))
-
-    def check(self, member_id: str, now: float | None = None) -> str | None:
-        """Return an error once the member id was lost (is empty) too often.
-
-        Called at each revocation, before this worker joins again: so that only one of the two has to end.
-        """
-        if self.name is None or member_id:
-            return None
-        now = time.monotonic() if now is None else now
-        self._lost_at.append(now)
-        if len(self._lost_at) < LIMIT or now - self._lost_at[0] > WITHIN_S:
-            return None
-        return (f"another worker goes by the group_instance_id {self.name!r}: it put this one out of the group "
-                f"{LIMIT} times in {now - self._lost_at[0]:.0f} s; give each a KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID of "
-                "its own")  # fmt: skip
-
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +102,14 @@ class Assignment:
         """Pause a partition whose next batch cannot be decoded; again when a pause of another reason has ended."""
         queue = self.dispatcher.for_epoch(TopicPartition(tp.topic, tp.partition), epoch)
         if queue and not queue.paused:
-            why = f"the next batch does not unpack within {self._settings.unpack_max_bytes} bytes ({error})"
-            queue.paused = Failure(Step.VALIDATE, Verdict.SYSTEMIC, "unreadable_batch", why)
+            queue.paused = Failure(Step.VALIDATE, Verdict.SYSTEMIC, "unreadable_batch", self._explain(error))
             self._logging_metrics.attempt_failed(queue.paused, retried=True)
             self._logging_metrics.paused(tp.topic, tp.partition, queue.paused)
+
+    def _explain(self, error: Exception) -> str:
+        if isinstance(error, DecompressionLimitError):
+            return f"the next batch does not unpack within {self._settings.unpack_max_bytes} bytes ({error})"
+        return f"the next batch is corrupt ({error}): let another replica lead the partition, then restart the worker"
 
     def uncommitted(self) -> dict[TopicPartition, CommittedOffset]:
         """Return the settled offsets that are not committed to Kafka yet."""
@@ -163,26 +138,42 @@ class Assignment:
         self.start([partition])
 
     @property
+    def group_error(self) -> str | None:
+        """Return why this worker is no member of its group; None while it is one, or has not started to join."""
+        return self.thread.group_error if self.thread else None
+
+    @property
+    def topic_ids(self) -> dict[TopicPartition, str]:
+        """Return the id of the topic that each open partition was started with, where it is known."""
+        ids = self._start_offsets.topic_ids
+        return {partition: topic_id for partition in self.dispatcher.partitions if (topic_id := ids.get(partition))}
+
+    @property
     def ready(self) -> bool:
         """Whether every assigned partition has its queue. A worker without partitions is ready to take over."""
         return self._answered and not self._without_queue
 
     async def _start(self) -> None:
         CURRENT_BATCH.set(None)  # the context may be that of a fenced batch
+        await self._open()
+        while self._without_queue:
+            names = ", ".join("{}-{}".format(*partition) for partition in sorted(self._without_queue))
+            log.warning("no leader answers for %s; tried again", names)
+            await asyncio.sleep(RETRY_WAIT_S)
+            await self._open()
+
+    async def _open(self) -> None:
+        """Open the queues of all partitions whose leader answers."""
         thread = self._consumer_thread()
         starts = await self._start_offsets.resolve(thread, sorted(self._without_queue))
         if self._starting is not asyncio.current_task():
-            return  # cancelled: psycopg can turn that into a lost connection, which `resolve` retries
-        assigned = self._without_queue & {
-            TopicPartition(tp.topic, tp.partition) for tp in thread.assignment()
-        }  # one may be revoked
-        starts = {partition: start for partition, start in starts.items() if partition in assigned}
-        fences = {partition: start.fence for partition, start in starts.items()}
-        epoch = self.dispatcher.open(fences, self._start_offsets.incarnations)
-        await thread.seek_all(
-            {aiokafka.structs.TopicPartition(*tp): start.offset for tp, start in starts.items()}, epoch
-        )
-        self._without_queue.clear()
+            raise asyncio.CancelledError  # psycopg can turn that into a lost connection, which `resolve` retries
+        assigned = self._without_queue & {TopicPartition(*tp) for tp in thread.assignment()}  # one may be revoked
+        self._without_queue &= assigned
+        offsets = {partition: start.offset for partition, start in starts.items() if partition in assigned}
+        epoch = self.dispatcher.open(offsets, self._start_offsets.incarnations)
+        await thread.seek_all({aiokafka.structs.TopicPartition(*tp): offset for tp, offset in offsets.items()}, epoch)
+        self._without_queue -= offsets.keys()
         self._answered = True
         self._metrics.rebalances.inc()
         self._metrics.assigned.set(len(self.dispatcher.partitions))

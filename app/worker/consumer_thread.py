@@ -9,62 +9,31 @@ from functools import cached_property
 from typing import Any
 
 import aiokafka
-from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
-from aiokafka.errors import ConsumerStoppedError
+from aiokafka.errors import ConsumerStoppedError, KafkaError, KafkaTimeoutError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from keepstream.app.config.settings import KafkaSettings
-from keepstream.app.connect.client_config import aiokafka_security, librdkafka_settings
-from keepstream.app.worker.aiokafka_patches import (
-    DecompressionLimitError,
-    decode_headers_leniently,
-    limit_decompression,
-    undecodable,
-)
+from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.process.exit import critical_task
+from keepstream.app.worker.aiokafka_patches import undecodable
+from keepstream.app.worker.consumer import MAX_POLL_RECORDS, new_consumer
+from keepstream.app.worker.membership import explain_refusal
 from keepstream.processors.partition_queue import memory_size
 from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.sinks.kafka.admin import KafkaAdmin
 
-MAX_POLL_RECORDS = 2000
 TOPIC_ID_TIMEOUT_S = 3.0
-METADATA_MAX_AGE_MS = 60_000
-"""How soon an added partition is found; the usual 5 minutes is long for whoever waits for its first record."""
+LEADER_TIMEOUT = 0.25
+"""How long the leaders may take to say where their logs begin and end, as a share of the request timeout."""
+GROUP_RETRY_S = 3.0
+"""How soon a join that the group refused is tried again."""
 FETCH_BYTES = 4 * 1024 * 1024
 """About how much one fetch takes off aiokafka's buffers. A few kilobytes of those can hold a thousand times as much."""
-RESPONSE_BYTES = 16 * 1024 * 1024
-"""Most bytes of one answer of a broker, whatever the number of partitions."""
 TAKE_RECORDS = 25
-"""As many records are taken before their sizes are looked at."""
+"""Records taken at a time before their sizes are added up."""
 UNKNOWN_RECORD_BYTES = 1024 * 1024
-"""What a record is thought to weigh before the first one was seen."""
-
-
-def new_consumer(settings: KafkaSettings, isolation_level: str = "read_committed") -> aiokafka.AIOKafkaConsumer:
-    """Build the consumer. Faust's own would read aborted transactions, and reset lost offsets without a word (T16)."""
-    decode_headers_leniently()
-    limit_decompression(settings.unpack_max_bytes)
-    return aiokafka.AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
-        client_id="keepstream",
-        group_id=settings.group_id,
-        group_instance_id=settings.group_instance_id,
-        partition_assignment_strategy=[RoundRobinPartitionAssignor],
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        isolation_level=isolation_level,
-        max_poll_records=MAX_POLL_RECORDS,
-        max_partition_fetch_bytes=settings.fetch_max_bytes,
-        fetch_max_bytes=max(RESPONSE_BYTES, settings.fetch_max_bytes),
-        max_poll_interval_ms=_ms(settings.max_poll_interval_s),
-        request_timeout_ms=_ms(settings.request_timeout_s),
-        session_timeout_ms=_ms(settings.session_timeout_s),
-        rebalance_timeout_ms=_ms(settings.session_timeout_s),
-        heartbeat_interval_ms=_ms(settings.heartbeat_interval_s),
-        fetch_max_wait_ms=500,
-        metadata_max_age_ms=METADATA_MAX_AGE_MS,
-        **aiokafka_security(settings.security),
-    )
+"""Assumed size of a record before the first fetch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +43,7 @@ class Fetched:
     epoch: int
     position: int
     records: Sequence[Any]
-    error: DecompressionLimitError | None = None
+    error: Exception | None = None
     """Why the records after these cannot be decoded."""
 
 
@@ -91,6 +60,8 @@ class ConsumerThread(AIOKafkaConsumerThread):
         super().__post_init__()
         self._epochs: dict[TopicPartition, int] = {}
         self._record_bytes = UNKNOWN_RECORD_BYTES
+        self._refusal: KafkaError | None = None
+        self._group_task: asyncio.Task[None] | None = None
 
     @cached_property
     def _admin(self) -> KafkaAdmin:
@@ -99,8 +70,41 @@ class ConsumerThread(AIOKafkaConsumerThread):
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:  # noqa: ANN401, ARG002
         return new_consumer(self.settings)
 
+    async def on_start(self) -> None:
+        await super().on_start()
+        self._group_task = critical_task(self._retry_joins(), "group membership")
+
+    async def _retry_joins(self) -> None:
+        """Let aiokafka try a refused join again: it waits until its error was taken, and below `getmany` nothing does.
+
+        Raises the error that ended aiokafka's coordination task (Faust trap T34).
+        """
+        coordinator = self._ensure_consumer()._coordinator
+        while True:
+            await asyncio.sleep(GROUP_RETRY_S)
+            try:
+                coordinator.check_errors()
+            except KafkaError as error:
+                if coordinator._coordination_task.done():
+                    raise
+                self._refusal = error
+                coordinator.request_rejoin()
+            else:
+                if coordinator.generation > 0 and not coordinator._rejoin_needed_fut.done():
+                    self._refusal = None
+
+    @property
+    def group_error(self) -> str | None:
+        """Return why the group refuses this consumer; None while it is a member, or has not started to join."""
+        if self._refusal:
+            return explain_refusal(self._refusal)
+        coordinator = self._consumer._coordinator if self._consumer else None
+        return "joining" if coordinator is not None and coordinator.generation <= 0 else None
+
     async def on_thread_stop(self) -> None:
         """Stop the consumer; one that was asked to stop gives its partitions to the others at once."""
+        if self._group_task is not None:
+            self._group_task.cancel()
         if self._consumer is not None and self.settings.leave_on_stop:
             # aiokafka takes leave of a group for members without a name only. The broker takes it from any.
             self._consumer._coordinator._group_instance_id = None
@@ -118,8 +122,9 @@ class ConsumerThread(AIOKafkaConsumerThread):
             raise ConsumerStoppedError
         if not self.consumer.flow_active:
             return {}
-        # aiokafka's own getmany() does this; below it a dead coordination task goes unnoticed (Faust trap T34).
-        consumer._coordinator.check_errors()
+        if consumer._subscription.reassignment_in_progress:
+            await asyncio.sleep(timeout_s)  # aiokafka would wait for the group, and raise what it refuses
+            return {}
         with consumer._subscription.fetch_context():
             records = await self._take(consumer, partitions, timeout_s)
         # No await from here on: records, epochs and positions belong together.
@@ -178,18 +183,36 @@ class ConsumerThread(AIOKafkaConsumerThread):
                 self._epochs[tp] = epoch
 
     async def log_bounds(self, partitions: Sequence[TopicPartition]) -> LogBounds:
-        """Ask where the logs begin and end, and what the group committed. Raises KafkaError."""
+        """Ask where the logs begin and end, and what the group committed; leave out those whose leader is away.
+
+        Raises KafkaError.
+        """
         return await self.call_thread(self._log_bounds_in_thread, partitions)  # type: ignore[no-any-return]
 
     async def _log_bounds_in_thread(self, partitions: Sequence[TopicPartition]) -> LogBounds:
-        consumer = self._ensure_consumer()
-        starts = await consumer.beginning_offsets(partitions)
-        ends = await consumer.end_offsets(partitions)
+        bounds = await self._starts_and_ends(partitions)
+        if not bounds:  # one call waits for the slowest leader
+            answers = await asyncio.gather(*(self._starts_and_ends([tp]) for tp in partitions))
+            bounds = {tp: log for answer in answers for tp, log in answer.items()}
+        if not bounds:
+            raise KafkaTimeoutError
         # aiokafka's own committed() keeps the metadata to itself.
-        found = await consumer._coordinator.fetch_committed_offsets(list(partitions))
+        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(list(bounds))
         committed = {tp: CommittedOffset.parse(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
-        ids = await asyncio.to_thread(self._admin.topic_ids, {tp.topic for tp in partitions})
+        ids = await asyncio.to_thread(self._admin.topic_ids, {tp.topic for tp in bounds})
+        starts, ends = ({tp: log[i] for tp, log in bounds.items()} for i in range(2))
         return LogBounds(starts, ends, committed, ids)
+
+    async def _starts_and_ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
+        """Return the range of each log; none at all when a leader does not answer."""
+        consumer = self._ensure_consumer()
+        try:
+            async with asyncio.timeout(LEADER_TIMEOUT * self.settings.request_timeout_s):
+                starts = await consumer.beginning_offsets(partitions)
+                ends = await consumer.end_offsets(partitions)
+        except (KafkaError, TimeoutError):
+            return {}
+        return {tp: (starts[tp], ends[tp]) for tp in partitions}
 
     def end_offset(self, tp: TopicPartition) -> int | None:
         """Return the end of the partition's committed log as of the last fetch; None before the first.
@@ -228,7 +251,3 @@ class LogBounds:
     ends: Mapping[TopicPartition, int]
     committed: Mapping[TopicPartition, CommittedOffset]
     topic_ids: Mapping[str, str] = field(default_factory=dict)
-
-
-def _ms(seconds: float) -> int:
-    return int(seconds * 1000)

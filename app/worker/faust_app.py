@@ -89,8 +89,9 @@ class BatchConsumer(driver.Consumer):
         self.not_waiting_next_records.clear()
         try:
             return await self._thread.fetch(partitions, FULL_QUEUE_WAIT_S if is_any_full else IDLE_WAIT_S)
-        except (OffsetOutOfRangeError, NoOffsetForPartitionError):
-            self.assigned.start(partitions)
+        except (OffsetOutOfRangeError, NoOffsetForPartitionError) as error:
+            (lost,) = error.args  # {partition: offset}, or the partition
+            self.assigned.start([*lost] if isinstance(lost, dict) else [lost])
             return {}
         finally:
             self.not_waiting_next_records.set()

@@ -61,6 +61,8 @@ class Health:
         if self.stopping:
             return False, "stopping"
         lacks = [f"{part}: {why}" for part, why in sorted(self.missing.items())]
+        if self.assignment and (group_error := self.assignment.group_error):
+            lacks.append(f"group: not a member: {group_error}")
         if self.assignment is None or not self.assignment.ready:
             lacks.append("partitions: none assigned yet, or their stored offsets are not read yet")
         if self.assignment and (paused := self.assignment.dispatcher.paused):

@@ -67,6 +67,6 @@ def _handler(health: Health) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(body)
 
         def log_message(self, *_args: object) -> None:
-            """Say nothing: a scrape every few seconds is not news."""
+            """Log nothing: a scrape comes every few seconds."""
 
     return Handler

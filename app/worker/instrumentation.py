@@ -1,4 +1,4 @@
-"""What is seen of every batch, around the pipeline and unknown to it: counts, one log line, one trace."""
+"""Instrumentation around the pipeline: counts, log lines and traces of every batch."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 log = structlog.stdlib.get_logger("keepstream")
 _LOGGER = logging.getLogger("keepstream")
-"""Asked first: a line that is not wanted costs structlog 5 us, which is half a percent of a batch."""
+"""Checked first: a suppressed line costs structlog 5 us, which is half a percent of a batch."""
 SLOW_S = 5.0
-"""A batch that took longer is told at level info; the others at debug."""
+"""A batch that took longer is logged at level info; the others at debug."""
 
 
 @dataclass(frozen=True, slots=True)
 class InstrumentedPipeline:
-    """`Pipeline.process`, watched. Every batch begun ends as settled, abandoned or fenced."""
+    """`Pipeline.process` with counts, a log line and a trace. A batch ends as settled, abandoned or fenced."""
 
     process: Callable[[Batch], Awaitable[OutcomeCounts]]
     metrics: PrometheusMetrics
@@ -50,10 +50,10 @@ class InstrumentedPipeline:
             raise
         finally:
             self.metrics.batch_ended(span.topic, span.records, outcome)
-        self._tell(batch, tally, time.perf_counter() - started)
+        self._log(batch, tally, time.perf_counter() - started)
         return tally
 
-    def _tell(self, batch: Batch, tally: OutcomeCounts, duration_s: float) -> None:
+    def _log(self, batch: Batch, tally: OutcomeCounts, duration_s: float) -> None:
         level = logging.INFO if duration_s > SLOW_S else logging.DEBUG
         if _LOGGER.isEnabledFor(level):
             log.log(level, "batch settled", last_offset=batch.records[-1].offset, delivered=tally.delivered,
@@ -63,7 +63,7 @@ class InstrumentedPipeline:
 
 @dataclass(frozen=True, slots=True)
 class TimedDeadLetterQueue:
-    """A `DeadLetterQueue` whose confirmations are timed."""
+    """A `DeadLetterQueue` that measures how long the broker takes to confirm."""
 
     queue: DeadLetterQueue
     metrics: PrometheusMetrics
@@ -79,29 +79,29 @@ SECOND = 1.0
 
 
 class LogRateLimiter:
-    """What gets no line is counted, and ``tell`` is called with the number once the second is over."""
+    """Limits lines per second; ``report`` is called with the number of suppressed lines once the second is over."""
 
-    def __init__(self, lines_per_s: int, tell: Callable[[int], None]) -> None:
+    def __init__(self, lines_per_s: int, report: Callable[[int], None]) -> None:
         self._lines_per_s = lines_per_s
-        self._tell = tell
-        self._left = self._untold = 0
+        self._report = report
+        self._left = self._suppressed = 0
         self._timer: asyncio.TimerHandle | None = None
 
     def take(self, wanted: int) -> int:
         """Return how many lines may be written now. Called on an event loop."""
         if self._timer is None:
             self._left = self._lines_per_s
-            # A context of its own: the summary is of many batches, and must not carry the name of the first.
+            # A context of its own: the summary is about many batches, and must not bear the first one's fields.
             self._timer = asyncio.get_running_loop().call_later(SECOND, self._is_over, context=Context())
         lines = min(wanted, self._left)
         self._left -= lines
-        self._untold += wanted - lines
+        self._suppressed += wanted - lines
         return lines
 
     def _is_over(self) -> None:
-        untold, self._untold, self._timer = self._untold, 0, None
-        if untold:
-            self._tell(untold)
+        suppressed, self._suppressed, self._timer = self._suppressed, 0, None
+        if suppressed:
+            self._report(suppressed)
 
 
 DEAD_LETTER_LINES_PER_S = 100
@@ -109,11 +109,11 @@ DEAD_LETTER_LINES_PER_S = 100
 
 
 class LoggingMetrics:
-    """`Metrics` that counts and writes. A record's payload, key and headers are never written."""
+    """`Metrics` that also writes log lines. A record's payload, key and headers are never written."""
 
     def __init__(self, metrics: PrometheusMetrics) -> None:
         self._metrics = metrics
-        self._lines = LogRateLimiter(DEAD_LETTER_LINES_PER_S, _tell_of_others)
+        self._lines = LogRateLimiter(DEAD_LETTER_LINES_PER_S, _report_suppressed)
 
     def batch_settled(self, topic: str, partition: int, tally: OutcomeCounts, oldest_timestamp_ms: int) -> None:
         self._metrics.batch_settled(topic, partition, tally, oldest_timestamp_ms)
@@ -149,7 +149,7 @@ class LoggingMetrics:
         self._metrics.fences.inc()
 
 
-def _tell_of_others(count: int) -> None:
+def _report_suppressed(count: int) -> None:
     log.warning("more dead letters in this second, without a line each: `keepstream dlq list` has them", count=count)
 
 

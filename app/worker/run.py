@@ -26,9 +26,10 @@ from keepstream.app.process.gc_tuning import tune_gc
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.components import Components, open_components
 from keepstream.app.worker.faust_app import BatchConsumer, BatchSchema, BatchTransport
-from keepstream.app.worker.health import DependencyProbe, GaugeSampler, Health
+from keepstream.app.worker.health import KAFKA, DependencyProbe, GaugeSampler, Health
 from keepstream.app.worker.http_server import Endpoint
-from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
+from keepstream.app.worker.membership import MembershipMonitor
+from keepstream.app.worker.start_offsets import OffsetRegressionMonitor, RecreatedTopicMonitor
 from keepstream.app.worker.startup import wait_for_topic
 from keepstream.app.worker.watchdog import KafkaEnds, LoopWatchdog, StallDetector
 from keepstream.processors.dispatcher import Dispatcher
@@ -77,7 +78,6 @@ def build_app(
         broker_session_timeout=kafka.session_timeout_s,
         broker_request_timeout=kafka.request_timeout_s,
         broker_heartbeat_interval=kafka.heartbeat_interval_s,
-        broker_max_poll_interval=kafka.max_poll_interval_s,
         producer_request_timeout=kafka.request_timeout_s,
     )
     consumer = type("Consumer", (consumer_class,), {"settings": settings, "assigned": assignment})
@@ -142,8 +142,8 @@ class Worker:
         self._assignment = Assignment(self._dispatcher, components.offsets, metrics, settings.kafka)
         metrics.paused_partitions.set_function(lambda: len(self._dispatcher.paused))
         limit_s = settings.worker.progress_timeout_s
-        ends = KafkaEnds(KafkaAdmin(librdkafka_settings(settings.kafka), timeout_s=5.0))
-        stalls = StallDetector(limit_s, ends, components.store, self._dispatcher)
+        admin = KafkaAdmin(librdkafka_settings(settings.kafka), timeout_s=5.0)
+        stalls = StallDetector(limit_s, KafkaEnds(admin), components.store, self._dispatcher)
         self._health = Health(metrics, self._assignment, stalls)
         self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
         self._app = build_app(settings, self._assignment, consumer_class)
@@ -151,7 +151,16 @@ class Worker:
         probe = DependencyProbe(self._health, metrics, components.standing, settings.kafka)
         self._watchdog = LoopWatchdog(settings.worker.loop_timeout_s)
         regressions = OffsetRegressionMonitor(self._dispatcher, components.offsets, self._assignment.restart)
+        membership = MembershipMonitor(
+            settings.kafka.group_id,
+            settings.worker.progress_timeout_s,
+            lambda: self._assignment.group_error,
+            lambda: KAFKA not in self._health.missing,
+        )
+        recreated = RecreatedTopicMonitor(self._assignment, admin.topic_ids)
         self._monitors = {
+            "re-created topics": recreated.run,
+            "group membership": membership.run,
             "offset regressions": regressions.run,
             "gauges": gauges.run,
             "dependency probe": probe.run,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import aiokafka.structs
 import psycopg
@@ -34,12 +34,14 @@ class StartOffsetResolver:
     """Resolves start offsets and records them in PostgreSQL.
 
     ``first_offsets`` holds where keepstream first started each partition, as far as this worker knows. It is committed
-    to Kafka beside the offsets, and survives when PostgreSQL loses them.
+    to Kafka beside the offsets, and survives when PostgreSQL loses them. ``topic_ids`` holds the id of the topic whose
+    offset each partition was started at, where that is known.
     """
 
     def __init__(self, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings) -> None:
         self.first_offsets: dict[TopicPartition, int] = {}
         self.incarnations: dict[TopicPartition, int] = {}
+        self.topic_ids: dict[TopicPartition, str | None] = {}
         self._offsets = offsets
         self._metrics = metrics
         self._settings = settings
@@ -47,7 +49,10 @@ class StartOffsetResolver:
     async def resolve(
         self, thread: ConsumerThread, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, StartOffset]:
-        """Return where these partitions start, however long PostgreSQL and Kafka take to answer."""
+        """Return where these partitions start, however long PostgreSQL and Kafka take to answer.
+
+        Those whose leader does not answer are left out.
+        """
         while True:
             try:
                 return await self._decide(thread, partitions)
@@ -69,8 +74,8 @@ class StartOffsetResolver:
             known_ids |= _by_partition(topic, await self._offsets.load_topic_ids(topic, numbers))
         bounds = await thread.log_bounds([aiokafka.structs.TopicPartition(*partition) for partition in partitions])
         starts = {}
-        for partition in partitions:
-            topic_id, known_id = bounds.topic_ids.get(partition[0]), known_ids.get(partition)
+        for partition in (TopicPartition(*tp) for tp in bounds.starts):
+            topic_id, known_id = bounds.topic_ids.get(partition.topic), known_ids.get(partition)
             is_other_topic = topic_id is not None and known_id is not None and known_id != topic_id
             start = self._start_of(partition, stored.get(partition), bounds, is_other_topic=is_other_topic)
             await self._record(partition, start, stored.get(partition))
@@ -78,6 +83,7 @@ class StartOffsetResolver:
             self.incarnations[partition] = _incarnation(start, stored.get(partition))
             if topic_id is not None and topic_id != known_id:
                 await self._offsets.identify(*partition, topic_id)
+            self.topic_ids[partition] = topic_id or known_id
             starts[partition] = start
         return starts
 
@@ -99,27 +105,29 @@ class StartOffsetResolver:
 
     async def _record(self, partition: TopicPartition, start: StartOffset, at: StoredOffset | None) -> None:
         """Write the decision to the table, and log what is not ordinary."""
-        stored = at.next_offset if at else None
+        stored, first = at.next_offset if at else None, start.offset - start.lost
         if (start.lost or start.reason is StartReason.RECREATED) and self._settings.on_gap == "stop":
-            missing = start.fence if stored is None else stored
+            missing = first if stored is None else stored
             exit_fatal(f"{partition[0]}-{partition[1]} no longer holds the stored offset {missing}, but begins at "
                 f"{start.offset} ({start.reason}); KEEPSTREAM_KAFKA__ON_GAP=continue reads what is left")  # fmt: skip
         if stored is None:
             if start.reason is StartReason.FORGOTTEN:
                 log.error("%s-%d was consumed before, but PostgreSQL knows nothing of it (failover, backup, another "
-                          "database?); reading it again from %d, where it began", *partition, start.fence)  # fmt: skip
-            await self._offsets.open(*partition, start.fence)
+                          "database?); reading it again from %d, where it began", *partition, first)  # fmt: skip
+            await self._offsets.open(*partition, first)
         elif start.reason is StartReason.RECREATED:
             log.error("%s-%d was re-created or truncated, the stored offset %d is not of this log; reading it from its "
                       "start, known events count as duplicates", *partition, stored)  # fmt: skip
-            await self._offsets.rewind(*partition, expected_offset=stored, next_offset=start.fence)
-        if start.lost:
+            await self._offsets.rewind(*partition, expected_offset=stored, next_offset=start.offset)
+        if start.lost and await self._offsets.skip_gap(*partition, expected_offset=first, next_offset=start.offset):
             log.error("%s-%d: retention deleted %d records that are not in PostgreSQL", *partition, start.lost)
             self._metrics.offset_gaps.labels(partition[0]).inc(start.lost)
 
 
 def _first_offset(start: StartOffset, stored: StoredOffset | None) -> int:
-    return start.fence if stored is None or start.reason is StartReason.RECREATED else stored.first_offset
+    if stored is None or start.reason is StartReason.RECREATED:
+        return start.offset - start.lost
+    return stored.first_offset
 
 
 def _incarnation(start: StartOffset, stored: StoredOffset | None) -> int:
@@ -131,6 +139,7 @@ def _by_partition(topic: str, values: Mapping[int, T]) -> dict[TopicPartition, T
 
 
 CHECK_S = 2.0
+TOPIC_ID_CHECK_S = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +172,36 @@ class OffsetRegressionMonitor:
             log.error("%s-%d: PostgreSQL went back from offset %d to %d; the records between are read again",
                       queue.topic, queue.partition, settled, stored)  # fmt: skip
             await self.on_regression(TopicPartition(queue.topic, queue.partition))
+
+
+class StartedPartitions(Protocol):
+    """The partitions of a worker, as `keepstream.app.worker.assignment.Assignment` has them."""
+
+    @property
+    def topic_ids(self) -> Mapping[TopicPartition, str]: ...
+    def start(self, tps: Iterable[TopicPartition]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RecreatedTopicMonitor:
+    """Detects a topic that was re-created while the worker runs, and starts its partitions anew.
+
+    The consumer fetches by name, and reads a new log that has grown past its position on from there without an error:
+    the records before would be lost. ``read_ids`` asks the cluster for the ids of topics, and blocks.
+    """
+
+    partitions: StartedPartitions
+    read_ids: Callable[[Collection[str]], Mapping[str, str]]
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(TOPIC_ID_CHECK_S)
+            await self.check()
+
+    async def check(self) -> None:
+        """Compare once."""
+        known = self.partitions.topic_ids
+        ids = await asyncio.to_thread(self.read_ids, {tp.topic for tp in known}) if known else {}
+        recreated = [tp for tp, topic_id in known.items() if ids.get(tp.topic, topic_id) != topic_id]
+        if recreated:
+            self.partitions.start(recreated)

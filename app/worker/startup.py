@@ -19,7 +19,7 @@ ASK_TIMEOUT_S = 5.0
 
 
 async def wait_for_topic(settings: KafkaSettings) -> None:
-    """Return once the cluster answers and knows the topic; say what is missing meanwhile, however long it takes."""
+    """Return once the cluster answers and has the topic; log what is missing meanwhile, however long it takes."""
     cluster = _Cluster(settings)
     wait_s = FIRST_WAIT_S
     while missing := await asyncio.to_thread(_missing, cluster, settings):
@@ -29,7 +29,7 @@ async def wait_for_topic(settings: KafkaSettings) -> None:
 
 
 class _Cluster:
-    """Asks for metadata, with a client that is made when it is needed: without a token there is none to be made."""
+    """A client for metadata, made at its first use: without an OAUTHBEARER token it cannot be made."""
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
@@ -37,7 +37,7 @@ class _Cluster:
         self._admin: AdminClient | None = None
 
     def metadata(self) -> ClusterMetadata:
-        """Raise KafkaException when nobody answers."""
+        """Return the cluster's metadata. Raises KafkaException when no broker answers."""
         if self._admin is None:
             own = {"log_level": 0, "error_cb": self._last_error}
             self._admin = AdminClient(librdkafka_settings(self._settings) | own)
@@ -45,7 +45,7 @@ class _Cluster:
 
     def why_not(self) -> str:
         if self._admin is not None:
-            self._admin.poll(0)  # for what it complained of
+            self._admin.poll(0)  # delivers its errors
         return self._last_error.explain()
 
 

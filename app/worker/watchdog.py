@@ -77,7 +77,7 @@ def stack_of_thread(ident: int) -> str:
 
 
 def one_line(frames: list[tuple[str, int | None, str]]) -> str:
-    """Write (file, line, function) as ``room/file.py:12 function < ...``."""
+    """Write (file, line, function) as ``folder/file.py:12 function < ...``."""
     lines = [f"{'/'.join(Path(file).parts[-2:])}:{line} {name}" for file, line, name in frames[:MAX_FRAMES]]
     return " < ".join(lines) or "nowhere"
 

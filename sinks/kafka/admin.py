@@ -97,19 +97,19 @@ class KafkaAdmin:
         """Return the ids of topics: a name may be deleted and given again, an id never (KIP-516).
 
         Only the cluster's controller knows them. An id that is not known now (an election, librdkafka's mock broker, no
-        token to log in with) is left out, with a warning in the log.
+        token to log in with) is left out, with a line at level debug: a worker asks every few seconds.
         """
         try:
             asked = self._client.describe_topics(TopicCollection([*topics]), request_timeout=self.timeout_s)
         except KafkaException as error:
-            log.warning("the ids of the topics are not known now: %s", error.args[0].str())
+            log.debug("the ids of the topics are not known now: %s", error.args[0].str())
             return {}
         found = {}
         for topic, answer in asked.items():
             try:
                 found[topic] = str(answer.result().topic_id)
             except KafkaException as error:
-                log.warning("the id of topic %s is not known now: %s", topic, error.args[0].name())
+                log.debug("the id of topic %s is not known now: %s", topic, error.args[0].name())
         return {topic: topic_id for topic, topic_id in found.items() if topic_id != _NO_TOPIC_ID}
 
     def topic_config(self, topic: str) -> dict[str, str]:

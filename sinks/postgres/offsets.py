@@ -16,6 +16,7 @@ PEEK = statement("peek_offsets")
 OPEN = statement("open_partition")
 OPEN_COUNTERS = statement("open_counters")
 REWIND = statement("rewind")
+SKIP_GAP = statement("skip_gap")
 LOAD_TOPIC_IDS = statement("load_topic_ids")
 IDENTIFY = statement("identify")
 
@@ -57,6 +58,11 @@ class PostgresOffsets:
         """Go back: the topic was re-created or truncated and ends before the stored offset."""
         await self._write(REWIND, topic, partition, next_offset=next_offset, expected_offset=expected_offset)
 
+    async def skip_gap(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> bool:
+        """Move the offset over records that were deleted unread; return False when it is elsewhere by now."""
+        values = {"next_offset": next_offset, "expected_offset": expected_offset}
+        return await self._write(SKIP_GAP, topic, partition, **values) > 0
+
     async def load_topic_ids(self, topic: str, partitions: Iterable[int]) -> dict[int, str]:
         """Return which topic of this name each partition's offset belongs to, where that is known."""
         async with self.pool.connection() as connection:
@@ -67,7 +73,8 @@ class PostgresOffsets:
         """Remember which topic of this name the partition's offset belongs to."""
         await self._write(IDENTIFY, topic, partition, topic_id=topic_id)
 
-    async def _write(self, query: str, topic: str, partition: int, **values: int | str) -> None:
+    async def _write(self, query: str, topic: str, partition: int, **values: int | str) -> int:
         widths = {name: Int8(value) if isinstance(value, int) else value for name, value in values.items()}
         async with self.pool.connection() as connection:
-            await connection.execute(query, {"topic": topic, "partition": Int4(partition), **widths})
+            cursor = await connection.execute(query, {"topic": topic, "partition": Int4(partition), **widths})
+            return cursor.rowcount

@@ -7,6 +7,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from tests.acceptance.conftest import System
 from tests.builders import make_value
+from tests.faults import admin
 from tests.real import eventually
 
 pytestmark = pytest.mark.real
@@ -36,3 +37,15 @@ def commit_as_another_consumer(system: System, offset: int) -> None:
         consumer.commit(offsets=[TopicPartition(system.topic, 0, offset)], asynchronous=False)
     finally:
         consumer.close()
+
+
+def test_what_retention_deleted_behind_another_consumers_offset_is_a_gap(system: System) -> None:
+    system.produce(make_value() for _ in range(100))
+    commit_as_another_consumer(system, 60)
+    admin.delete_records(system.kafka, system.topic, before=80)
+    worker = system.start_worker()
+    system.settled(20)
+    assert worker.metric(f'keepstream_offset_gap_events_total{{topic="{system.topic}"}}') == 20
+    assert any("retention deleted 20 records" in line["event"] for line in worker.log())
+    assert system.database.rows("SELECT first_offset, next_offset, skipped FROM stream_offsets") == [(60, 100, 20)]
+    system.assert_consistent()

@@ -10,6 +10,8 @@ import pytest
 
 from tests.acceptance.conftest import System
 from tests.builders import make_value
+from tests.contract.faust_program import stays
+from tests.real import eventually
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 
@@ -44,3 +46,15 @@ def test_a_backlog_of_records_of_1_mb_fits(
     print(f"peak of {peak} MB: {codec}, {'dead' if broken else 'delivered'}")
     assert peak < LIMIT_MB
     assert system.database.totals()["failed"] == (RECORDS if broken else 0)
+
+
+def test_a_backlog_of_large_keys_fits_while_postgres_is_busy(new_system: Callable[..., System]) -> None:
+    system = new_system(PARTITIONS)
+    settings = {"compression.type": "lz4", "batch.num.messages": 20, "partitioner": "random", "linger.ms": 20}
+    worker = system.start_worker()
+    with system.database.connect() as blocker, blocker.transaction():
+        blocker.execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE")
+        system.produce((make_value() for _ in range(3000)), key=b"k" * 200_000, settings=settings)
+        eventually(lambda: worker.metric("keepstream_buffered_bytes") > 30_000_000, 30, "the queues are full")
+        stays(lambda: worker.peak_mb() < LIMIT_MB, 5, "more is fetched than fits")
+    system.settled(3000, 150)

@@ -33,6 +33,11 @@ async def broken(self, offsets):
 ConsumerThread.commit_settled = broken
 """
 
+CLOCK_LEAPS = """
+import os, time
+monotonic, flag = time.monotonic, os.environ["CLOCK_LEAPS_WHEN"]
+time.monotonic = lambda: monotonic() + (7200 if os.path.exists(flag) else 0)
+"""
 STARTING_FAILS = """
 from keepstream.app.worker.start_offsets import StartOffsetResolver
 async def broken(self, thread, partitions):

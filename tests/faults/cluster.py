@@ -67,6 +67,12 @@ class Cluster(Kafka):
         new = NewTopic(topic, 1, replica_assignment=[[node.node_id for node in nodes]], config=config)
         self._admin.create_topics([new])[topic].result(timeout=30)
 
+    def create_spread_topic(self, topic: str, nodes: Sequence[ClusterNode]) -> None:
+        """Create a topic with a partition on each of these nodes, and on no other."""
+        new = NewTopic(topic, len(nodes), replica_assignment=[[node.node_id] for node in nodes],
+                       config={"min.insync.replicas": "1"})  # fmt: skip
+        self._admin.create_topics([new])[topic].result(timeout=30)
+
     def leader_of(self, topic: str) -> ClusterNode:
         """Return the node that leads the topic's first partition."""
         leader: int = self._partitions(topic)[0].leader

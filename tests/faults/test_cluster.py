@@ -9,6 +9,7 @@ import pytest
 
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from tests.acceptance.conftest import System
+from tests.builders import make_value
 from tests.faults.cluster import Cluster, ClusterNode, start_cluster
 from tests.faults.produced_ledger import LedgerProducer, close, reckon, settled, stored_ids, wait_s, warmed_up
 from tests.faults.proxied_servers import Rig
@@ -124,3 +125,26 @@ def lose(cluster: Cluster, node: ClusterNode, system: System, row: Row) -> None:
     row.recovers(lambda: settled(system) > before, 90)
     node.start()
     cluster.whole_again(system.topic, system.dlq_topic, OFFSETS_TOPIC)
+
+
+def test_a_partition_without_a_leader_keeps_no_other_from_starting(
+    cluster: Cluster, rig: Rig, tmp_path: Path, row: Callable[[str], Row]
+) -> None:
+    leaderless = row("one partition without a leader while the worker starts")
+    with Postgres(rig.postgres.url).new_schema() as database:
+        system = System(cluster, database, tmp_path)
+        system.topic += "-spread"
+        cluster.create_spread_topic(system.topic, cluster.nodes[:2])
+        try:
+            for partition in range(2):
+                system.produce((make_value() for _ in range(10)), partition=partition)
+            cluster.nodes[1].kill()
+            with leaderless.active():
+                worker = system.start_worker()
+                leaderless.recovers(lambda: settled(system) == 10, 60)
+                assert "partitions [1] have no leader" in worker.get("/readyz")[1]
+            cluster.nodes[1].start()
+            system.settled(20, 90)
+            assert worker.process.exit_code is None
+        finally:
+            system.stop()

@@ -71,3 +71,20 @@ def test_a_group_that_refuses_us_costs_no_event(
     system.assert_consistent()
     assert system.database.totals()["duplicate"] == 0
     refused.closes(found)
+
+
+def test_a_group_that_refuses_the_first_join_is_joined_once_it_allows_it(
+    new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
+) -> None:
+    refused = row("the group forbidden by an ACL before the worker starts")
+    system = new_system()
+    producer = new_producer(system)
+    with refused.active(), denied(system, ResourceType.GROUP, system.group_id, AclOperation.READ):
+        wait_s(0.5)  # ACLs take effect asynchronously
+        producer.send(100)
+        worker = system.start_worker()
+        eventually(lambda: "right to READ the group" in worker.get("/readyz")[1], 60, "/readyz has the reason")
+        assert settled(system) == 0
+    refused.recovers(lambda: settled(system) == 100, 60)
+    eventually(lambda: worker.get("/readyz")[0] == 200, 20, "the worker is ready")
+    close(refused, system, producer, worker)

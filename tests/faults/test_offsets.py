@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 
 import pytest
 
 from tests.acceptance.conftest import System
+from tests.builders import make_value
 from tests.faults import admin
 from tests.faults.produced_ledger import LedgerProducer, close, reckon, settled, warmed_up
 from tests.faults.report import Row
@@ -53,6 +56,32 @@ def test_a_retention_gap_is_counted_to_the_record_and_said_aloud(
     found = reckon(system, producer, earlier_records=100, deleted=unread)
     system.assert_consistent()
     gap.closes(found)
+
+
+def test_a_gap_is_counted_once_also_when_nothing_comes_after_it(
+    new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row]
+) -> None:
+    gap = row("retention deleted 200 records unread, and nothing new comes")
+    system = new_system()
+    producer = new_producer(system)
+    assert warmed_up(system, producer, 100).process.stop() == 0
+    known = producer.acknowledged()
+    producer.send(200)
+    unread = frozenset(producer.acknowledged() - known)
+    with gap.active():
+        admin.delete_records(system.kafka, system.topic, before=300)
+    counted = f'keepstream_offset_gap_events_total{{topic="{system.topic}"}}'
+    first = system.start_worker()
+    gap.recovers(lambda: first.metric(counted) == 200, 60)
+    assert first.process.stop() == 0
+    second = system.start_worker(KEEPSTREAM_KAFKA__ON_GAP="stop")
+    eventually(lambda: second.get("/readyz")[0] == 200, 60, "the gap is known: no reason to stop")
+    assert second.metric(counted) == 0
+    assert not any("retention deleted" in line["event"] for line in second.log())
+    producer.send(100)
+    system.settled(200)
+    assert system.database.rows("SELECT next_offset, consumed, skipped FROM stream_offsets") == [(400, 200, 200)]
+    gap.closes(reckon(system, producer, earlier_records=100, deleted=unread))
 
 
 @pytest.mark.long
@@ -109,3 +138,30 @@ def test_a_recreated_topic_is_read_from_its_start(
     assert system.database.totals()["delivered"] == 200 + records
     assert any("re-created" in line["event"] for line in system.workers[-1].log())
     anew.closes(found)
+
+
+@pytest.mark.parametrize("paused", [False, True], ids=["idle", "paused"])
+def test_a_topic_that_is_recreated_unseen_is_read_from_its_start(
+    new_system: Callable[..., System], row: Callable[[str], Row], *, paused: bool
+) -> None:
+    """By the time the worker looks, the new log has grown past its position: no fetch fails."""
+    unseen = row(f"topic re-created and filled unseen, the partition {'paused' if paused else 'idle'}")
+    system = new_system()
+    worker = system.start_worker()
+    system.produce(make_value() for _ in range(5))
+    system.settled(5)
+    if paused:
+        system.database.execute("ALTER TABLE events RENAME COLUMN metadata TO gone")
+        system.produce([make_value()])
+        eventually(lambda: worker.metric("keepstream_paused_partitions") == 1, 30, "the partition is paused")
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    with unseen.active():
+        admin.delete_topic(system.kafka, system.topic)
+        system.kafka.create_topic(system.topic)
+        system.produce(make_value() for _ in range(50))
+    os.kill(worker.process.pid, signal.SIGCONT)
+    if paused:
+        eventually(lambda: any("re-created" in line["event"] for line in worker.log()), 60, "it is noticed")
+        system.database.execute("ALTER TABLE events RENAME COLUMN gone TO metadata")
+    unseen.recovers(lambda: system.database.value("SELECT count(*) FROM events") == 55, 60)
+    assert worker.process.exit_code is None

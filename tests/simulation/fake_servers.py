@@ -99,6 +99,8 @@ class Database:
     """Told of every settlement that was committed."""
     is_away: bool = False
     overloaded_to_s: float = 0.0
+    skipped_in_gaps: int = 0
+    """Offsets that were passed because retention had deleted them, over all partitions."""
     topic_ids: dict[int, str] = field(default_factory=dict)
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
@@ -145,6 +147,17 @@ class Database:
 
     async def open(self, topic: str, partition: int, next_offset: int) -> None:
         await self._ask_offsets(lambda: self.memory.next_offsets.setdefault((topic, partition), next_offset))
+
+    async def skip_gap(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> bool:
+        def skip() -> bool:
+            offsets = self.memory.next_offsets
+            if offsets.get((topic, partition)) != expected_offset:
+                return False
+            offsets[topic, partition] = next_offset
+            self.skipped_in_gaps += next_offset - expected_offset
+            return True
+
+        return await self._ask_offsets(skip)
 
     async def load_topic_ids(self, topic: str, partitions: Iterable[int]) -> dict[int, str]:
         return await self._ask_offsets(lambda: {p: self.topic_ids[p] for p in partitions if p in self.topic_ids})

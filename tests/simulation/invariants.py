@@ -66,6 +66,8 @@ class Judge:
         for log in self.world.log.partitions:
             owed = log.owed(self.world.settled_to(log))
             require(not owed, "R", f"never settled: {owed}")
+        counted, passed = sum(gauge.gap for gauge in self.world.gauges), self.world.database.skipped_in_gaps
+        require(counted <= passed, "G", f"retention deleted {passed} offsets unread, and {counted} are counted")
         self._check_letters()
         self._check_rows()
 

@@ -228,9 +228,19 @@ def _believing(stored: int | None, committed: CommittedOffset | None, *bounds: i
     return decide_start_offset(stored, by_somebody, *bounds, **options)
 
 
+def gap_counted_at_each_start() -> Any:
+    """The stored offset stays before a gap until a record comes."""
+
+    async def stay(_self: Database, *_partition: object, **_offsets: int) -> bool:
+        return True
+
+    return patch(Database, "skip_gap", stay)
+
+
 SABOTAGES = (
     ack_before_commit, count_before_dedupe, dlq_not_awaited, offset_outside_the_transaction, no_fence,
     old_version_overwrites, epoch_ignored, batch_dropped_when_held, environment_kills_records,
     dies_without_another_try, good_neighbours_die, halves_overlap, metrics_refusal_is_fatal, queue_dies_in_silence,
     capacity_is_not_freed, replay_forgets_what_is_uncertain, group_offset_believed,
+    gap_counted_at_each_start,
 )  # fmt: skip

@@ -28,7 +28,7 @@ from tests.simulation.loop import Process, SimulationLoop, current_process
 from tests.simulation.replays import replay_all
 from tests.simulation.snapshots import Memory
 from tests.simulation.traffic import BAD, POISON, SLOW, UNDELIVERABLE, UNHOLDABLE, Traffic
-from tests.simulation.worker import Worker
+from tests.simulation.worker import Gauges, Worker
 from tests.unit.pipeline_fixture import too_slow
 
 WORKERS = 2
@@ -58,6 +58,7 @@ class World:
         self.dead_letters = DeadLetterTopic(network, self.letters)
         self.kafka = KafkaSettings()
         self.workers: dict[Process, Worker] = {}
+        self.gauges: list[Gauges] = []
         self.digest = ""
         self.violation: Exception | None = None
         self._tasks: list[asyncio.Task[None]] = []

@@ -56,6 +56,7 @@ class Worker:
 
     def start(self) -> None:
         world = self.world
+        world.gauges.append(self.metrics)
         self.dispatcher = Dispatcher(
             self._pipeline().process,
             buffer_bytes=0,

@@ -47,6 +47,9 @@ class Elsewhere:
     async def rewind(self, *_place: object, expected_offset: int, next_offset: int) -> None:
         self.rewound_to = next_offset
 
+    async def skip_gap(self, *_partition: object, expected_offset: int, next_offset: int) -> bool:
+        raise NotImplementedError
+
     async def seek_all(self, offsets: Mapping[TopicPartition, int], _epoch: int) -> None:
         self.sought = dict(offsets)
 
@@ -119,6 +122,9 @@ class Forgetful(Elsewhere):
     async def open(self, _topic: str, _partition: int, next_offset: int) -> None:
         self.opened.append(next_offset)
 
+    async def skip_gap(self, *_partition: object, expected_offset: int, next_offset: int) -> bool:
+        return expected_offset < next_offset
+
 
 async def test_a_partition_that_only_this_worker_remembers_begins_where_it_began() -> None:
     """A standby that lagged took over before the first commit to Kafka: ``latest`` would skip what came since."""
@@ -142,6 +148,45 @@ async def test_what_postgres_forgot_and_retention_deleted_is_a_gap(monkeypatch: 
         await started(assignment)
     (why,) = said
     assert "no longer holds the stored offset 0, but begins at 4 (forgotten)" in why
+    assignment.close()
+
+
+class Leaderless(Elsewhere):
+    """Another partition, whose leader is away at first."""
+
+    OTHER = TopicPartition("events", 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[set[TopicPartition]] = []
+
+    async def load(self, _topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
+        return dict.fromkeys(partitions, StoredOffset(3, 0))
+
+    async def log_bounds(self, partitions: Sequence[TopicPartition]) -> Bounds:
+        self.asked.append({*partitions})
+        answers = [tp for tp in partitions if tp != self.OTHER or len(self.asked) > 1]
+        return Bounds(dict.fromkeys(answers, 0), dict.fromkeys(answers, 9), {})
+
+    async def seek_all(self, offsets: Mapping[TopicPartition, int], _epoch: int) -> None:
+        self.sought |= offsets
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TP, self.OTHER}
+
+
+async def test_a_partition_without_a_leader_keeps_no_other_from_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("keepstream.app.worker.assignment.RETRY_WAIT_S", 0.01)
+    world = Leaderless()
+    assignment = assignment_in(world)
+    assignment.start([TP, world.OTHER])
+    while not world.sought:  # noqa: ASYNC110 - it has no event to wait for
+        await asyncio.sleep(0)
+    assert world.sought == {TP: 3}
+    assert not assignment.ready
+    await started(assignment)
+    assert world.sought == {TP: 3, world.OTHER: 3}
+    assert world.asked == [{TP, world.OTHER}, {world.OTHER}]
     assignment.close()
 
 

@@ -10,6 +10,7 @@ import cramjam
 import pytest
 from aiokafka import codec
 from aiokafka.consumer import fetcher
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
 from keepstream.app.worker import aiokafka_patches as unpacking
@@ -80,3 +81,19 @@ def test_snappy_blocks_count_together_and_a_negative_one_is_refused() -> None:
 
 def test_several_members_of_gzip_are_one_stream() -> None:
     assert unpacking.BoundedDecompressor(LIMIT_BYTES).gzip(gzip.compress(b"a") + gzip.compress(b"b")) == b"ab"
+
+
+def test_reading_ends_before_a_batch_with_a_flipped_byte() -> None:
+    good, bad = raw_batch([(b"good", False)] * 3, 10), bytearray(raw_batch([(b"bad", False)], 13))
+    bad[-2] ^= 1
+    found = fetch(good + bytes(bad), begin=10)
+    assert [record.offset for record in found] == [10, 11, 12]
+    assert found.next_fetch_offset == 13
+    assert "CRC" in str(found.undecodable)
+
+
+def test_records_of_message_format_v0_have_no_timestamp() -> None:
+    batch = LegacyRecordBatchBuilder(magic=0, compression_type=0, batch_size=1000)
+    batch.append(0, None, b"key", b"value")
+    (record,) = fetch(bytes(batch.build()))
+    assert (record.value, record.timestamp) == (b"value", -1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keepstream.app.worker.assignment import LIMIT, WITHIN_S, DuplicateInstanceDetector
+from keepstream.app.worker.membership import LIMIT, WITHIN_S, DuplicateInstanceDetector
 
 
 def told(namesake: DuplicateInstanceDetector, ids: list[str], *, every_s: float = 1) -> list[str | None]:

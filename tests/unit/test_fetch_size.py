@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from aiokafka.structs import TopicPartition
 
+from keepstream.app.worker.consumer import MAX_POLL_RECORDS
 from keepstream.app.worker.consumer_thread import (
     FETCH_BYTES,
-    MAX_POLL_RECORDS,
     TAKE_RECORDS,
     UNKNOWN_RECORD_BYTES,
     ConsumerThread,

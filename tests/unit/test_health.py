@@ -32,6 +32,7 @@ class FakeAssignment:
     """What health and gauges ask of the assignment."""
 
     ready: bool = True
+    group_error: str | None = None
     dispatcher: Dispatcher = field(
         default_factory=lambda: Dispatcher(never, buffer_bytes=1, on_fenced=never, on_fatal=print)
     )
@@ -150,11 +151,13 @@ async def test_ready_names_every_part_that_is_missing(health: Health, assignment
     assert ask("/readyz") == (200, "ready")
     health.missing = {KAFKA: "it does not answer", POSTGRES: "it does not answer"}
     assignment.ready = False
+    assignment.group_error = "refused"
     assignment.dispatcher.queues[0].paused = make_failure(verdict=Verdict.SYSTEMIC, message="disk full")
     status, why = ask("/readyz")
     assert status == 503
     assert "Kafka: it does not answer" in why
     assert "PostgreSQL: it does not answer" in why
+    assert "group: not a member: refused" in why
     assert "partitions: none assigned yet" in why
     assert "1 partitions are paused; events-0: disk full" in why
     assert ask("/livez")[0] == 200
