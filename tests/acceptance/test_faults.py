@@ -148,7 +148,9 @@ def test_without_a_dead_letter_topic_the_partition_waits_and_nothing_is_skipped(
     missing = system.dlq_topic = f"{system.dlq_topic}-later"
     worker = system.start_worker(KEEPSTREAM_KAFKA__DLQ_TIMEOUT_S="2")
     system.produce([make_value(), b"broken", make_value()])
-    eventually(lambda: worker.get("/readyz") == (503, worker.get("/readyz")[1]) and "held" in worker.get("/readyz")[1])
+    eventually(
+        lambda: worker.get("/readyz") == (503, worker.get("/readyz")[1]) and "paused" in worker.get("/readyz")[1]
+    )
     assert missing in worker.get("/readyz")[1]
     assert system.database.totals()["total"] == 0
     system.kafka.create_topic(missing)
