@@ -12,14 +12,12 @@ from operator import itemgetter
 
 import psycopg
 from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from keepstream.app.config.settings import KafkaSettings
-from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.watchdog import StallDetector
 from keepstream.processors.partition_queue import PartitionQueue
+from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
 from keepstream.sinks.postgres.errors import reason_of
 from keepstream.sinks.postgres.status import PostgresTotals
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
@@ -84,17 +82,15 @@ class DependencyProbe:
     health: Health
     metrics: PrometheusMetrics
     standing: PostgresTotals
-    kafka: KafkaSettings
+    kafka: KafkaAdmin
+    topic: str
     _other_topics: set[str] = field(default_factory=set)
 
     async def run(self) -> None:
         await asyncio.sleep(FIRST_PROBE_S)
-        admin: AdminClient | None = None
         while True:
             self._note(POSTGRES, await self._postgres())
-            if admin is None:
-                admin = await asyncio.to_thread(self._admin)
-            self._note(KAFKA, "no client can log in" if admin is None else await asyncio.to_thread(self._kafka, admin))
+            self._note(KAFKA, await asyncio.to_thread(self._kafka))
             await asyncio.sleep(PROBE_S)
 
     def _note(self, part: str, error: str | None) -> None:
@@ -112,7 +108,7 @@ class DependencyProbe:
             async with asyncio.timeout(ASK_TIMEOUT_S):
                 totals = await self.standing.read()
             self.metrics.ledger_read(totals)
-            self._warn_of_other_topics(set(totals.topics) - {self.kafka.topic})
+            self._warn_of_other_topics(set(totals.topics) - {self.topic})
         except psycopg.errors.UndefinedTable:
             return "a table is missing; run `keepstream db migrate`"
         except psycopg.Error as error:
@@ -127,20 +123,17 @@ class DependencyProbe:
             log.warning("these tables also hold the events of %s: the same event_id in two topics is one event; give "
                         "each topic a schema (KEEPSTREAM_POSTGRES__SCHEMA_NAME)", ", ".join(sorted(new)))  # fmt: skip
 
-    def _admin(self) -> AdminClient | None:
+    def _kafka(self) -> str | None:
         try:
-            return AdminClient({**librdkafka_settings(self.kafka), "log_level": 0})
+            self.kafka.connect()
         except KafkaException:  # no token for OAUTHBEARER
-            return None
-
-    def _kafka(self, admin: AdminClient) -> str | None:
+            return "no client can log in"
         try:
-            topic = admin.list_topics(self.kafka.topic, timeout=ASK_TIMEOUT_S).topics.get(self.kafka.topic)
+            leaderless = self.kafka.leaderless(self.topic)
+        except TopicMissingError:
+            return f"there is no topic {self.topic!r}"
         except KafkaException:
             return "it does not answer"
-        if topic is None or topic.error is not None:
-            return f"there is no topic {self.kafka.topic!r}"
-        leaderless = sorted(number for number, partition in topic.partitions.items() if partition.leader < 0)
         return f"partitions {leaderless} have no leader" if leaderless else None
 
 

@@ -21,6 +21,7 @@ from faust.app import BootStrategy
 
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
+from keepstream.app.connect.diagnose import LastKafkaError
 from keepstream.app.process.exit import critical_task, exit_fatal, exit_within
 from keepstream.app.process.gc_tuning import tune_gc
 from keepstream.app.worker.assignment import Assignment
@@ -38,7 +39,7 @@ from keepstream.processors.validation.validate import Validator
 from keepstream.sinks.kafka.admin import KafkaAdmin
 
 log = logging.getLogger(__name__)
-STOP_GRACE_S = 5.0
+STOP_GRACE_S, KAFKA_TIMEOUT_S = 5.0, 5.0
 """How long Faust's own shutdown may take after the drain. Nothing depends on it (Faust trap T35)."""
 EXIT_STOPPED = 0
 
@@ -142,13 +143,14 @@ class Worker:
         self._assignment = Assignment(self._dispatcher, components.offsets, metrics, settings.kafka)
         metrics.paused_partitions.set_function(lambda: len(self._dispatcher.paused))
         limit_s = settings.worker.progress_timeout_s
-        admin = KafkaAdmin(librdkafka_settings(settings.kafka), timeout_s=5.0)
-        stalls = StallDetector(limit_s, KafkaEnds(admin), components.store, self._dispatcher)
+        self._last_kafka_error = LastKafkaError(settings.kafka)
+        self._kafka = KafkaAdmin(librdkafka_settings(settings.kafka), KAFKA_TIMEOUT_S, self._last_kafka_error)
+        stalls = StallDetector(limit_s, KafkaEnds(self._kafka), components.store, self._dispatcher)
         self._health = Health(metrics, self._assignment, stalls)
         self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
         self._app = build_app(settings, self._assignment, consumer_class)
         gauges = GaugeSampler(metrics, self._health, self._assignment, self._check)
-        probe = DependencyProbe(self._health, metrics, components.standing, settings.kafka)
+        probe = DependencyProbe(self._health, metrics, components.standing, self._kafka, settings.kafka.topic)
         self._watchdog = LoopWatchdog(settings.worker.loop_timeout_s)
         regressions = OffsetRegressionMonitor(self._dispatcher, components.offsets, self._assignment.restart)
         membership = MembershipMonitor(
@@ -157,7 +159,7 @@ class Worker:
             lambda: self._assignment.group_error,
             lambda: KAFKA not in self._health.missing,
         )
-        recreated = RecreatedTopicMonitor(self._assignment, admin.topic_ids)
+        recreated = RecreatedTopicMonitor(self._assignment, self._kafka.topic_ids)
         self._monitors = {
             "re-created topics": recreated.run,
             "group membership": membership.run,
@@ -173,7 +175,7 @@ class Worker:
             self._endpoint.start()
         self._watchdog.start()
         self._tasks = [critical_task(monitor(), name) for name, monitor in self._monitors.items()]
-        await wait_for_topic(self._settings.kafka)
+        await wait_for_topic(self._kafka, self._last_kafka_error, self._settings.kafka)
         await self._app.start()
         tune_gc()
 

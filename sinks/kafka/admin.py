@@ -89,9 +89,10 @@ class KafkaAdmin:
         starts, ends = self._offsets(asked, OffsetSpec.earliest()), self.ends(asked)  # type: ignore[no-untyped-call]
         return {at.partition: (starts[at], ends[at]) for at in asked}
 
-    def ends(self, partitions: Collection[TopicPartition]) -> dict[TopicPartition, int]:
-        """Return the end of what is committed (the last stable offset) by partition."""
-        return self._offsets(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    def ends(self, partitions: Collection[TopicPartition], *, committed: bool = True) -> dict[TopicPartition, int]:
+        """Return the end of what is committed (the last stable offset) by partition, or the high watermark."""
+        level = IsolationLevel.READ_COMMITTED if committed else IsolationLevel.READ_UNCOMMITTED
+        return self._offsets(partitions, OffsetSpec.latest(), level)  # type: ignore[no-untyped-call]
 
     def topic_ids(self, topics: Collection[str]) -> dict[str, str]:
         """Return the ids of topics: a name may be deleted and given again, an id never (KIP-516).
@@ -149,28 +150,34 @@ class KafkaAdmin:
             consumer.close()
 
     def _metadata(self, topic: str) -> TopicMetadata:
+        self._client.poll(0)  # or errors would fill the queue of a client that lives long
         found = self._client.list_topics(topic, timeout=self.timeout_s).topics.get(topic)
         if found is None or found.error is not None:
             raise TopicMissingError(topic)
         return found
 
-    def _offsets(self, partitions: Collection[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+    def _offsets(
+        self,
+        partitions: Collection[TopicPartition],
+        spec: OffsetSpec,
+        level: IsolationLevel = IsolationLevel.READ_COMMITTED,
+    ) -> dict[TopicPartition, int]:
         deadline = time.monotonic() + self.timeout_s
         while True:
             try:
-                return self._list_offsets(partitions, spec)
+                return self._list_offsets(partitions, spec, level)
             except KafkaException as error:
                 if error.args[0].code() not in _ELECTING or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
 
-    def _list_offsets(self, partitions: Collection[TopicPartition], spec: OffsetSpec) -> dict[TopicPartition, int]:
+    def _list_offsets(
+        self, partitions: Collection[TopicPartition], spec: OffsetSpec, level: IsolationLevel
+    ) -> dict[TopicPartition, int]:
         if not partitions:
             return {}
         asked = {confluent_kafka.TopicPartition(*at): spec for at in partitions}
-        answers = self._client.list_offsets(
-            asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=self.timeout_s
-        )
+        answers = self._client.list_offsets(asked, isolation_level=level, request_timeout=self.timeout_s)
         return {TopicPartition(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
 
 

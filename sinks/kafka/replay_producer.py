@@ -41,7 +41,7 @@ class KafkaReplayProducer:
     def ends(self, topics: Iterable[str]) -> TopicEnds:
         ends: TopicEnds = {topic: {} for topic in topics}
         asked = [partition for topic in ends for partition in self._partitions_of(topic)]
-        for at, end in self._client.ends(asked).items():
+        for at, end in self._client.ends(asked, committed=False).items():
             ends[at.topic][at.partition] = end
         return ends
 
@@ -65,7 +65,9 @@ class KafkaReplayProducer:
         for topic, starts in since.items():
             parked = topic == self._parking_topic
             ends = self.ends([topic])[topic]
-            with RangeReader(self._client, topic) as seeker:
+            # A record behind an open transaction of another producer is written, and would be sent twice if it were not
+            # found: so uncommitted records are read too.
+            with RangeReader(self._client, topic, **{"isolation.level": "read_uncommitted"}) as seeker:
                 for record in seeker.read({p: (starts.get(p, 0), end) for p, end in ends.items()}):
                     letter_id = header(record, REPLAY_OF)
                     if letter_id in dead_letter_ids and header(record, REPLAY_ID) == wanted:

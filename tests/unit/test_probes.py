@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from psycopg_pool import PoolTimeout
 
-from keepstream.app.config.settings import KafkaSettings
 from keepstream.app.worker.health import KAFKA, POSTGRES, DependencyProbe, Health
 from keepstream.schemas.outcome import Totals
+from keepstream.sinks.kafka.admin import TopicMissingError
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.unit.test_metrics import value
 
@@ -34,30 +33,28 @@ class FakeStanding:
 
 
 @dataclass
-class FakeTopic:
-    leaders: Mapping[int, int] = field(default_factory=lambda: {0: 1})
-    error: object = None
-
-    @property
-    def partitions(self) -> dict[int, Any]:
-        return {number: type("Partition", (), {"leader": leader}) for number, leader in self.leaders.items()}
-
-
-@dataclass
 class FakeAdmin:
-    """Kafka's metadata, or what asking raises."""
+    """Kafka's answers, or what asking raises."""
 
-    topic: FakeTopic | Exception | None
+    leaderless_partitions: list[int] | Exception = field(default_factory=list)
+    unconnected: int = 0
+    """Attempts at which no client can be made."""
 
-    def list_topics(self, _topic: str, timeout: float) -> Any:
-        if isinstance(self.topic, Exception):
-            raise self.topic
-        return type("Metadata", (), {"topics": {"events": self.topic} if self.topic else {}})
+    def connect(self) -> None:
+        self.unconnected -= 1
+        if self.unconnected >= 0:
+            raise KafkaException(KafkaError(KafkaError._FAIL))
+
+    def leaderless(self, topic: str) -> list[int]:
+        assert topic == "events"
+        if isinstance(self.leaderless_partitions, Exception):
+            raise self.leaderless_partitions
+        return self.leaderless_partitions
 
 
-def probes_of(standing: Any) -> DependencyProbe:
+def probes_of(standing: Any, kafka: FakeAdmin | None = None) -> DependencyProbe:
     metrics = PrometheusMetrics(["events"])
-    return DependencyProbe(Health(metrics), metrics, standing, KafkaSettings())
+    return DependencyProbe(Health(metrics), metrics, standing, cast("Any", kafka or FakeAdmin()), "events")
 
 
 @pytest.mark.parametrize(
@@ -78,18 +75,16 @@ async def test_what_postgres_answers(answer: Any, trouble: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("topic", "trouble"),
+    ("answer", "error"),
     [
-        (FakeTopic(), None),
-        (None, "there is no topic 'events'"),
-        (FakeTopic(error="unknown"), "there is no topic 'events'"),
-        (FakeTopic({0: 1, 1: -1, 2: -1}), "partitions [1, 2] have no leader"),
+        ([], None),
+        (TopicMissingError("events"), "there is no topic 'events'"),
+        ([1, 2], "partitions [1, 2] have no leader"),
         (KafkaException(KafkaError(KafkaError._TRANSPORT)), "it does not answer"),
     ],
 )
-def test_what_kafka_answers(topic: Any, trouble: str | None) -> None:
-    admin: Any = FakeAdmin(topic)
-    assert probes_of(FakeStanding())._kafka(admin) == trouble
+def test_what_kafka_answers(answer: Any, error: str | None) -> None:
+    assert probes_of(FakeStanding(), FakeAdmin(answer))._kafka() == error
 
 
 async def test_old_totals_stay_while_postgres_is_away_and_their_age_tells() -> None:
@@ -114,16 +109,14 @@ def test_a_missing_part_is_told_once_and_its_return_once(caplog: pytest.LogCaptu
     assert [record.message for record in caplog.records] == ["Kafka is missing: gone", "Kafka is back"]
 
 
-@pytest.mark.parametrize(("clients", "missing"), [([None], True), ([None, FakeAdmin(FakeTopic())], False)])
+@pytest.mark.parametrize(("unconnected", "missing"), [(10**6, True), (1, False)])
 async def test_without_a_client_kafka_is_missing_until_one_can_be_made(
-    clients: list[Any], missing: bool, monkeypatch: pytest.MonkeyPatch
+    unconnected: int, missing: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Librdkafka makes no client without a token. A client that has nothing in hand is as long as an empty list."""
+    """Librdkafka makes no client without a token."""
     monkeypatch.setattr("keepstream.app.worker.health.FIRST_PROBE_S", 0)
     monkeypatch.setattr("keepstream.app.worker.health.PROBE_S", 0.01)
-    monkeypatch.setattr(FakeAdmin, "__len__", lambda _: 0, raising=False)
-    monkeypatch.setattr(DependencyProbe, "_admin", lambda _: clients.pop(0) if len(clients) > 1 else clients[0])
-    probes = probes_of(FakeStanding())
+    probes = probes_of(FakeStanding(), FakeAdmin(unconnected=unconnected))
     running = asyncio.create_task(probes.run())
     await asyncio.sleep(0.2)
     running.cancel()
