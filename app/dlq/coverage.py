@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import groupby
 
@@ -19,7 +18,7 @@ from keepstream.sinks.postgres.dead_letters import DeadLetterIndex, DeadLetterKe
 NEWEST = DeadLetterKey(datetime.max.replace(tzinfo=UTC), "")
 """All failed before this."""
 FRESH_S = 60.0
-"""How long a console goes without asking for complete blocks: it takes 0.3 s per million dead letters."""
+"""Age at which a console loads complete blocks again."""
 _BLOCK = 100
 _MIN_BLOCKS = 10
 """Fewer complete blocks in a row are read with what is around them: a jump costs as much as reading so many."""
@@ -29,16 +28,24 @@ NONE: AbstractSet[Block] = frozenset()
 
 @dataclass
 class IndexCoverage:
-    """Complete blocks of offsets: all of their records have rows. Reused for `FRESH_S`; what is newer is read."""
+    """Complete blocks of offsets: all of their records have rows. Older blocks stay complete; newer ones are read."""
 
-    _complete: AbstractSet[Block] = field(default=frozenset())
-    _asked_at: float = -math.inf
+    _complete: AbstractSet[Block] = frozenset()
+    _loaded_at: float | None = None
+
+    @property
+    def is_stale(self) -> bool:
+        return self._loaded_at is not None and time.monotonic() - self._loaded_at > FRESH_S
+
+    def load(self, index: DeadLetterIndex, reader: OffsetReader) -> None:
+        """Query the complete blocks: 0.3 s per million dead letters."""
+        self._loaded_at = time.monotonic()
+        self._complete = _complete_blocks(index, reader)
 
     def uncovered(self, index: DeadLetterIndex, reader: OffsetReader, bounds: Mapping[int, Range]) -> Ranges:
         """Return what of these bounds lies outside of complete blocks."""
-        if time.monotonic() - self._asked_at > FRESH_S:
-            self._complete = _complete_blocks(index, reader)
-            self._asked_at = time.monotonic()
+        if self._loaded_at is None:
+            self.load(index, reader)
         return subtract(bounds, self._complete)
 
 

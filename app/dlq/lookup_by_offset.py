@@ -10,11 +10,12 @@ from itertools import pairwise
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
 from keepstream.sinks.kafka.admin import KafkaAdmin, Range
-from keepstream.sinks.kafka.dead_letter_reader import SINGLE_RECORDS
 from keepstream.sinks.kafka.range_reader import RangeReader
 
 MAX_IDS = 1000
 """More dead letters than this are found by reading the topic: those fetched by id are in memory at once."""
+_LOOKUP = {"fetch.message.max.bytes": 64 * 1024, "queued.min.messages": 1, "fetch.queue.backoff.ms": 0}
+"""Consumer settings: a page of neighbours is one fetch, and little is fetched around a single one."""
 _NEAR = 32
 """Records that lie no further apart are read in one go: a jump costs as much as reading so many."""
 
@@ -25,7 +26,7 @@ class StaleRecordIdError(Exception):
 
 @contextmanager
 def open_offset_reader(client: KafkaAdmin, topic: str) -> Iterator[OffsetReader]:
-    with RangeReader(client, topic, **SINGLE_RECORDS) as reader:
+    with RangeReader(client, topic, **_LOOKUP) as reader:
         yield OffsetReader(topic, reader)
 
 

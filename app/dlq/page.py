@@ -26,7 +26,7 @@ from keepstream.sinks.kafka.dead_letter_reader import newest_first
 from keepstream.sinks.postgres.dead_letters import DeadLetterKey
 
 BUDGET_S = 1.0
-"""How long a page may look for what matches, before it shows what it has and where to go on."""
+"""Time that a page searches, from the first record on, before it returns what it has and where to go on."""
 _FIRST_BATCH, _MAX_BATCH = 50, 400
 _LOWEST_ID = "-0-0"
 """Sorts before the ids of all dead letters that failed at the same time."""
@@ -76,12 +76,11 @@ def list_page(
 
     Where rows name records that are not theirs, the list begins again, from the topic alone.
     """
-    deadline = time.monotonic() + budget_s
     try:
-        return _page(topic, query, size, start or Cursor(), deadline)
+        return _page(topic, query, size, start or Cursor(), budget_s)
     except StaleRecordIdError:
         topic.notify(_NOT_KNOWN)
-        return _page(topic, query, size, Cursor(topic_only=True), deadline)
+        return _page(topic, query, size, Cursor(topic_only=True), budget_s)
 
 
 def list_all(topic: DeadLetterTopic, query: DeadLetterQuery) -> Iterator[Listed]:
@@ -103,14 +102,15 @@ def _new(steps: Generator[_Step], listed: set[str]) -> Iterator[Listed]:
                 yield step.listed
 
 
-def _page(topic: DeadLetterTopic, query: DeadLetterQuery, size: int, start: Cursor, deadline: float) -> Page:
+def _page(topic: DeadLetterTopic, query: DeadLetterQuery, size: int, start: Cursor, budget_s: float) -> Page:
     found: dict[str, Listed] = {}
-    before, missing, back_to, exhausted = start.before, 0, None, True
+    before, missing, back_to, exhausted, deadline = start.before, 0, None, True, 0.0
     with open_offset_reader(topic.client, topic.name) as reader:
         # What arrives from now on belongs to no later page.
         ends = {p: min(high, start.ends.get(p, high)) for p, (_, high) in reader.watermarks().items()}
         with closing(_steps(topic, query, replace(start, ends=ends), reader)) as steps:
             for step in steps:
+                deadline = deadline or time.monotonic() + budget_s
                 back_to = step.failed_at
                 if step.key:
                     before = step.key
@@ -119,7 +119,7 @@ def _page(topic: DeadLetterTopic, query: DeadLetterQuery, size: int, start: Curs
                     ends[step.record.record.partition] = step.record.record.offset
                 if step.listed:
                     found.setdefault(step.listed[0].id, step.listed)
-                if len(found) == size or time.monotonic() > deadline:
+                if len(found) == size or time.monotonic() >= deadline:
                     exhausted = False
                     break
     if back_to and not before:

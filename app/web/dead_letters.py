@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from aiohttp import hdrs, web
 
 from keepstream.app.dlq.lookup import describe, find
+from keepstream.app.dlq.lookup_by_offset import open_offset_reader
 from keepstream.app.dlq.page import Cursor, Page, list_page
 from keepstream.app.dlq.topic import open_dead_letter_topic
 from keepstream.app.errors import NOT_FOUND, REFUSED, KeepstreamError
@@ -97,7 +100,21 @@ def _page(console: Console, query: Query, start: Cursor) -> tuple[Page, list[str
     with open_dead_letter_topic(
         console.services, query.chosen.selection, notify=said.append, coverage=console.coverage,
     ) as topic:  # fmt: skip
-        return list_page(topic, query.chosen, size, start), said
+        page = list_page(topic, query.chosen, size, start)
+    if console.coverage.is_stale:
+        threading.Thread(target=_reload, args=(console,), name="coverage", daemon=True).start()
+    return page, said
+
+
+def _reload(console: Console) -> None:
+    """Load the complete blocks again, while pages use those of a minute ago."""
+    with (
+        suppress(KeepstreamError),
+        open_dead_letter_topic(console.services, notify=lambda _text: None) as topic,
+        open_offset_reader(topic.client, topic.name) as reader,
+    ):
+        if topic.index:
+            console.coverage.load(topic.index, reader)
 
 
 def _counted(query: Query, rows: Any) -> int | None:  # noqa: ANN401

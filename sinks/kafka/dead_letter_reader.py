@@ -15,7 +15,7 @@ COPY_WINDOW = 100_000
 """How many dead letters back a copy of one is recognised. A crash leaves its copies closer together than that."""
 Ranges = Mapping[int, Sequence[Range]]
 """Partition -> what to read of it, ascending."""
-SINGLE_RECORDS = {"fetch.message.max.bytes": 1, "queued.min.messages": 1, "fetch.queue.backoff.ms": 0}
+_SINGLE_RECORD = {"fetch.message.max.bytes": 1, "queued.min.messages": 1, "fetch.queue.backoff.ms": 0}
 """Consumer settings to read single records: one batch of the topic per fetch."""
 _JUMPING = {"fetch.message.max.bytes": 256 * 1024, "queued.min.messages": 1}
 """Consumer settings to read chunks: nothing is fetched on behind one."""
@@ -60,7 +60,7 @@ def dead_letter_at(client: KafkaAdmin, topic: str, partition: int, offset: int) 
     low, high = client.watermarks(topic).get(partition, (0, 0))
     if not low <= offset < high:
         return None
-    with RangeReader(client, topic, **SINGLE_RECORDS) as reader:
+    with RangeReader(client, topic, **_SINGLE_RECORD) as reader:
         return next(map(DeadLetterRecord, reader.read({partition: (offset, offset + 1)})), None)
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.app.dlq.coverage import clip, subtract
+from keepstream.app.dlq import coverage
+from keepstream.app.dlq.coverage import FRESH_S, IndexCoverage, clip, subtract
 from keepstream.processors.replay.selection import Selection
 
 BLOCKS = st.sets(st.integers(0, 60)).map(lambda numbers: {(0, number) for number in numbers})
@@ -30,6 +35,22 @@ def test_long_runs_of_complete_blocks_are_left_out_and_short_ones_are_read() -> 
     assert subtract({0: (50, 3050)}, complete) == {0: [(50, 100), (1100, 3050)]}
     assert subtract({1: (0, 3950)}, complete) == {1: [(3900, 3950)]}
     assert subtract({1: (150, 3999), 2: (0, 10)}, complete) == {1: [(150, 200), (3900, 3999)], 2: [(0, 10)]}
+
+
+def test_complete_blocks_are_queried_once_until_they_are_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, queries = [0.0], iter([{(0, number) for number in range(count)} for count in (20, 30)])
+    monkeypatch.setattr(coverage, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(coverage, "_complete_blocks", lambda _index, _reader: next(queries))
+    index: Any = object()
+    kept, bounds = IndexCoverage(), {0: (0, 3500)}
+    stale = [kept.is_stale]
+    assert [kept.uncovered(index, index, bounds) for _ in range(2)] == [{0: [(2000, 3500)]}] * 2
+    now[0] += FRESH_S + 1
+    stale.append(kept.is_stale)
+    assert kept.uncovered(index, index, bounds) == {0: [(2000, 3500)]}
+    kept.load(index, index)
+    assert [*stale, kept.is_stale] == [False, True, False]
+    assert kept.uncovered(index, index, bounds) == {0: [(3000, 3500)]}
 
 
 def test_partitions_and_a_first_offset_are_selected() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -95,6 +96,23 @@ def test_without_rows_the_budget_ends_the_search_and_the_next_page_goes_on(many:
     while not found.found:
         found = page(many, 1, found.following, budget_s=0.3, reasons=("schema_invalid",))
     assert ids(found) == ["events-7-0"]
+
+
+def test_the_query_of_complete_blocks_takes_nothing_of_the_budget(
+    yard: Graveyard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def load(_index: object, _reader: object) -> frozenset[tuple[int, int]]:
+        now[0] += 10
+        return frozenset()
+
+    monkeypatch.setattr("keepstream.app.dlq.coverage._complete_blocks", load)
+    monkeypatch.setattr("keepstream.app.dlq.page.time", SimpleNamespace(monotonic=lambda: now[0]))
+    for number in range(3):
+        yard.bury(number)
+    assert len(page(yard, 3, budget_s=5).found) == 3
+    assert now == [10]
 
 
 def test_without_postgres_the_topic_is_still_shown(yard: Graveyard) -> None:
