@@ -141,7 +141,7 @@ def _quick(connection: psycopg.Connection[tuple[object, ...]], *, as_json: bool)
     topics = sorted({check.topic for check in checks if check.topic})
     if len(topics) > 1:
         notify(
-            f"these tables hold the events of {', '.join(topics)}: an event_id in two of them counts as one event, "
+            f"these tables hold the events of {', '.join(topics)}: the same event_id in two topics is one event, "
             "and no check detects it"
         )
     if as_json:
