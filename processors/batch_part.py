@@ -23,6 +23,16 @@ class BatchPart:
     events: Sequence[ValidEvent]
     dead: list[DeadLetter]
 
+    @property
+    def is_event(self) -> bool:
+        """Whether the part is a single record that may still be stored."""
+        return self.span.records == 1 and bool(self.events)
+
+    @property
+    def is_dead_letter(self) -> bool:
+        """Whether the part is a single record that is dead."""
+        return self.span.records == 1 and not self.events
+
     @classmethod
     def of(cls, batch: Batch, validator: Validator) -> BatchPart:
         """Return the whole batch, checked against the contract."""
@@ -57,7 +67,7 @@ class BatchPart:
 
     def _within(self, span: BatchRange) -> BatchPart:
         events = [event for event in self.events if event.record.offset in span]
-        return BatchPart(span, events, [letter for letter in self.dead if letter.record.offset in span])
+        return BatchPart(span, events, [dead for dead in self.dead if dead.record.offset in span])
 
 
 def rejected(record: Record, rejection: Rejection) -> DeadLetter:

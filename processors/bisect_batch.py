@@ -9,15 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 
 from keepstream.processors.batch_part import BatchPart
 from keepstream.processors.deduplicate import fold
+from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.partition_queue import Batch
 from keepstream.processors.pause import Pause
-from keepstream.processors.ports import DeadLetterQueue, EventStore, Metrics
+from keepstream.processors.ports import EventStore, Metrics
 from keepstream.processors.retry import RetryPolicy
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
@@ -35,18 +36,16 @@ class Policies:
     metrics: RetryPolicy
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class BatchBisection:
-    """One batch on its way into the store. ``dead`` are the letters that were settled."""
+    """One batch on its way into the store."""
 
     store: EventStore
-    dead_letters: DeadLetterQueue
+    outbox: OutboxPublisher
     metrics: Metrics
     hold: Pause
     policies: Policies
     batch: Batch
-    dead: list[DeadLetter] = field(default_factory=list)
-    _published: dict[int, DeadLetter] = field(default_factory=dict)
 
     async def settle(self, part: BatchPart) -> OutcomeCounts:
         """Settle a part as a whole, or in halves when it is refused."""
@@ -54,32 +53,25 @@ class BatchBisection:
         while True:
             try:
                 return await self._settle(part, retries=retried)
-            except RecordError as error:
+            except (RecordError, TransientError) as error:
                 failure = error.failure
-                self.metrics.attempt_failed(failure, retried=True)
-                if not part.reject_content():
-                    return await self._divide(part, failure)
-            except TransientError as error:
-                failure = error.failure
-                if part.reject_content():  # first, or PostgreSQL's reason stood where ours is better
-                    self.metrics.attempt_failed(failure, retried=True)
-                elif retried and not await self._is_suspect(failure):
-                    await self.hold.once(self.batch, failure)
-                else:
-                    self.metrics.attempt_failed(failure, retried=True)
-                    if retried or (part.span.records == 1 and part.events):
-                        return await self._divide(part, failure)
-                    retried = True
+            if part.reject_content():  # first: keepstream's reason is better than PostgreSQL's
+                self._on_retry(failure)
+            elif not retried and failure.verdict is Verdict.TRANSIENT and not part.is_event:
+                retried = True
+                self._on_retry(failure)
+            elif part.is_dead_letter or not (part.is_event or await self._is_suspect(failure)):
+                # A dead letter's row holds nothing of its record but the name: what refuses it is the environment.
+                await self.hold.once(self.batch.queue, replace(failure, verdict=Verdict.SYSTEMIC))
+            else:
+                self._on_retry(failure)
+                return await self._divide(part)
 
-    async def _divide(self, part: BatchPart, failure: Failure) -> OutcomeCounts:
-        if part.span.records > 1:
-            first, second = part.halves()
-            return await self.settle(first) + await self.settle(second)
-        if part.events:
+    async def _divide(self, part: BatchPart) -> OutcomeCounts:
+        if part.is_event:
             return await self._settle_alone(part, part.events[0])
-        # What refuses the row of a dead letter is not the record: nothing of it is in that row but its name.
-        await self.hold.once(self.batch, replace(failure, verdict=Verdict.SYSTEMIC))
-        return await self.settle(part)
+        first, second = part.halves()
+        return await self.settle(first) + await self.settle(second)
 
     async def _settle_alone(self, part: BatchPart, event: ValidEvent) -> OutcomeCounts:
         """Run the steps of a single record; it dies when one refuses it."""
@@ -90,29 +82,31 @@ class BatchBisection:
             failure = error.failure
         self.metrics.attempt_failed(failure, retried=False)
         now = datetime.now(UTC)
-        letter = DeadLetter(event.record, failure, began_at, now, event.event_id, event.correlation_id)
-        return await self.settle(BatchPart(part.span, (), [letter]))
+        dead = DeadLetter(event.record, failure, began_at, now, event.event_id, event.correlation_id)
+        return await self.settle(BatchPart(part.span, (), [dead]))
 
     async def _steps_alone(self, attempt: Attempt) -> OutcomeCounts:
         while True:
             try:
-                return await self.hold.retry_until_healthy(self.batch, partial(self._by_policies, attempt))
+                return await self.hold.retry_until_healthy(self.batch.queue, partial(self._by_policies, attempt))
             except TransientError as error:
                 failure = error.failure
             if await self._is_suspect(failure):
                 self.metrics.attempt_failed(failure, retried=True)
                 with suppress(TransientError):
                     return await self._once_more(attempt, failure)
-            await self.hold.once(self.batch, failure)
+            await self.hold.once(self.batch.queue, failure)
 
     async def _is_suspect(self, failure: Failure) -> bool:
-        """Say whether a record may have caused a failure: one that a record can cause, on a server that is well."""
+        """Return whether a record may have caused a failure: one that a record can cause, on a healthy server."""
+        if failure.verdict is Verdict.RECORD:
+            return True
         return failure.record_may_cause and await self.store.healthy()
 
     async def _once_more(self, attempt: Attempt, before: Failure) -> OutcomeCounts:
         """Try again on a server that is well now. Raises RecordError when it is the record that it fails of."""
         try:
-            return await self.hold.retry_until_healthy(self.batch, attempt)
+            return await self.hold.retry_until_healthy(self.batch.queue, attempt)
         except TransientError as error:
             if not error.failure.record_may_cause:
                 raise
@@ -140,28 +134,28 @@ class BatchBisection:
         return await self.store.settle_by_steps(part.span, event, done)
 
     async def _settle(self, part: BatchPart, *, retries: bool) -> OutcomeCounts:
+        """Settle a part in one statement, then publish its dead letters; nothing else is settled until that is done."""
         events, folded = fold(part.events)
         if folded.total and part.reject_content():  # what is folded away would never meet PostgreSQL's refusal
             events, folded = fold(part.events)
-        letters = await self._publish(part.dead)
-        attempt = partial(self.store.settle, Settlement(part.span, events, letters, folded))
+        dead = self._of_incarnation(part.dead)
+        settlement = Settlement(part.span, events, dead, folded, self.outbox.prepare(dead))
+
+        async def attempt() -> OutcomeCounts:
+            self.outbox.limit.admit(dead)
+            return await self.store.settle(settlement)
+
         started = time.perf_counter()
         tried = partial(self.policies.store.run, Step.STORE, attempt, self._on_retry) if retries else attempt
-        tally = await self.hold.retry_until_healthy(self.batch, tried)
+        counts = await self.hold.retry_until_healthy(self.batch.queue, tried)
         self.metrics.step_took(Step.STORE, time.perf_counter() - started)
-        self.dead += letters
-        return tally
+        if dead:
+            await self.outbox.publish(self.batch.queue, dead, settlement.outbox)
+        return counts
 
-    async def _publish(self, dead: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
-        """Publish what is not published yet; the offset moves only after the broker has confirmed it."""
+    def _of_incarnation(self, dead: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
         incarnation = self.batch.queue.incarnation
-        new = [
-            replace(letter, incarnation=incarnation) for letter in dead if letter.record.offset not in self._published
-        ]
-        if new:
-            placed = await self.hold.retry_until_healthy(self.batch, lambda: self.dead_letters.publish(new))
-            self._published |= {letter.record.offset: letter for letter in placed}
-        return [self._published[letter.record.offset] for letter in dead]
+        return [replace(one, incarnation=incarnation) for one in dead] if incarnation else dead
 
     def _on_retry(self, failure: Failure) -> None:
         self.metrics.attempt_failed(failure, retried=True)

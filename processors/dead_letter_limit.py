@@ -10,34 +10,32 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from keepstream.processors.ports import DeadLetterQueue
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.failure import Failure, SystemicError, Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterLimit:
-    """A `DeadLetterQueue` that refuses what would make more than ``limit`` dead among the last ``window`` offsets.
+    """Refuses what would make more than ``limit`` dead among the last ``window`` offsets; a limit of 0 refuses nothing.
 
     Per partition, and since this worker owns it: a restart begins anew and lets ``limit`` more through. What a replay
     sent home and what dies again is not counted: it is known to be bad.
     """
 
-    inner: DeadLetterQueue
     limit: int = 5_000
     window: int = 10_000
     _dead: dict[tuple[str, int], list[int]] = field(default_factory=dict)
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
-        """Raise SystemicError while there are too many, for as long as the batch is held."""
+    def admit(self, letters: Sequence[DeadLetter]) -> None:
+        """Raise SystemicError while there are too many, before it is decided that these records are dead."""
+        if not letters:
+            return
         record = letters[0].record
         place = (record.topic, record.partition)
         dead = self._with(self._dead.get(place, []), letters)
         if 0 < self.limit < len(dead):
             raise SystemicError(self._flood(letters[-1].failure, len(dead)))
-        placed = await self.inner.publish(letters)
         self._dead[place] = dead
-        return placed
 
     def _with(self, dead: list[int], letters: Sequence[DeadLetter]) -> list[int]:
         """Return the offsets of the dead in the window that ends with these letters."""
@@ -45,7 +43,7 @@ class DeadLetterLimit:
         if not offsets:
             return dead
         begin = bisect_left(dead, offsets[-1] - self.window + 1)
-        # Read again after a rebalance, or published in two steps: none is counted twice.
+        # Read again after a rebalance, or tried again: none is counted twice.
         return sorted({*dead[begin : bisect_left(dead, offsets[-1] + 1)], *offsets})
 
     def _flood(self, last: Failure, count: int) -> Failure:

@@ -16,6 +16,7 @@ MIN_QUEUE_BYTES = 256 * 1024
 class Dispatcher:
     """One queue and one task per assigned partition.
 
+    ``recover`` is awaited for each queue before its first batch, and finishes what was left of the partition.
     ``buffer_bytes`` bounds the memory of all queues together. ``on_fenced`` is called with a partition whose stored
     offset another worker moved; ``on_fatal`` with an unexpected error, and must end the process.
     """
@@ -24,11 +25,13 @@ class Dispatcher:
         self,
         process: Callable[[Batch], Awaitable[OutcomeCounts]],
         *,
+        recover: Callable[[PartitionQueue], Awaitable[None]],
         buffer_bytes: int,
         on_fenced: Callable[[TopicPartition], Awaitable[None]],
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._process = process
+        self._recover = recover
         self._buffer_bytes = buffer_bytes
         self._on_fenced = on_fenced
         self._on_fatal = on_fatal
@@ -115,6 +118,8 @@ class Dispatcher:
 
     async def _work(self, queue: PartitionQueue) -> None:
         try:
+            await self._recover(queue)
+            queue.recovered = True
             while batch := await queue.next_batch():
                 self._busy += 1
                 try:

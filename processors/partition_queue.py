@@ -56,11 +56,6 @@ class Batch:
     span: BatchRange
     size_bytes: int
 
-    def check_open(self, *, waiting: bool = False) -> None:
-        """Raise PartitionRevokedError when the queue is closed, or when waiting longer would delay the shutdown."""
-        if self.queue.closed or (waiting and self.queue.finishing):
-            raise PartitionRevokedError
-
 
 @dataclass(slots=True, eq=False)
 class PartitionQueue:
@@ -81,6 +76,8 @@ class PartitionQueue:
     """Attempts that failed since the queue was opened, retried ones included."""
     closed: bool = False
     finishing: bool = False
+    recovered: bool = False
+    """Whether what an earlier queue of the partition left unfinished is done."""
     size_bytes: int = 0
     """Memory of the unsettled records, those on their way from the fetch included."""
     fetched_to: int = field(init=False)
@@ -94,6 +91,11 @@ class PartitionQueue:
 
     def __post_init__(self) -> None:
         self.fetched_to = self.settled_to = self.stored_to = self.appended_to
+
+    def check_open(self, *, waiting: bool = False) -> None:
+        """Raise PartitionRevokedError when the queue is closed, or when waiting longer would delay the shutdown."""
+        if self.closed or (waiting and self.finishing):
+            raise PartitionRevokedError
 
     def expect(self, records: Sequence[Record]) -> FetchedRecords | None:
         """Reserve memory for fetched records. Return None for records that were fetched before."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from keepstream.processors.partition_queue import Batch
+from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.ports import Metrics
 from keepstream.schemas.failure import Failure, SystemicError
 
@@ -23,46 +23,44 @@ class Pause:
     base_s: float = 0.25
     cap_s: float = 5.0
 
-    async def retry_until_healthy(self, batch: Batch, attempt: Callable[[], Awaitable[T]]) -> T:
+    async def retry_until_healthy(self, queue: PartitionQueue, attempt: Callable[[], Awaitable[T]]) -> T:
         """Repeat an attempt while it raises SystemicError; the partition is paused meanwhile.
 
-        Raises PartitionRevokedError once the batch's partition is revoked, and any other error of the attempt.
+        Raises PartitionRevokedError once the partition is revoked, and any other error of the attempt.
         """
         tries = 0
         try:
             while True:
-                batch.check_open()
+                queue.check_open()
                 try:
                     return await attempt()
                 except SystemicError as error:
                     tries += 1
-                    self._pause(batch, error.failure)
-                    batch.check_open(waiting=True)
+                    self._pause(queue, error.failure)
+                    queue.check_open(waiting=True)
                     await self._sleep(tries - 1)
         finally:
             if tries:
-                self._resume(batch)
+                self._resume(queue)
 
-    async def once(self, batch: Batch, failure: Failure) -> None:
+    async def once(self, queue: PartitionQueue, failure: Failure) -> None:
         """Pause once for the longest wait: the retries are used up, and the environment caused the failure."""
         try:
-            self._pause(batch, failure)
-            batch.check_open(waiting=True)
+            self._pause(queue, failure)
+            queue.check_open(waiting=True)
             await asyncio.sleep(self.cap_s)
-            batch.check_open(waiting=True)
+            queue.check_open(waiting=True)
         finally:
-            self._resume(batch)
+            self._resume(queue)
 
-    def _pause(self, batch: Batch, failure: Failure) -> None:
-        queue = batch.queue
+    def _pause(self, queue: PartitionQueue, failure: Failure) -> None:
         self.metrics.attempt_failed(failure, retried=True)
         if not queue.closed:
             if queue.paused is None:
                 self.metrics.paused(queue.topic, queue.partition, failure)
             queue.paused = failure
 
-    def _resume(self, batch: Batch) -> None:
-        queue = batch.queue
+    def _resume(self, queue: PartitionQueue) -> None:
         if queue.paused:
             queue.paused = None
             self.metrics.resumed(queue.topic, queue.partition)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from keepstream.processors.batch_part import BatchPart
 from keepstream.processors.bisect_batch import BatchBisection, Policies
+from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.partition_queue import Batch
 from keepstream.processors.pause import Pause
-from keepstream.processors.ports import DeadLetterQueue, EventStore, Metrics
+from keepstream.processors.ports import EventStore, Metrics
 from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.dead_letter import first_original_timestamp_ms
 from keepstream.schemas.failure import Step
@@ -23,7 +24,7 @@ class Pipeline:
     """The three steps over the ports they need."""
 
     store: EventStore
-    dead_letters: DeadLetterQueue
+    outbox: OutboxPublisher
     metrics: Metrics
     hold: Pause
     policies: Policies
@@ -37,9 +38,8 @@ class Pipeline:
         started = time.perf_counter()
         part = BatchPart.of(batch, self.validator)
         self.metrics.step_took(Step.VALIDATE, time.perf_counter() - started)
-        bisection = BatchBisection(self.store, self.dead_letters, self.metrics, self.hold, self.policies, batch)
+        bisection = BatchBisection(self.store, self.outbox, self.metrics, self.hold, self.policies, batch)
         tally = await bisection.settle(part)
-        self.metrics.dead_lettered(bisection.dead)
         span = batch.span
         self.metrics.batch_settled(span.topic, span.partition, tally, first_original_timestamp_ms(batch.records))
         return tally

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import Failure, Step
-from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Publication, Settlement
+from keepstream.schemas.record import KafkaRecord
 
 
 class EventStore(Protocol):
@@ -18,7 +19,10 @@ class EventStore(Protocol):
     """
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
-        """Write rows as delivered, counters, dead letters and the offset in one statement. Ids must be unique."""
+        """Write rows as delivered, counters, dead letters, their outbox and the offset in one statement.
+
+        Event ids must be unique.
+        """
         ...
 
     async def settle_by_steps(
@@ -38,8 +42,20 @@ class EventStore(Protocol):
 class DeadLetterQueue(Protocol):
     """The topic that takes what cannot be processed."""
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
-        """Return the letters with their places, once the broker has confirmed each; raise SystemicError otherwise."""
+    async def publish(self, records: Sequence[KafkaRecord]) -> Publication:
+        """Publish letters, each under the coordinates of the record that died; return once the broker has answered."""
+        ...
+
+
+class DeadLetterOutbox(Protocol):
+    """Dead letters that `EventStore.settle` has written down and the broker has not confirmed. Raises StepError."""
+
+    async def load(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
+        """Return the letters of a partition, byte for byte as they were decided."""
+        ...
+
+    async def remove(self, topic: str, partition: int, places: Mapping[int, str | None]) -> None:
+        """Note where confirmed letters lie, and forget them here."""
         ...
 
 

@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from keepstream.schemas.failure import Failure
-from keepstream.schemas.record import Record, header, incarnation_name
+from keepstream.schemas.record import KafkaRecord, Record, header, incarnation_name
 
 MAX_TEXT_BYTES = 1024
 PREFIX = "keepstream.dlq."
 ID = PREFIX + "id"
 REPLAY_COUNT = PREFIX + "replay-count"
+ORIGINAL_TIMESTAMP = PREFIX + "original-timestamp"
+"""The Kafka timestamp of the record that died, in milliseconds; the letter's own says when it was published."""
 CONNECT = "__connect.errors."
 ORIGIN = (
     CONNECT + "topic",
@@ -35,8 +37,7 @@ TRACEPARENT = "traceparent"
 class DeadLetter:
     """An untouched record and why it died.
 
-    ``first_failed_at`` and ``last_failed_at`` are in UTC. ``place`` is where it lies in the dead letter topic, as
-    ``topic-partition-offset``, once the broker has said so.
+    ``first_failed_at`` and ``last_failed_at`` are in UTC.
     """
 
     record: Record
@@ -45,7 +46,6 @@ class DeadLetter:
     last_failed_at: datetime
     event_id: str | None = None
     correlation_id: str | None = None
-    place: str | None = None
     incarnation: int = 0
     """How often its topic was re-created or truncated before: then the same offset is another record."""
 
@@ -76,6 +76,14 @@ def first_original_timestamp_ms(records: Sequence[Record]) -> int:
         if not any(name == REPLAY_COUNT for name, _ in record.headers):
             return record.timestamp
     return -1
+
+
+def to_record(letter: DeadLetter, app_version: str) -> KafkaRecord:
+    """Return what is published: the record that died, under its own coordinates, with our headers."""
+    record, headers = letter.record, dead_letter_headers(letter, app_version)
+    return KafkaRecord(
+        record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers
+    )
 
 
 def dead_letter_headers(letter: DeadLetter, app_version: str) -> list[tuple[str, bytes | None]]:
@@ -118,6 +126,7 @@ def _added(letter: DeadLetter, app_version: str) -> Iterator[tuple[str, str]]:
         "last-failure": _rfc3339(letter.last_failed_at),
         "event-id": letter.event_id,
         "correlation-id": letter.correlation_id,
+        "original-timestamp": str(record.timestamp),
         "replay-count": str(letter.replay_count),
         "app-version": app_version,
     }

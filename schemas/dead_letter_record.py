@@ -12,8 +12,17 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import TypeVar
 
-from keepstream.schemas.dead_letter import CONNECT, ID, PREFIX, REPLAY_COUNT, parse_replay_count
+from keepstream.schemas.dead_letter import (
+    CONNECT,
+    ID,
+    ORIGINAL_TIMESTAMP,
+    PREFIX,
+    REPLAY_COUNT,
+    DeadLetter,
+    parse_replay_count,
+)
 from keepstream.schemas.event import cloud_event_id
+from keepstream.schemas.failure import Failure, Step, Verdict
 from keepstream.schemas.record import MAX_TIMESTAMP_MS, KafkaRecord, parse_record_id
 
 T = TypeVar("T")
@@ -153,6 +162,27 @@ class DeadLetterRecord:
         """Time of the last failure in UTC: keepstream's header, else the record's own timestamp."""
         timestamp_ms = min(max(self.record.timestamp, 0), MAX_TIMESTAMP_MS)
         return self.last_failed_at or datetime.fromtimestamp(timestamp_ms / 1000, UTC)
+
+    @property
+    def has_original_timestamp(self) -> bool:
+        """Whether a header holds the original record's timestamp; this record's then says when it was published."""
+        return self.raw(ORIGINAL_TIMESTAMP) is not None
+
+    @property
+    def original_timestamp(self) -> int:
+        """Kafka timestamp of the original record in milliseconds: keepstream's header, else this record's own."""
+        text = self._header(ORIGINAL_TIMESTAMP) or ""
+        is_number = text.removeprefix("-").isdigit() and text.isascii() and len(text) < 20  # noqa: PLR2004 - 64 bits
+        return int(text) if is_number else self.record.timestamp
+
+    def to_dead_letter(self) -> DeadLetter:
+        """Return the dead letter that keepstream published as this record."""
+        failure = Failure(
+            Step(self.step or Step.STORE), Verdict(self.verdict or Verdict.RECORD), self.reason or "unknown",
+            self.message or "", self.sqlstate, self.attempts or 1,
+        )  # fmt: skip
+        first = self.first_failed_at or self.failed_at
+        return DeadLetter(self.record, failure, first, self.failed_at, self.event_id, self.correlation_id)
 
     @cached_property
     def _values(self) -> dict[str, bytes]:

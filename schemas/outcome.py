@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
+from keepstream.schemas.failure import Failure
+from keepstream.schemas.record import KafkaRecord
 
 
 class Outcome(StrEnum):
@@ -70,13 +72,15 @@ class BatchRange:
 class Settlement:
     """Everything one transaction writes about a batch: events, dead letters, counters and the consumed offset.
 
-    ``tally`` holds what was decided before the store was asked: folded repeats and dead letters.
+    ``tally`` holds what was decided before the store was asked: folded repeats and dead letters. ``outbox`` is what
+    will be published of each of the dead.
     """
 
     span: BatchRange
     events: Sequence[ValidEvent]
     dead: Sequence[DeadLetter] = ()
     tally: OutcomeCounts = field(default_factory=OutcomeCounts)
+    outbox: Sequence[KafkaRecord] = ()
 
 
 OPEN_COUNT_LIMIT = 100_000
@@ -96,3 +100,12 @@ class Totals:
     """``replayed``, ``skipped``, ``failed`` -> letters, over all replays."""
     topics: Sequence[str] = ()
     """Every topic whose events are in the tables."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What the broker has confirmed of some dead letters, and why not the rest."""
+
+    places: Mapping[int, str | None] = field(default_factory=dict)
+    """Offset of the record that died -> ``topic-partition-offset`` of its letter, None where the broker did not say."""
+    failure: Failure | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
@@ -19,19 +19,16 @@ from keepstream.app.telemetry import logging as logs
 from keepstream.app.worker.faust_app import BatchConsumer
 from keepstream.app.worker.run import run
 from keepstream.processors.pipeline import Pipeline
-from keepstream.processors.ports import DeadLetterQueue, EventStore
-from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.processors.ports import DeadLetterOutbox, DeadLetterQueue, EventStore
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import Step
-from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Publication, Settlement
+from keepstream.schemas.record import KafkaRecord
 
 EXIT_CRASH_POINT = 86
 CRASH_POINTS = {
     "before-validate": "records were fetched, nothing is done",
     "after-validate": "the contract was checked, nothing is written anywhere",
-    "before-publish": "dead letters are about to be published",
-    "during-publish": "dead letters are sent, the broker's confirmation is not awaited",
-    "after-publish": "the broker has confirmed the dead letters, the offset has not moved",
     "before-settle": "fast path: its transaction is about to begin",
     "during-settle": "fast path: the statement is on its way, and commits or not",
     "after-settle": "fast path: PostgreSQL has committed, the queue does not know",
@@ -40,12 +37,17 @@ CRASH_POINTS = {
     "after-store": "step path: the row is pending in an open transaction, not counted",
     "after-count": "step path: the row is delivered and counted in an open transaction, which is not committed",
     "after-steps": "step path: PostgreSQL has committed, the queue does not know",
+    "before-publish": "dead letters are settled and in the outbox, nothing of them is published",
+    "during-publish": "dead letters are sent, the broker's confirmation is not awaited",
+    "after-publish": "the broker has confirmed the dead letters, the outbox still holds them",
+    "during-remove": "the statement that takes them out of the outbox is on its way",
+    "after-remove": "the outbox is empty, the queue does not know",
     "before-queue-settle": "the batch is done, its queue still holds it",
     "before-offset-commit": "the queue has settled, Kafka's offset is not committed",
     "after-offset-commit": "Kafka has confirmed the offset",
 }
 """Each point and what is true there, in the order of a batch's life."""
-_SENT_AFTER_S = {"publish": 0.02, "settle": 0.001, "steps": 0.001}
+_SENT_AFTER_S = {"publish": 0.02, "settle": 0.001, "steps": 0.001, "remove": 0.001}
 T = TypeVar("T")
 
 
@@ -76,7 +78,11 @@ class FailPoint:
         return replace(
             pipeline,
             store=_Store(self, pipeline.store),
-            dead_letters=_DeadLetters(self, pipeline.dead_letters),
+            outbox=replace(
+                pipeline.outbox,
+                outbox=_Outbox(self, pipeline.outbox.outbox),
+                dead_letters=_DeadLetters(self, pipeline.outbox.dead_letters),
+            ),
             metrics=cast("Any", _Metrics(self, pipeline.metrics)),
         )
 
@@ -140,11 +146,24 @@ class _DeadLetters:
     fail_point: FailPoint
     inner: DeadLetterQueue
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
+    async def publish(self, records: Sequence[KafkaRecord]) -> Publication:
         self.fail_point.hit("before-publish")
-        placed = await self.fail_point.during("publish", self.inner.publish(letters))
+        publication = await self.fail_point.during("publish", self.inner.publish(records))
         self.fail_point.hit("after-publish")
-        return placed
+        return publication
+
+
+@dataclass(frozen=True, slots=True)
+class _Outbox:
+    fail_point: FailPoint
+    inner: DeadLetterOutbox
+
+    async def load(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
+        return await self.inner.load(topic, partition)
+
+    async def remove(self, topic: str, partition: int, places: Mapping[int, str | None]) -> None:
+        await self.fail_point.during("remove", self.inner.remove(topic, partition, places))
+        self.fail_point.hit("after-remove")
 
 
 class _Metrics:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
 from keepstream.processors.validation.validate import moment
 from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import Failure, FencedError, Step, StepError
-from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Publication, Settlement
+from keepstream.schemas.record import KafkaRecord
 
 
 @dataclass
@@ -35,8 +37,12 @@ class MemoryStore:
     rows: dict[str, Row] = field(default_factory=dict)
     totals: OutcomeCounts = field(default_factory=OutcomeCounts)
     letters: dict[str, DeadLetter] = field(default_factory=dict)
+    outbox: dict[tuple[str, int], dict[int, KafkaRecord]] = field(default_factory=dict)
+    """(topic, partition) -> offset of the record that died -> its letter."""
     refuse: Callable[[str, Sequence[ValidEvent]], None] = lambda _method, _events: None
     is_healthy: bool = True
+    removal_failures: list[StepError] = field(default_factory=list)
+    """Raised first when letters leave the outbox, one per call."""
     settled: list[tuple[int, int, int]] = field(default_factory=list)
     """Of each transaction: where it began, where it ended, how many records it took."""
 
@@ -63,6 +69,16 @@ class MemoryStore:
     async def healthy(self) -> bool:
         return self.is_healthy
 
+    async def load(self, topic: str, partition: int) -> list[KafkaRecord]:
+        """As `DeadLetterOutbox`."""
+        return [record for _, record in sorted(self.outbox.get((topic, partition), {}).items())]
+
+    async def remove(self, topic: str, partition: int, places: Mapping[int, str | None]) -> None:
+        if self.removal_failures:
+            raise self.removal_failures.pop(0)
+        for offset in places:
+            self.outbox.get((topic, partition), {}).pop(offset, None)
+
     def _accept(self, method: str, events: Sequence[ValidEvent]) -> None:
         ids = {event.event_id for event in events}
         assert len(ids) == len(events), "one statement may not hit a row twice (SQLSTATE 21000)"
@@ -75,6 +91,8 @@ class MemoryStore:
     def _finish(self, settlement: Settlement, tally: OutcomeCounts) -> None:
         self.totals += tally
         self.letters.update({letter.id: letter for letter in settlement.dead})
+        for record in settlement.outbox:
+            self.outbox.setdefault((record.topic, record.partition), {})[record.offset] = record
         for letter in settlement.dead:
             row = self.rows.get(letter.event_id or "")
             if row and row.status == "pending":
@@ -115,15 +133,19 @@ def _content(document: bytes) -> tuple[str, bool]:
 class MemoryDeadLetters:
     """A dead letter topic in memory. ``failures`` are raised first, one per call."""
 
-    published: list[DeadLetter] = field(default_factory=list)
+    records: list[KafkaRecord] = field(default_factory=list)
     failures: list[StepError] = field(default_factory=list)
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
+    @property
+    def published(self) -> list[DeadLetter]:
+        return [DeadLetterRecord(record).to_dead_letter() for record in self.records]
+
+    async def publish(self, records: Sequence[KafkaRecord]) -> Publication:
         if self.failures:
-            raise self.failures.pop(0)
-        placed = [replace(letter, place=f"dlq-0-{i}") for i, letter in enumerate(letters, len(self.published))]
-        self.published.extend(placed)
-        return placed
+            return Publication(failure=self.failures.pop(0).failure)
+        places = {record.offset: f"dlq-0-{place}" for place, record in enumerate(records, len(self.records))}
+        self.records.extend(records)
+        return Publication(places)
 
 
 @dataclass

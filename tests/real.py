@@ -104,6 +104,7 @@ class Kafka:
         key: bytes | None = None,
         partition: int | None = None,
         headers: Sequence[tuple[str, bytes | None]] = (),
+        timestamp: int = 0,
         settings: Mapping[str, Any] | None = None,
     ) -> None:
         """Produce values and wait until all are acknowledged."""
@@ -116,6 +117,7 @@ class Kafka:
                 value,
                 key,
                 headers=[*headers],
+                timestamp=timestamp,
                 on_delivery=lambda e, _m: failures.extend([e] if e else []),
                 **extra,
             )

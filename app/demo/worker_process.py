@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from keepstream.app.embedded.process import ChildProcess, Program, log_tail
@@ -16,13 +16,19 @@ class DemoError(RuntimeError):
     """The demo could not be finished; the message gives the reason."""
 
 
-class WorkerProcess:
-    """``keepstream worker`` with ``environment`` added to the current one. It ends with its parent."""
+# -P: a folder named `app` in the current directory is not ours.
+_WORKER = ("-P", "-m", "keepstream.app", "worker")
 
-    def __init__(self, environment: Mapping[str, str], log_path: Path) -> None:
+
+class WorkerProcess:
+    """``keepstream worker`` with ``environment`` added to the current one. It ends with its parent.
+
+    ``command`` are other arguments to Python, for a worker that is not the product's own.
+    """
+
+    def __init__(self, environment: Mapping[str, str], log_path: Path, command: Sequence[str] = _WORKER) -> None:
         self.log_path = log_path
-        # -P: a folder named `app` in the current directory is not ours.
-        argv = (sys.executable, "-P", "-m", "keepstream.app", "worker")
+        argv = (sys.executable, *command)
         self._program = Program("worker", argv, log_path, "see its log", env={**os.environ, **environment})
         self._child = ChildProcess(self._program)
         self._restarting = threading.Lock()

@@ -19,7 +19,7 @@ def to_row(dead_letter: DeadLetterRecord, state: str | None) -> dict[str, Any]:
     )  # fmt: skip
     row = {name: getattr(dead_letter, name, None) for name in same}
     ids = {"id": dead_letter.id, "place": dead_letter.record_id, "state": state}
-    return ids | row | {"key": text_of(record.key), "timestamp": record.timestamp}
+    return ids | row | {"key": text_of(record.key), "timestamp": dead_letter.original_timestamp}
 
 
 def text_of(value: bytes | None) -> str | None:

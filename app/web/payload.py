@@ -81,8 +81,8 @@ def _put_mark(document: Any, parts: Sequence[str]) -> None:  # noqa: ANN401
 def timeline_of(dead_letter: DeadLetterRecord, known: dict[str, Any]) -> list[TimelineEntry]:
     """Return the history of a dead letter, in order."""
     entries = []
-    if dead_letter.record.timestamp >= 0:
-        produced = datetime.fromtimestamp(min(dead_letter.record.timestamp, MAX_TIMESTAMP_MS) / 1000, UTC)
+    if dead_letter.original_timestamp >= 0:
+        produced = datetime.fromtimestamp(min(dead_letter.original_timestamp, MAX_TIMESTAMP_MS) / 1000, UTC)
         entries.append(TimelineEntry(produced, "Timestamp of the record", dead_letter.origin_topic or ""))
     attempts = dead_letter.attempts or 1
     if dead_letter.first_failed_at and attempts > 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,6 +17,8 @@ from keepstream.app.telemetry import logging as logs
 from keepstream.app.telemetry.tracing import traces_of
 from keepstream.app.worker.instrumentation import InstrumentedPipeline, LoggingMetrics, TimedDeadLetterQueue
 from keepstream.processors.dead_letter_limit import DeadLetterLimit
+from keepstream.processors.outbox import OutboxPublisher
+from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
@@ -25,6 +27,7 @@ from keepstream.sinks.kafka.dead_letters import KafkaDeadLetterQueue
 from keepstream.sinks.postgres.claim_checks import PostgresClaimChecks
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
 from keepstream.sinks.postgres.offsets import PostgresOffsets
+from keepstream.sinks.postgres.outbox import PostgresOutbox
 from keepstream.sinks.postgres.status import PostgresTotals
 from keepstream.sinks.postgres.store import PostgresStore
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
@@ -35,6 +38,7 @@ class Components:
     """What a worker consists of."""
 
     process: InstrumentedPipeline
+    recover: Callable[[PartitionQueue], Awaitable[None]]
     offsets: PostgresOffsets
     standing: PostgresTotals
     metrics: PrometheusMetrics
@@ -60,20 +64,22 @@ async def open_components(
         settings.kafka.dlq_topic,
         librdkafka_settings(settings.kafka),
         timeout_s=settings.kafka.dlq_timeout_s,
-        app_version=VERSION,
         originals=PostgresClaimChecks(pool),
     )
     traces = traces_of(settings.traces)
     policies = Policies(retry_policy(settings.worker.store_retry), retry_policy(settings.worker.metrics_retry))
     logging_metrics = LoggingMetrics(metrics)
-    dead_letters = DeadLetterLimit(
-        TimedDeadLetterQueue(kafka_dead_letters, metrics), settings.worker.flood_limit, settings.worker.flood_window
+    pause = Pause(logging_metrics)
+    limit = DeadLetterLimit(settings.worker.flood_limit, settings.worker.flood_window)
+    outbox = OutboxPublisher(
+        PostgresOutbox(pool), TimedDeadLetterQueue(kafka_dead_letters, metrics), logging_metrics, pause, limit, VERSION
     )
     store = PostgresStore(pool)
-    pipeline = wrap(Pipeline(store, dead_letters, logging_metrics, Pause(logging_metrics), policies, validator))
+    pipeline = wrap(Pipeline(store, outbox, logging_metrics, pause, policies, validator))
     try:
         process = InstrumentedPipeline(pipeline.process, metrics, traces)
-        yield Components(process, PostgresOffsets(pool), PostgresTotals(probe_pool), metrics, store)
+        recover = pipeline.outbox.recover
+        yield Components(process, recover, PostgresOffsets(pool), PostgresTotals(probe_pool), metrics, store)
     finally:
         traces.close()
         await kafka_dead_letters.close()

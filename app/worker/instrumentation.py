@@ -17,7 +17,8 @@ from keepstream.processors.partition_queue import Batch
 from keepstream.processors.ports import DeadLetterQueue
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.failure import Failure, FencedError, Step, Verdict
-from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.schemas.outcome import OutcomeCounts, Publication
+from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.prometheus.catalogue import BatchOutcome
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
@@ -68,11 +69,11 @@ class TimedDeadLetterQueue:
     queue: DeadLetterQueue
     metrics: PrometheusMetrics
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
+    async def publish(self, records: Sequence[KafkaRecord]) -> Publication:
         started = time.perf_counter()
-        placed = await self.queue.publish(letters)
+        publication = await self.queue.publish(records)
         self.metrics.publish_took(time.perf_counter() - started)
-        return placed
+        return publication
 
 
 SECOND = 1.0

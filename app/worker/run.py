@@ -136,6 +136,7 @@ class Worker:
         self._settings, metrics = settings, components.metrics
         self._dispatcher = Dispatcher(
             components.process,
+            recover=components.recover,
             buffer_bytes=settings.worker.buffer_bytes,
             on_fenced=lambda partition: self._assignment.restart(partition),  # noqa: PLW0108 - it comes a line later
             on_fatal=exit_fatal,

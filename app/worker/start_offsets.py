@@ -160,7 +160,7 @@ class OffsetRegressionMonitor:
 
     async def check(self) -> None:
         """Compare once. The table is read after the queues, so its offsets can only be further on."""
-        noted = [(queue, queue.stored_to) for queue in self.dispatcher.queues]
+        noted = [(queue, queue.stored_to) for queue in self.dispatcher.queues if queue.recovered]
         for topic in {queue.topic for queue, _ in noted}:
             stored = await self.offsets.peek(topic)
             for queue, stored_to in noted:

@@ -10,7 +10,9 @@ END
 $$;
 -- The worker: rows, offsets, counters, and the dead letter index.
 GRANT INSERT, UPDATE ON events, stream_offsets, event_counters TO keepstream_worker;
-GRANT INSERT ON dead_letters, dead_letter_originals TO keepstream_worker;
+GRANT INSERT ON dead_letters, dead_letter_originals, dead_letter_outbox TO keepstream_worker;
+GRANT UPDATE (place) ON dead_letters TO keepstream_worker;
+GRANT DELETE ON dead_letter_outbox TO keepstream_worker;
 -- The operator: `keepstream dlq replay`, `dlq purge` and the console. The state of dead letters, never events or counters.
 GRANT INSERT, UPDATE ON replays, replay_letters TO keepstream_operator;
 GRANT UPDATE (state) ON dead_letters TO keepstream_operator;

@@ -44,7 +44,13 @@ def build_replay_record(
     value = apply_changes(record.value, options.changes) if edited_value is None else edited_value
     partition = dead_letter.origin_partition if options.same_partition else None
     return ReplayRecord(
-        dead_letter.id, target_topic_of(dead_letter, options), partition, record.key, value, headers, record.timestamp
+        dead_letter.id,
+        target_topic_of(dead_letter, options),
+        partition,
+        record.key,
+        value,
+        headers,
+        dead_letter.original_timestamp,
     )
 
 
@@ -91,8 +97,8 @@ def apply_changes(value: bytes | None, changes: Sequence[tuple[str, str]]) -> by
 def revalidate(validator: Validator, dead_letter: DeadLetterRecord, value: bytes | None) -> Rejection | None:
     """Check a value against today's contract, as the worker would; None when it would pass."""
     record = dead_letter.record
-    again = KafkaRecord(record.topic, record.partition, record.offset, record.timestamp, record.key, value,
-                        record.headers)  # fmt: skip
+    timestamp = dead_letter.original_timestamp
+    again = KafkaRecord(record.topic, record.partition, record.offset, timestamp, record.key, value, record.headers)
     verdict = validator.validate(again)
     return verdict if isinstance(verdict, Rejection) else None
 

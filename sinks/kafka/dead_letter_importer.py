@@ -7,9 +7,10 @@ from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka.confirmed_producer import record_id_of
-from keepstream.sinks.kafka.dead_letters import PRODUCER_SETTINGS
+from keepstream.sinks.kafka.dead_letters import NOW, PRODUCER_SETTINGS
 
 Imported = tuple[KafkaRecord, str | None]
 """A record and its new record id, None where the broker did not report it."""
@@ -59,5 +60,10 @@ class DeadLetterImporter:
         partition = {"partition": record.partition} if record.partition in self._partitions else {}
         self._producer.produce(
             self._topic, value=record.value, key=record.key, headers=[*record.headers],
-            timestamp=max(record.timestamp, 0), on_delivery=confirm, **partition,  # type: ignore[arg-type]
+            timestamp=_timestamp_of(record), on_delivery=confirm, **partition,  # type: ignore[arg-type]
         )  # fmt: skip
+
+
+def _timestamp_of(record: KafkaRecord) -> int:
+    """Return the present moment for a letter that says when its record was produced: retention counts from there."""
+    return NOW if DeadLetterRecord(record).has_original_timestamp else max(record.timestamp, NOW)

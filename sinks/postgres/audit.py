@@ -22,6 +22,7 @@ CREATE TEMPORARY TABLE audit_windows (partition integer PRIMARY KEY, first_offse
                                       letters_topic text)
     ON COMMIT DROP;
 CREATE TEMPORARY TABLE audit_letters (partition integer, place bigint) ON COMMIT DROP;
+CREATE TEMPORARY TABLE audit_outbox (partition integer, place bigint, PRIMARY KEY (partition, place)) ON COMMIT DROP;
 SET LOCAL work_mem = '64MB';
 SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0"""
@@ -29,6 +30,11 @@ SET LOCAL idle_in_transaction_session_timeout = 0"""
 _POSITIONS = """
 SELECT partition, first_offset, next_offset, rewound_at IS NOT NULL, incarnation FROM stream_offsets
 WHERE topic = %s ORDER BY partition"""
+_OUTBOX = """
+INSERT INTO audit_outbox
+SELECT o.partition, o."offset" FROM dead_letter_outbox o
+JOIN audit_windows w ON (w.letters_topic, w.partition) = (o.topic, o.partition)"""
+"""Read before the dead letter topic is: what leaves the outbox later may come after what was read."""
 _FETCH_ROWS = 10_000
 
 
@@ -116,4 +122,5 @@ def audit_tables(connection: Connection, topic: str, windows: Sequence[AuditWind
             rows = [(w.partition, w.start, w.end, incarnation_name(topic, w.incarnation)) for w in windows]
             cursor.executemany("INSERT INTO audit_windows VALUES (%s, %s, %s, %s)", rows)
         connection.execute("ANALYZE audit_windows")
+        connection.execute(_OUTBOX)
         yield AuditTables(connection, topic)

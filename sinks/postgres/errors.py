@@ -7,10 +7,15 @@ Sources: PostgreSQL's appendix A (error codes) and 13.5 (serialization failures)
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
 import psycopg
+from psycopg_pool import PoolClosed, PoolTimeout
 
 from keepstream.schemas.failure import Failure, RecordError, Step, StepError, SystemicError, TransientError, Verdict
+from keepstream.sinks.postgres.connection import Pool
 
 _T, _R, _S = Verdict.TRANSIENT, Verdict.RECORD, Verdict.SYSTEMIC
 
@@ -88,6 +93,23 @@ def _record_may_cause(sqlstate: str | None) -> bool:
     if sqlstate is None:
         return False
     return sqlstate == _STATEMENT_TIMEOUT or (sqlstate not in BY_CODE and sqlstate[:2] not in BY_CLASS)
+
+
+@asynccontextmanager
+async def step_connection(pool: Pool, step: Step) -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
+    """Take a connection of the pool; raise what the driver raises as an error of a step."""
+    try:
+        connection = await pool.getconn()
+    except (PoolTimeout, PoolClosed, psycopg.OperationalError) as error:
+        raise connect_failure(error, step) from None
+    try:
+        yield connection
+    except psycopg.Error as error:
+        if connection.closed:
+            await pool.drain()  # what ended this one has ended the others: no attempt is to be spent on each
+        raise step_error(error, step) from error
+    finally:
+        await pool.putconn(connection)
 
 
 def connect_failure(error: Exception, step: Step) -> SystemicError:

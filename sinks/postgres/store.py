@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 import psycopg
 from psycopg.types.numeric import Int4, Int8
-from psycopg_pool import PoolClosed, PoolTimeout
 
 from keepstream.schemas.dead_letter import DeadLetter, capped
+from keepstream.schemas.dead_letter_json import to_json_line
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, RecordError, Step, StepError
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 from keepstream.sinks.postgres.connection import JsonDocument, Pool
-from keepstream.sinks.postgres.errors import connect_failure, raced, step_error, suppressed
+from keepstream.sinks.postgres.errors import raced, step_connection, step_error, suppressed
 from keepstream.sinks.postgres.statements import statement
 
 
@@ -45,7 +44,6 @@ def _row(letter: DeadLetter) -> dict[str, Any]:
         "first_failed_at": letter.first_failed_at.isoformat(),
         "last_failed_at": letter.last_failed_at.isoformat(),
         "replay_count": letter.replay_count,
-        "place": letter.place,
     }
 
 
@@ -69,14 +67,14 @@ class PostgresStore:
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
         """Write everything about a batch in one transaction; raise FencedError when the partition moved on."""
-        async with self._connection(Step.STORE) as connection:
+        async with step_connection(self.pool, Step.STORE) as connection:
             return await _settle(connection, settlement)
 
     async def settle_by_steps(
         self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
     ) -> OutcomeCounts:
         """Store a single row as pending, then deliver and count it, in one transaction."""
-        async with self._connection(Step.STORE) as connection, connection.transaction():
+        async with step_connection(self.pool, Step.STORE) as connection, connection.transaction():
             tally = await _store(connection, span, event)
             done(Step.STORE)
             try:
@@ -90,7 +88,7 @@ class PostgresStore:
         """Write a harmless event and roll it back."""
         try:
             async with (
-                self._connection(Step.STORE) as connection,
+                step_connection(self.pool, Step.STORE) as connection,
                 connection.transaction(force_rollback=True),
             ):
                 await connection.execute(PROBE, {"event_id": f"keepstream-probe-{uuid.uuid4()}"})
@@ -100,21 +98,6 @@ class PostgresStore:
             return False
         return True
 
-    @asynccontextmanager
-    async def _connection(self, step: Step) -> AsyncIterator[Connection]:
-        try:
-            connection = await self.pool.getconn()
-        except (PoolTimeout, PoolClosed, psycopg.OperationalError) as error:
-            raise connect_failure(error, step) from None
-        try:
-            yield connection
-        except psycopg.Error as error:
-            if connection.closed:
-                await self.pool.drain()  # what ended this one has ended the others: no attempt is to be spent on each
-            raise step_error(error, step) from error
-        finally:
-            await self.pool.putconn(connection)
-
 
 async def _settle(connection: Connection, settlement: Settlement) -> OutcomeCounts:
     span, folded = settlement.span, settlement.tally
@@ -123,14 +106,14 @@ async def _settle(connection: Connection, settlement: Settlement) -> OutcomeCoun
     parameters = {
         **_place(span),
         **_moves(span),
-        "documents": _documents(settlement.events),
+        "events": _documents(settlement.events),
         "folded": Int8(folded.duplicate),
-        "folded_stale": Int8(folded.stale),
+        "older": Int8(folded.stale),
         **_letters(settlement),
     }
     query = SETTLE_AND_BURY if settlement.dead else SETTLE
-    fenced_in, delivered, duplicate, stale, updated, _ = await _one(connection, query, parameters)
-    _check_fence(span, fenced_in)
+    fenced, delivered, duplicate, stale, updated, _ = await _one(connection, query, parameters)
+    _check_fence(span, fenced)
     return OutcomeCounts(delivered, duplicate + folded.duplicate, stale + folded.stale, len(settlement.dead), updated)
 
 
@@ -143,7 +126,7 @@ async def _bury(connection: Connection, settlement: Settlement) -> OutcomeCounts
 
 async def _store(connection: Connection, span: BatchRange, event: ValidEvent) -> OutcomeCounts:
     """Return what the row counts as. Raises RecordError when a trigger took it away."""
-    row = await _one(connection, STORE, {**_place(span), "documents": _documents([event])})
+    row = await _one(connection, STORE, {**_place(span), "events": _documents([event])})
     fenced_in, pending, stale, updated, accounted_for, seen = row
     _check_fence(span, fenced_in)
     if not accounted_for:
@@ -174,17 +157,25 @@ def _place(span: BatchRange) -> dict[str, Any]:
     return {
         "topic": span.topic,
         "partition": Int4(span.partition),
-        "expected_offset": Int8(span.expected_offset),
+        "begin": Int8(span.expected_offset),
     }
 
 
 def _letters(settlement: Settlement) -> dict[str, Any]:
-    burial = {"letters": ledger_document(settlement.dead)} if settlement.dead else {}
-    return {"dead": Int8(len(settlement.dead)), **burial}
+    dead = settlement.dead
+    if not dead:
+        return {"dead": Int8(0)}
+    return {
+        "dead": Int8(len(dead)),
+        "letters": ledger_document(dead),
+        "ledger_topic": dead[0].topic,
+        "offsets": [Int8(record.offset) for record in settlement.outbox],
+        "outbox": [to_json_line(record).encode() for record in settlement.outbox],
+    }
 
 
 def _moves(span: BatchRange) -> dict[str, Any]:
-    return {"next_offset": Int8(span.next_offset), "records": Int8(span.records)}
+    return {"end": Int8(span.next_offset), "records": Int8(span.records)}
 
 
 def _documents(events: Sequence[ValidEvent]) -> JsonDocument:

@@ -9,6 +9,7 @@ from datetime import datetime
 
 import pytest
 
+from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.ports import EventStore
@@ -17,6 +18,7 @@ from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import Step
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.postgres.outbox import PostgresOutbox
 from tests.builders import make_batch, make_record
 from tests.contract.store_fixtures import PostgresTable, postgres_table
 from tests.fakes import MemoryDeadLetters, RecordedMetrics
@@ -75,7 +77,9 @@ async def test_every_record_has_the_verdict_that_validate_gives_it_alone(databas
 async def check(table: PostgresTable, store: EventStore, records: Sequence[KafkaRecord]) -> None:
     verdicts = [validate(record) for record in records]
     letters, metrics = MemoryDeadLetters(), RecordedMetrics()
-    pipeline = Pipeline(store, letters, metrics, Pause(metrics), Policies(QUICK, QUICK))
+    pause = Pause(metrics)
+    outbox = OutboxPublisher(PostgresOutbox(table.store.pool), letters, metrics, pause)
+    pipeline = Pipeline(store, outbox, metrics, pause, Policies(QUICK, QUICK))
     tally = OutcomeCounts()
     for begin in range(0, len(records), 100):
         tally += await pipeline.process(make_batch(records[begin : begin + 100]))

@@ -11,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from keepstream.schemas.dead_letter import to_record
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import TransientError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement
+from keepstream.sinks.postgres.offsets import PostgresOffsets
+from keepstream.sinks.postgres.outbox import PostgresOutbox
 from keepstream.sinks.postgres.store import _settle
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
 from tests.contract.store_fixtures import PostgresTable, by_steps, postgres_table, settle, settle_by_steps, span
@@ -172,3 +175,45 @@ async def test_the_ledger_says_why_and_survives_text_that_jsonb_cannot_hold(real
     assert real_table.read(query) == [
         ("a\N{REPLACEMENT CHARACTER}b", 1024, "store", "record", "check_violation", "no", "23514", 1, "open")
     ]
+
+
+@pytest.mark.parametrize("events", [[], [event("a")]])
+async def test_only_what_decides_dead_letters_waits_for_the_disk(
+    any_database: Database, events: list[ValidEvent]
+) -> None:
+    """What is published must not be forgotten; the rest is read from Kafka again."""
+    async with postgres_table(any_database, synchronous_commit=False) as table:
+        await table.open(0, 0)
+        for begin, dead in ((0, []), (2, [make_dead_letter(make_record(None, 3))])):
+            letters = [to_record(letter, "1") for letter in dead]
+            settlement = Settlement(span(begin, begin + 2), events, dead, outbox=letters)
+            async with table.store.pool.connection() as connection, connection.transaction():
+                await _settle(connection, settlement)
+                shown = await (await connection.execute("SHOW synchronous_commit")).fetchone()
+            assert shown == (("on",) if dead else ("off",))
+
+
+async def test_the_outbox_holds_what_is_to_be_published_byte_for_byte_until_its_place_is_known(
+    real_table: PostgresTable,
+) -> None:
+    headers = [("a\0b", b"\xff\x00"), ("a\0b", None), ("", b"")]
+    records = [make_record(value, n, key=key, headers=headers) for n, (value, key) in enumerate(
+        [(b"\x00\xff" * 1000, None), (None, b""), (b"", b"\xff")])]  # fmt: skip
+    dead = [make_dead_letter(record) for record in records]
+    outbox, letters = PostgresOutbox(real_table.store.pool), [to_record(letter, "1") for letter in dead]
+    await real_table.store.settle(Settlement(span(0, 3), [], dead, outbox=letters))
+    assert await outbox.load("events", 0) == [replace(one, headers=[*one.headers]) for one in letters]
+    assert await outbox.load("events", 1) == []
+    await outbox.remove("events", 0, {0: "dlq-0-7", 2: None})
+    assert [record.offset for record in await outbox.load("events", 0)] == [1]
+    places = real_table.read('SELECT "offset", place FROM dead_letters ORDER BY "offset"')
+    assert places == [(0, "dlq-0-7"), (1, None), (2, None)]
+
+
+async def test_a_partition_is_behind_while_the_outbox_holds_something_of_it(real_table: PostgresTable) -> None:
+    offsets = PostgresOffsets(real_table.store.pool)
+    dead = make_dead_letter(make_record(None, 1))
+    await real_table.store.settle(Settlement(span(0, 3), [], [dead], outbox=[to_record(dead, "1")]))
+    assert (await offsets.peek("events"))[0] == 1
+    await PostgresOutbox(real_table.store.pool).remove("events", 0, {1: None})
+    assert (await offsets.peek("events"))[0] == 3

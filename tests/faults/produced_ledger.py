@@ -160,7 +160,7 @@ def close(row: Row, system: System, producer: LedgerProducer, worker: Worker) ->
 
 
 def settled(system: System) -> int:
-    return system.database.totals()["total"]
+    return system.in_place()
 
 
 def warmed_up(system: System, producer: LedgerProducer, count: int = 200) -> Worker:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
 import psycopg
 
-from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, Step, StepError, SystemicError, TransientError, Verdict
-from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Publication, Settlement
+from keepstream.schemas.record import KafkaRecord, record_id
 from keepstream.sinks.postgres.offsets import StoredOffset
 from tests.builders import make_failure
 from tests.fakes import MemoryDeadLetters, MemoryStore
@@ -24,6 +24,7 @@ from tests.unit.pipeline_fixture import dlq_unavailable, too_slow
 
 T = TypeVar("T")
 PARTITIONS = 2
+UNAVAILABLE = Publication(failure=dlq_unavailable().failure)
 REFUSALS = (StepError, FencedError, psycopg.Error)
 
 
@@ -115,6 +116,12 @@ class Database:
         work = partial(self.memory.settle_by_steps, span, event, done)
         return await self._write(step, lambda: self._settled(Settlement(span, [event]), work()))
 
+    async def load_outbox(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
+        return await self._write(Step.STORE, lambda: finished(self.memory.load(topic, partition)))
+
+    async def remove(self, topic: str, partition: int, places: Mapping[int, str | None]) -> None:
+        await self._write(Step.STORE, lambda: finished(self.memory.remove(topic, partition, {**places})))
+
     async def healthy(self) -> bool:
         """Answer once a statement does not time out any more."""
         await asyncio.sleep(max(0.0, self.overloaded_to_s - self.network.loop.time()))
@@ -143,7 +150,11 @@ class Database:
         return await self._ask_offsets(stored)
 
     async def peek(self, topic: str) -> dict[int, int]:
-        return {p: at.next_offset for p, at in (await self.load(topic, range(PARTITIONS))).items()}
+        def done() -> dict[int, int]:
+            offsets, outbox = self.memory.next_offsets, self.memory.outbox
+            return {p: min([offset, *outbox.get((t, p), ())]) for (t, p), offset in offsets.items() if t == topic}
+
+        return await self._ask_offsets(done)
 
     async def open(self, topic: str, partition: int, next_offset: int) -> None:
         await self._ask_offsets(lambda: self.memory.next_offsets.setdefault((topic, partition), next_offset))
@@ -206,20 +217,37 @@ class DeadLetterTopic:
 
     network: Network
     memory: MemoryDeadLetters
+    appended: Callable[[KafkaRecord], None]
+    """Called with each letter before the topic takes it."""
 
-    async def publish(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        self.network.loop.tell(f"publish {[letter.id for letter in letters]}")
+    async def publish(self, records: Sequence[KafkaRecord]) -> Publication:
+        self.network.loop.tell(f"publish {[record_id(record) for record in records]}")
         faults = self.network.faults
 
-        def append() -> list[DeadLetter]:
+        def append() -> Publication:
             if faults.strikes(Fault.DLQ_FAILS):
-                raise dlq_unavailable()
-            if len(letters) > 1 and faults.strikes(Fault.DLQ_PARTIAL):
-                finished(self.memory.publish(letters[:1]))
-                raise dlq_unavailable()
-            return finished(self.memory.publish(letters))
+                return UNAVAILABLE
+            if len(records) > 1 and faults.strikes(Fault.DLQ_PARTIAL):
+                return Publication(self._published(records[:1]).places, UNAVAILABLE.failure)
+            publication = self._published(records)
+            return UNAVAILABLE if faults.strikes(Fault.DLQ_UNCONFIRMED) else publication
 
-        def unconfirmed() -> SystemicError | None:
-            return dlq_unavailable() if faults.strikes(Fault.DLQ_UNCONFIRMED) else None
+        return await self.network.ask(append, slow=faults.strikes(Fault.DLQ_SLOW))
 
-        return await self.network.ask(append, slow=faults.strikes(Fault.DLQ_SLOW), lie=unconfirmed)
+    def _published(self, records: Sequence[KafkaRecord]) -> Publication:
+        for record in records:
+            self.appended(record)
+        return finished(self.memory.publish(records))
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """`DeadLetterOutbox` in the database of the world: its ``load`` is not that of the offsets."""
+
+    database: Database
+
+    async def load(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
+        return await self.database.load_outbox(topic, partition)
+
+    async def remove(self, topic: str, partition: int, places: Mapping[int, str | None]) -> None:
+        await self.database.remove(topic, partition, places)

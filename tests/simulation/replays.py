@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from keepstream.processors.replay.replay import Replay
-from keepstream.schemas.dead_letter import DeadLetter, dead_letter_headers
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
 from keepstream.schemas.replay import DeliveryReport, ReplayRecord, ReplayRun
@@ -36,7 +35,7 @@ class ForgetfulProducer(MemoryReplayProducer):
         return DeliveryReport(sent.dead_letter_id, sent.topic, None, None, "timed out")
 
 
-def replay_all(published: Sequence[DeadLetter], faults: Faults) -> list[ReplayRecord]:
+def replay_all(published: Sequence[KafkaRecord], faults: Faults) -> list[ReplayRecord]:
     """Replay every letter, through kills and lost confirmations; return what went out. Raises Violation."""
     kills = iter(range(MAX_KILLS))
 
@@ -45,7 +44,8 @@ def replay_all(published: Sequence[DeadLetter], faults: Faults) -> list[ReplayRe
             raise Killed
 
     ledger, topics, lost = MemoryLedger(die), dict[str, list[ReplayRecord]](), Counter[str]()
-    letters = [_buried(letter, place) for place, letter in enumerate(published)]
+    there = [replace(record, topic="event-dlq", partition=0, offset=n) for n, record in enumerate(published)]
+    letters = [*map(DeadLetterRecord, there)]
     for number in range(1, MAX_PASSES):
         producer = ForgetfulProducer(die, topics, faults=faults, lost=lost)
         try:
@@ -67,9 +67,3 @@ def _check_once(letters: Sequence[DeadLetterRecord], sent: Sequence[ReplayRecord
     for letter in letters:
         most = 1 + lost[letter.id]
         require(1 <= times[letter.id] <= most, "D", f"{letter.id} went out {times[letter.id]} times, at most {most}")
-
-
-def _buried(letter: DeadLetter, place: int) -> DeadLetterRecord:
-    record = letter.record
-    headers = dead_letter_headers(letter, "1")
-    return DeadLetterRecord(KafkaRecord("event-dlq", 0, place, record.timestamp, record.key, record.value, headers))

@@ -14,6 +14,7 @@ import keepstream.app.worker.start_offsets
 from keepstream.processors.batch_part import BatchPart
 from keepstream.processors.bisect_batch import BatchBisection
 from keepstream.processors.dispatcher import Dispatcher
+from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.processors.pipeline import Pipeline
 from keepstream.processors.replay.replay import Replay
@@ -21,11 +22,12 @@ from keepstream.processors.start_offset import StartOffset, decide_start_offset
 from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
-from keepstream.schemas.failure import Failure, RecordError, Step, StepError, Verdict
-from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
-from keepstream.schemas.record import TopicPartition
+from keepstream.schemas.failure import Failure, RecordError, Step, Verdict
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Publication, Settlement
+from keepstream.schemas.record import KafkaRecord, TopicPartition
+from tests.builders import make_failure
 from tests.fakes import MemoryStore
-from tests.simulation.fake_servers import Database
+from tests.simulation.fake_servers import Database, DeadLetterTopic
 
 patch = mock.patch.object
 
@@ -53,19 +55,57 @@ def count_before_dedupe() -> Any:
 
 
 def dlq_not_awaited() -> Any:
-    """The offset moves whether or not the broker has the dead letter (trap T13)."""
+    """A letter leaves the outbox whether or not the broker has it (trap T13)."""
+    publish = DeadLetterTopic.publish
 
-    async def publish(self: BatchBisection, dead: Sequence[DeadLetter]) -> Sequence[DeadLetter]:
-        if dead:
-            sending.append(asyncio.create_task(_send(self, dead)))
-        return dead
+    async def hopeful(self: DeadLetterTopic, records: Sequence[KafkaRecord]) -> Publication:
+        await publish(self, records)
+        return Publication({record.offset: None for record in records})
 
-    async def _send(self: BatchBisection, letters: Sequence[DeadLetter]) -> None:
-        with contextlib.suppress(StepError):
-            await self.dead_letters.publish(letters)
+    return patch(DeadLetterTopic, "publish", hopeful)
 
-    sending: list[asyncio.Task[None]] = []
-    return patch(BatchBisection, "_publish", publish)
+
+def published_before_decided() -> Any:
+    """A letter goes out before the transaction that decides it: the next try may decide otherwise."""
+    settle = BatchBisection._settle
+
+    async def early(self: BatchBisection, part: BatchPart, *, retries: bool) -> OutcomeCounts:
+        if part.dead:
+            await self.outbox.dead_letters.publish(self.outbox.prepare(part.dead))
+        return await settle(self, part, retries=retries)
+
+    return patch(BatchBisection, "_settle", early)
+
+
+def outbox_is_left_to_itself() -> Any:
+    """A worker that takes a partition over does not publish what the outbox holds."""
+
+    async def nothing(_self: OutboxPublisher, _queue: PartitionQueue) -> None: ...
+
+    return patch(OutboxPublisher, "recover", nothing)
+
+
+def outbox_outside_the_transaction() -> Any:
+    """The outbox is written after the transaction that decides."""
+    settle, finish = Database.settle, MemoryStore._finish
+
+    def finish_without(self: MemoryStore, settlement: Settlement, tally: OutcomeCounts) -> None:
+        finish(self, replace(settlement, outbox=()), tally)
+
+    async def settle_in_two(self: Database, settlement: Settlement) -> OutcomeCounts:
+        tally = await settle(self, settlement)
+        place = (settlement.span.topic, settlement.span.partition)
+        letters = {record.offset: record for record in settlement.outbox}
+        await self.network.ask(lambda: self.memory.outbox.setdefault(place, {}).update(letters))
+        return tally
+
+    return _both(patch(MemoryStore, "_finish", finish_without), patch(Database, "settle", settle_in_two))
+
+
+@contextlib.contextmanager
+def _both(first: Any, second: Any) -> Iterator[None]:
+    with first, second:
+        yield
 
 
 @contextlib.contextmanager
@@ -154,9 +194,9 @@ def dies_without_another_try() -> Any:
 def good_neighbours_die() -> Any:
     """A batch that is refused dies as a whole, instead of being halved."""
 
-    async def bury_all(self: BatchBisection, part: BatchPart, failure: Failure) -> OutcomeCounts:
+    async def bury_all(self: BatchBisection, part: BatchPart) -> OutcomeCounts:
         now = datetime.now(UTC)
-        dead = [DeadLetter(event.record, failure, now, now, event.event_id) for event in part.events]
+        dead = [DeadLetter(event.record, make_failure(), now, now, event.event_id) for event in part.events]
         return await self.settle(BatchPart(part.span, (), part.dead + dead))
 
     return patch(BatchBisection, "_divide", bury_all)
@@ -238,7 +278,8 @@ def gap_counted_at_each_start() -> Any:
 
 
 SABOTAGES = (
-    ack_before_commit, count_before_dedupe, dlq_not_awaited, offset_outside_the_transaction, no_fence,
+    ack_before_commit, count_before_dedupe, dlq_not_awaited, published_before_decided,
+    outbox_is_left_to_itself, outbox_outside_the_transaction, offset_outside_the_transaction, no_fence,
     old_version_overwrites, epoch_ignored, batch_dropped_when_held, environment_kills_records,
     dies_without_another_try, good_neighbours_die, halves_overlap, metrics_refusal_is_fatal, queue_dies_in_silence,
     capacity_is_not_freed, replay_forgets_what_is_uncertain, group_offset_believed,

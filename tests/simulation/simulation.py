@@ -16,7 +16,7 @@ from keepstream.app.config.settings import KafkaSettings
 from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import RecordError, Step
-from keepstream.schemas.record import Record
+from keepstream.schemas.record import Record, record_id
 from tests.builders import make_failure, make_record
 from tests.fakes import MemoryDeadLetters, MemoryStore
 from tests.simulation.fake_servers import PARTITIONS, Database, DeadLetterTopic, Network
@@ -55,7 +55,7 @@ class World:
         self.judge = Judge(self)
         network = Network(self.loop, self.rng, self.faults)
         self.database = Database(network, self.memory, self.judge.settlement_committed)
-        self.dead_letters = DeadLetterTopic(network, self.letters)
+        self.dead_letters = DeadLetterTopic(network, self.letters, self.judge.letter_published)
         self.kafka = KafkaSettings()
         self.workers: dict[Process, Worker] = {}
         self.gauges: list[Gauges] = []
@@ -99,7 +99,7 @@ class World:
 
     async def _replay(self) -> None:
         """Send the dead home, some of them healed, and see that they are treated as anything else."""
-        published = self.letters.published
+        published = self.letters.records
         if not published:
             return
         self.faults.active = True
@@ -121,7 +121,11 @@ class World:
             await asyncio.sleep(1.0)
 
     def _is_settled(self) -> bool:
-        return not any(log.owed(self.settled_to(log)) for log in self.log.partitions)
+        return not any(log.owed(self.settled_to(log)) for log in self.log.partitions) and not self._is_pending()
+
+    def _is_pending(self) -> bool:
+        """Whether a letter waits for its publication."""
+        return any(self.memory.outbox.values())
 
     def _refuse(self, method: str, events: Sequence[ValidEvent]) -> None:
         """Refuse as PostgreSQL does: the whole statement, for one bad row."""
@@ -195,7 +199,7 @@ class World:
 
     def _summary(self) -> str:
         rows = sorted((name, row.status, row.document) for name, row in self.memory.rows.items())
-        letters = [letter.id for letter in self.letters.published]
+        letters = [*map(record_id, self.letters.records)]
         offsets, fired = sorted(self.memory.next_offsets.items()), sorted(self.faults.fired.items())
         return repr((self.loop.steps, round(self.loop.time(), 6), self.memory.totals, offsets, rows, letters, fired))
 

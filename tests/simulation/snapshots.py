@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.schemas.record import KafkaRecord
 from tests.fakes import Row
 from tests.simulation import simulation
 
@@ -19,6 +20,7 @@ class Memory:
     rows: dict[str, Row]
     totals: OutcomeCounts
     letters: dict[str, DeadLetter]
+    outbox: dict[tuple[str, int], dict[int, KafkaRecord]]
     consumed: int
 
     @classmethod
@@ -27,6 +29,7 @@ class Memory:
         rows = {event_id: replace(row) for event_id, row in store.rows.items()}
         return cls(
             {**store.next_offsets}, {**world.database.topic_ids}, rows, replace(store.totals), {**store.letters},
+            _copy(store.outbox),
             world.judge.consumed,
         )  # fmt: skip
 
@@ -36,9 +39,13 @@ class Memory:
         has_forgotten = store.next_offsets != self.next_offsets or store.rows.keys() != self.rows.keys()
         store.next_offsets, store.letters = {**self.next_offsets}, {**self.letters}
         store.rows = {event_id: replace(row) for event_id, row in self.rows.items()}
-        store.totals = replace(self.totals)
+        store.totals, store.outbox = replace(self.totals), _copy(self.outbox)
         world.database.topic_ids = {**self.topic_ids}
         world.judge.consumed = self.consumed
         for log in world.log.partitions:  # what retention has deleted since cannot be read again
             log.unread |= {record.offset for record in log.between(world.settled_to(log), log.start)}
         return has_forgotten
+
+
+def _copy(outbox: dict[tuple[str, int], dict[int, KafkaRecord]]) -> dict[tuple[str, int], dict[int, KafkaRecord]]:
+    return {partition: {**letters} for partition, letters in outbox.items()}

@@ -13,12 +13,14 @@ from aiokafka.structs import TopicPartition
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
 from keepstream.processors.dispatcher import Dispatcher
+from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.partition_queue import FetchedRecords
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
 from tests.fakes import RecordedMetrics
 from tests.simulation import simulation
+from tests.simulation.fake_servers import Outbox
 from tests.simulation.faults import Fault
 from tests.simulation.log import Consumer, OffsetLostError
 from tests.simulation.loop import Process
@@ -57,8 +59,10 @@ class Worker:
     def start(self) -> None:
         world = self.world
         world.gauges.append(self.metrics)
+        pipeline = self._pipeline()
         self.dispatcher = Dispatcher(
-            self._pipeline().process,
+            pipeline.process,
+            recover=pipeline.outbox.recover,
             buffer_bytes=0,
             on_fenced=self._fenced,
             on_fatal=self._fatal,
@@ -100,7 +104,8 @@ class Worker:
     def _pipeline(self) -> Pipeline:
         world = self.world
         pause = Pause(self.metrics, base_s=0.2, cap_s=2.0)
-        return Pipeline(world.database, world.dead_letters, self.metrics, pause, Policies(POLICY, POLICY))
+        outbox = OutboxPublisher(Outbox(world.database), world.dead_letters, self.metrics, pause)
+        return Pipeline(world.database, outbox, self.metrics, pause, Policies(POLICY, POLICY))
 
     def _run(self, part: Coroutine[Any, Any, None]) -> None:
         task = self.world.loop.create_task(part, context=self.process.context)

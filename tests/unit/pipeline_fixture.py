@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
@@ -71,7 +72,8 @@ class PipelineFixture:
     def __post_init__(self) -> None:
         self.store = MemoryStore({("events", 0): 0}, refuse=self.rules)
         hold = Pause(self.metrics, base_s=1e-6, cap_s=1e-6)
-        self.pipeline = Pipeline(self.store, self.letters, self.metrics, hold, Policies(QUICK, QUICK))
+        outbox = OutboxPublisher(self.store, self.letters, self.metrics, hold)
+        self.pipeline = Pipeline(self.store, outbox, self.metrics, hold, Policies(QUICK, QUICK))
 
     async def process(self, records: Sequence[Record]) -> OutcomeCounts:
         return await self.pipeline.process(make_batch(records))

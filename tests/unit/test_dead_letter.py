@@ -47,6 +47,7 @@ def test_the_headers_say_where_it_lived_and_why_it_died() -> None:
         "keepstream.dlq.last-failure": b"2026-11-25T00:00:00.000Z",
         "keepstream.dlq.event-id": b"e",
         "keepstream.dlq.correlation-id": b"c",
+        "keepstream.dlq.original-timestamp": b"%d" % letter.record.timestamp,
         "keepstream.dlq.replay-count": b"0",
         "keepstream.dlq.app-version": b"1.2.3",
     }

@@ -10,7 +10,6 @@ from keepstream.processors.dead_letter_limit import DeadLetterLimit
 from keepstream.schemas.dead_letter import REPLAY_COUNT, DeadLetter
 from keepstream.schemas.failure import Failure, SystemicError, Verdict
 from tests.builders import make_batch, make_dead_letter, make_record
-from tests.fakes import MemoryDeadLetters
 from tests.unit.pipeline_fixture import PipelineFixture
 
 
@@ -20,72 +19,53 @@ def letters(*offsets: int, partition: int = 0, replayed: bool = False) -> list[D
 
 
 @pytest.fixture
-def queue() -> MemoryDeadLetters:
-    return MemoryDeadLetters()
+def guard() -> DeadLetterLimit:
+    return DeadLetterLimit(limit=5, window=10)
 
 
-@pytest.fixture
-def guard(queue: MemoryDeadLetters) -> DeadLetterLimit:
-    return DeadLetterLimit(queue, limit=5, window=10)
-
-
-async def test_as_many_as_the_limit_pass_and_one_more_does_not(
-    guard: DeadLetterLimit, queue: MemoryDeadLetters
-) -> None:
-    await guard.publish(letters(0, 1, 2, 3, 4))
+def test_as_many_as_the_limit_pass_and_one_more_does_not(guard: DeadLetterLimit) -> None:
+    guard.admit(letters(0, 1, 2, 3, 4))
     for _ in range(3):
         with pytest.raises(SystemicError) as caught:
-            await guard.publish(letters(5))
+            guard.admit(letters(5))
     assert (caught.value.failure.verdict, caught.value.failure.reason) == (Verdict.SYSTEMIC, "dead_letter_flood")
     assert "6 of the last 10 records died, the last of check_violation" in caught.value.failure.message
-    assert len(queue.published) == 5
 
 
-async def test_good_records_in_between_let_it_pass(guard: DeadLetterLimit, queue: MemoryDeadLetters) -> None:
+def test_good_records_in_between_let_it_pass(guard: DeadLetterLimit) -> None:
     for offset in range(0, 100, 2):
-        await guard.publish(letters(offset))
-    assert len(queue.published) == 50
+        guard.admit(letters(offset))
 
 
-async def test_partitions_are_counted_apart(guard: DeadLetterLimit, queue: MemoryDeadLetters) -> None:
+def test_partitions_are_counted_apart(guard: DeadLetterLimit) -> None:
     for partition in range(4):
-        await guard.publish(letters(0, 1, 2, 3, 4, partition=partition))
-    assert len(queue.published) == 20
+        guard.admit(letters(0, 1, 2, 3, 4, partition=partition))
 
 
-async def test_what_is_read_or_published_again_is_not_counted_twice(
-    guard: DeadLetterLimit, queue: MemoryDeadLetters
-) -> None:
-    queue.failures = [SystemicError(letters(0)[0].failure)]
-    with pytest.raises(SystemicError):
-        await guard.publish(letters(0, 1, 2, 3))
+def test_what_is_read_or_published_again_is_not_counted_twice(guard: DeadLetterLimit) -> None:
     for _ in range(5):
-        await guard.publish(letters(0, 1, 2, 3))
-    await guard.publish(letters(7))
+        guard.admit(letters(0, 1, 2, 3))
+    guard.admit(letters(7))
 
 
-async def test_a_partition_that_is_read_from_an_earlier_offset_begins_there(guard: DeadLetterLimit) -> None:
-    await guard.publish(letters(100, 101, 102, 103, 104))
-    await guard.publish(letters(0, 1, 2, 3, 4))
+def test_a_partition_that_is_read_from_an_earlier_offset_begins_there(guard: DeadLetterLimit) -> None:
+    guard.admit(letters(100, 101, 102, 103, 104))
+    guard.admit(letters(0, 1, 2, 3, 4))
 
 
-async def test_replayed_letters_that_die_again_are_not_counted(
-    guard: DeadLetterLimit, queue: MemoryDeadLetters
-) -> None:
-    await guard.publish(letters(*range(100), replayed=True))
-    await guard.publish(letters(100, 101, 102, 103, 104))
-    assert len(queue.published) == 105
+def test_replayed_letters_that_die_again_are_not_counted(guard: DeadLetterLimit) -> None:
+    guard.admit(letters(*range(100), replayed=True))
+    guard.admit(letters(100, 101, 102, 103, 104))
 
 
-async def test_one_batch_alone_can_be_a_flood(guard: DeadLetterLimit, queue: MemoryDeadLetters) -> None:
+def test_one_batch_alone_can_be_a_flood(guard: DeadLetterLimit) -> None:
     with pytest.raises(SystemicError):
-        await guard.publish(letters(*range(6)))
-    assert not queue.published
+        guard.admit(letters(*range(6)))
 
 
 async def test_a_flood_holds_the_batch_and_moves_no_offset() -> None:
     world = PipelineFixture()
-    pipeline = replace(world.pipeline, dead_letters=DeadLetterLimit(world.letters, limit=1, window=10))
+    pipeline = replace(world.pipeline, outbox=replace(world.pipeline.outbox, limit=DeadLetterLimit(limit=1, window=10)))
 
     class RaisedLimitError(Exception):
         pass

@@ -18,6 +18,9 @@ from tests.builders import make_failure, make_record
 P0, P1 = TopicPartition("events", 0), TopicPartition("events", 1)
 
 
+async def never_anything(_queue: PartitionQueue) -> None: ...
+
+
 @dataclass
 class Crew:
     """A dispatcher whose process waits at a gate, or raises."""
@@ -28,11 +31,22 @@ class Crew:
     fenced: list[TopicPartition] = field(default_factory=list)
     fatal: list[BaseException] = field(default_factory=list)
     error: BaseException | None = None
+    recovered: list[int] = field(default_factory=list)
+    recovery: asyncio.Event = field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
+        self.recovery.set()
         self.dispatcher = Dispatcher(
-            self.process, buffer_bytes=2 * MIN_QUEUE_BYTES, on_fenced=self.on_fenced, on_fatal=self.fatal.append
+            self.process,
+            recover=self.recover,
+            buffer_bytes=2 * MIN_QUEUE_BYTES,
+            on_fenced=self.on_fenced,
+            on_fatal=self.fatal.append,
         )
+
+    async def recover(self, queue: PartitionQueue) -> None:
+        self.recovered.append(queue.partition)
+        await self.recovery.wait()
 
     async def process(self, batch: Batch) -> OutcomeCounts:
         self.begun.append((batch.span.partition, batch.span.expected_offset))
@@ -216,7 +230,9 @@ async def test_draining_is_not_over_while_one_of_two_batches_works() -> None:
     async def on_fenced(_partition: TopicPartition) -> None:
         raise AssertionError
 
-    dispatcher = Dispatcher(process, buffer_bytes=MIN_QUEUE_BYTES, on_fenced=on_fenced, on_fatal=fatal.append)
+    dispatcher = Dispatcher(
+        process, recover=never_anything, buffer_bytes=MIN_QUEUE_BYTES, on_fenced=on_fenced, on_fatal=fatal.append
+    )
     dispatcher.open({P0: 0, P1: 0})
     for queue in dispatcher.queues:
         fetched = queue.expect([make_record(partition=queue.partition)])
@@ -268,3 +284,15 @@ async def test_paused_partitions_are_those_whose_queue_says_so(crew: Crew) -> No
     assert crew.dispatcher.paused == {P1: failure}
     crew.dispatcher.close([P1])
     assert crew.dispatcher.paused == {}
+
+
+async def test_what_was_left_of_a_partition_is_done_before_its_first_batch(crew: Crew) -> None:
+    crew.recovery.clear()
+    crew.gate.set()
+    crew.dispatcher.open({P0: 0})
+    crew.feed(P0, 0)
+    await asyncio.sleep(0.01)
+    assert (crew.recovered, crew.begun, crew.dispatcher.queues[0].recovered) == ([0], [], False)
+    crew.recovery.set()
+    await crew.settled()
+    assert crew.begun == [(0, 0)]

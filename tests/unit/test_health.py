@@ -34,7 +34,7 @@ class FakeAssignment:
     ready: bool = True
     group_error: str | None = None
     dispatcher: Dispatcher = field(
-        default_factory=lambda: Dispatcher(never, buffer_bytes=1, on_fenced=never, on_fatal=print)
+        default_factory=lambda: Dispatcher(never, recover=never, buffer_bytes=1, on_fenced=never, on_fatal=print)
     )
     behind: int = 0
 

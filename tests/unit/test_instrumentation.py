@@ -16,7 +16,7 @@ from keepstream.processors.partition_queue import PartitionRevokedError
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
-from tests.builders import make_dead_letter, make_record
+from tests.builders import make_record
 from tests.fakes import MemoryDeadLetters
 from tests.unit.test_metrics import value
 
@@ -92,6 +92,6 @@ async def test_a_slow_batch_is_told_at_info_the_others_at_debug(
 async def test_only_confirmed_dead_letters_are_timed() -> None:
     metrics = PrometheusMetrics()
     queue = MemoryDeadLetters()
-    await TimedDeadLetterQueue(queue, metrics).publish([make_dead_letter()])
+    await TimedDeadLetterQueue(queue, metrics).publish([make_record()])
     assert len(queue.published) == 1
     assert value(metrics, "dlq_publish_duration_seconds_count") == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ import pytest
 
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
 from keepstream.processors.dispatcher import Dispatcher
-from keepstream.processors.partition_queue import Batch
+from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.record import TopicPartition
 
@@ -30,6 +31,9 @@ async def _process(_batch: Batch) -> OutcomeCounts:
     raise NotImplementedError
 
 
+async def _recovered(_queue: PartitionQueue) -> None: ...
+
+
 async def _ignored(_partition: TopicPartition) -> None: ...
 
 
@@ -43,8 +47,11 @@ async def _ignored(_partition: TopicPartition) -> None: ...
     ],
 )
 async def test_only_what_went_back_is_begun_again(stored: dict[int, int], rewound: list[TopicPartition]) -> None:
-    dispatcher = Dispatcher(_process, buffer_bytes=1, on_fenced=_ignored, on_fatal=lambda _error: None)
+    dispatcher = Dispatcher(
+        _process, recover=_recovered, buffer_bytes=1, on_fenced=_ignored, on_fatal=lambda _error: None
+    )
     dispatcher.open({TopicPartition("events", 0): START, TopicPartition("events", 1): START})
+    await asyncio.sleep(0)
     told: list[TopicPartition] = []
 
     async def tell(place: TopicPartition) -> None:

@@ -164,7 +164,7 @@ def test_closing_abandons_the_batch_in_flight_and_its_late_settling_counts_nothi
     batch = append(queue, 0)
     queue.close()
     with pytest.raises(PartitionRevokedError):
-        batch.check_open()
+        batch.queue.check_open()
     queue.settle(batch)
     assert queue.settled_to == 0
 
@@ -172,9 +172,9 @@ def test_closing_abandons_the_batch_in_flight_and_its_late_settling_counts_nothi
 def test_finishing_lets_the_batch_in_flight_work_but_not_wait() -> None:
     batch = append(make_queue(), 0)
     batch.queue.finish()
-    batch.check_open()
+    batch.queue.check_open()
     with pytest.raises(PartitionRevokedError):
-        batch.check_open(waiting=True)
+        batch.queue.check_open(waiting=True)
 
 
 @pytest.mark.parametrize("way", ["close", "finish"])

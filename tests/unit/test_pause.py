@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from keepstream.processors.partition_queue import Batch, PartitionRevokedError
+from keepstream.processors.partition_queue import PartitionQueue, PartitionRevokedError
 from keepstream.processors.pause import Pause
 from keepstream.schemas.failure import FencedError, RecordError, SystemicError, TransientError
 from tests.builders import make_batch, make_failure, make_record
@@ -28,9 +28,13 @@ class Environment:
         return "done"
 
 
-def retry_until_healthy(environment: Environment, batch: Batch | None = None) -> RecordedMetrics:
+def make_queue() -> PartitionQueue:
+    return make_batch([make_record()]).queue
+
+
+def retry_until_healthy(environment: Environment, queue: PartitionQueue | None = None) -> RecordedMetrics:
     metrics = RecordedMetrics()
-    paused = Pause(metrics, base_s=1, cap_s=8).retry_until_healthy(batch or make_batch([make_record()]), environment)
+    paused = Pause(metrics, base_s=1, cap_s=8).retry_until_healthy(queue or make_queue(), environment)
     assert run_virtually(paused) == "done"
     return metrics
 
@@ -48,17 +52,17 @@ def test_an_unavailable_environment_is_waited_for_however_long_it_takes() -> Non
 
 
 def test_the_queue_is_paused_with_the_latest_reason_until_the_attempt_works() -> None:
-    batch, seen = make_batch([make_record()]), list[str | None]()
+    queue, seen = make_queue(), list[str | None]()
     errors = [SystemicError(make_failure(reason=reason)) for reason in ("database_unreachable", "disk_full")]
 
     async def attempt() -> None:
-        seen.append(batch.queue.paused.reason if batch.queue.paused else None)
+        seen.append(queue.paused.reason if queue.paused else None)
         if errors:
             raise errors.pop(0)
 
-    run_virtually(Pause(RecordedMetrics()).retry_until_healthy(batch, attempt))
+    run_virtually(Pause(RecordedMetrics()).retry_until_healthy(queue, attempt))
     assert seen == [None, "database_unreachable", "disk_full"]
-    assert batch.queue.paused is None
+    assert queue.paused is None
 
 
 def test_the_waits_between_probes_double_up_to_the_cap() -> None:
@@ -71,40 +75,40 @@ def test_the_waits_between_probes_double_up_to_the_cap() -> None:
 
 @pytest.mark.parametrize("way", ["close", "finish"])
 def test_a_batch_whose_partition_is_taken_away_is_abandoned_while_it_waits(way: str) -> None:
-    batch = make_batch([make_record()])
+    queue = make_queue()
 
     async def taken_away() -> str:
-        getattr(batch.queue, way)()
+        getattr(queue, way)()
         raise UNAVAILABLE
 
     metrics = RecordedMetrics()
     with pytest.raises(PartitionRevokedError):
-        run_virtually(Pause(metrics).retry_until_healthy(batch, taken_away))
-    assert batch.queue.paused is None
+        run_virtually(Pause(metrics).retry_until_healthy(queue, taken_away))
+    assert queue.paused is None
     assert len(metrics.pauses) == metrics.resumptions
 
 
 @pytest.mark.parametrize("way", ["close", "finish"])
 def test_waiting_once_ends_with_the_partition_too(way: str) -> None:
-    metrics, batch = RecordedMetrics(), make_batch([make_record()])
-    getattr(batch.queue, way)()
+    metrics, queue = RecordedMetrics(), make_queue()
+    getattr(queue, way)()
     with pytest.raises(PartitionRevokedError):
-        run_virtually(Pause(metrics).once(batch, make_failure()))
-    assert batch.queue.paused is None
+        run_virtually(Pause(metrics).once(queue, make_failure()))
+    assert queue.paused is None
     assert len(metrics.pauses) == metrics.resumptions
 
 
 def test_a_batch_in_flight_may_still_finish_while_the_worker_stops() -> None:
-    batch = make_batch([make_record()])
-    batch.queue.finish()
-    retry_until_healthy(Environment(0), batch)
+    queue = make_queue()
+    queue.finish()
+    retry_until_healthy(Environment(0), queue)
 
 
 def test_a_closed_queues_batch_is_not_even_tried() -> None:
-    batch, environment = make_batch([make_record()]), Environment(0)
-    batch.queue.close()
+    queue, environment = make_queue(), Environment(0)
+    queue.close()
     with pytest.raises(PartitionRevokedError):
-        run_virtually(Pause(RecordedMetrics()).retry_until_healthy(batch, environment))
+        run_virtually(Pause(RecordedMetrics()).retry_until_healthy(queue, environment))
     assert environment.at == []
 
 
@@ -118,5 +122,5 @@ def test_other_errors_pass_through_and_end_the_pause(error: Exception, down_for:
 
     metrics = RecordedMetrics()
     with pytest.raises(type(error)):
-        run_virtually(Pause(metrics).retry_until_healthy(make_batch([make_record()]), attempt))
+        run_virtually(Pause(metrics).retry_until_healthy(make_queue(), attempt))
     assert metrics.resumptions == min(down_for, 1)

@@ -2,9 +2,9 @@
 -- is pending, has failed.
 WITH fence AS (
     UPDATE stream_offsets
-    SET next_offset = %(next_offset)s, updated_at = now(), consumed = consumed + %(records)s,
-        skipped = skipped + %(next_offset)s - %(expected_offset)s - %(records)s
-    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
+    SET next_offset = %(end)s, updated_at = now(), consumed = consumed + %(records)s,
+        skipped = skipped + %(end)s - %(begin)s - %(records)s
+    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(begin)s
       AND EXISTS (SELECT FROM event_counters WHERE topic = %(topic)s AND partition = %(partition)s)
     RETURNING 1
 ), counted AS (

@@ -1,9 +1,9 @@
 -- Step path, metrics: the pending row becomes delivered; counters and offset move with it.
 WITH fence AS (
     UPDATE stream_offsets
-    SET next_offset = %(next_offset)s, updated_at = now(), consumed = consumed + %(records)s,
-        skipped = skipped + %(next_offset)s - %(expected_offset)s - %(records)s
-    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
+    SET next_offset = %(end)s, updated_at = now(), consumed = consumed + %(records)s,
+        skipped = skipped + %(end)s - %(begin)s - %(records)s
+    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(begin)s
     RETURNING 1
 ), moved AS (
     UPDATE events SET status = 'delivered', updated_at = now()

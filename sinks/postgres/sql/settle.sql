@@ -6,9 +6,9 @@
 -- and bears our name fails the statement, and a retry sees it. NOT MATERIALIZED: a copy of all rows would cost more than to read the array once more.
 WITH fence AS (
     UPDATE stream_offsets
-    SET next_offset = %(next_offset)s, updated_at = now(), consumed = consumed + %(records)s,
-        skipped = skipped + %(next_offset)s - %(expected_offset)s - %(records)s
-    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
+    SET next_offset = %(end)s, updated_at = now(), consumed = consumed + %(records)s,
+        skipped = skipped + %(end)s - %(begin)s - %(records)s
+    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(begin)s
       AND EXISTS (SELECT FROM event_counters WHERE topic = %(topic)s AND partition = %(partition)s)
     RETURNING 1
 ), incoming AS NOT MATERIALIZED ({incoming}),
@@ -21,9 +21,9 @@ inserted AS (
     ON CONFLICT (event_id) DO NOTHING
     RETURNING event_id
 ), known AS (
-    SELECT k.*, e.xmin AS seen, e.status AS old_status, {stale} AS is_stale, {newer} AS is_wanted
-    FROM incoming k JOIN events e ON e.event_id = k.event_id
-    WHERE (SELECT count(*) FROM inserted) < jsonb_array_length(%(documents)s::jsonb)
+    SELECT k.*, e.xmin AS seen, e.status AS was, {stale} AS is_stale, {newer} AS is_wanted
+    FROM incoming k JOIN events e USING (event_id)
+    WHERE (SELECT count(*) FROM inserted) < jsonb_array_length(%(events)s::jsonb)
       AND NOT EXISTS (SELECT FROM inserted n WHERE n.event_id = k.event_id)
 ), replaced AS (
     UPDATE events e
@@ -32,31 +32,31 @@ inserted AS (
         source_topic = %(topic)s, source_partition = %(partition)s, source_offset = k.source_offset
     FROM known k
     WHERE e.event_id = k.event_id AND k.is_wanted AND e.xmin = k.seen
-    RETURNING e.event_id, k.old_status
+    RETURNING e.event_id, k.was
 ), tally AS (
-    SELECT f.fenced_in, f.fenced_in * jsonb_array_length(%(documents)s::jsonb) AS incoming, i.inserted, k.*, r.*
-    FROM (SELECT count(*) AS fenced_in FROM fence) f,
+    SELECT f.fenced, f.fenced * jsonb_array_length(%(events)s::jsonb) AS incoming, i.inserted, k.*, r.*
+    FROM (SELECT count(*) AS fenced FROM fence) f,
          (SELECT count(*) AS inserted FROM inserted) i,
          (SELECT count(*) AS known, count(*) FILTER (WHERE is_stale) AS stale,
                  count(*) FILTER (WHERE is_wanted) AS wanted FROM known) k,
-         (SELECT count(*) FILTER (WHERE old_status <> 'delivered') AS woken,
-                 count(*) FILTER (WHERE old_status = 'delivered') AS updated FROM replaced) r
+         (SELECT count(*) FILTER (WHERE was <> 'delivered') AS woken,
+                 count(*) FILTER (WHERE was = 'delivered') AS updated FROM replaced) r
 ), sums AS (
-    SELECT fenced_in, inserted + woken AS delivered, known - woken - stale AS duplicate, stale, updated,
+    SELECT fenced, inserted + woken AS delivered, known - woken - stale AS duplicate, stale, updated,
            CASE WHEN inserted + known <> incoming OR woken + updated <> wanted
-                THEN jsonb_path_query_first(jsonb_build_object('incoming', incoming), 'strict $.keepstream_raced') END AS raced
+                THEN jsonb_path_query_first(jsonb_build_object('', incoming), 'strict $.keepstream_raced') END AS raced
     FROM tally
 ), counted AS (
     UPDATE event_counters c
     SET total = c.total + s.delivered + s.duplicate + s.stale
-                + %(folded)s + %(folded_stale)s + %(dead)s,
+                + %(folded)s + %(older)s + %(dead)s,
         delivered = c.delivered + s.delivered,
         duplicate = c.duplicate + s.duplicate + %(folded)s,
-        stale = c.stale + s.stale + %(folded_stale)s,
+        stale = c.stale + s.stale + %(older)s,
         updated = c.updated + s.updated,
         failed = c.failed + %(dead)s,
         last_processed_at = now()
     FROM sums s
-    WHERE c.topic = %(topic)s AND c.partition = %(partition)s AND s.fenced_in = 1
+    WHERE c.topic = %(topic)s AND c.partition = %(partition)s AND s.fenced = 1
 ) {buried}
-SELECT fenced_in, delivered, duplicate, stale, updated, raced FROM sums
+SELECT fenced, delivered, duplicate, stale, updated, raced FROM sums

@@ -2,7 +2,7 @@
 -- `seen` tells a row that somebody else wrote meanwhile from one that a trigger took away: see store_unseen.sql.
 WITH fence AS (
     SELECT 1 FROM stream_offsets
-    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s
+    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(begin)s
       AND EXISTS (SELECT FROM event_counters WHERE topic = %(topic)s AND partition = %(partition)s)
     FOR UPDATE
 ), incoming AS ({incoming}),

@@ -105,7 +105,8 @@ def test_the_worker_touches_no_replay_and_the_operator_no_event(secure: Secure, 
     refused = {
         "worker": ["INSERT INTO replays (dlq_topic, selection, started_by) VALUES ('d', '{}', 'me')"],
         "operator": ["UPDATE events SET status = 'failed'", "UPDATE event_counters SET total = 0",
-                     "UPDATE stream_offsets SET next_offset = 0", "UPDATE dead_letters SET reason = ''"],
+                     "UPDATE stream_offsets SET next_offset = 0", "UPDATE dead_letters SET reason = ''",
+                     "DELETE FROM dead_letter_outbox"],
         "reader": ["UPDATE events SET status = 'failed'"],
     }  # fmt: skip
     for role, statements in refused.items():

@@ -1,0 +1,10 @@
+-- The broker has confirmed these dead letters. The session's synchronous_commit decides: what a crash takes back here is
+-- published again under the same id.
+WITH removed AS (
+    DELETE FROM dead_letter_outbox o
+    USING unnest(%(offsets)s::bigint[], %(places)s::text[]) AS p("offset", place)
+    WHERE split_part(o.topic, '~', 1) = %(topic)s AND o.partition = %(partition)s AND o."offset" = p."offset"
+    RETURNING o.topic, o.partition, o."offset", p.place
+)
+UPDATE dead_letters d SET place = r.place
+FROM removed r WHERE (d.topic, d.partition, d."offset") = (r.topic, r.partition, r."offset")

@@ -1,0 +1,116 @@
+"""The outbox: a dead letter is decided once, published as it was decided, and only what is not confirmed again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from keepstream.processors.partition_queue import PartitionRevokedError
+from keepstream.schemas.failure import RecordError, TransientError
+from keepstream.schemas.outcome import OutcomeCounts, Publication
+from keepstream.schemas.record import KafkaRecord
+from tests.builders import make_batch, make_failure, make_record, make_value
+from tests.fakes import MemoryDeadLetters
+from tests.unit.pipeline_fixture import PipelineFixture, StoreScript, deadlock, dlq_unavailable, unreachable
+
+
+@dataclass
+class Picky(MemoryDeadLetters):
+    """Confirms only the first of each publication."""
+
+    asked: list[list[int]] = field(default_factory=list)
+
+    async def publish(self, records: Sequence[KafkaRecord]) -> Publication:
+        self.asked.append([record.offset for record in records])
+        publication = await super().publish(records[:1])
+        return publication if len(records) == 1 else replace(publication, failure=dlq_unavailable().failure)
+
+
+def broken(*offsets: int) -> list[KafkaRecord]:
+    return [make_record(b"{", offset) for offset in offsets]
+
+
+async def test_a_dead_letter_is_published_after_it_was_decided() -> None:
+    world = PipelineFixture()
+    offsets: list[int | None] = []
+    publish = world.letters.publish
+
+    async def seen(records: Sequence[KafkaRecord]) -> Publication:
+        offsets.append(world.next_offset)
+        assert {record.offset for record in records} == world.store.outbox["events", 0].keys()
+        return await publish(records)
+
+    world.letters.publish = seen  # type: ignore[method-assign]
+    await world.process(broken(0, 1))
+    assert offsets == [2]
+    assert world.store.outbox["events", 0] == {}
+
+
+async def test_what_failed_before_the_decision_is_not_published() -> None:
+    world = PipelineFixture(StoreScript(script=[deadlock(), unreachable()]))
+    world.store.next_offsets["events", 0] = 0
+    batch = make_batch(broken(0))
+
+    def fenced_then(*_: object) -> None:
+        batch.queue.close()
+        raise unreachable()
+
+    world.store.refuse = fenced_then
+    with pytest.raises(PartitionRevokedError):
+        await world.pipeline.process(batch)
+    assert world.letters.records == []
+
+
+async def test_nothing_more_is_settled_while_the_topic_takes_nothing() -> None:
+    world = PipelineFixture(StoreScript(frozenset({"bad"})))
+    settled: list[list[tuple[int, int, int]]] = []
+    world.letters.failures = [dlq_unavailable() for _ in range(3)]
+    world.metrics.attempt_failed = lambda *_, **__: settled.append([*world.store.settled])  # type: ignore[method-assign]
+    values = [make_value(event_id=event_id) for event_id in ("bad", "a", "b")]
+    tally = await world.process([make_record(value, offset) for offset, value in enumerate(values)])
+    assert tally == OutcomeCounts(delivered=2, dead_lettered=1)
+    assert settled[-3:] == [[(0, 1, 1)]] * 3
+
+
+async def test_only_what_the_broker_has_not_confirmed_is_published_again() -> None:
+    world = PipelineFixture(letters=Picky())
+    await world.process(broken(0, 1, 2))
+    assert world.letters.asked == [[0, 1, 2], [1, 2], [2]]  # type: ignore[attr-defined]
+    assert [record.offset for record in world.letters.records] == [0, 1, 2]
+    assert [letter.record.offset for letter in world.metrics.letters] == [0, 1, 2]
+    assert world.store.outbox["events", 0] == {}
+
+
+@pytest.mark.parametrize("error", [RecordError(make_failure()), TransientError(make_failure()), unreachable()])
+async def test_what_keeps_a_letter_in_the_outbox_pauses_and_publishes_nothing_again(error: Exception) -> None:
+    world = PipelineFixture()
+    world.store.removal_failures = [error, error]  # type: ignore[list-item]
+    await world.process(broken(0))
+    assert len(world.letters.records) == 1
+    assert (len(world.metrics.pauses), world.store.outbox["events", 0]) == (1, {})
+
+
+async def test_a_queue_publishes_first_what_an_earlier_one_has_decided_with_the_same_headers() -> None:
+    world = PipelineFixture()
+    decided = world.pipeline.outbox.prepare([])
+    batch = make_batch(broken(0))
+    await world.process(broken(0))
+    (first,) = world.letters.records
+    world.store.outbox["events", 0] = {first.offset: first}
+    later = replace(world.pipeline.outbox, app_version="9.9.9")
+    await later.recover(batch.queue)
+    assert decided == []
+    assert [record.headers for record in world.letters.records] == [first.headers] * 2
+    assert world.metrics.letters[-1].failure == world.metrics.letters[0].failure
+    assert world.store.outbox["events", 0] == {}
+
+
+async def test_a_queue_that_is_closed_publishes_nothing_of_an_earlier_one() -> None:
+    world, batch = PipelineFixture(), make_batch(broken(0))
+    world.store.outbox["events", 0] = {0: make_record(b"{", 0)}
+    batch.queue.close()
+    with pytest.raises(PartitionRevokedError):
+        await world.pipeline.outbox.recover(batch.queue)
+    assert world.letters.records == []
