@@ -11,7 +11,7 @@ KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
 .PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs observe lock clean
-.PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint release-check
+.PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint test-container release-check
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -130,11 +130,13 @@ docs: $(INSTALLED) ## Generate docs/metrics.md and the dashboards from their sou
 observe: $(INSTALLED) ## Inject faults under a real Prometheus: every panel and alert with its value
 	@OBSERVE_PICTURE=docs/overview.svg $(BIN)/pytest -q -s -m long tests/acceptance/test_observe.py
 
-lock: $(INSTALLED) ## Update deploy/requirements.lock (needs uv)
+lock: $(INSTALLED) ## Update deploy/*.lock (needs uv)
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --extra embedded --extra dev \
 		--no-emit-index-url --no-annotate --no-header --quiet --upgrade -o deploy/requirements.lock
-	@uv pip compile deploy/tools.in --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate \
-		--no-header --quiet --upgrade -o deploy/tools.lock
+	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --extra console --extra otel \
+		--constraint deploy/requirements.lock --no-emit-index-url --no-annotate --no-header --quiet -o deploy/runtime.lock
+	@for name in build tools; do uv pip compile deploy/$$name.in --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-annotate --no-header --quiet --upgrade -o deploy/$$name.lock; done
 
 TOOLS := .venv/tools/bin
 RUNTIME := .venv/runtime
@@ -151,9 +153,8 @@ wheel: $(INSTALLED) ## Build dist/keepstream-VERSION.whl
 
 runtime: wheel ## Install the wheel and its dependencies only into .venv/runtime
 	@$(BIN)/python -m venv --clear $(RUNTIME)
-	@sed -e '/--hash=/d' -e 's/ *\\$$//' deploy/requirements.lock > $(RUNTIME)/constraints.txt
-	@$(RUNTIME)/bin/python -m pip install --quiet --disable-pip-version-check --constraint $(RUNTIME)/constraints.txt \
-		"$$(ls dist/keepstream-*.whl)[console,otel]"
+	@$(RUNTIME)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/runtime.lock
+	@$(RUNTIME)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps dist/keepstream-*.whl
 
 audit-deps: .venv/tools/.installed ## List known vulnerabilities of the locked packages (asks PyPI, fails without it)
 	@$(TOOLS)/pip-audit --strict --disable-pip --require-hashes -r deploy/requirements.lock
@@ -170,8 +171,12 @@ manifests: .venv/tools/.installed ## Validate deploy/kubernetes with Kubernetes'
 	@$(TOOLS)/kubernetes-validate --strict --quiet dist/kubernetes.yaml
 	@$(BIN)/pytest -q tests/unit/test_kubernetes.py
 
-image-lint: .venv/tools/.installed ## Check deploy/Dockerfile with hadolint
+image-lint: .venv/tools/.installed ## Check deploy/Dockerfile with hadolint, and docker-compose.yml with compose
 	@$(TOOLS)/hadolint deploy/Dockerfile
+	@$(TOOLS)/docker-compose --profile demo --profile ui config --quiet
+
+test-container: .venv/tools/.installed ## Build the image and run docker-compose.yml on an engine of their own (root, Debian)
+	@$(BIN)/pytest -q -m long tests/container
 
 release-check: image-lint sbom licences manifests ## Run these, the wheel in a clean environment, every command of the docs, and audit-deps
 	@$(BIN)/pytest -q tests/acceptance/test_wheel.py tests/acceptance/test_documented_commands.py -m "long or not long"

@@ -58,18 +58,12 @@ def _words(cmdline: Path) -> set[bytes]:
 
 def listening_addresses(processes: Iterable[Path]) -> Iterator[tuple[str, int]]:
     """Yield host and port of each TCP socket on which one of the processes listens; proc(5) has the format."""
-    sockets = {_target(descriptor) for process in processes for descriptor in process.glob("fd/*")}
+    sockets = {descriptor.resolve().name for process in processes for descriptor in process.glob("fd/*")}
     for table in PROC.glob("net/tcp*"):
         for line in table.read_text().splitlines()[1:]:
             columns = line.split()
             if columns[3] == "0A" and f"socket:[{columns[9]}]" in sockets:  # TCP_LISTEN
                 yield _address(columns[1])
-
-
-def _target(descriptor: Path) -> str:
-    with suppress(OSError):  # closed since, or of another user
-        return str(descriptor.readlink())
-    return ""
 
 
 def _address(text: str) -> tuple[str, int]:
