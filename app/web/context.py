@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import shlex
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar
 
 import jinja2
@@ -18,7 +16,6 @@ from keepstream.app.config.settings import Settings
 from keepstream.app.connect.services import Services
 from keepstream.app.dlq.coverage import IndexCoverage
 from keepstream.app.dlq.format import format_time, one_line
-from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.app.web.facets import Facets
 from keepstream.app.web.masking import Mask
 from keepstream.app.web.query import Query, query_of
@@ -33,29 +30,20 @@ THREADS = 8
 """Concurrent blocking calls; each has at most one connection to PostgreSQL and two to Kafka."""
 audit = logging.getLogger("keepstream.audit")
 audit.setLevel(logging.INFO)  # independent of the log level
-_STATUS = {USAGE: 400, NOT_FOUND: 404, REFUSED: 409, UNREACHABLE: 503}
 
 
-@dataclass
 class Console:
     """State of the console; one per process."""
 
-    settings: Settings
-    mask: Mask = field(init=False)
-    logins: Sessions = field(init=False)
-    jobs: Jobs = field(init=False)
-    facets: Facets = field(init=False)
-    services: Services = field(init=False)
-    coverage: IndexCoverage = field(default_factory=IndexCoverage)
-    _threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(THREADS, "console"))
-    _templates: jinja2.Environment = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.mask = Mask(self.settings.web.mask_fields)
-        self.logins = Sessions(self.settings.web)
-        self.services = Services(self.settings, "keepstream web")
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.mask = Mask(settings.web.mask_fields)
+        self.logins = Sessions(settings.web)
+        self.services = Services(settings, "keepstream web")
         self.jobs = Jobs(self.services, self.mask)
         self.facets = Facets(self.services)
+        self.coverage = IndexCoverage()
+        self._threads = ThreadPoolExecutor(THREADS, "console")
         self._templates = templates()
 
     async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -74,9 +62,6 @@ class Console:
         }  # fmt: skip
         text = self._templates.get_template(template).render(**common, **values)
         return web.Response(text=text, content_type="text/html", status=status)
-
-    def error_page(self, request: web.Request, error: KeepstreamError) -> web.Response:
-        return self.page(request, "error.html", _STATUS.get(error.exit_code, 500), error=error)
 
     def may_replay(self, request: web.Request) -> bool:
         """Whether this user may change something: the console allows it, and there is a session."""
@@ -106,11 +91,6 @@ def form_of(request: web.Request) -> Mapping[str, str]:
 
 def form_pairs(request: web.Request) -> list[tuple[str, str]]:
     return [(name, value) for name, value in request[FORM].items() if isinstance(value, str)]
-
-
-def json_answer(data: Any) -> web.Response:  # noqa: ANN401
-    """Return JSON without ``<``, so that it is harmless when read as HTML."""
-    return web.Response(text=json.dumps(data).replace("<", "\\u003c"), content_type="application/json")
 
 
 def audit_log(request: web.Request, action: str, **fields: object) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import hdrs, web
 
-from keepstream.app.web.context import SESSION, audit_log, console_of, form_of, session_of
+from keepstream.app.web.context import audit_log, console_of, form_of, session_of
 from keepstream.app.web.middleware import cookie_name, is_https
 
 routes = web.RouteTableDef()
@@ -59,7 +59,6 @@ def safe_path(text: str) -> str:
 def _form(request: web.Request, status: int, wrong: str = "") -> web.Response:
     console = console_of(request)
     if not console.logins.needed or (request.method == hdrs.METH_GET and session_of(request)):
-        request[SESSION] = session_of(request)
         raise web.HTTPSeeOther("/")
     after = safe_path(request.query.get("next", "") or form_of(request).get("next", ""))
     by_name, by_token = bool(console.settings.web.users), console.settings.web.token is not None

@@ -18,9 +18,6 @@ class Mask:
     def __init__(self, names: Collection[str] = ()) -> None:
         self._names = frozenset(name.casefold() for name in names)
 
-    def __bool__(self) -> bool:
-        return bool(self._names)
-
     def value(self, value: bytes | None) -> bytes | None:
         """Return the masked value: the same bytes when nothing is masked, else JSON; `NOT_JSON` for anything else."""
         if not self._names or not value:
@@ -43,13 +40,13 @@ class Mask:
 
     def touches(self, value: bytes | None) -> bool:
         """Whether a part of the value is masked."""
-        return self.value(value) != value or (bool(self) and self.value(value) == NOT_JSON)
+        return self.value(value) != value
 
     def hides(self, name: str) -> bool:
         return name.casefold() in self._names
 
     def check(self, path: str, text: str) -> None:
         """Refuse a search in masked fields, which would reveal them by guessing. Raises `KeepstreamError`."""
-        whole = bool(self) and text[:1] in ("{", "[")
+        whole = self._names and text[:1] in ("{", "[")
         if whole or any(self.hides(part) for part in path.split(".")):
             raise KeepstreamError("masked", f"--where: {path} is masked", "search for another field", REFUSED)

@@ -15,7 +15,7 @@ from aiohttp import hdrs, web
 from multidict import MultiDict
 
 from keepstream.app.config.base import is_loopback
-from keepstream.app.errors import KeepstreamError
+from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.app.web.context import FORM, SESSION, audit_log, console_of, session_of
 from keepstream.app.web.sessions import TOKEN_USER, Session
 
@@ -38,6 +38,7 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _FORM_TYPE = "application/x-www-form-urlencoded"
+_STATUS = {USAGE: 400, NOT_FOUND: 404, REFUSED: 409, UNREACHABLE: 503}
 _SAFE = (hdrs.METH_GET, hdrs.METH_HEAD)
 
 
@@ -49,22 +50,22 @@ async def error_pages(request: web.Request, handler: Handler) -> web.StreamRespo
     except web.HTTPRedirection as redirection:
         answer = redirection
     except web.HTTPException as refusal:
-        answer = _page(request, refusal.status, KeepstreamError(str(refusal.status), refusal.text or refusal.reason))
+        answer = _page(request, KeepstreamError(str(refusal.status), refusal.text or refusal.reason), refusal.status)
         answer.headers.update({k: v for k, v in refusal.headers.items() if k in (hdrs.ALLOW, hdrs.RETRY_AFTER)})
     except KeepstreamError as error:
-        answer = console_of(request).error_page(request, error)
+        answer = _page(request, error, _STATUS.get(error.exit_code, 500))
     except Exception:
         name = secrets.token_hex(4)
         log.exception("a page failed: %s", name)
         unexpected = KeepstreamError("internal", "Unexpected error.", f"the log has the details at {name}")
-        answer = _page(request, 500, unexpected)
+        answer = _page(request, unexpected, 500)
     answer.headers.update(HEADERS)
     if not request.path.startswith("/static/"):
         answer.headers[hdrs.CACHE_CONTROL] = "no-store"
     return answer
 
 
-def _page(request: web.Request, status: int, error: KeepstreamError) -> web.Response:
+def _page(request: web.Request, error: KeepstreamError, status: int) -> web.Response:
     return console_of(request).page(request, "error.html", status, error=error)
 
 
@@ -91,7 +92,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
         request[SESSION] = Session(TOKEN_USER, secrets.token_urlsafe(32), 0.0)
     if session_of(request) or not console.logins.needed or request.path.startswith(OPEN_PATHS):
         return await handler(request)
-    if bearer or request.path.endswith(".json"):
+    if bearer:
         raise web.HTTPUnauthorized(text="log in, or send the token")
     if request.method in _SAFE and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
         # A link in a chat: SameSite=Strict withholds the cookie once, and a reload from this page sends it.

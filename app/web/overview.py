@@ -1,8 +1,7 @@
-"""The overview: status of the stream, as a page and as JSON for its updates."""
+"""The overview: status of the stream."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,29 +10,19 @@ from typing import Any
 from aiohttp import web
 
 from keepstream.app.status.snapshot import OUTCOMES, Snapshot, drain_s, duration_text, earlier, partition_rate, rate
-from keepstream.app.web.context import console_of, json_answer
+from keepstream.app.web.context import console_of
 from keepstream.app.web.facets import matching
-from keepstream.app.web.poller import StatusPoller
+from keepstream.app.web.poller import SNAPSHOTS_KEPT, StatusPoller
 from keepstream.app.web.query import Query
 
 WIDTH, HEIGHT = 600, 120
-POINTS = 300
-"""The number of snapshots; the newest is at the right edge."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """``points`` of an SVG polyline."""
-
-    name: str
-    points: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """``top`` is the value at the upper edge; ``spoken`` is the text for screen readers."""
+    """``lines``: points of SVG polylines; ``top``: value at the upper edge; ``spoken``: text for screen readers."""
 
-    lines: Sequence[Line]
+    lines: Mapping[str, str]
     top: str
     unit: str
     spoken: str
@@ -42,14 +31,14 @@ class Chart:
 def chart_of(series: Mapping[str, Sequence[float]], unit: str) -> Chart:
     """Draw all series on one scale from zero."""
     top = _nice(max((value for values in series.values() for value in values), default=0.0))
-    lines = [Line(name, _points(values[-POINTS:], top)) for name, values in series.items()]
+    lines = {name: _points(values, top) for name, values in series.items()}
     spoken = ", ".join(f"{name} {values[-1]:,.0f}" for name, values in series.items() if values)
     return Chart(lines, f"{top:,.0f}", unit, f"{unit}: {spoken or 'nothing yet'}")
 
 
 def _points(values: Sequence[float], top: float) -> str:
-    first = POINTS - len(values)
-    step = WIDTH / (POINTS - 1)
+    first = SNAPSHOTS_KEPT - len(values)
+    step = WIDTH / (SNAPSHOTS_KEPT - 1)
     return " ".join(f"{(first + i) * step:.1f},{HEIGHT - value / top * HEIGHT:.1f}" for i, value in enumerate(values))
 
 
@@ -70,31 +59,7 @@ _REASONS_SHOWN = 8
 
 @routes.get("/")
 async def overview(request: web.Request) -> web.StreamResponse:
-    context = await _context(request)
-    return console_of(request).page(request, "overview.html", **context, shape=_shape(context))
-
-
-@routes.get("/overview.json")
-async def overview_json(request: web.Request) -> web.StreamResponse:
-    """Return texts by ``data-figure``, lines by ``data-line``, and the hash whose change reloads the page."""
-    context = await _context(request)
-    lines = {f"{name}.{line.name}": line.points for name, chart in context["charts"].items() for line in chart.lines}
-    return json_answer({"figures": context["figures"], "lines": lines, "shape": _shape(context)})
-
-
-def _shape(context: dict[str, Any]) -> str:
-    """Return a hash of what the script cannot update: the page reloads when it changes."""
-    reasons = None if context["reasons"] is None else [reason for reason, _ in context["reasons"]]
-    runs = [(run["id"], run["state"], run["held"]) for run in context["replays"]]
-    parts = (
-        len(context["partitions"]),
-        reasons,
-        bool(context["error"]),
-        runs,
-        sorted(context["not_ready"]),
-        bool(context["shares"]),
-    )
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+    return console_of(request).page(request, "overview.html", **await _context(request))
 
 
 async def _context(request: web.Request) -> dict[str, Any]:
@@ -105,17 +70,12 @@ async def _context(request: web.Request) -> dict[str, Any]:
     now, before = (poller.snapshots[-1] if poller.snapshots else None), earlier(list(poller.snapshots))
     partitions = [] if now is None else [_partition(now, before, p) for p in sorted(now.ends)]
     figures = _figures(now, before)
-    for row in partitions:
-        figures |= {f"partition.{row['partition']}.{name}": row[name] for name in ("settled", "lag", "drain", "moved")}
-    figures |= {f"reason.{reason}": f"{count:,}" for reason, count in reasons or ()}
-    not_ready = dict(now.workers.not_ready) if now else {}
-    figures |= {f"worker.{worker}": why for worker, why in not_ready.items()}
     figures["open"] = "\N{HORIZONTAL ELLIPSIS}" if counts is None else f"{counts.total():,}"
     return {
         "figures": figures, "partitions": partitions, "reasons": reasons, "error": poller.error,
         "replays": list(now.replays) if now else [], "charts": _charts(list(poller.snapshots)), "snapshot": now,
         "outcomes": OUTCOMES, "shares": _shares(now), "most": reasons[0][1] if reasons else 0,
-        "not_ready": not_ready,
+        "not_ready": now.workers.not_ready if now else {},
     }  # fmt: skip
 
 
@@ -162,15 +122,15 @@ def _shares(now: Snapshot | None) -> list[tuple[str, int, float, float]]:
     return shares
 
 
-def _charts(snapshots: Sequence[Snapshot]) -> dict[str, Chart]:
+def _charts(snapshots: Sequence[Snapshot]) -> list[Chart]:
     pairs = list(itertools.pairwise(snapshots))
     rates_in = [rate(now, before, "end_sum") or 0.0 for before, now in pairs]
     rates_out = [rate(now, before, "settled_sum") or 0.0 for before, now in pairs]
     lag = [float(now.lag_sum) for now in snapshots]
-    return {
-        "rates": chart_of({"in": rates_in, "out": rates_out}, "events per second"),
-        "lag": chart_of({"lag": lag}, "records not settled"),
-    }
+    return [
+        chart_of({"in": rates_in, "out": rates_out}, "events per second"),
+        chart_of({"lag": lag}, "records not settled"),
+    ]
 
 
 def _per_s(rate: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -120,10 +121,9 @@ def draft_of(dead_letter: DeadLetterRecord, show_bytes: int) -> Draft:
         raise _unfit("its value is not text") from None
     if len(value) > show_bytes:
         raise _unfit(f"its value is larger than {show_bytes:,} bytes")
-    for form in _FORMS:
-        for ascii_only in (False, True):
-            if _indented(text, form, ascii_only=ascii_only) is not None:
-                return Draft(_indented(text, form, ascii_only=ascii_only) or "", form, ascii_only)
+    for form, ascii_only in itertools.product(_FORMS, (False, True)):
+        if (shown := _indented(text, form, ascii_only=ascii_only)) is not None:
+            return Draft(shown, form, ascii_only)
     if any(not (char.isprintable() or char in "\n\t") for char in text):
         raise _unfit("its value has control characters")
     return Draft(text, None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -68,28 +68,24 @@ def query_of(given: Iterable[Pair], mask: Mask) -> Query:
         raise bad_selector("query", f"more than {MAX_PAIRS} values, or one of more than {MAX_VALUE_CHARS} characters")
     if any("\0" in value for _, value in pairs):
         raise bad_selector("query", "a NUL character selects nothing")
-    query = Query(pairs, parse_query(_options(pairs)))
+    query = Query(pairs, parse_query(_options(Query(pairs))))
     for path, text in query.chosen.selection.where:
         mask.check(path, text)
     return query
 
 
-def _options(pairs: Sequence[Pair]) -> Mapping[str, Any]:
-    given: dict[str, Any] = {option: _all(pairs, name) for name, option in REPEATABLE.items()}
-    given["partitions"] = tuple(_number("partition", value) for value in _all(pairs, "partition"))
+def _options(query: Query) -> Mapping[str, Any]:
+    given: dict[str, Any] = {option: tuple(query.values(name)) for name, option in REPEATABLE.items()}
+    given["partitions"] = tuple(_number("partition", value) for value in query.values("partition"))
     for name in ("from-offset", "limit"):
-        value = next(iter(_all(pairs, name)), None)
-        given[name.replace("-", "_")] = None if value is None else _number(name, value)
+        value = query.first(name)
+        given[name.replace("-", "_")] = _number(name, value) if value else None
     for name in ("since", "until"):
-        given[name] = next(iter(_all(pairs, name)), None)
+        given[name] = query.first(name) or None
     if given["limit"] == 0:
         raise bad_selector("--limit", "is 0")
-    given["resolved_too"] = bool(_all(pairs, "all"))
+    given["resolved_too"] = bool(query.first("all"))
     return given
-
-
-def _all(pairs: Sequence[Pair], name: str) -> tuple[str, ...]:
-    return tuple(value for key, value in pairs if key == name)
 
 
 def _number(name: str, text: str) -> int:

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from keepstream.app.dlq.replay import options_from
 from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
-from keepstream.app.web.context import Console, audit_log, console_of, form_of, form_pairs, json_answer, session_of
+from keepstream.app.web.context import Console, audit_log, console_of, form_of, form_pairs, session_of
 from keepstream.app.web.dead_letters import find_dead_letter
 from keepstream.app.web.payload import draft_of, edited_value
 from keepstream.app.web.query import Query, query_of
@@ -87,13 +87,6 @@ async def watch(request: web.Request) -> web.StreamResponse:
     return console.page(request, "replay_job.html", job=console.jobs.find(request.query.get("id", "")), wrong="")
 
 
-@routes.get("/replay/job.json")
-async def watch_json(request: web.Request) -> web.StreamResponse:
-    """Return the progress, for the script of the page."""
-    job = console_of(request).jobs.find(request.query.get("id", ""))
-    return json_answer({"phase": job.phase, "worked": job.worked, "total": job.total})
-
-
 def _survey(request: web.Request, job: Job) -> web.StreamResponse:
     console_of(request).jobs.survey(job)
     audit_log(request, "dry_run", selectors=job.query.link(), edited=len(job.edited))
@@ -105,18 +98,14 @@ def _options(console: Console, query: Query, form: Any) -> ReplayOptions:  # noq
     max_replays = form.get("max-replays", "") or "3"
     if not (max_replays.isascii() and max_replays.isdigit() and int(max_replays[:9]) <= _MAX_REPLAYS):
         raise KeepstreamError("bad_option", "--max-replays: not a number", exit_code=USAGE)
+    to_topic = form.get("to-topic", "").strip()
+    if to_topic and not _TOPIC.fullmatch(to_topic):
+        raise KeepstreamError("bad_option", "--to-topic: not a valid topic name", exit_code=USAGE)
     return options_from(
-        console.settings.kafka.dlq_topic, _topic(form.get("to-topic", "")), changes, form.get("rate", "").strip(),
+        console.settings.kafka.dlq_topic, to_topic or None, changes, form.get("rate", "").strip(),
         same_partition=bool(form.get("same-partition")), limit=query.chosen.limit, max_replays=int(max_replays),
         resolved_too=query.chosen.resolved_too,
     )  # fmt: skip
-
-
-def _topic(text: str) -> str | None:
-    text = text.strip()
-    if text and not _TOPIC.fullmatch(text):
-        raise KeepstreamError("bad_option", "--to-topic: not a valid topic name", exit_code=USAGE)
-    return text or None
 
 
 def _refuse_masked(console: Console, value: bytes | None) -> None:

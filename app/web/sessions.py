@@ -21,7 +21,8 @@ _LOG_N, _R, _P, _SALT_BYTES = 15, 8, 1, 16
 def password_hash(password: str) -> str:
     """Return ``scrypt$log2(n)$salt$hash``."""
     salt = secrets.token_bytes(_SALT_BYTES)
-    return "$".join(("scrypt", str(_LOG_N), _text(salt), _text(_scrypt(password, salt, _LOG_N))))
+    hashed = _scrypt(password, salt, _LOG_N)
+    return f"scrypt${_LOG_N}${base64.b64encode(salt).decode()}${base64.b64encode(hashed).decode()}"
 
 
 def is_password(password: str, stored: str) -> bool:
@@ -37,10 +38,6 @@ def is_password(password: str, stored: str) -> bool:
 def _scrypt(password: str, salt: bytes, log_n: int) -> bytes:
     secret = password.encode(errors="replace")
     return hashlib.scrypt(secret, salt=salt, n=2 ** min(log_n, 20), r=_R, p=_P, maxmem=2**30)
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 @dataclass(frozen=True, slots=True)

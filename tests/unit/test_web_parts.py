@@ -214,6 +214,6 @@ def test_only_loopback_is_loopback(host: str, ours: bool) -> None:
 @given(st.lists(st.floats(0, 1e9), max_size=400))
 def test_a_chart_stays_in_its_frame(values: list[float]) -> None:
     chart = chart_of({"in": values}, "events per second")
-    points = [point.split(",") for point in chart.lines[0].points.split()]
+    points = [point.split(",") for point in chart.lines["in"].split()]
     assert len(points) == min(len(values), 300)
     assert all(0 <= float(y) <= HEIGHT and -0.1 <= float(x) <= 600.1 for x, y in points)

@@ -1,4 +1,4 @@
-// Copying, live figures, and waiting for a job. Every page can be read without this.
+// Copying, and pages that keep themselves up to date. Every page can be read without this.
 "use strict";
 
 for (const button of document.querySelectorAll("[data-copy]")) {
@@ -10,52 +10,32 @@ for (const button of document.querySelectorAll("[data-copy]")) {
   });
 }
 
-const EVERY_MS = 2000;
+const EVERY_MS = 1000;
 
-async function asked(url) {
-  const answer = await fetch(url, {headers: {Accept: "application/json"}});
-  if (answer.status === 401) location.reload();
+// Each element with data-live is replaced by that of the page as it is now. Not while it holds the focus, or text is
+// selected: both would be lost. Where its state (the value of data-live) is another one, so is the rest of the page.
+async function refresh() {
+  const answer = await fetch(location.href);
   if (!answer.ok) throw new Error(String(answer.status));
-  return answer.json();
+  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+  for (const shown of document.querySelectorAll("[data-live]")) {
+    const now = page.getElementById(shown.id);
+    if (now?.dataset.live !== shown.dataset.live) return location.reload();
+    const inUse = shown.contains(document.activeElement) || !getSelection().isCollapsed;
+    if (!inUse && !shown.isEqualNode(now)) shown.replaceWith(now);
+  }
 }
 
-function repeat(look) {
+function repeat() {
   setTimeout(async () => {
     try {
-      if (!document.hidden) await look();
+      if (!document.hidden) await refresh();
       document.body.classList.remove("stale");
     } catch {
       document.body.classList.add("stale");
     }
-    repeat(look);
+    repeat();
   }, EVERY_MS);
 }
 
-const live = document.querySelector("[data-live]");
-if (live) {
-  repeat(async () => {
-    const now = await asked(live.dataset.live);
-    if (live.dataset.shape !== now.shape) location.reload();
-    for (const place of document.querySelectorAll("[data-figure]")) {
-      const text = now.figures[place.dataset.figure];
-      if (text !== undefined && place.textContent !== text) place.textContent = text;
-    }
-    for (const line of document.querySelectorAll("[data-line]")) {
-      line.setAttribute("points", now.lines[line.dataset.line] || "");
-    }
-  });
-}
-
-const job = document.querySelector("[data-job]");
-if (job) {
-  const watch = async () => {
-    const now = await asked(job.dataset.job);
-    if (now.phase !== job.dataset.phase) location.reload();
-    const bar = job.querySelector("progress");
-    if (now.total && now.phase === "replaying") bar.value = now.worked;
-    const of = now.total && now.phase !== "surveying" ? " of " + now.total.toLocaleString("en") : "";
-    job.querySelector("[data-worked]").textContent = now.worked.toLocaleString("en") + of + " dead letters";
-    setTimeout(() => watch().catch(() => repeat(watch)), 400);
-  };
-  watch().catch(() => repeat(watch));
-}
+if (document.querySelector("[data-live]")) repeat();

@@ -42,9 +42,9 @@ def test_from_an_error_to_delivered_in_the_browser(  # noqa: PLR0915 - it is one
     with ExitStack() as stack, console(settings) as running, visitor(browser, running) as page:
         log_in(page)
         screen = functools.partial(screenshot, page, folder=tmp_path)
-        expect(page.locator("[data-figure=open]")).to_have_text("13", timeout=15_000)
-        expect(page.locator("[data-figure=delivered]")).to_have_text("180")
-        expect(page.locator("[data-figure=workers]")).to_have_text("1 of 1 answer")
+        expect(page.locator("#open")).to_have_text("13", timeout=15_000)
+        expect(page.locator("#delivered")).to_have_text("180")
+        expect(page.locator("#workers")).to_have_text("1 of 1 answer")
         busy = stack.enter_context(traffic(system))
 
         page.get_by_role("link", name="Dead letters", exact=True).click()
@@ -84,7 +84,7 @@ def test_from_an_error_to_delivered_in_the_browser(  # noqa: PLR0915 - it is one
         expect(page.get_by_label("Payload")).to_contain_text('"amount": 7')
         screen("event")
         page.get_by_role("link", name="Overview").click()
-        expect(page.locator("[data-figure=open]")).to_have_text("0", timeout=15_000)
+        expect(page.locator("#open")).to_have_text("0", timeout=15_000)
         expect(page.locator("main")).to_contain_text("finished")
         screen("overview")
         stack.close()

@@ -87,7 +87,7 @@ def test_every_answer_carries_the_headers(guarded: ConsoleProcess) -> None:
     answers = [
         guarded.get(path) for path in ("/", "/nothing", "/static/console.css", "/dead-letters?since=x", "/login")
     ]
-    answers += [nobody.get("/"), nobody.get("/overview.json"), guarded.post("/replay/dry-run", {})]
+    answers += [nobody.get("/"), nobody.get("/", Authorization="Bearer x"), guarded.post("/replay/dry-run", {})]
     for answer in answers:
         for name, value in HEADERS.items():
             assert answer.headers[name.lower()] == value
@@ -117,14 +117,14 @@ def test_login_attempts_are_limited_per_address_and_name(graves: Graveyard) -> N
         page = running.post("/login", {"name": NAME, "password": PASSWORD})
         assert page.status == 429
         assert int(page.headers["retry-after"]) > 30
-        assert running.get("/overview.json", Authorization=f"Bearer {TOKEN}").status == 429
+        assert running.get("/", Authorization=f"Bearer {TOKEN}").status == 429
 
 
 def test_a_bearer_token_reads_and_does_nothing_else(guarded: ConsoleProcess) -> None:
     script = ConsoleProcess(guarded.process, guarded.said)
-    assert script.get("/overview.json", Authorization=f"Bearer {TOKEN}").status == 200
+    assert script.get("/", Authorization=f"Bearer {TOKEN}").status == 200
     for wrong in (f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer ", TOKEN, "Bearer \xff"):
-        assert script.get("/overview.json", Authorization=wrong).status == 401
+        assert script.get("/", Authorization=wrong).status == 401
     form = {"Origin": guarded.url, "Content-Type": FORM, "Authorization": f"Bearer {TOKEN}"}
     assert script.ask("POST", "/replay/dry-run", b"id=events-0-0", form).status == 401
 

@@ -198,9 +198,9 @@ def test_the_overview_keeps_itself_up_to_date(browser: Browser, running: Console
     with visitor(browser, running) as page:
         page.goto("/")
         page.evaluate("window.sameDocument = true")
-        expect(page.locator("[data-figure=lag]")).to_have_text("0", timeout=10_000)
+        expect(page.locator("#lag")).to_have_text("0", timeout=10_000)
         graves.kafka.produce(topic, [b"{}"] * 40)
-        expect(page.locator("[data-figure=lag]")).to_have_text("40", timeout=10_000)
+        expect(page.locator("#lag")).to_have_text("40", timeout=10_000)
         assert page.evaluate("window.sameDocument") is True
         assert page.locator("polyline.in").get_attribute("points")
 
@@ -228,7 +228,7 @@ def test_a_replay_is_slowed_down_and_cancelled_and_its_sum_still_adds_up(
         page.get_by_role("button", name="Dry run").click()
         page.get_by_label("Type the count").fill("15")
         page.get_by_role("button", name="Replay", exact=True).click()
-        expect(page.locator("[data-worked]")).to_have_text(re.compile(r"^[1-9]\d* of 15 dead letters"), timeout=20_000)
+        expect(page.locator("#worked")).to_have_text(re.compile(r"^[1-9]\d* of 15 dead letters"), timeout=20_000)
         page.get_by_role("button", name="Cancel").click()
         expect(page.locator("h1")).to_contain_text("Cancelled", timeout=20_000)
         selected, *parts = map(int, re.findall(r"\d+", page.locator(".sum").inner_text()))
