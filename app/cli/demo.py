@@ -9,7 +9,7 @@ import click
 
 from keepstream.app.cli.audit import check_row, print_checks
 from keepstream.app.cli.output import json_option, load_settings, notify, on_terminal, print_json
-from keepstream.app.errors import FAILED, UNREACHABLE, KeepstreamError
+from keepstream.app.errors import KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.demo.proof import Proof
@@ -29,20 +29,12 @@ def demo(*, events: int, kills: int, as_json: bool) -> None:
     """
     settings = load_settings()
     try:
-        from keepstream.app.demo.backend import backend
-        from keepstream.app.demo.run import Demo, Plan
-        from keepstream.app.demo.worker_process import DemoError
-        from keepstream.app.embedded.errors import EmbeddedUnavailableError
+        from keepstream.app.demo.run import Demo, Plan, demo_servers
     except ImportError as error:
         hint = "pip install 'keepstream[embedded]'"
         raise KeepstreamError("extra_missing", f"the package {error.name} is not installed", hint) from None
-    try:
-        with backend(settings, notify) as services, _progress(events) as progress:
-            proof = Demo(Plan(events, kills, notify, progress), services).run()
-    except EmbeddedUnavailableError as error:
-        raise KeepstreamError("service_unavailable", f"{error.part}: {error.reason}", error.hint, UNREACHABLE) from None
-    except DemoError as error:
-        raise KeepstreamError("demo_failed", str(error), exit_code=FAILED) from None
+    with demo_servers(settings, notify) as servers, _progress(events) as progress:
+        proof = Demo(Plan(events, kills, progress), servers).run()
     _show(proof, as_json=as_json)
     if not proof.holds:
         raise KeepstreamError("proof_failed", "a sum is off: that is a bug in keepstream, please report it")

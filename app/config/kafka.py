@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, FilePath, SecretStr, model_validator
 
@@ -77,7 +78,9 @@ class KafkaSecuritySettings(Section):
             raise ValueError(
                 "OAUTHBEARER needs oauth_token_file, or oauth_token_endpoint, oauth_client_id and a client secret"
             )
-        if client and not self.allow_insecure_credentials and not endpoint_is_safe(self.oauth_token_endpoint or ""):
+        endpoint = urlsplit(self.oauth_token_endpoint or "")
+        is_safe = endpoint.scheme == "https" or is_loopback(endpoint.hostname or "")
+        if client and not self.allow_insecure_credentials and not is_safe:
             raise ValueError("oauth_token_endpoint must be https beyond loopback: the client secret is sent to it")
 
     def _has(self, name: str) -> bool:
@@ -97,11 +100,3 @@ class KafkaSecuritySettings(Section):
                 "SASL_PLAINTEXT would send credentials to another machine without TLS; use SASL_SSL, or consent with "
                 "KEEPSTREAM_KAFKA__SECURITY__ALLOW_INSECURE_CREDENTIALS=true"
             )
-
-
-def endpoint_is_safe(url: str) -> bool:
-    """Return whether a URL is encrypted or on loopback."""
-    from urllib.parse import urlsplit  # noqa: PLC0415 - for OAUTHBEARER only
-
-    parts = urlsplit(url)
-    return parts.scheme == "https" or is_loopback(parts.hostname or "")

@@ -62,7 +62,8 @@ def refuse_unverified(settings: PostgresSettings) -> None:
     given = effective(settings.url.get_secret_value())
     if given.get("sslmode") == VERIFIED or all(map(is_local, hosts(given))):
         return
-    if settings.password_file or given.get("password") or Path(passfile(given)).is_file():
+    passfile = Path(given.get("passfile") or Path.home() / ".pgpass")
+    if settings.password_file or given.get("password") or passfile.is_file():
         raise ValueError(
             f"sslmode={given.get('sslmode')} would give the password to any server that answers in its place; add "
             "sslmode=verify-full and sslrootcert=FILE (or sslrootcert=system) to the URL, or consent with "
@@ -92,7 +93,3 @@ def hosts(given: dict[str, str]) -> list[str]:
 def is_local(host: str) -> bool:
     """Return whether a host is loopback or a Unix socket, which is also libpq's default."""
     return not host or host.startswith(("/", "@")) or is_loopback(host)
-
-
-def passfile(given: dict[str, str]) -> str:
-    return given.get("passfile") or str(Path.home() / ".pgpass")

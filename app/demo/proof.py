@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -36,7 +36,7 @@ class Proof:
     burst_rate: float
     p50_s: float
     p99_s: float
-    exact_commit_times: bool = field(default=True)
+    exact_commit_times: bool
 
     @property
     def holds(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import uuid
@@ -64,17 +65,15 @@ BROKEN: dict[str, Callable[[Fields], bytes | None]] = {
 
 
 def traffic(count: int, phase: str, seed: int) -> Iterator[DemoRecord]:
-    """Yield exactly ``count`` records. The same seed gives the same kinds and payloads; ids are new each time."""
-    rng = random.Random(seed)  # noqa: S311 - traffic, not secrets
-    kinds = [*BROKEN, "duplicate", "stale update"]
-    made = 0
-    while made < count:
-        event = _event(rng, phase)
-        kind = kinds[made % len(kinds)] if rng.random() < SPECIAL_SHARE else ""
-        batch = list(_records(kind, event))
-        for record in batch[: count - made]:
-            made += 1
-            yield record
+    """Return exactly ``count`` records. The same seed gives the same kinds and payloads; ids are new each time."""
+    return itertools.islice(_endless(phase, random.Random(seed)), count)  # noqa: S311 - traffic, not secrets
+
+
+def _endless(phase: str, rng: random.Random) -> Iterator[DemoRecord]:
+    specials = itertools.cycle([*BROKEN, "duplicate", "stale update"])
+    while True:
+        kind = next(specials) if rng.random() < SPECIAL_SHARE else ""
+        yield from _records(kind, _event(rng, phase))
 
 
 def _records(kind: str, event: Fields) -> Iterator[DemoRecord]:

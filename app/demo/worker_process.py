@@ -5,22 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from keepstream.app.embedded.process import ChildProcess, Program, log_tail
-
-
-class DemoError(RuntimeError):
-    """The demo could not be finished; the message gives the reason."""
-
+from keepstream.app.embedded.process import TAIL_LINES, ChildProcess, Program, log_tail
+from keepstream.app.errors import KeepstreamError
 
 # -P: a folder named `app` in the current directory is not ours.
 _WORKER = ("-P", "-m", "keepstream.app", "worker")
 
 
-class WorkerProcess:
+class WorkerProcess(ChildProcess):
     """``keepstream worker`` with ``environment`` added to the current one. It ends with its parent.
 
     ``command`` are other arguments to Python, for a worker that is not the product's own.
@@ -29,43 +24,21 @@ class WorkerProcess:
     def __init__(self, environment: Mapping[str, str], log_path: Path, command: Sequence[str] = _WORKER) -> None:
         self.log_path = log_path
         argv = (sys.executable, *command)
-        self._program = Program("worker", argv, log_path, "see its log", env={**os.environ, **environment})
-        self._child = ChildProcess(self._program)
-        self._restarting = threading.Lock()
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
-    @property
-    def exit_code(self) -> int | None:
-        """None while it runs; minus the signal's number after a signal."""
-        return self._child.exit_code
-
-    def stop(self, timeout_s: float = 30.0) -> int:
-        """Send SIGTERM, kill it after the timeout, and return the exit code."""
-        self._child.stop(timeout_s=timeout_s)
-        code = self._child.exit_code
-        return -signal.SIGKILL if code is None else code
-
-    def kill(self) -> None:
-        self._child.kill()
-
-    def kill_and_restart(self) -> None:
-        with self._restarting:
-            self._child.kill()
-            self._child = ChildProcess(self._program)
+        super().__init__(Program("worker", argv, log_path, "see its log", env={**os.environ, **environment}))
 
     def check(self) -> None:
-        """Raise DemoError when the worker has ended by itself."""
-        with self._restarting:
-            if self.exit_code is not None:
-                raise DemoError(f"the worker ended with {self.exit_code}; its log ends:\n{self.log_end()}")
+        """Raise KeepstreamError when the worker has ended by itself."""
+        if self.exit_code is not None:
+            raise self.failure(f"ended with {self.exit_code}")
 
     def finish(self) -> None:
-        """Stop the worker. Raises DemoError unless it exits with 0."""
-        if code := self.stop():
-            raise DemoError(f"the worker ended with {code} instead of 0; its log ends:\n{self.log_end()}")
+        """Stop the worker. Raises KeepstreamError unless it exits with 0."""
+        # SIGTERM ends a worker that was started again just now and has no handler yet.
+        if (code := self.stop()) not in (0, -signal.SIGTERM):
+            raise self.failure(f"ended with {code} instead of 0")
 
-    def log_end(self, lines: int = 15) -> str:
+    def failure(self, what: str) -> KeepstreamError:
+        return KeepstreamError("demo_failed", f"the worker {what}; its log ends:\n{self.log_end()}")
+
+    def log_end(self, lines: int = TAIL_LINES) -> str:
         return log_tail(self.log_path, lines)

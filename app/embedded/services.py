@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from keepstream.app.embedded.kafka import EmbeddedKafka, no_progress
+from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.kafka_jars import kafka_classpath
 from keepstream.app.embedded.postgres import EmbeddedPostgres
 from keepstream.app.embedded.service import EmbeddedService
@@ -29,7 +29,7 @@ def embedded_services(
     bootstrap_servers: str | None = None,
     postgres_url: str | None = None,
     postgres_settings: Mapping[str, str] | None = None,
-    progress: Callable[[str], None] = no_progress,
+    progress: Callable[[str], None] = lambda _line: None,
 ) -> Iterator[EmbeddedServers]:
     """Start the servers without a given address, and stop them at the end of the block.
 

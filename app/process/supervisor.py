@@ -14,13 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import Protocol
 
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import USAGE
 from keepstream.app.process import launch
 
-StartWorker = Callable[[Mapping[str, str]], "Child"]
+StartWorker = Callable[[Mapping[str, str]], subprocess.Popen[bytes]]
 
 log = logging.getLogger(__name__)
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 30.0
@@ -29,17 +28,6 @@ STABLE_AFTER_S = 60.0
 STOP_MARGIN_S = 7.0
 """Added to the drain timeout. A worker ends itself earlier (`STOP_GRACE_S`); one that does not is killed."""
 POLL_S = 0.1
-
-
-class Child(Protocol):
-    """Interface of `subprocess.Popen`."""
-
-    @property
-    def pid(self) -> int: ...
-    def poll(self) -> int | None: ...
-    def wait(self, timeout: float | None = None) -> int: ...
-    def send_signal(self, sig: int) -> None: ...
-    def kill(self) -> None: ...
 
 
 def start_worker(environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -78,7 +66,7 @@ class WorkerSlot:
         self.number = number
         self._environment = environment
         self._start = start
-        self._child: Child | None = None
+        self._child: subprocess.Popen[bytes] | None = None
         self._wait_s = FIRST_WAIT_S
         self._started_at = 0.0
         self._due_at = 0.0

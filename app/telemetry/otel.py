@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from opentelemetry import trace
+from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from keepstream.app.config.base import VERSION
@@ -23,11 +23,6 @@ from keepstream.processors.partition_queue import Batch
 from keepstream.schemas.dead_letter import TRACEPARENT
 from keepstream.schemas.outcome import Outcome, OutcomeCounts
 from keepstream.schemas.record import Record, header
-
-if TYPE_CHECKING:
-    from opentelemetry.context import Context
-    from opentelemetry.sdk.trace import SpanProcessor
-    from opentelemetry.trace import Span as TraceSpan
 
 _PROPAGATOR = TraceContextTextMapPropagator()
 
@@ -71,7 +66,7 @@ class OpenTelemetryTraces:
     def close(self) -> None:
         self._provider.shutdown()
 
-    def _record_span(self, batch: Batch, parent: TraceSpan, record: Record, context: Context) -> TraceSpan:
+    def _record_span(self, batch: Batch, parent: Span, record: Record, context: Context) -> Span:
         attributes: dict[str, str | int] = {**_attributes(batch), "messaging.kafka.offset": record.offset}
         return self._tracer.start_span(
             f"process {record.topic}", context=context, kind=SpanKind.CONSUMER, attributes=attributes,
@@ -97,6 +92,6 @@ def _attributes(batch: Batch) -> dict[str, str]:
     }
 
 
-def _set_counts(span: TraceSpan, counts: OutcomeCounts) -> None:
+def _set_counts(span: Span, counts: OutcomeCounts) -> None:
     for outcome in Outcome:
         span.set_attribute(f"keepstream.{outcome}", getattr(counts, outcome))

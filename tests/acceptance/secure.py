@@ -20,7 +20,7 @@ from psycopg import sql
 
 from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.ports import LOOPBACK, free_port
-from keepstream.app.embedded.postgres import NAME, EmbeddedPostgres
+from keepstream.app.embedded.postgres import DATABASE, USER, EmbeddedPostgres
 from keepstream.app.embedded.sandbox import unprivileged_account
 from tests.acceptance.conftest import System
 from tests.certificates import Authority, Identity
@@ -88,7 +88,7 @@ class Secure:
         who = f"keepstream_{role}" + ("" if by_certificate else f":{password or self.passwords[role]}")
         more = f"&sslcert={own.certificate}&sslkey={own.key}" if by_certificate else ""
         verified = f"sslmode=verify-full&sslrootcert={authority or self.authority.certificate}"
-        return f"postgresql://{who}@localhost:{self.postgres.port}/{NAME}?{verified}{more}"
+        return f"postgresql://{who}@localhost:{self.postgres.port}/{DATABASE}?{verified}{more}"
 
 
 def _security(**given: str) -> dict[str, str]:
@@ -178,7 +178,7 @@ def _switch_tls_on(postgres: EmbeddedPostgres, authority: Authority, own: Identi
     _place(postgres, own, authority)
     data = postgres.home() / "pgdata"
     (data / "pg_hba.conf").write_text(
-        f"host    all {NAME} {LOOPBACK}/32 scram-sha-256\n"
+        f"host    all {USER} {LOOPBACK}/32 scram-sha-256\n"
         f"hostssl all keepstream_{BY_CERTIFICATE} {LOOPBACK}/32 cert\n"
         f"hostssl all all {LOOPBACK}/32 scram-sha-256\n"
     )
@@ -205,7 +205,7 @@ def _place(postgres: EmbeddedPostgres, own: Identity, authority: Authority) -> N
         shutil.copyfile(file, data / name)
         (data / name).chmod(0o600)
         if account := unprivileged_account():
-            os.chown(data / name, account.uid, account.gid)
+            os.chown(data / name, account.pw_uid, account.pw_gid)
 
 
 def table_names(system: System) -> list[str]:

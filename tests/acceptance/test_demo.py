@@ -11,11 +11,6 @@ from typing import Any
 
 import pytest
 
-from keepstream.app.config.settings import Settings
-from keepstream.app.demo.backend import backend
-from keepstream.app.demo.run import Demo, Plan
-from keepstream.app.embedded.errors import EmbeddedUnavailableError
-from keepstream.app.embedded.services import embedded_services
 from tests.real import Servers
 
 pytestmark = pytest.mark.real
@@ -40,22 +35,3 @@ def test_the_demo_proves_that_nothing_was_lost_while_its_worker_was_killed(serve
     assert proof["holds"]
     assert all(check["left"] == check["right"] for check in proof["checks"])
     assert sum(dead["count"] for dead in proof["dead_letters"]) > 20
-
-
-def test_without_a_broker_to_be_had_the_demo_says_so_and_takes_a_mock(
-    servers: Servers, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def without_jars(**given: Any) -> Any:
-        if given["bootstrap_servers"] is None:
-            raise EmbeddedUnavailableError("Apache Kafka jars", "no repository answers", "give an address")
-        return embedded_services(**given)
-
-    monkeypatch.setattr("keepstream.app.demo.backend.embedded_services", without_jars)
-    monkeypatch.delenv("KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS", raising=False)
-    monkeypatch.setenv("KEEPSTREAM_POSTGRES__URL", servers.postgres_url)
-    said: list[str] = []
-    with backend(Settings(), said.append) as services:
-        assert services.is_mock
-        proof = Demo(Plan(500, 0, said.append), services).run()
-    assert proof.holds
-    assert any("mock" in line for line in said)

