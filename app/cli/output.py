@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import click
-from pydantic import ValidationError
 
 from keepstream.app.errors import UNREACHABLE, USAGE, KeepstreamError
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
     from rich.console import Console
 
     from keepstream.app.config.settings import Settings
@@ -41,6 +41,8 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Machine-read
 
 def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -> Settings:
     """Load the settings. Options of the command line (``{section: {field: value}}``) take precedence."""
+    from pydantic import ValidationError
+
     from keepstream.app.config.settings import Settings, SettingsFileError
 
     given = {
