@@ -32,6 +32,11 @@ def contents(yard: Graveyard, topic: str) -> list[tuple[Any, ...]]:
     return [(r.partition, r.timestamp, r.key, r.value, list(r.headers)) for r in yard.kafka.read(topic)]
 
 
+def undated(rows: list[tuple[Any, ...]]) -> list[str]:
+    """Return rows without when they were written: an import is dated anew, for Kafka's retention counts from there."""
+    return sorted(str((partition, *rest)) for partition, _written_at, *rest in rows)
+
+
 def offsets(yard: Graveyard, partition: int = 0) -> list[int]:
     return [record.offset for record in yard.kafka.read(yard.topic) if record.partition == partition]
 
@@ -117,7 +122,7 @@ def test_purge_deletes_what_died_before_a_time_and_exports_it_first(new_yard: Ca
     assert [yard.state(number) for number in (0, 3, 4, 5)] == ["discarded", "discarded", "settled", "open"]
     (exported,) = yard.folder.glob(f"{yard.topic}-*.jsonl")
     assert yard.run("dlq", "import", exported.name).exit_code == 0
-    assert sorted(map(str, contents(yard, yard.topic))) == sorted(map(str, before))
+    assert undated(contents(yard, yard.topic)) == undated(before)
     assert [yard.state(number) for number in (0, 3, 4, 5)] == ["open", "open", "settled", "open"]
     lies = {letter.id: letter.record_id for letter in map(DeadLetterRecord, yard.kafka.read(yard.topic))}
     assert dict(yard.database.rows("SELECT 'events-0-' || \"offset\", place FROM dead_letters")) == lies

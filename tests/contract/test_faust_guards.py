@@ -221,10 +221,15 @@ def test_what_cannot_be_decoded_becomes_a_dead_letter_and_waits_for_the_broker_t
     broken = [None, b"", b"\xff\xfe", b"not json", refused]
     system.produce([*values(5), *broken, *values(5)])
     eventually(lambda: "original_not_kept" in worker.process.log_end(), 20, "the dead letter is refused")
+    system.produce(values(5))
     stays(lambda: not committed(system), 1, "it was committed without its dead letter")
-    assert system.database.totals()["total"] == 0
+    stays(
+        lambda: system.database.totals()["total"] <= 15,
+        1,
+        "more was settled behind a dead letter that is not published",
+    )
     allow_records_of(system, 2 * TOO_LARGE)
-    system.settled(15)
+    system.settled(20)
     system.assert_consistent()
     assert [letter.value for letter in system.dead().values()] == broken
     eventually(lambda: system.committed_lag() == 0, 20, "the commits reach the end")

@@ -9,11 +9,13 @@ from datetime import datetime
 
 import pytest
 
+from keepstream.processors.batch_part import rejected
 from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.ports import EventStore
 from keepstream.processors.validation.validate import moment, validate
+from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import Step
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
@@ -95,14 +97,13 @@ async def check(table: PostgresTable, store: EventStore, records: Sequence[Kafka
     assert table.letters() == {f"events-0-{offset}" for offset in refused}
     stored = {row[0]: row[1] for row in table.read("SELECT event_id, created_at FROM events")}
     assert stored == newest([*expected.values()])
-    check_ledger(table, letters)
+    check_ledger(table, [rejected(records[offset], rejection) for offset, rejection in sorted(refused.items())])
 
 
-def check_ledger(table: PostgresTable, letters: MemoryDeadLetters) -> None:
-    """Hold the ledger's rows against the letters: NUL is replaced, nothing else is."""
+def check_ledger(table: PostgresTable, decided: Sequence[DeadLetter]) -> None:
+    """Hold the ledger's rows against what was decided: NUL is replaced, nothing else is."""
     query = 'SELECT "offset", reason, event_id, correlation_id, replay_count FROM dead_letters ORDER BY "offset"'
-    found = sorted(letters.published, key=lambda letter: letter.record.offset)
-    for row, letter in zip(table.read(query), found, strict=True):
+    for row, letter in zip(table.read(query), decided, strict=True):
         texts = [text and text.encode()[:1024].decode(errors="ignore").replace("\0", "\ufffd")
                  for text in (letter.event_id, letter.correlation_id)]  # fmt: skip
         assert row == (letter.record.offset, letter.failure.reason, *texts, letter.replay_count)

@@ -128,6 +128,9 @@ def reckon(
     ``earlier_records`` were counted and have left the topic since; ``deleted`` left it before anybody could read them.
     """
     eventually(lambda: consumed_to_end(system), timeout_s, "everything in the topic is consumed")
+    eventually(
+        lambda: system.database.value("SELECT count(*) FROM dead_letter_outbox") == 0, timeout_s, "the outbox is empty"
+    )
     records = system.kafka.read(system.topic)
     stored = stored_ids(system)
     letters = system.dead().values()
