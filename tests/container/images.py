@@ -26,7 +26,7 @@ SUITE = "trixie"
 """Debian's release with the Python of the base image, 3.13."""
 INCLUDED = ("ca-certificates", "python3", "python3-venv", "python-is-python3", "libpython3-dev")
 AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
-PIP_CONFIG = f"[global]\ncert = {AUTHORITIES}\nindex-url = {{}}\n"
+PIP_CONFIG = f"[global]\ncert = {AUTHORITIES}\n"
 SERVICES: dict[str, Any] = yaml.safe_load((CHECKOUT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
 
 
@@ -49,8 +49,8 @@ def _bootstrap(engine: Engine, archive: Path) -> None:
     for package in root.glob("var/cache/apt/archives/*.deb"):
         package.unlink()
     shutil.copyfile(AUTHORITIES, root / AUTHORITIES.relative_to("/"))  # a proxy of the network may have its own
-    index = os.environ.get("PIP_INDEX_URL", "https://pypi.org/simple")
-    (root / "etc/pip.conf").write_text(PIP_CONFIG.format(index))
+    index = os.environ.get("PIP_INDEX_URL")
+    (root / "etc/pip.conf").write_text(PIP_CONFIG + (f"index-url = {index}\n" if index else ""))
     archive.parent.mkdir(parents=True, exist_ok=True)
     unfinished = archive.with_suffix(f".{os.getpid()}")
     subprocess.run(["tar", "-C", root, "-cf", unfinished, "."], check=True)
