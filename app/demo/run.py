@@ -9,7 +9,6 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psycopg
@@ -49,26 +48,19 @@ def demo_servers(settings: Settings, notify: Callable[[str], None]) -> AbstractC
     )
 
 
-@dataclass(slots=True)
-class Plan:
-    """Options of a run. ``progress`` takes (settled, produced, kills)."""
-
-    events: int
-    kills: int
-    progress: Callable[[int, int, int], None]
-
-
 class Demo:
-    """One run on running servers, with its own topics and schema."""
+    """One run on running servers, with its own topics and schema. ``progress`` takes (settled, produced, kills)."""
 
-    def __init__(self, plan: Plan, servers: EmbeddedServers) -> None:
+    def __init__(
+        self, servers: EmbeddedServers, events: int, kills: int, progress: Callable[[int, int, int], None]
+    ) -> None:
         name = uuid.uuid4().hex[:8]
-        self.plan, self.servers = plan, servers
+        self.servers, self.events, self.kills, self.progress = servers, events, kills, progress
         self.topic, self.dlq_topic, self.schema = f"events-{name}", f"event-dlq-{name}", f"keepstream_demo_{name}"
         self._kafka = KafkaAdmin({"bootstrap.servers": servers.bootstrap_servers})
         self.producer = DemoProducer(self._kafka.config, self.topic)
-        shares = [random.uniform(0.05, 0.9) for _ in range(plan.kills)]  # noqa: S311 - chaos, not secrets
-        self._kills_due = sorted(share * plan.events for share in shares)
+        shares = [random.uniform(0.05, 0.9) for _ in range(kills)]  # noqa: S311 - chaos, not secrets
+        self._kills_due = sorted(share * events for share in shares)
 
     def run(self) -> Proof:
         """Produce, wait, prove. Raises KeepstreamError when the worker ends by itself or stalls."""
@@ -113,8 +105,8 @@ class Demo:
                 worker.kill()
 
     def _produce(self, worker: WorkerProcess, connection: Connection) -> None:
-        live = min(MAX_LIVE, int(self.plan.events * LIVE_SHARE))
-        for number, record in enumerate(traffic(self.plan.events - live, "burst", SEED), 1):
+        live = min(MAX_LIVE, int(self.events * LIVE_SHARE))
+        for number, record in enumerate(traffic(self.events - live, "burst", SEED), 1):
             self.producer.send(record)
             if number % REPORT_EVERY == 0:
                 self._report(worker, connection)
@@ -143,5 +135,5 @@ class Demo:
             del self._kills_due[0]
             worker.kill()
             worker.start()
-        self.plan.progress(settled, self.producer.acknowledged, self.plan.kills - len(self._kills_due))
+        self.progress(settled, self.producer.acknowledged, self.kills - len(self._kills_due))
         return settled

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from confluent_kafka import KafkaException
@@ -71,6 +72,11 @@ STORAGE_CLASS = "kafka.tools.StorageTool"
 START_TIMEOUT_S = 90.0
 FORMAT_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 2.0
+_PROBE: dict[str, str | int | float | bool] = {
+    "reconnect.backoff.ms": 20,
+    "reconnect.backoff.max.ms": 50,
+    "log_level": 0,
+}
 ORDERLY_EXIT = 143  # what a JVM returns after SIGTERM
 
 
@@ -145,17 +151,7 @@ class EmbeddedKafka(EmbeddedService):
         return [str(self._java.path), *options, *own]
 
     def _answers(self) -> bool:
-        return listens(self.port) and _has_broker(self.bootstrap_servers)
-
-
-def _has_broker(bootstrap_servers: str) -> bool:
-    config: dict[str, str | int | float | bool] = {
-        "bootstrap.servers": bootstrap_servers,
-        "reconnect.backoff.ms": 20,
-        "reconnect.backoff.max.ms": 50,
-        "log_level": 0,
-    }
-    try:
-        return bool(AdminClient(config).list_topics(timeout=PROBE_TIMEOUT_S).brokers)
-    except KafkaException:
+        config = _PROBE | {"bootstrap.servers": self.bootstrap_servers}
+        with suppress(KafkaException):
+            return listens(self.port) and bool(AdminClient(config).list_topics(timeout=PROBE_TIMEOUT_S).brokers)
         return False

@@ -67,8 +67,6 @@ def _remove_if_orphaned(folder: Path) -> bool:
 
 
 CANDIDATES = ("nobody", "postgres", "daemon")
-_SEARCHABLE = stat.S_IXOTH
-_READABLE = stat.S_IROTH
 
 
 def unprivileged_account() -> pwd.struct_passwd | None:
@@ -89,11 +87,11 @@ def unprivileged_account() -> pwd.struct_passwd | None:
 def reachable(path: Path) -> bool:
     """Whether every user may enter `path` (mode bits for "others" on each folder)."""
     folders = [path.resolve(), *path.resolve().parents]
-    return all(folder.stat().st_mode & _SEARCHABLE for folder in folders)
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in folders)
 
 
 def readable_tree(folder: Path) -> bool:
     """Whether every user may enter `folder` and read every file below it."""
     return reachable(folder) and all(
-        entry.stat().st_mode & (_SEARCHABLE if entry.is_dir() else _READABLE) for entry in folder.rglob("*")
+        entry.stat().st_mode & (stat.S_IXOTH if entry.is_dir() else stat.S_IROTH) for entry in folder.rglob("*")
     )

@@ -33,14 +33,10 @@ class OpenTelemetryTraces:
     A record's span belongs to its producer's trace. A record without a valid ``traceparent`` has no span.
     """
 
-    def __init__(self, processor: SpanProcessor) -> None:
+    def __init__(self, processor: SpanProcessor | None = None) -> None:
         self._provider = TracerProvider(resource=Resource.create({"service.version": VERSION}))
-        self._provider.add_span_processor(processor)
+        self._provider.add_span_processor(processor or BatchSpanProcessor(OTLPSpanExporter()))
         self._tracer = self._provider.get_tracer("keepstream", VERSION)
-
-    @classmethod
-    def from_environment(cls) -> OpenTelemetryTraces:
-        return cls(BatchSpanProcessor(OTLPSpanExporter()))
 
     @contextmanager
     def batch(self, batch: Batch) -> Iterator[Callable[[OutcomeCounts], None]]:

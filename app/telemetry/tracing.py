@@ -44,4 +44,4 @@ def traces_of(settings: TracesSettings) -> Traces:
         return NO_TRACES
     from keepstream.app.telemetry.otel import OpenTelemetryTraces  # noqa: PLC0415 - an extra; its import takes 1 s
 
-    return OpenTelemetryTraces.from_environment()
+    return OpenTelemetryTraces()
