@@ -40,6 +40,7 @@ def list_dead_letters(*, chosen: DeadLetterQuery, follow: bool, as_json: bool) -
     from keepstream.app.dlq.page import list_all
 
     with open_dead_letter_topic(chosen.selection) as topic:
+        topic.notify_unpublished()
         found = topic.follow(chosen) if follow else list_all(topic, chosen)
         limit = chosen.limit or (None if follow else DEFAULT_LIMIT)
         for number, one in enumerate(itertools.islice(found, limit)):

@@ -68,6 +68,11 @@ class DeadLetterTopic:
             )  # fmt: skip
         return dead_letter
 
+    def notify_unpublished(self) -> None:
+        """Notify of dead letters that no list shows yet."""
+        if self.index and (count := self.index.unpublished()):
+            self.notify(f"{count:,} wait in PostgreSQL for Kafka to confirm them, and are listed then at the latest")
+
     def select(
         self,
         found: Iterable[DeadLetterRecord],

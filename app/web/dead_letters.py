@@ -100,6 +100,7 @@ def _page(console: Console, query: Query, start: Cursor) -> tuple[Page, list[str
     with open_dead_letter_topic(
         console.services, query.chosen.selection, notify=said.append, coverage=console.coverage,
     ) as topic:  # fmt: skip
+        topic.notify_unpublished()
         page = list_page(topic, query.chosen, size, start)
     if console.coverage.is_stale:
         threading.Thread(target=_reload, args=(console,), name="coverage", daemon=True).start()

@@ -83,13 +83,17 @@ class DeadLetterIndex:
 
     def usable(self) -> bool:
         """Whether the tables are there."""
-        query = "SELECT to_regclass('dead_letters') IS NOT NULL AND to_regclass('replay_letters') IS NOT NULL"
+        query = "SELECT to_regclass('dead_letter_outbox') IS NOT NULL AND to_regclass('replay_letters') IS NOT NULL"
         return bool(self._connection.execute(query).fetchall()[0][0])
 
     def known(self, ids: Sequence[str]) -> dict[str, KnownDeadLetter]:
         """Return what is known of each of these dead letters, by id; nothing of those without a row."""
         rows = self._connection.execute(_KNOWN, {"ids": [*map(clean_text, ids)], **_keys(ids)}).fetchall()
         return {dead_letter_id: KnownDeadLetter(*row) for dead_letter_id, *row in rows}
+
+    def unpublished(self) -> int:
+        """Return how many dead letters are decided and not yet confirmed by the broker."""
+        return int(self._connection.execute("SELECT count(*) FROM dead_letter_outbox").fetchall()[0][0])
 
     def record_ids(self, ids: Sequence[str]) -> dict[str, str | None]:
         """Return the record in the dead letter topic that the row of each of these dead letters names."""

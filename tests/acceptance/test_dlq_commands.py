@@ -55,6 +55,23 @@ def test_the_newest_unresolved_are_listed_first(yard: Graveyard) -> None:
     assert yard.ids("--limit", "2") == ["7", "4"]
 
 
+def test_those_that_wait_to_be_published_are_counted(yard: Graveyard) -> None:
+    yard.bury(1)
+    yard.bury(2)
+    yard.database.execute('UPDATE dead_letters SET place = NULL WHERE "offset" = 2')  # in the topic, not confirmed yet
+    yard.database.execute(
+        'INSERT INTO dead_letters (topic, partition, "offset", step, verdict, reason, message, attempts, '
+        "first_failed_at, last_failed_at) VALUES ('events', 0, 3, 'store', 'record', 'late', 'no', 1, now(), now())"
+    )
+    for offset in (2, 3):
+        yard.database.execute(
+            "INSERT INTO dead_letter_outbox (topic, partition, \"offset\", letter) VALUES ('events', 0, %s, '')", offset
+        )
+    answer = yard.here("dlq", "list", "--json")
+    assert [row["id"] for row in answer.rows] == ["events-0-2", "events-0-1"]
+    assert answer.errors == ("2 wait in PostgreSQL for Kafka to confirm them, and are listed then at the latest\n")
+
+
 def test_fifty_are_listed_unless_told_otherwise(yard: Graveyard) -> None:
     for number in range(60):
         yard.bury(number, state=None)
