@@ -13,12 +13,12 @@ import psycopg
 from psycopg.types.numeric import Int4, Int8
 
 from keepstream.schemas.dead_letter import DeadLetter, capped
-from keepstream.schemas.dead_letter_json import to_json_line
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, RecordError, Step, StepError
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 from keepstream.sinks.postgres.connection import JsonDocument, Pool
 from keepstream.sinks.postgres.errors import raced, step_connection, step_error, suppressed
+from keepstream.sinks.postgres.outbox import pack
 from keepstream.sinks.postgres.statements import statement
 
 
@@ -170,7 +170,7 @@ def _letters(settlement: Settlement) -> dict[str, Any]:
         "letters": ledger_document(dead),
         "ledger_topic": dead[0].topic,
         "offsets": [Int8(record.offset) for record in settlement.outbox],
-        "outbox": [to_json_line(record).encode() for record in settlement.outbox],
+        "outbox": [pack(record) for record in settlement.outbox],
     }
 
 

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from keepstream.processors.partition_queue import PartitionRevokedError
 from keepstream.schemas.failure import RecordError, TransientError
 from keepstream.schemas.outcome import OutcomeCounts, Publication
 from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.postgres.outbox import pack, unpack
 from tests.builders import make_batch, make_failure, make_record, make_value
 from tests.fakes import MemoryDeadLetters
 from tests.unit.pipeline_fixture import PipelineFixture, StoreScript, deadlock, dlq_unavailable, unreachable
@@ -66,12 +69,18 @@ async def test_what_failed_before_the_decision_is_not_published() -> None:
 async def test_nothing_more_is_settled_while_the_topic_takes_nothing() -> None:
     world = PipelineFixture(StoreScript(frozenset({"bad"})))
     settled: list[list[tuple[int, int, int]]] = []
+    waiting: list[list[int]] = []
+
+    def failed(*_: object, **__: object) -> None:
+        settled.append([*world.store.settled])
+        waiting.append([*world.store.outbox.get(("events", 0), ())])
+
     world.letters.failures = [dlq_unavailable() for _ in range(3)]
-    world.metrics.attempt_failed = lambda *_, **__: settled.append([*world.store.settled])  # type: ignore[method-assign]
+    world.metrics.attempt_failed = failed  # type: ignore[method-assign]
     values = [make_value(event_id=event_id) for event_id in ("bad", "a", "b")]
-    tally = await world.process([make_record(value, offset) for offset, value in enumerate(values)])
-    assert tally == OutcomeCounts(delivered=2, dead_lettered=1)
-    assert settled[-3:] == [[(0, 1, 1)]] * 3
+    counts = await world.process([make_record(value, offset) for offset, value in enumerate(values)])
+    assert counts == OutcomeCounts(delivered=2, dead_lettered=1)
+    assert (settled[-3:], waiting[-3:]) == ([[(0, 1, 1)]] * 3, [[0]] * 3)
 
 
 async def test_only_what_the_broker_has_not_confirmed_is_published_again() -> None:
@@ -114,3 +123,15 @@ async def test_a_queue_that_is_closed_publishes_nothing_of_an_earlier_one() -> N
     with pytest.raises(PartitionRevokedError):
         await world.pipeline.outbox.recover(batch.queue)
     assert world.letters.records == []
+
+
+NAMES = st.text(st.characters(codec=None, exclude_categories=()), max_size=8)
+VALUES = st.none() | st.binary(max_size=40)
+
+
+@given(VALUES, VALUES, st.lists(st.tuples(NAMES, VALUES), max_size=6), st.integers(-1, 2**63 - 1))
+def test_a_record_leaves_the_outbox_byte_for_byte(
+    key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]], number: int
+) -> None:
+    record = KafkaRecord("events", 3, number, number, key, value, headers)
+    assert unpack(pack(record)) == record

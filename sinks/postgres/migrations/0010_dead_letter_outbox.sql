@@ -10,6 +10,6 @@ CREATE TABLE dead_letter_outbox (
 );
 -- A worker asks for the topic by its name, whatever its incarnation.
 CREATE INDEX dead_letter_outbox_partition ON dead_letter_outbox (split_part(topic, '~', 1), partition, "offset");
-COMMENT ON COLUMN dead_letter_outbox.letter IS 'what is published, as a line of `keepstream dlq export`';
+COMMENT ON COLUMN dead_letter_outbox.letter IS 'what is published: JSON, with bytes as Latin-1 text';
 COMMENT ON COLUMN dead_letters.place IS
     'in the dead letter topic: topic-partition-offset; null while the dead letter is in dead_letter_outbox';
