@@ -22,6 +22,7 @@ from keepstream.app.dlq.selectors import DeadLetterQuery
 from keepstream.app.dlq.topic import DeadLetterTopic, Listed
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
+from keepstream.sinks.kafka.admin import Range
 from keepstream.sinks.kafka.dead_letter_reader import newest_first
 from keepstream.sinks.postgres.dead_letters import DeadLetterKey
 
@@ -87,11 +88,12 @@ def list_all(topic: DeadLetterTopic, query: DeadLetterQuery) -> Iterator[Listed]
     """Yield all that match, newest first."""
     listed: set[str] = set()
     with open_offset_reader(topic.client, topic.name) as reader:
+        bounds = reader.watermarks()
         try:
-            yield from _new(_steps(topic, query, Cursor(), reader), listed)
+            yield from _new(_steps(topic, query, Cursor(), reader, bounds), listed)
         except StaleRecordIdError:
             topic.notify(_NOT_KNOWN)
-            yield from _new(_steps(topic, query, Cursor(topic_only=True), reader), listed)
+            yield from _new(_steps(topic, query, Cursor(topic_only=True), reader, bounds), listed)
 
 
 def _new(steps: Generator[_Step], listed: set[str]) -> Iterator[Listed]:
@@ -106,9 +108,10 @@ def _page(topic: DeadLetterTopic, query: DeadLetterQuery, size: int, start: Curs
     found: dict[str, Listed] = {}
     before, missing, back_to, exhausted, deadline = start.before, 0, None, True, 0.0
     with open_offset_reader(topic.client, topic.name) as reader:
+        bounds = reader.watermarks()
         # What arrives from now on belongs to no later page.
-        ends = {p: min(high, start.ends.get(p, high)) for p, (_, high) in reader.watermarks().items()}
-        with closing(_steps(topic, query, replace(start, ends=ends), reader)) as steps:
+        ends = {p: min(high, start.ends.get(p, high)) for p, (_, high) in bounds.items()}
+        with closing(_steps(topic, query, replace(start, ends=ends), reader, bounds)) as steps:
             for step in steps:
                 deadline = deadline or time.monotonic() + budget_s
                 back_to = step.failed_at
@@ -127,12 +130,14 @@ def _page(topic: DeadLetterTopic, query: DeadLetterQuery, size: int, start: Curs
     return Page([*found.values()], Cursor(ends, before, start.topic_only), exhausted, missing, back_to)
 
 
-def _steps(topic: DeadLetterTopic, query: DeadLetterQuery, start: Cursor, reader: OffsetReader) -> Generator[_Step]:
+def _steps(
+    topic: DeadLetterTopic, query: DeadLetterQuery, start: Cursor, reader: OffsetReader, bounds: Mapping[int, Range]
+) -> Generator[_Step]:
     if query.selection.ids and not start.topic_only:
         yield from _fetch(topic, query, start, reader)
         return
     # The topic first: what is written meanwhile is found by both and listed once, instead of by neither.
-    scans = [_topic_scan(topic, query, start, reader)]
+    scans = [_topic_scan(topic, query, start, reader, bounds)]
     if topic.index and not start.topic_only:
         scans.append(_index_scan(topic, query, start, reader))
     with ExitStack() as stack:
@@ -168,9 +173,8 @@ def _index_scan(
 
 
 def _topic_scan(
-    topic: DeadLetterTopic, query: DeadLetterQuery, start: Cursor, reader: OffsetReader
+    topic: DeadLetterTopic, query: DeadLetterQuery, start: Cursor, reader: OffsetReader, bounds: Mapping[int, Range]
 ) -> Generator[_Step]:
-    bounds = reader.watermarks()
     below = {p: (low, max(low, min(high, start.ends.get(p, high)))) for p, (low, high) in bounds.items()}
     selected = clip(below, query.selection)
     merged = topic.index is not None and not start.topic_only

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -24,19 +25,25 @@ class RangeReader:
     """Reads ranges of offsets, several partitions at once. Everything raises KafkaException when no broker answers."""
 
     def __init__(self, client: KafkaAdmin, topic: str, **settings: object) -> None:
-        self._client, self._topic = client, topic
-        self._consumer = Consumer({
-            **client.config, "group.id": "keepstream-reader", "enable.auto.commit": False, "enable.partition.eof": True,
+        self._client, self._topic, self._settings = client, topic, settings
+
+    @cached_property
+    def _consumer(self) -> Consumer:
+        """Made for the first read: many readers find nothing to read."""
+        return Consumer({
+            **self._client.config, "group.id": "keepstream-reader", "enable.auto.commit": False,
+            "enable.partition.eof": True,
             # Records that retention deletes meanwhile are skipped.
             "auto.offset.reset": "earliest", **_MS, "queued.max.messages.kbytes": 16 * 1024,
-            "queued.min.messages": 10_000, **settings,
+            "queued.min.messages": 10_000, **self._settings,
         })  # fmt: skip
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._consumer.close()
+        if "_consumer" in self.__dict__:
+            self._consumer.close()
 
     def watermarks(self, partitions: Iterable[int] | None = None) -> dict[int, Range]:
         """Return (first offset, offset after the last) of each partition as it stands now."""
@@ -48,6 +55,8 @@ class RangeReader:
         Offsets without a record (compacted, transaction markers, aborted) are passed over.
         """
         todo = {p: end for p, (start, end) in ranges.items() if start < end}
+        if not todo:
+            return
         self._consumer.assign([TopicPartition(self._topic, p, ranges[p][0]) for p in todo])
         heard_at = time.monotonic()
         while todo:
