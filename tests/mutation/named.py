@@ -23,6 +23,10 @@ class Mutant:
 
 _DISPATCH = "processors/dispatcher.py"
 _STORE = "sinks/postgres/store.py"
+_FENCE_THAT_MOVES_NOTHING = (
+    "UPDATE stream_offsets SET updated_at = now() "
+    "WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(begin)s RETURNING 1"
+)
 _WORK = """\
                     await self._process(batch)
                     queue.settle(batch)
@@ -67,8 +71,8 @@ MUTANTS = (
         (
             Edit(
                 "sinks/postgres/sql/count.sql",
-                "SET next_offset = %(end)s,",
-                "SET next_offset = next_offset,",
+                "WITH fence AS ({fence})",
+                f"WITH fence AS ({_FENCE_THAT_MOVES_NOTHING})",
             ),
             Edit(_STORE, """\
             done(Step.METRICS)
@@ -90,8 +94,8 @@ MUTANTS = (
         (
             Edit(
                 "sinks/postgres/sql/settle.sql",
-                "SET next_offset = %(end)s,",
-                "SET next_offset = next_offset,",
+                "WITH fence AS ({fence})",
+                f"WITH fence AS ({_FENCE_THAT_MOVES_NOTHING})",
             ),
             Edit(_STORE, """\
     _check_fence(span, fenced)

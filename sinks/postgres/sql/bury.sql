@@ -1,13 +1,6 @@
 -- A range of dead letters only: move the offset, count. The row of such an event, if an earlier version has left one that
 -- is pending, has failed.
-WITH fence AS (
-    UPDATE stream_offsets
-    SET next_offset = %(end)s, updated_at = now(), consumed = consumed + %(records)s,
-        skipped = skipped + %(end)s - %(begin)s - %(records)s
-    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(begin)s
-      AND EXISTS (SELECT FROM event_counters WHERE topic = %(topic)s AND partition = %(partition)s)
-    RETURNING 1
-), counted AS (
+WITH fence AS ({fence}), counted AS (
     UPDATE event_counters c
     SET total = c.total + %(dead)s, failed = c.failed + %(dead)s, last_processed_at = now()
     FROM fence

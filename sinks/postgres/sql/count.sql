@@ -1,11 +1,5 @@
 -- Step path, metrics: the pending row becomes delivered; counters and offset move with it.
-WITH fence AS (
-    UPDATE stream_offsets
-    SET next_offset = %(end)s, updated_at = now(), consumed = consumed + %(records)s,
-        skipped = skipped + %(end)s - %(begin)s - %(records)s
-    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(begin)s
-    RETURNING 1
-), moved AS (
+WITH fence AS ({fence}), moved AS (
     UPDATE events SET status = 'delivered', updated_at = now()
     FROM fence
     WHERE event_id = %(event_id)s AND status = 'pending' AND %(delivered)s > 0

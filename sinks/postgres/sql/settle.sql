@@ -4,14 +4,7 @@
 -- is not inserted is already there: `known`, which is looked for only then. A row that somebody else committed while this
 -- statement ran is neither inserted nor known, or is known in a version (xmin) that is gone: then a path that does not exist
 -- and bears our name fails the statement, and a retry sees it. NOT MATERIALIZED: a copy of all rows would cost more than to read the array once more.
-WITH fence AS (
-    UPDATE stream_offsets
-    SET next_offset = %(end)s, updated_at = now(), consumed = consumed + %(records)s,
-        skipped = skipped + %(end)s - %(begin)s - %(records)s
-    WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(begin)s
-      AND EXISTS (SELECT FROM event_counters WHERE topic = %(topic)s AND partition = %(partition)s)
-    RETURNING 1
-), incoming AS NOT MATERIALIZED ({incoming}),
+WITH fence AS ({fence}), incoming AS NOT MATERIALIZED ({incoming}),
 inserted AS (
     INSERT INTO events (event_id, payload, metadata, status, created_at, correlation_id, retry_count,
                         source_topic, source_partition, source_offset)
