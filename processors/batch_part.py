@@ -19,25 +19,25 @@ from keepstream.schemas.record import Record, header
 class BatchPart:
     """Consecutive records of a batch: each is an event that may still be stored, or a dead letter."""
 
-    span: BatchRange
+    offset_range: BatchRange
     events: Sequence[ValidEvent]
     dead: list[DeadLetter]
 
     @property
     def is_event(self) -> bool:
         """Whether the part is a single record that may still be stored."""
-        return self.span.records == 1 and bool(self.events)
+        return self.offset_range.records == 1 and bool(self.events)
 
     @property
     def is_dead_letter(self) -> bool:
         """Whether the part is a single record that is dead."""
-        return self.span.records == 1 and not self.events
+        return self.offset_range.records == 1 and not self.events
 
     @classmethod
     def of(cls, batch: Batch, validator: Validator) -> BatchPart:
         """Return the whole batch, checked against the contract."""
         check_contract = validator.check_contract
-        part = cls(batch.span, [], [])
+        part = cls(batch.offset_range, [], [])
         events = []
         for record in batch.records:
             verdict = check_contract(record)
@@ -61,13 +61,13 @@ class BatchPart:
         offsets = sorted([event.record.offset for event in self.events] + [dead.record.offset for dead in self.dead])
         middle = len(offsets) // 2
         border = offsets[middle - 1] + 1
-        first = replace(self.span, next_offset=border, records=middle)
-        second = replace(self.span, expected_offset=border, records=len(offsets) - middle)
+        first = replace(self.offset_range, next_offset=border, records=middle)
+        second = replace(self.offset_range, expected_offset=border, records=len(offsets) - middle)
         return self._within(first), self._within(second)
 
-    def _within(self, span: BatchRange) -> BatchPart:
-        events = [event for event in self.events if event.record.offset in span]
-        return BatchPart(span, events, [dead for dead in self.dead if dead.record.offset in span])
+    def _within(self, offset_range: BatchRange) -> BatchPart:
+        events = [event for event in self.events if event.record.offset in offset_range]
+        return BatchPart(offset_range, events, [dead for dead in self.dead if dead.record.offset in offset_range])
 
 
 def rejected(record: Record, rejection: Rejection) -> DeadLetter:

@@ -83,7 +83,7 @@ class BatchBisection:
         self.metrics.attempt_failed(failure, retried=False)
         now = datetime.now(UTC)
         dead = DeadLetter(event.record, failure, began_at, now, event.event_id, event.correlation_id)
-        return await self.settle(BatchPart(part.span, (), [dead]))
+        return await self.settle(BatchPart(part.offset_range, (), [dead]))
 
     async def _steps_alone(self, attempt: Attempt) -> OutcomeCounts:
         while True:
@@ -131,7 +131,7 @@ class BatchBisection:
             self.metrics.step_took(step, now - started)
             started = now
 
-        return await self.store.settle_by_steps(part.span, event, done)
+        return await self.store.settle_by_steps(part.offset_range, event, done)
 
     async def _settle(self, part: BatchPart, *, retries: bool) -> OutcomeCounts:
         """Settle a part in one statement, then publish its dead letters; nothing else is settled until that is done."""
@@ -139,7 +139,7 @@ class BatchBisection:
         if folded.total and part.reject_content():  # what is folded away would never meet PostgreSQL's refusal
             events, folded = fold(part.events)
         dead = self._of_incarnation(part.dead)
-        settlement = Settlement(part.span, events, dead, folded, self.outbox.prepare(dead))
+        settlement = Settlement(part.offset_range, events, dead, folded, self.outbox.prepare(dead))
 
         async def attempt() -> OutcomeCounts:
             self.outbox.limit.admit(dead)

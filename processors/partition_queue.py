@@ -53,7 +53,7 @@ class Batch:
 
     queue: PartitionQueue
     records: Sequence[Record]
-    span: BatchRange
+    offset_range: BatchRange
     size_bytes: int
 
 
@@ -113,9 +113,9 @@ class PartitionQueue:
             raise RuntimeError(f"{self.topic}-{self.partition}: records from {self.appended_to} to {fetched.begin} "
                                "were fetched and never arrived")  # fmt: skip
         records = fetched.records
-        span = BatchRange(self.topic, self.partition, fetched.begin, records[-1].offset + 1, len(records))
-        self.appended_to = span.next_offset
-        self.unsettled.append(Batch(self, records, span, fetched.size_bytes))
+        offset_range = BatchRange(self.topic, self.partition, fetched.begin, records[-1].offset + 1, len(records))
+        self.appended_to = offset_range.next_offset
+        self.unsettled.append(Batch(self, records, offset_range, fetched.size_bytes))
         self._changed.set()
 
     async def next_batch(self) -> Batch | None:
@@ -132,9 +132,11 @@ class PartitionQueue:
         if self.closed:
             return
         if batch is not self.unsettled[0]:
-            raise RuntimeError(f"{self.topic}-{self.partition}: settled {batch.span} before {self.unsettled[0].span}")
+            raise RuntimeError(
+                f"{self.topic}-{self.partition}: settled {batch.offset_range} before {self.unsettled[0].offset_range}"
+            )
         self.unsettled.popleft()
-        self.settled_to = self.stored_to = batch.span.next_offset
+        self.settled_to = self.stored_to = batch.offset_range.next_offset
         self.size_bytes -= batch.size_bytes
         self.capacity_freed.set()
 

@@ -40,6 +40,8 @@ class Pipeline:
         self.metrics.step_took(Step.VALIDATE, time.perf_counter() - started)
         bisection = BatchBisection(self.store, self.outbox, self.metrics, self.hold, self.policies, batch)
         tally = await bisection.settle(part)
-        span = batch.span
-        self.metrics.batch_settled(span.topic, span.partition, tally, first_original_timestamp_ms(batch.records))
+        offset_range = batch.offset_range
+        self.metrics.batch_settled(
+            offset_range.topic, offset_range.partition, tally, first_original_timestamp_ms(batch.records)
+        )
         return tally

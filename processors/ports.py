@@ -15,7 +15,7 @@ from keepstream.schemas.record import KafkaRecord
 class EventStore(Protocol):
     """The table of events, its counters and the consumed offsets.
 
-    Every method raises TransientError, RecordError or SystemicError; those that name a span raise FencedError.
+    Every method raises TransientError, RecordError or SystemicError; those that name a offset_range raise FencedError.
     """
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
@@ -26,7 +26,7 @@ class EventStore(Protocol):
         ...
 
     async def settle_by_steps(
-        self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
+        self, offset_range: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
     ) -> OutcomeCounts:
         """Do the same for a single record, in one transaction with a statement per step.
 

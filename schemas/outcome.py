@@ -76,7 +76,7 @@ class Settlement:
     will be published of each of the dead.
     """
 
-    span: BatchRange
+    offset_range: BatchRange
     events: Sequence[ValidEvent]
     dead: Sequence[DeadLetter] = ()
     tally: OutcomeCounts = field(default_factory=OutcomeCounts)

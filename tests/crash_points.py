@@ -126,14 +126,14 @@ class _Store:
         return tally
 
     async def settle_by_steps(
-        self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
+        self, offset_range: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
     ) -> OutcomeCounts:
         def passing(step: Step) -> None:
             done(step)
             self.fail_point.hit("after-store" if step is Step.STORE else "after-count")
 
         self.fail_point.hit("before-steps")
-        tally = await self.fail_point.during("steps", self.inner.settle_by_steps(span, event, passing))
+        tally = await self.fail_point.during("steps", self.inner.settle_by_steps(offset_range, event, passing))
         self.fail_point.hit("after-steps")
         return tally
 

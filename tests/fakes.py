@@ -48,7 +48,7 @@ class MemoryStore:
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
         self._accept("settle", settlement.events)
-        self._fence(settlement.span)
+        self._fence(settlement.offset_range)
         tally = OutcomeCounts(dead_lettered=len(settlement.dead)) + settlement.tally
         for event in settlement.events:
             tally += self._write(event)
@@ -56,14 +56,14 @@ class MemoryStore:
         return tally
 
     async def settle_by_steps(
-        self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
+        self, offset_range: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
     ) -> OutcomeCounts:
         for step in (Step.STORE, Step.METRICS):
             self.refuse(step, [event])
             done(step)
-        self._fence(span)
+        self._fence(offset_range)
         tally = self._write(event)
-        self._finish(Settlement(span, [event]), tally)
+        self._finish(Settlement(offset_range, [event]), tally)
         return tally
 
     async def healthy(self) -> bool:
@@ -84,9 +84,9 @@ class MemoryStore:
         assert len(ids) == len(events), "one statement may not hit a row twice (SQLSTATE 21000)"
         self.refuse(method, events)
 
-    def _fence(self, span: BatchRange) -> None:
-        if self.next_offsets.get((span.topic, span.partition)) != span.expected_offset:
-            raise FencedError(span.topic, span.partition, span.expected_offset)
+    def _fence(self, offset_range: BatchRange) -> None:
+        if self.next_offsets.get((offset_range.topic, offset_range.partition)) != offset_range.expected_offset:
+            raise FencedError(offset_range.topic, offset_range.partition, offset_range.expected_offset)
 
     def _finish(self, settlement: Settlement, tally: OutcomeCounts) -> None:
         self.totals += tally
@@ -97,9 +97,9 @@ class MemoryStore:
             row = self.rows.get(letter.event_id or "")
             if row and row.status == "pending":
                 row.status = "failed"
-        span = settlement.span
-        self.settled.append((span.expected_offset, span.next_offset, span.records))
-        self.next_offsets[span.topic, span.partition] = span.next_offset
+        offset_range = settlement.offset_range
+        self.settled.append((offset_range.expected_offset, offset_range.next_offset, offset_range.records))
+        self.next_offsets[offset_range.topic, offset_range.partition] = offset_range.next_offset
 
     def _write(self, event: ValidEvent) -> OutcomeCounts:
         """Return what one event counts as; ``delivered`` means: a row that was not delivered before."""

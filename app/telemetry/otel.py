@@ -43,9 +43,10 @@ class OpenTelemetryTraces:
         """Open the spans; they end with the batch, with status error when it was not settled."""
         contexts = [(record, context) for record in batch.records if (context := remote_context(record))]
         links = [Link(trace.get_current_span(context).get_span_context()) for _, context in contexts]
-        attributes: dict[str, str | int] = {**_attributes(batch), "messaging.batch.message_count": batch.span.records}
+        size = batch.offset_range.records
+        attributes: dict[str, str | int] = {**_attributes(batch), "messaging.batch.message_count": size}
         span = self._tracer.start_span(
-            f"process {batch.span.topic}", context=trace.set_span_in_context(trace.INVALID_SPAN),
+            f"process {batch.offset_range.topic}", context=trace.set_span_in_context(trace.INVALID_SPAN),
             kind=SpanKind.CONSUMER, attributes=attributes, links=links,
         )  # fmt: skip
         spans = [span, *(self._record_span(batch, span, record, context) for record, context in contexts)]
@@ -83,8 +84,8 @@ def _attributes(batch: Batch) -> dict[str, str]:
     return {
         "messaging.system": "kafka",
         "messaging.operation.type": "process",
-        "messaging.destination.name": batch.span.topic,
-        "messaging.destination.partition.id": str(batch.span.partition),
+        "messaging.destination.name": batch.offset_range.topic,
+        "messaging.destination.partition.id": str(batch.offset_range.partition),
     }
 
 

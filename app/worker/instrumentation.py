@@ -38,9 +38,9 @@ class InstrumentedPipeline:
     traces: Traces = NO_TRACES
 
     async def __call__(self, batch: Batch) -> OutcomeCounts:
-        span, started, outcome = batch.span, time.perf_counter(), BatchOutcome.ABANDONED
+        offset_range, started, outcome = batch.offset_range, time.perf_counter(), BatchOutcome.ABANDONED
         CURRENT_BATCH.set(batch)
-        self.metrics.batch_started(span.topic, span.records)
+        self.metrics.batch_started(offset_range.topic, offset_range.records)
         try:
             with self.traces.batch(batch) as done:
                 tally = await self.process(batch)
@@ -50,7 +50,7 @@ class InstrumentedPipeline:
             outcome = BatchOutcome.FENCED
             raise
         finally:
-            self.metrics.batch_ended(span.topic, span.records, outcome)
+            self.metrics.batch_ended(offset_range.topic, offset_range.records, outcome)
         self._log(batch, tally, time.perf_counter() - started)
         return tally
 

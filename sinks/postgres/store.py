@@ -71,14 +71,14 @@ class PostgresStore:
             return await _settle(connection, settlement)
 
     async def settle_by_steps(
-        self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
+        self, offset_range: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
     ) -> OutcomeCounts:
         """Store a single row as pending, then deliver and count it, in one transaction."""
         async with step_connection(self.pool, Step.STORE) as connection, connection.transaction():
-            tally = await _store(connection, span, event)
+            tally = await _store(connection, offset_range, event)
             done(Step.STORE)
             try:
-                await _count(connection, span, event, tally)
+                await _count(connection, offset_range, event, tally)
             except psycopg.Error as error:
                 raise step_error(error, Step.METRICS) from error
             done(Step.METRICS)
@@ -100,12 +100,12 @@ class PostgresStore:
 
 
 async def _settle(connection: Connection, settlement: Settlement) -> OutcomeCounts:
-    span, folded = settlement.span, settlement.tally
+    offset_range, folded = settlement.offset_range, settlement.tally
     if settlement.dead and not settlement.events:
         return await _bury(connection, settlement)
     parameters = {
-        **_place(span),
-        **_moves(span),
+        **_place(offset_range),
+        **_moves(offset_range),
         "events": _documents(settlement.events),
         "folded": Int8(folded.duplicate),
         "older": Int8(folded.stale),
@@ -113,34 +113,36 @@ async def _settle(connection: Connection, settlement: Settlement) -> OutcomeCoun
     }
     query = SETTLE_AND_BURY if settlement.dead else SETTLE
     fenced, delivered, duplicate, stale, updated, _ = await _one(connection, query, parameters)
-    _check_fence(span, fenced)
+    _check_fence(offset_range, fenced)
     return OutcomeCounts(delivered, duplicate + folded.duplicate, stale + folded.stale, len(settlement.dead), updated)
 
 
 async def _bury(connection: Connection, settlement: Settlement) -> OutcomeCounts:
-    span = settlement.span
-    (fenced_in,) = await _one(connection, BURY, {**_place(span), **_moves(span), **_letters(settlement)})
-    _check_fence(span, fenced_in)
+    offset_range = settlement.offset_range
+    (fenced_in,) = await _one(
+        connection, BURY, {**_place(offset_range), **_moves(offset_range), **_letters(settlement)}
+    )
+    _check_fence(offset_range, fenced_in)
     return OutcomeCounts(dead_lettered=len(settlement.dead))
 
 
-async def _store(connection: Connection, span: BatchRange, event: ValidEvent) -> OutcomeCounts:
+async def _store(connection: Connection, offset_range: BatchRange, event: ValidEvent) -> OutcomeCounts:
     """Return what the row counts as. Raises RecordError when a trigger took it away."""
-    row = await _one(connection, STORE, {**_place(span), "events": _documents([event])})
+    row = await _one(connection, STORE, {**_place(offset_range), "events": _documents([event])})
     fenced_in, pending, stale, updated, accounted_for, seen = row
-    _check_fence(span, fenced_in)
+    _check_fence(offset_range, fenced_in)
     if not accounted_for:
         now = await (await connection.execute(STORE_UNSEEN, {"event_id": event.event_id})).fetchone()
         raise suppressed(Step.STORE) if seen == (now[0] if now else None) else raced(Step.STORE)
     return OutcomeCounts(pending, 1 - pending - stale, stale, updated=updated)
 
 
-async def _count(connection: Connection, span: BatchRange, event: ValidEvent, tally: OutcomeCounts) -> None:
+async def _count(connection: Connection, offset_range: BatchRange, event: ValidEvent, tally: OutcomeCounts) -> None:
     counts = {name: Int8(getattr(tally, name)) for name in ("delivered", "duplicate", "stale", "updated")}
     fenced_in, delivered = await _one(
-        connection, COUNT, {**_place(span), **_moves(span), **counts, "event_id": event.event_id}
+        connection, COUNT, {**_place(offset_range), **_moves(offset_range), **counts, "event_id": event.event_id}
     )
-    _check_fence(span, fenced_in)
+    _check_fence(offset_range, fenced_in)
     if delivered != tally.delivered:
         raise suppressed(Step.METRICS)
 
@@ -152,12 +154,12 @@ async def _one(connection: Connection, query: Any, parameters: dict[str, Any]) -
     return row
 
 
-def _place(span: BatchRange) -> dict[str, Any]:
+def _place(offset_range: BatchRange) -> dict[str, Any]:
     """Name the place with fixed integer widths: each width would be prepared as a statement of its own."""
     return {
-        "topic": span.topic,
-        "partition": Int4(span.partition),
-        "begin": Int8(span.expected_offset),
+        "topic": offset_range.topic,
+        "partition": Int4(offset_range.partition),
+        "begin": Int8(offset_range.expected_offset),
     }
 
 
@@ -174,8 +176,8 @@ def _letters(settlement: Settlement) -> dict[str, Any]:
     }
 
 
-def _moves(span: BatchRange) -> dict[str, Any]:
-    return {"end": Int8(span.next_offset), "records": Int8(span.records)}
+def _moves(offset_range: BatchRange) -> dict[str, Any]:
+    return {"end": Int8(offset_range.next_offset), "records": Int8(offset_range.records)}
 
 
 def _documents(events: Sequence[ValidEvent]) -> JsonDocument:
@@ -183,6 +185,6 @@ def _documents(events: Sequence[ValidEvent]) -> JsonDocument:
     return JsonDocument(b"[%b]" % b",".join([event.document for event in sorted(events, key=_EVENT_ID)]))
 
 
-def _check_fence(span: BatchRange, fenced_in: int) -> None:
+def _check_fence(offset_range: BatchRange, fenced_in: int) -> None:
     if not fenced_in:
-        raise FencedError(span.topic, span.partition, span.expected_offset)
+        raise FencedError(offset_range.topic, offset_range.partition, offset_range.expected_offset)

@@ -23,7 +23,7 @@ from keepstream.processors.partition_queue import PartitionQueue
 settle = PartitionQueue.settle
 def frozen_settle(self, batch):
     settle(self, batch)
-    if batch.span.next_offset > 10:
+    if batch.offset_range.next_offset > 10:
         time.sleep(300)
 PartitionQueue.settle = frozen_settle
 """
@@ -32,7 +32,7 @@ import asyncio
 from keepstream.processors.pipeline import Pipeline
 process = Pipeline.process
 async def hang(self, batch):
-    if batch.span.next_offset > 10:
+    if batch.offset_range.next_offset > 10:
         await asyncio.Event().wait()
     return await process(self, batch)
 Pipeline.process = hang

@@ -148,7 +148,7 @@ def totals_of(tally: OutcomeCounts) -> dict[str, int]:
     }
 
 
-def span(begin: int, end: int, partition: int = 0) -> BatchRange:
+def offset_range(begin: int, end: int, partition: int = 0) -> BatchRange:
     return BatchRange("events", partition, begin, end, end - begin)
 
 
@@ -156,7 +156,7 @@ async def settle(
     table: Table, begin: int, end: int, *events: ValidEvent, partition: int = 0, dead: Sequence[DeadLetter] = ()
 ) -> OutcomeCounts:
     """Take the fast path."""
-    return await table.store.settle(Settlement(span(begin, end, partition), events, dead))
+    return await table.store.settle(Settlement(offset_range(begin, end, partition), events, dead))
 
 
 async def by_steps(

@@ -11,7 +11,7 @@ from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
-from tests.contract.store_fixtures import Table, by_steps, settle, span, totals_of
+from tests.contract.store_fixtures import Table, by_steps, offset_range, settle, totals_of
 
 EARLIER, LATER = "2026-11-24T09:00:00Z", "2026-11-24T11:00:00+00:00"
 PATHS = pytest.mark.parametrize("path", [settle, by_steps])
@@ -179,7 +179,7 @@ async def test_holes_in_the_offsets_are_no_obstacle(table: Table, path: Any) -> 
 
 
 async def test_what_was_folded_before_is_counted_too(table: Table) -> None:
-    folded = Settlement(span(0, 3), [event(2)], (), OutcomeCounts(duplicate=1, stale=1))
+    folded = Settlement(offset_range(0, 3), [event(2)], (), OutcomeCounts(duplicate=1, stale=1))
     assert await table.store.settle(folded) == OutcomeCounts(delivered=1, duplicate=1, stale=1)
     assert table.totals() == totals_of(OutcomeCounts(delivered=1, duplicate=1, stale=1))
 

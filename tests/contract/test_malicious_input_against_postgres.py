@@ -44,9 +44,9 @@ class StepByStep:
         return await self.store_.settle(settlement)
 
     async def settle_by_steps(
-        self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
+        self, offset_range: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
     ) -> OutcomeCounts:
-        return await self.store_.settle_by_steps(span, event, done)
+        return await self.store_.settle_by_steps(offset_range, event, done)
 
     async def healthy(self) -> bool:
         return await self.store_.healthy()

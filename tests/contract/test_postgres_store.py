@@ -19,7 +19,7 @@ from keepstream.sinks.postgres.offsets import PostgresOffsets
 from keepstream.sinks.postgres.outbox import PostgresOutbox
 from keepstream.sinks.postgres.store import _settle
 from tests.builders import AT, make_dead_letter, make_event, make_record, make_value
-from tests.contract.store_fixtures import PostgresTable, by_steps, postgres_table, settle, settle_by_steps, span
+from tests.contract.store_fixtures import PostgresTable, by_steps, offset_range, postgres_table, settle, settle_by_steps
 from tests.real import Database, eventually
 
 pytestmark = pytest.mark.real
@@ -99,7 +99,7 @@ async def test_opposite_orders_end_with_nothing_worse_than_a_transient_error(rea
 
 
 async def test_an_event_committed_while_we_waited_is_a_race_and_then_a_duplicate(real_table: PostgresTable) -> None:
-    async with uncommitted(real_table, Settlement(span(0, 1), [event("a")])):
+    async with uncommitted(real_table, Settlement(offset_range(0, 1), [event("a")])):
         waiting = asyncio.create_task(settle(real_table, 0, 1, of_partition(1, event("a")), partition=1))
         await blocked(real_table)
     with pytest.raises(TransientError, match="another worker wrote the same event"):
@@ -115,7 +115,7 @@ async def test_two_newer_versions_of_a_pending_row_deliver_it_once(
 ) -> None:
     await real_table.open(2, 0)
     real_table.leave(event("a"), "pending")
-    other = Settlement(span(0, 1, 1), [of_partition(1, event("a", second=2))])
+    other = Settlement(offset_range(0, 1, 1), [of_partition(1, event("a", second=2))])
     ours = of_partition(2, event("a", second=second))
     async with uncommitted(real_table, other):
         waiting = asyncio.create_task(insist(path, real_table, 0, 1, ours, partition=2))
@@ -186,7 +186,7 @@ async def test_only_what_decides_dead_letters_waits_for_the_disk(
         await table.open(0, 0)
         for begin, dead in ((0, []), (2, [make_dead_letter(make_record(None, 3))])):
             letters = [to_record(letter, "1") for letter in dead]
-            settlement = Settlement(span(begin, begin + 2), events, dead, outbox=letters)
+            settlement = Settlement(offset_range(begin, begin + 2), events, dead, outbox=letters)
             async with table.store.pool.connection() as connection, connection.transaction():
                 await _settle(connection, settlement)
                 shown = await (await connection.execute("SHOW synchronous_commit")).fetchone()
@@ -201,7 +201,7 @@ async def test_the_outbox_holds_what_is_to_be_published_byte_for_byte_until_its_
         [(b"\x00\xff" * 1000, None), (None, b""), (b"", b"\xff")])]  # fmt: skip
     dead = [make_dead_letter(record) for record in records]
     outbox, letters = PostgresOutbox(real_table.store.pool), [to_record(letter, "1") for letter in dead]
-    await real_table.store.settle(Settlement(span(0, 3), [], dead, outbox=letters))
+    await real_table.store.settle(Settlement(offset_range(0, 3), [], dead, outbox=letters))
     assert await outbox.load("events", 0) == [replace(one, headers=[*one.headers]) for one in letters]
     assert await outbox.load("events", 1) == []
     await outbox.remove("events", 0, {0: "dlq-0-7", 2: None})
@@ -213,7 +213,7 @@ async def test_the_outbox_holds_what_is_to_be_published_byte_for_byte_until_its_
 async def test_a_partition_is_behind_while_the_outbox_holds_something_of_it(real_table: PostgresTable) -> None:
     offsets = PostgresOffsets(real_table.store.pool)
     dead = make_dead_letter(make_record(None, 1))
-    await real_table.store.settle(Settlement(span(0, 3), [], [dead], outbox=[to_record(dead, "1")]))
+    await real_table.store.settle(Settlement(offset_range(0, 3), [], [dead], outbox=[to_record(dead, "1")]))
     assert (await offsets.peek("events"))[0] == 1
     await PostgresOutbox(real_table.store.pool).remove("events", 0, {1: None})
     assert (await offsets.peek("events"))[0] == 3

@@ -47,7 +47,7 @@ MUTANTS = (
         "T9: what may be committed passes a batch in flight",
         (Edit(
             "processors/partition_queue.py",
-            "self.settled_to = self.stored_to = batch.span.next_offset",
+            "self.settled_to = self.stored_to = batch.offset_range.next_offset",
             "self.settled_to = self.appended_to",
         ),),
         ("tests/unit/test_partition_queue.py",),
@@ -82,7 +82,7 @@ MUTANTS = (
         async with step_connection(self.pool, Step.METRICS) as connection:
             await connection.execute(
                 "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
-                [span.next_offset, span.topic, span.partition],
+                [offset_range.next_offset, offset_range.topic, offset_range.partition],
             )
         return tally
 """),
@@ -98,12 +98,12 @@ MUTANTS = (
                 f"WITH fence AS ({_FENCE_THAT_MOVES_NOTHING})",
             ),
             Edit(_STORE, """\
-    _check_fence(span, fenced)
+    _check_fence(offset_range, fenced)
     return OutcomeCounts(delivered, duplicate + folded""", """\
-    _check_fence(span, fenced)
+    _check_fence(offset_range, fenced)
     await connection.execute(
         "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
-        [span.next_offset, span.topic, span.partition],
+        [offset_range.next_offset, offset_range.topic, offset_range.partition],
     )
     return OutcomeCounts(delivered, duplicate + folded"""),
         ),

@@ -105,16 +105,16 @@ class Database:
     topic_ids: dict[int, str] = field(default_factory=dict)
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
-        self.network.loop.tell(f"settle {settlement.span}, {len(settlement.dead)} dead")
+        self.network.loop.tell(f"settle {settlement.offset_range}, {len(settlement.dead)} dead")
         return await self._write(Step.STORE, lambda: self._settled(settlement, self.memory.settle(settlement)))
 
     async def settle_by_steps(
-        self, span: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
+        self, offset_range: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
     ) -> OutcomeCounts:
-        self.network.loop.tell(f"settle {span} by steps")
+        self.network.loop.tell(f"settle {offset_range} by steps")
         step = self.network.rng.choice((Step.STORE, Step.METRICS))
-        work = partial(self.memory.settle_by_steps, span, event, done)
-        return await self._write(step, lambda: self._settled(Settlement(span, [event]), work()))
+        work = partial(self.memory.settle_by_steps, offset_range, event, done)
+        return await self._write(step, lambda: self._settled(Settlement(offset_range, [event]), work()))
 
     async def load_outbox(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
         return await self._write(Step.STORE, lambda: finished(self.memory.load(topic, partition)))

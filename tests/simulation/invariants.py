@@ -36,19 +36,23 @@ class Judge:
 
     def settlement_committed(self, settlement: Settlement) -> None:
         """Check the transaction that was committed just now."""
-        span, store = settlement.span, self.world.memory
-        log = self.world.log.partitions[span.partition]
-        there = {record.offset for record in log.between(span.expected_offset, span.next_offset)}
+        offset_range, store = settlement.offset_range, self.world.memory
+        log = self.world.log.partitions[offset_range.partition]
+        there = {record.offset for record in log.between(offset_range.expected_offset, offset_range.next_offset)}
         unread = len(there & log.unread)
-        require(len(there) - unread <= span.records <= len(there), "L", f"{span} settles {len(there)} records")
-        self.consumed += span.records
+        require(
+            len(there) - unread <= offset_range.records <= len(there),
+            "L",
+            f"{offset_range} settles {len(there)} records",
+        )
+        self.consumed += offset_range.records
         for letter in settlement.dead:
             self._check_verdict(letter)
-        waiting = store.outbox.get((span.topic, span.partition), {}).keys()
+        waiting = store.outbox.get((offset_range.topic, offset_range.partition), {}).keys()
         dead = {letter.record.offset for letter in settlement.dead}
         # A database that went back may hold again what was published; the next check of the stored offsets finds it.
         is_bounded = waiting == dead or (waiting > dead and self._has_forgotten())
-        require(is_bounded, "L", f"{span} settles {dead} and leaves {waiting} in the outbox")
+        require(is_bounded, "L", f"{offset_range} settles {dead} and leaves {waiting} in the outbox")
         totals, delivered = store.totals, sum(row.status == "delivered" for row in store.rows.values())
         require(totals.total == self.consumed, "C", f"{self.consumed} records are settled, {totals} counted")
         require(totals.delivered == delivered, "C", f"{delivered} rows are delivered, {totals} counted")

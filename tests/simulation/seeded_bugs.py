@@ -37,7 +37,7 @@ def ack_before_commit() -> Any:
     process = Pipeline.process
 
     async def early(self: Pipeline, batch: Batch) -> OutcomeCounts:
-        batch.queue.settled_to = batch.span.next_offset
+        batch.queue.settled_to = batch.offset_range.next_offset
         return await process(self, batch)
 
     return patch(Pipeline, "process", early)
@@ -94,7 +94,7 @@ def outbox_outside_the_transaction() -> Any:
 
     async def settle_in_two(self: Database, settlement: Settlement) -> OutcomeCounts:
         tally = await settle(self, settlement)
-        place = (settlement.span.topic, settlement.span.partition)
+        place = (settlement.offset_range.topic, settlement.offset_range.partition)
         letters = {record.offset: record for record in settlement.outbox}
         await self.network.ask(lambda: self.memory.outbox.setdefault(place, {}).update(letters))
         return tally
@@ -118,18 +118,18 @@ def offset_outside_the_transaction() -> Iterator[None]:
         finish(self, settlement, tally)
         self.next_offsets = offsets
 
-    async def move(self: Database, span: BatchRange) -> None:
-        moved = {(span.topic, span.partition): span.next_offset}
+    async def move(self: Database, offset_range: BatchRange) -> None:
+        moved = {(offset_range.topic, offset_range.partition): offset_range.next_offset}
         await self.network.ask(lambda: self.memory.next_offsets.update(moved))
 
     async def settle_in_two(self: Database, settlement: Settlement) -> OutcomeCounts:
         tally = await settle(self, settlement)
-        await move(self, settlement.span)
+        await move(self, settlement.offset_range)
         return tally
 
-    async def steps_in_two(self: Database, span: BatchRange, event: ValidEvent, done: Any) -> OutcomeCounts:
-        tally = await steps(self, span, event, done)
-        await move(self, span)
+    async def steps_in_two(self: Database, offset_range: BatchRange, event: ValidEvent, done: Any) -> OutcomeCounts:
+        tally = await steps(self, offset_range, event, done)
+        await move(self, offset_range)
         return tally
 
     with (
@@ -197,7 +197,7 @@ def good_neighbours_die() -> Any:
     async def bury_all(self: BatchBisection, part: BatchPart) -> OutcomeCounts:
         now = datetime.now(UTC)
         dead = [DeadLetter(event.record, make_failure(), now, now, event.event_id) for event in part.events]
-        return await self.settle(BatchPart(part.span, (), part.dead + dead))
+        return await self.settle(BatchPart(part.offset_range, (), part.dead + dead))
 
     return patch(BatchBisection, "_divide", bury_all)
 
@@ -208,7 +208,9 @@ def halves_overlap() -> Any:
 
     def overlapping(self: BatchPart) -> tuple[BatchPart, BatchPart]:
         first, second = halves(self)
-        return first, replace(second, span=replace(second.span, expected_offset=self.span.expected_offset))
+        return first, replace(
+            second, offset_range=replace(second.offset_range, expected_offset=self.offset_range.expected_offset)
+        )
 
     return patch(BatchPart, "halves", overlapping)
 

@@ -49,7 +49,7 @@ class Crew:
         await self.recovery.wait()
 
     async def process(self, batch: Batch) -> OutcomeCounts:
-        self.begun.append((batch.span.partition, batch.span.expected_offset))
+        self.begun.append((batch.offset_range.partition, batch.offset_range.expected_offset))
         await self.gate.wait()
         if self.error:
             raise self.error
@@ -224,7 +224,7 @@ async def test_draining_is_not_over_while_one_of_two_batches_works() -> None:
     fatal: list[BaseException] = []
 
     async def process(batch: Batch) -> OutcomeCounts:
-        await gates[batch.span.partition].wait()
+        await gates[batch.offset_range.partition].wait()
         return OutcomeCounts()
 
     async def on_fenced(_partition: TopicPartition) -> None:

@@ -25,7 +25,7 @@ class FakeBatch:
     """Three records."""
 
     records = tuple(make_record(offset=offset) for offset in (4, 5, 7))
-    span = BatchRange("events", 0, 4, 8, 3)
+    offset_range = BatchRange("events", 0, 4, 8, 3)
 
 
 BATCH: Any = FakeBatch()

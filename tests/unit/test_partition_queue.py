@@ -85,9 +85,9 @@ def test_spans_join_without_gap_whatever_holes_the_offsets_have(chunks: list[lis
     queue, offset, spans = make_queue(3), 2, []
     for chunk in chunks:
         offsets = [offset := offset + step for step in chunk]
-        spans.append(append(queue, *offsets).span)
+        spans.append(append(queue, *offsets).offset_range)
     assert spans[0].expected_offset == 3
-    assert [span.expected_offset for span in spans[1:]] == [span.next_offset for span in spans[:-1]]
+    assert [one.expected_offset for one in spans[1:]] == [one.next_offset for one in spans[:-1]]
     assert spans[-1] == BatchRange("events", 0, spans[-1].expected_offset, offset + 1, len(chunks[-1]))
 
 
