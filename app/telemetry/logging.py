@@ -117,7 +117,7 @@ def _worker_name(worker: str | None) -> list[structlog.types.Processor]:
 def _add_batch(_logger: object, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     """Add the batch's coordinates. Done per line, not per batch: most batches log nothing."""
     if batch := CURRENT_BATCH.get():
-        span = batch.span
+        span = batch.offset_range
         fields = {"topic": span.topic, "partition": span.partition, "offset": batch.records[0].offset}
         return {**fields, "records": span.records, **event}
     return event

@@ -31,7 +31,7 @@ class FakeBatch:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.records = records
-        self.span = BatchRange("events", 3, 0, len(records), len(records))
+        self.offset_range = BatchRange("events", 3, 0, len(records), len(records))
 
 
 @pytest.fixture
