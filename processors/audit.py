@@ -1,7 +1,7 @@
 """The promise, checked: every record ends in exactly one of two places and is counted once. Pure.
 
-`checks` compares what PostgreSQL says about itself. `OffsetCoverage` and `faults` judge the records of the topic: most
-of them stand in ``events`` under their own offset, or in the dead letter topic, and need no look at their bytes.
+`check_accounts` compares the numbers in PostgreSQL with each other. `OffsetCoverage` and `find_discrepancies` check the
+records of the topic: most are in ``events`` under their own offset, or in the dead letter topic, and are not parsed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from keepstream.schemas.audit import Check, Discrepancy, DiscrepancyKind, Partit
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.record import Record
 
-Stretch = tuple[int, int, int]
+OffsetRange = tuple[int, int, int]
 """Partition, first and last offset."""
 
 
@@ -32,40 +32,40 @@ class EventLookup(Protocol):
         ...
 
 
-def checks(books: Sequence[PartitionAccount]) -> Iterator[Check]:
+def check_accounts(accounts: Sequence[PartitionAccount]) -> Iterator[Check]:
     """Compare what was written apart: offsets, counters, rows and the ledger of dead letters."""
-    for book in books:
-        yield from _of_partition(book)
-    pruned = sum(book.pruned for book in books)
+    for account in accounts:
+        yield from _check_partition(account)
+    pruned = sum(account.pruned for account in accounts)
     claim = f"delivered = rows in events{' + pruned' if pruned else ''}"
-    yield Check(claim, sum(b.delivered for b in books), sum(b.rows for b in books) + pruned)
+    yield Check(claim, sum(b.delivered for b in accounts), sum(b.rows for b in accounts) + pruned)
 
 
-def _of_partition(book: PartitionAccount) -> Iterator[Check]:
-    place = (book.topic, book.partition)
-    fates = book.delivered + book.duplicate + book.stale + book.dead_lettered
-    yield Check("consumed = delivered + duplicate + stale + dead-lettered", book.consumed, fates, *place)
-    yield Check("total = consumed", book.total, book.consumed, *place)
-    reached = book.first_offset + book.consumed + book.skipped
-    yield Check("first offset + consumed + skipped = next offset", reached, book.next_offset, *place)
-    yield Check("pending rows left behind = 0", book.behind, 0, *place)
-    if not book.rewound or book.incarnation:  # without incarnations one row may stand for two dead letters
-        yield Check("dead-lettered = rows in dead_letters", book.dead_lettered, book.dead_letters, *place)
-    if not book.rewound:
-        yield Check("rows and dead letters beyond the next offset = 0", book.ahead, 0, *place)
+def _check_partition(account: PartitionAccount) -> Iterator[Check]:
+    partition = (account.topic, account.partition)
+    outcomes = account.delivered + account.duplicate + account.stale + account.dead_lettered
+    yield Check("consumed = delivered + duplicate + stale + dead-lettered", account.consumed, outcomes, *partition)
+    yield Check("total = consumed", account.total, account.consumed, *partition)
+    reached = account.first_offset + account.consumed + account.skipped
+    yield Check("first offset + consumed + skipped = next offset", reached, account.next_offset, *partition)
+    yield Check("pending rows left behind = 0", account.behind, 0, *partition)
+    if not account.rewound or account.incarnation:  # without incarnations one row may stand for two dead letters
+        yield Check("dead-lettered = rows in dead_letters", account.dead_lettered, account.dead_letters, *partition)
+    if not account.rewound:
+        yield Check("rows and dead letters beyond the next offset = 0", account.ahead, 0, *partition)
 
 
 class OffsetCoverage:
-    """Where records are known to have ended: sorted stretches of offsets, taken one by one, never all at once."""
+    """Where records are known to have ended: sorted offset ranges, taken one by one, never all at once."""
 
-    def __init__(self, stretches: Iterable[Stretch]) -> None:
-        self._rest = iter(stretches)
+    def __init__(self, ranges: Iterable[OffsetRange]) -> None:
+        self._rest = iter(ranges)
         self._partition, self._first, self._last = -1, 0, -1
 
-    def unknown(self, partition: int, offsets: Sequence[int]) -> list[int]:
-        """Return the indices of those sorted offsets that no stretch covers. Ask in the order of the stretches.
+    def uncovered(self, partition: int, offsets: Sequence[int]) -> list[int]:
+        """Return the indices of those sorted offsets that no range covers. Ask in the order of the ranges.
 
-        A step per stretch, not per offset: most batches lie in one.
+        A step per range, not per offset: most batches lie in one.
         """
         found: list[int] = []
         at = 0
@@ -81,10 +81,10 @@ class OffsetCoverage:
         return found
 
 
-_BEYOND: Stretch = (2**31, 0, -1)
+_BEYOND: OffsetRange = (2**31, 0, -1)
 
 
-def faults(validator: Validator, records: Sequence[Record], archive: EventLookup) -> Iterator[Discrepancy]:
+def find_discrepancies(validator: Validator, records: Sequence[Record], events: EventLookup) -> Iterator[Discrepancy]:
     """Judge records that stand nowhere under their own offset: repeats of a stored event, or lost.
 
     The same event stored with the same timestamp, or a newer one, is as good as the record itself; so is any, for a
@@ -94,21 +94,21 @@ def faults(validator: Validator, records: Sequence[Record], archive: EventLookup
     verdicts = [validator.check_contract(record) for record in records]
     # PostgreSQL's text cannot hold NUL: no such event is stored, and none may be asked for.
     ids = {v.event_id for v in verdicts if isinstance(v, ValidEvent) and "\0" not in v.event_id}
-    versions = archive.versions([*ids])
-    bound = archive.pruned_before()  # after the versions: a row goes in one transaction with its note
+    versions = events.versions([*ids])
+    bound = events.pruned_before()  # after the versions: a row goes in one transaction with its note
     for record, verdict in zip(records, verdicts, strict=True):
         stored = versions.get(verdict.event_id) if isinstance(verdict, ValidEvent) else None
         if stored is None and isinstance(verdict, ValidEvent) and _older(verdict, bound):
             continue
         if stored is None:
-            yield _difference(DiscrepancyKind.MISSING, record, verdict.event_id)
+            yield _discrepancy(DiscrepancyKind.MISSING, record, verdict.event_id)
         elif isinstance(verdict, ValidEvent) and not verdict.is_undated and moment(verdict.timestamp) > stored:
-            yield _difference(DiscrepancyKind.OUTDATED, record, verdict.event_id)
+            yield _discrepancy(DiscrepancyKind.OUTDATED, record, verdict.event_id)
 
 
 def _older(event: ValidEvent, bound: datetime | None) -> bool:
     return bound is not None and moment(event.timestamp) < bound
 
 
-def _difference(fault: DiscrepancyKind, record: Record, event_id: str | None) -> Discrepancy:
-    return Discrepancy(fault, record.topic, record.partition, record.offset, event_id)
+def _discrepancy(kind: DiscrepancyKind, record: Record, event_id: str | None) -> Discrepancy:
+    return Discrepancy(kind, record.topic, record.partition, record.offset, event_id)

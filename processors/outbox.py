@@ -61,10 +61,10 @@ class OutboxPublisher:
             if waiting:
                 publication = await self.dead_letters.publish([*waiting.values()])
                 failure = publication.failure
-                confirmed.update(publication.places)
-                for offset in publication.places:
+                confirmed.update(publication.record_ids)
+                for offset in publication.record_ids:
                     del waiting[offset]
-                self.metrics.dead_lettered([by_offset[offset] for offset in publication.places])
+                self.metrics.dead_lettered([by_offset[offset] for offset in publication.record_ids])
             if confirmed:
                 await self._remove(queue, confirmed)
                 confirmed.clear()
@@ -73,9 +73,9 @@ class OutboxPublisher:
 
         await self.hold.retry_until_healthy(queue, attempt)
 
-    async def _remove(self, queue: PartitionQueue, places: Mapping[int, str | None]) -> None:
+    async def _remove(self, queue: PartitionQueue, record_ids: Mapping[int, str | None]) -> None:
         try:
-            await self.outbox.remove(queue.topic, queue.partition, places)
+            await self.outbox.remove(queue.topic, queue.partition, record_ids)
         except StepError as error:  # a trigger of the user's on dead_letters, say: no record is to blame
             raise _systemic(error.failure) from error
 

@@ -54,7 +54,7 @@ class DeadLetterOutbox(Protocol):
         """Return the letters of a partition, byte for byte as they were decided."""
         ...
 
-    async def remove(self, topic: str, partition: int, places: Mapping[int, str | None]) -> None:
+    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
         """Note where confirmed letters lie, and forget them here."""
         ...
 

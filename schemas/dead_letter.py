@@ -91,10 +91,10 @@ def dead_letter_headers(letter: DeadLetter, app_version: str) -> list[tuple[str,
     kept = list(_kept(letter.record))
     present = {key for key, _ in kept}
     added = [(key, value) for key, value in _added(letter, app_version) if key not in present]
-    return kept + [(key, capped(value)) for key, value in added]
+    return kept + [(key, truncate_utf8(value)) for key, value in added]
 
 
-def capped(text: str) -> bytes:
+def truncate_utf8(text: str) -> bytes:
     """Encode text as UTF-8, cut at 1 KiB on a character's edge."""
     return text.encode(errors="replace")[:MAX_TEXT_BYTES].decode(errors="ignore").encode()
 

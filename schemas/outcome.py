@@ -72,14 +72,14 @@ class BatchRange:
 class Settlement:
     """Everything one transaction writes about a batch: events, dead letters, counters and the consumed offset.
 
-    ``tally`` holds what was decided before the store was asked: folded repeats and dead letters. ``outbox`` is what
-    will be published of each of the dead.
+    ``counts`` are the duplicates and stale records that were dropped before. ``outbox`` are the dead letters as they
+    will be published.
     """
 
     offset_range: BatchRange
     events: Sequence[ValidEvent]
-    dead: Sequence[DeadLetter] = ()
-    tally: OutcomeCounts = field(default_factory=OutcomeCounts)
+    dead_letters: Sequence[DeadLetter] = ()
+    counts: OutcomeCounts = field(default_factory=OutcomeCounts)
     outbox: Sequence[KafkaRecord] = ()
 
 
@@ -93,7 +93,7 @@ class Totals:
 
     outcomes: Mapping[str, int]
     """Outcome -> records, as in `keepstream.schemas.outcome.Outcome`."""
-    open_letters: int
+    open_dead_letters: int
     """At most `OPEN_COUNT_LIMIT`."""
     oldest_open_at: datetime | None
     replay_outcomes: Mapping[str, int]
@@ -104,8 +104,8 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """What the broker has confirmed of some dead letters, and why not the rest."""
+    """The dead letters that the broker has confirmed, and why it has not confirmed the others."""
 
-    places: Mapping[int, str | None] = field(default_factory=dict)
-    """Offset of the record that died -> ``topic-partition-offset`` of its letter, None where the broker did not say."""
+    record_ids: Mapping[int, str | None] = field(default_factory=dict)
+    """Offset of the source record -> record id in the dead letter topic, None where the broker did not return it."""
     failure: Failure | None = None

@@ -39,7 +39,7 @@ def stream_dead_letters(file: IO[bytes], records: Iterable[KafkaRecord]) -> int:
 
 
 def read_dead_letters(file: Iterable[bytes]) -> Iterator[KafkaRecord]:
-    """Yield the letters of an export. Raises NotALetterError with the number of the line."""
+    """Yield the letters of an export. Raises InvalidExportError with the number of the line."""
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue

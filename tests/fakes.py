@@ -49,7 +49,7 @@ class MemoryStore:
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
         self._accept("settle", settlement.events)
         self._fence(settlement.offset_range)
-        tally = OutcomeCounts(dead_lettered=len(settlement.dead)) + settlement.tally
+        tally = OutcomeCounts(dead_lettered=len(settlement.dead_letters)) + settlement.counts
         for event in settlement.events:
             tally += self._write(event)
         self._finish(settlement, tally)
@@ -73,10 +73,10 @@ class MemoryStore:
         """As `DeadLetterOutbox`."""
         return [record for _, record in sorted(self.outbox.get((topic, partition), {}).items())]
 
-    async def remove(self, topic: str, partition: int, places: Mapping[int, str | None]) -> None:
+    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
         if self.removal_failures:
             raise self.removal_failures.pop(0)
-        for offset in places:
+        for offset in record_ids:
             self.outbox.get((topic, partition), {}).pop(offset, None)
 
     def _accept(self, method: str, events: Sequence[ValidEvent]) -> None:
@@ -90,10 +90,10 @@ class MemoryStore:
 
     def _finish(self, settlement: Settlement, tally: OutcomeCounts) -> None:
         self.totals += tally
-        self.letters.update({letter.id: letter for letter in settlement.dead})
+        self.letters.update({letter.id: letter for letter in settlement.dead_letters})
         for record in settlement.outbox:
             self.outbox.setdefault((record.topic, record.partition), {})[record.offset] = record
-        for letter in settlement.dead:
+        for letter in settlement.dead_letters:
             row = self.rows.get(letter.event_id or "")
             if row and row.status == "pending":
                 row.status = "failed"
@@ -143,9 +143,9 @@ class MemoryDeadLetters:
     async def publish(self, records: Sequence[KafkaRecord]) -> Publication:
         if self.failures:
             return Publication(failure=self.failures.pop(0).failure)
-        places = {record.offset: f"dlq-0-{place}" for place, record in enumerate(records, len(self.records))}
+        record_ids = {record.offset: f"dlq-0-{offset}" for offset, record in enumerate(records, len(self.records))}
         self.records.extend(records)
-        return Publication(places)
+        return Publication(record_ids)
 
 
 @dataclass

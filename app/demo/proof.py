@@ -10,11 +10,11 @@ from typing import Any
 import psycopg
 
 from keepstream.app.demo.producer import DemoProducer
-from keepstream.processors.audit import checks as audit_checks
+from keepstream.processors.audit import check_accounts
 from keepstream.schemas.audit import Check, PartitionAccount
 from keepstream.schemas.outcome import Outcome
 from keepstream.schemas.record import KafkaRecord, header
-from keepstream.sinks.postgres.audit import books
+from keepstream.sinks.postgres.audit import partition_accounts
 
 _DEAD_LETTERS = (
     "SELECT step, reason, count(*) FROM dead_letters WHERE topic = %s GROUP BY step, reason ORDER BY 3 DESC, 2"
@@ -51,8 +51,8 @@ def prove(
     discrepancies: int,
 ) -> Proof:
     """Compare the producer's counts with the accounts; ``discrepancies`` is the number found by a deep audit."""
-    found = books(connection)
-    checks = [*_checks(producer, found, dead_records), *audit_checks(found)]
+    found = partition_accounts(connection)
+    checks = [*_checks(producer, found, dead_records), *check_accounts(found)]
     checks.append(Check("records in neither place or in both = 0", discrepancies, 0))
     dead_letters = [
         (str(step), str(reason), int(count)) for step, reason, count in connection.execute(_DEAD_LETTERS, [topic])

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from keepstream.processors.audit import OffsetCoverage, checks, faults
+from keepstream.processors.audit import OffsetCoverage, check_accounts, find_discrepancies
 from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.audit import AuditWindow, Check, Discrepancy
 from keepstream.schemas.record import KafkaRecord, incarnation_name, parse_record_id
 from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.topic_scan import TopicScan
-from keepstream.sinks.postgres.audit import AuditTables, audit_tables, books, positions
+from keepstream.sinks.postgres.audit import AuditTables, audit_tables, partition_accounts, positions
 from keepstream.sinks.postgres.connection import Connection
 
 _MAX_SUSPECTS = 500
@@ -25,7 +25,7 @@ _MAX_SUSPECT_BYTES = 16 * 1024 * 1024
 
 def quick_audit(connection: Connection) -> list[Check]:
     """Return the checks of every partition in PostgreSQL, of one snapshot."""
-    return list(checks(books(connection)))
+    return list(check_accounts(partition_accounts(connection)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +104,18 @@ class DeepAudit:
     def _records(self, tables: AuditTables) -> Iterator[Discrepancy]:
         ranges = {window.partition: window.reads for window in sorted(self.windows, key=lambda w: w.partition)}
         progress = _Progress(self.progress, "records", ranges)
-        accounted = OffsetCoverage(tables.stretches())
+        accounted = OffsetCoverage(tables.offset_ranges())
         suspects: list[KafkaRecord] = []
         with TopicScan(self.client.config, self.topic) as scan:
             for partition, (start, end) in ranges.items():
-                for batch in scan.unaccounted(partition, start, end, accounted.unknown):
+                for batch in scan.unaccounted(partition, start, end, accounted.uncovered):
                     self.records += batch.count
                     suspects += batch.records
                     if _full(suspects):
-                        yield from faults(self.validator, suspects, tables)
+                        yield from find_discrepancies(self.validator, suspects, tables)
                         suspects.clear()
                     progress.at(partition, batch.reached)
-        yield from faults(self.validator, suspects, tables)
+        yield from find_discrepancies(self.validator, suspects, tables)
 
 
 class _Progress:

@@ -82,7 +82,7 @@ class StartOffsetResolver:
             self.first_offsets[partition] = _first_offset(start, stored.get(partition))
             self.incarnations[partition] = _incarnation(start, stored.get(partition))
             if topic_id is not None and topic_id != known_id:
-                await self._offsets.identify(*partition, topic_id)
+                await self._offsets.set_topic_id(*partition, topic_id)
             self.topic_ids[partition] = topic_id or known_id
             starts[partition] = start
         return starts

@@ -19,7 +19,7 @@ from psycopg.types.numeric import Int4, Int8
 
 from benchmarks.contestants.course import BATCH_SIZE, CONSUMER, PARTITIONS, POSTGRES_URL, SCHEMA, TOPIC
 from keepstream.sinks.postgres.connection import ConnectionPolicy, JsonDocument, _JsonDocumentDumper, worker_session
-from keepstream.sinks.postgres.offsets import OPEN
+from keepstream.sinks.postgres.offsets import INSERT_PARTITION
 from keepstream.sinks.postgres.store import SETTLE
 
 CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "4"))
@@ -46,9 +46,9 @@ def parameters(partition: int, messages: list[Message]) -> dict[str, Any]:
     documents = [b'%b,"@offset":%d}' % ((m.value() or b"")[:-1], m.offset() or 0) for m in messages]
     first, last = messages[0].offset() or 0, messages[-1].offset() or 0
     return {
-        "topic": TOPIC, "partition": Int4(partition), "expected_offset": Int8(first), "next_offset": Int8(last + 1),
-        "records": Int8(len(messages)), "documents": JsonDocument(b"[%b]" % b",".join(documents)),
-        "folded": Int8(0), "folded_stale": Int8(0), "dead": Int8(0),
+        "topic": TOPIC, "partition": Int4(partition), "begin": Int8(first), "end": Int8(last + 1),
+        "records": Int8(len(messages)), "events": JsonDocument(b"[%b]" % b",".join(documents)),
+        "incoming": Int8(len(messages)), "duplicates": Int8(0), "stale": Int8(0), "failed": Int8(0),
     }  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     places = range(PARTITIONS)
     with psycopg.connect(POSTGRES_URL, autocommit=True, options=f"-c search_path={SCHEMA}") as link:
         for partition in places:
-            link.execute(OPEN, {"topic": TOPIC, "partition": partition, "next_offset": 0})
+            link.execute(INSERT_PARTITION, {"topic": TOPIC, "partition": partition, "next_offset": 0})
     consumer = Consumer(CONSUMER | {"queued.max.messages.kbytes": 16384, "fetch.message.max.bytes": 1048576})
     consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in places])
     writers: list[Batches] = [Queue(BATCHES_AHEAD) for _ in range(CONNECTIONS)]

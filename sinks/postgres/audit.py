@@ -13,16 +13,17 @@ from keepstream.sinks.postgres.connection import Connection
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED
 from keepstream.sinks.postgres.statements import statement
 
-BOOKS = statement("audit_books")
-LETTERS = statement("audit_letters")
-STRETCHES = statement("audit_stretches")
+ACCOUNTS = statement("audit_accounts")
+DEAD_LETTERS = statement("audit_dead_letters")
+OFFSET_RANGES = statement("audit_offset_ranges")
 VERSIONS = statement("audit_versions")
 _TABLES = """
 CREATE TEMPORARY TABLE audit_windows (partition integer PRIMARY KEY, first_offset bigint, next_offset bigint,
-                                      letters_topic text)
+                                      id_topic text)
     ON COMMIT DROP;
-CREATE TEMPORARY TABLE audit_letters (partition integer, place bigint) ON COMMIT DROP;
-CREATE TEMPORARY TABLE audit_outbox (partition integer, place bigint, PRIMARY KEY (partition, place)) ON COMMIT DROP;
+CREATE TEMPORARY TABLE audit_dead_letters (partition integer, "offset" bigint) ON COMMIT DROP;
+CREATE TEMPORARY TABLE audit_outbox (partition integer, "offset" bigint, PRIMARY KEY (partition, "offset"))
+    ON COMMIT DROP;
 SET LOCAL work_mem = '64MB';
 SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0"""
@@ -33,7 +34,7 @@ WHERE topic = %s ORDER BY partition"""
 _OUTBOX = """
 INSERT INTO audit_outbox
 SELECT o.partition, o."offset" FROM dead_letter_outbox o
-JOIN audit_windows w ON (w.letters_topic, w.partition) = (o.topic, o.partition)"""
+JOIN audit_windows w ON (w.id_topic, w.partition) = (o.topic, o.partition)"""
 """Read before the dead letter topic is: what leaves the outbox later may come after what was read."""
 _FETCH_ROWS = 10_000
 
@@ -52,9 +53,9 @@ class Position:
     incarnation: int
 
 
-def books(connection: Connection) -> list[PartitionAccount]:
+def partition_accounts(connection: Connection) -> list[PartitionAccount]:
     """Return what PostgreSQL says about every partition that it knows of. Reads ``events`` once."""
-    return [PartitionAccount(*row) for row in connection.execute(BOOKS).fetchall()]
+    return [PartitionAccount(*row) for row in connection.execute(ACCOUNTS).fetchall()]
 
 
 def positions(connection: Connection, topic: str) -> list[Position]:
@@ -76,33 +77,33 @@ class AuditTables:
     connection: Connection
     topic: str
 
-    def add_dead_letters(self, places: Iterable[tuple[int, int]]) -> None:
+    def add_dead_letters(self, records: Iterable[tuple[int, int]]) -> None:
         """Note which records the dead letter topic holds: (partition, offset), copies too."""
         with (
             self.connection.cursor() as cursor,
-            cursor.copy("COPY audit_letters (partition, place) FROM STDIN") as copy,
+            cursor.copy('COPY audit_dead_letters (partition, "offset") FROM STDIN') as copy,
         ):
-            for partition, offset in places:
+            for partition, offset in records:
                 copy.write(b"%d\t%d\n" % (partition, offset))
-        self.connection.execute("ANALYZE audit_letters")
+        self.connection.execute("ANALYZE audit_dead_letters")
 
     def dead_letter_discrepancies(self, *, rewound: Sequence[int] = ()) -> Iterator[Discrepancy]:
         """Compare dead letter topic, ledger and rows. Rows of a rewound partition may be of an earlier topic."""
         given = {"topic": self.topic, "unresolved": [*UNRESOLVED]}
         with self.connection.cursor("audit_dead_letter_discrepancies") as cursor:
-            for fault, partition, offset, event_id in cursor.execute(LETTERS, given):
-                if fault != DiscrepancyKind.BOTH or partition not in rewound:
-                    yield Discrepancy(DiscrepancyKind(fault), self.topic, partition, offset, event_id)
+            for kind, partition, offset, event_id in cursor.execute(DEAD_LETTERS, given):
+                if kind != DiscrepancyKind.BOTH or partition not in rewound:
+                    yield Discrepancy(DiscrepancyKind(kind), self.topic, partition, offset, event_id)
 
-    def stretches(self) -> Iterator[tuple[int, int, int]]:
+    def offset_ranges(self) -> Iterator[tuple[int, int, int]]:
         """Yield (partition, first, last) of all offsets that are accounted for, sorted."""
         first = 0
-        with self.connection.cursor("audit_stretches") as cursor:
+        with self.connection.cursor("audit_offset_ranges") as cursor:
             cursor.itersize = _FETCH_ROWS
-            for partition, place, is_first, is_last in cursor.execute(STRETCHES, {"topic": self.topic}):
-                first = place if is_first else first
+            for partition, offset, is_first, is_last in cursor.execute(OFFSET_RANGES, {"topic": self.topic}):
+                first = offset if is_first else first
                 if is_last:
-                    yield partition, first, place
+                    yield partition, first, offset
 
     def versions(self, event_ids: Sequence[str]) -> dict[str, datetime]:
         return dict(self.connection.execute(VERSIONS, {"event_ids": event_ids}).fetchall()) if event_ids else {}

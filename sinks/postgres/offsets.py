@@ -13,12 +13,12 @@ from keepstream.sinks.postgres.statements import statement
 
 LOAD = statement("load_offsets")
 PEEK = statement("peek_offsets")
-OPEN = statement("open_partition")
-OPEN_COUNTERS = statement("open_counters")
+INSERT_PARTITION = statement("insert_partition")
+INSERT_COUNTERS = statement("insert_counters")
 REWIND = statement("rewind")
 SKIP_GAP = statement("skip_gap")
 LOAD_TOPIC_IDS = statement("load_topic_ids")
-IDENTIFY = statement("identify")
+SET_TOPIC_ID = statement("set_topic_id")
 
 
 class StoredOffset(NamedTuple):
@@ -42,7 +42,7 @@ class PostgresOffsets:
             parameters = {"topic": topic, "partitions": list(partitions)}
             cursor = await connection.execute(LOAD, parameters)
             stored = {partition: StoredOffset(*offsets) async for partition, *offsets in cursor}
-            await connection.execute(OPEN_COUNTERS, parameters)
+            await connection.execute(INSERT_COUNTERS, parameters)
             return stored
 
     async def peek(self, topic: str) -> dict[int, int]:
@@ -52,7 +52,7 @@ class PostgresOffsets:
 
     async def open(self, topic: str, partition: int, next_offset: int) -> None:
         """Begin a partition that was never consumed; a partition that was is left alone."""
-        await self._write(OPEN, topic, partition, next_offset=next_offset)
+        await self._write(INSERT_PARTITION, topic, partition, next_offset=next_offset)
 
     async def rewind(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> None:
         """Go back: the topic was re-created or truncated and ends before the stored offset."""
@@ -69,9 +69,9 @@ class PostgresOffsets:
             cursor = await connection.execute(LOAD_TOPIC_IDS, {"topic": topic, "partitions": list(partitions)})
             return dict(await cursor.fetchall())
 
-    async def identify(self, topic: str, partition: int, topic_id: str) -> None:
+    async def set_topic_id(self, topic: str, partition: int, topic_id: str) -> None:
         """Remember which topic of this name the partition's offset belongs to."""
-        await self._write(IDENTIFY, topic, partition, topic_id=topic_id)
+        await self._write(SET_TOPIC_ID, topic, partition, topic_id=topic_id)
 
     async def _write(self, query: str, topic: str, partition: int, **values: int | str) -> int:
         widths = {name: Int8(value) if isinstance(value, int) else value for name, value in values.items()}

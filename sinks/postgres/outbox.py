@@ -52,13 +52,13 @@ class PostgresOutbox:
             cursor = await connection.execute(LOAD, {"topic": topic, "partition": Int4(partition)}, binary=True)
             return [unpack(packed) for (packed,) in await cursor.fetchall()]
 
-    async def remove(self, topic: str, partition: int, places: Mapping[int, str | None]) -> None:
+    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
         """Note where confirmed letters lie, by the offset of the record that died, and forget them here."""
         given = {
             "topic": topic,
             "partition": Int4(partition),
-            "offsets": [*map(Int8, places)],
-            "places": [*places.values()],
+            "offsets": [*map(Int8, record_ids)],
+            "record_ids": [*record_ids.values()],
         }
         async with step_connection(self.pool, Step.STORE) as connection:
             await connection.execute(EMPTY, given)

@@ -109,7 +109,7 @@ class PostgresReplayLedger:
     ) -> dict[str, ReplayState]:
         states = dict.fromkeys(dead_letter_ids, ReplayState.PLANNED)
         if run.pass_number > 1 or self.edited(run):
-            given = {"letters": [*dead_letter_ids], "replay_id": run.id, "pass": run.pass_number}
+            given = {"dead_letter_ids": [*dead_letter_ids], "replay_id": run.id, "pass": run.pass_number}
             states |= {letter_id: ReplayState(state) for letter_id, state in self._rows(PLAN, given)}
         due = (ReplayState.PLANNED, ReplayState.FAILED)
         self._planned.update(dict.fromkeys(letter_id for letter_id, state in states.items() if state in due))

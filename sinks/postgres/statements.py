@@ -10,7 +10,7 @@ from typing import LiteralString
 REMEMBERED_CHARS = 4096
 _COMMENT = re.compile(r"--[^\n]*")
 _AROUND_PUNCTUATION = re.compile(r"\s*([(),])\s*")
-_FRAGMENTS = ("fence", "incoming", "newer", "stale", "buried")
+_FRAGMENTS = ("fence", "incoming", "newer", "stale", "insert_dead_letters")
 
 
 def statement(name: str, **fragments: LiteralString) -> LiteralString:

@@ -14,7 +14,7 @@ from keepstream.schemas.outcome import OPEN_COUNT_LIMIT, Outcome, Totals
 from keepstream.sinks.postgres.connection import Connection, Pool
 from keepstream.sinks.postgres.statements import statement
 
-OVERVIEW = statement("overview")
+PARTITION_PROGRESS = statement("partition_progress")
 _REPLAYS = """
 SELECT id, state, started_by, started_at, finished_at, selected, replayed, skipped, failed, planned <> '{}' AS held
 FROM replays WHERE dlq_topic = %s ORDER BY id DESC LIMIT %s"""
@@ -34,7 +34,7 @@ class PartitionProgress:
 
 
 def partition_progress(connection: Connection, topic: str) -> Sequence[PartitionProgress]:
-    return [PartitionProgress(*row) for row in connection.execute(OVERVIEW, {"topic": topic}).fetchall()]
+    return [PartitionProgress(*row) for row in connection.execute(PARTITION_PROGRESS, {"topic": topic}).fetchall()]
 
 
 def other_topics(connection: Connection, topic: str) -> list[str]:
@@ -70,7 +70,7 @@ def last_errors(connection: Connection, limit: int) -> Sequence[LastError]:
     return [LastError(*row) for row in connection.execute(LAST_ERRORS, {"limit": limit}).fetchall()]
 
 
-STANDING = statement("standing")
+TOTALS = statement("totals")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class PostgresTotals:
 
     async def read(self) -> Totals:
         async with self.pool.connection() as connection:
-            row = await (await connection.execute(STANDING, {"limit": Int8(OPEN_COUNT_LIMIT)})).fetchone()
+            row = await (await connection.execute(TOTALS, {"limit": Int8(OPEN_COUNT_LIMIT)})).fetchone()
         assert row is not None  # noqa: S101 - an aggregate always returns a row
         delivered, duplicate, stale, failed, letters, oldest, replayed, skipped, refused, topics = row
         outcomes: dict[str, int] = {

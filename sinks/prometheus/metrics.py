@@ -141,6 +141,6 @@ class PrometheusMetrics:
     def ledger_read(self, totals: Totals) -> None:
         """Publish the totals of PostgreSQL."""
         self._totals.totals = totals
-        self.dlq_open.set(totals.open_letters)
+        self.dlq_open.set(totals.open_dead_letters)
         self.dlq_oldest.set(totals.oldest_open_at.timestamp() if totals.oldest_open_at else 0)
         self.ledger_read_at.set_to_current_time()

@@ -29,7 +29,7 @@ PLACES = st.sets(st.tuples(st.integers(0, 1), st.integers(0, 12)), max_size=16)
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PLACES, PLACES, PLACES, PLACES, PLACES)
-def test_stretches_join_rows_letters_and_ledger_without_overlap(
+def test_offset_ranges_join_rows_dead_letters_and_index_without_overlap(
     database: Database,
     rows: set[tuple[int, int]],
     pending: set[tuple[int, int]],
@@ -50,10 +50,10 @@ def test_stretches_join_rows_letters_and_ledger_without_overlap(
         with audit_tables(connection, "events", windows) as tables:
             held = [place for place in letters if 2 <= place[1] < 10]
             tables.add_dead_letters([*held, *held])
-            found = [*tables.stretches()]
+            found = [*tables.offset_ranges()]
             faults = [*tables.dead_letter_discrepancies()]
     expected = {place for place in rows | ledger | set(held) if 2 <= place[1] < 10}
-    assert found == [*stretches_of(expected)]
+    assert found == [*offset_ranges_of(expected)]
     inside = {place for place in ledger if 2 <= place[1] < 10}
     assert {(f.kind, f.partition, f.offset) for f in faults} == {
         *(("both", *place) for place in rows & set(held)),
@@ -62,7 +62,7 @@ def test_stretches_join_rows_letters_and_ledger_without_overlap(
     }
 
 
-def stretches_of(places: set[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
+def offset_ranges_of(places: set[tuple[int, int]]) -> Iterator[tuple[int, int, int]]:
     """A model: neighbours share the difference between their offset and their rank."""
     ranked = enumerate(sorted(places))
     for (partition, _), group in groupby(ranked, key=lambda pair: (pair[1][0], pair[1][1] - pair[0])):
@@ -78,7 +78,7 @@ def test_a_letter_that_was_dealt_with_by_command_is_not_looked_for(database: Dat
         audit_tables(connection, "events", [AuditWindow(0, 0, 9, log_start=0)]) as tables,
     ):
         assert [*tables.dead_letter_discrepancies()] == []
-        assert [*tables.stretches()] == [(0, 5, 5)]
+        assert [*tables.offset_ranges()] == [(0, 5, 5)]
 
 
 def test_an_audit_leaves_no_table_behind(database: Database) -> None:
@@ -86,7 +86,7 @@ def test_an_audit_leaves_no_table_behind(database: Database) -> None:
         with database.connect() as connection:
             with audit_tables(connection, "events", [AuditWindow(0, 0, 9, log_start=0)]) as tables:
                 tables.add_dead_letters([(0, 1)])
-            assert connection.execute("SELECT to_regclass('audit_letters')").fetchall() == [(None,)]
+            assert connection.execute("SELECT to_regclass('audit_dead_letters')").fetchall() == [(None,)]
 
 
 def test_versions_are_those_of_delivered_rows(database: Database) -> None:

@@ -98,7 +98,7 @@ async def test_each_letter_comes_back_with_its_place(
     letters = [letter_of(make_record(b"x", i, key=b"%d" % i)) for i in range(50)]
     publication = await open_dead_letter_topic(topic).publish(letters)
     assert by_place(publication) == places(kafka, topic)
-    assert len(publication.places) == 50
+    assert len(publication.record_ids) == 50
 
 
 async def test_one_key_stays_on_one_partition(
@@ -143,7 +143,7 @@ async def test_a_letter_larger_than_the_topic_allows_is_a_pause_and_the_queue_wo
     topic = kafka.new_topic(name="dlq", config={"max.message.bytes": "10000"})
     queue = open_dead_letter_topic(topic, **{"compression.type": "none"})
     publication = await queue.publish([letter_of(make_record(b"a", 1)), letter_of(make_record(b"x" * 50_000, 2))])
-    assert publication.places.keys() == {1}
+    assert publication.record_ids.keys() == {1}
     assert publication.failure
     assert "MSG_SIZE_TOO_LARGE" in publication.failure.message
     await eventually_publishes(queue)
@@ -174,7 +174,7 @@ async def test_publications_side_by_side_get_their_own_places_and_none_is_too_la
     letters = [letter_of(make_record(b"%04d" % number * 1500, number)) for number in range(40)]
     published = await asyncio.gather(*(queue.publish([letter]) for letter in letters))
     there = {f"{topic}-{record.partition}-{record.offset}": record.value for record in kafka.read(topic)}
-    found = {place: n for one in published for n, place in one.places.items()}
+    found = {place: n for one in published for n, place in one.record_ids.items()}
     assert {place: letters[n].value for place, n in found.items()} == there
     assert kept.originals == []
 
@@ -241,7 +241,7 @@ def letter_of(record: Record | None = None) -> KafkaRecord:
 
 
 def by_place(publication: Publication) -> dict[str | None, str]:
-    return {place: f"events-0-{offset}" for offset, place in publication.places.items()}
+    return {place: f"events-0-{offset}" for offset, place in publication.record_ids.items()}
 
 
 def places(kafka: Kafka, topic: str) -> dict[str, str]:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from keepstream.sinks.postgres.audit import books
+from keepstream.sinks.postgres.audit import partition_accounts
 from keepstream.sinks.postgres.prune import prunable, prune
 from tests.real import Database
 
@@ -37,7 +37,7 @@ def test_old_delivered_rows_go_and_each_is_noted_with_its_source(any_database: D
         assert sum(batches, Counter()) == Counter(expected)
         assert sum(1 for batch in batches if batch) > 1
         assert prunable(connection, BOUND) == {}
-        pruned = {(book.topic, book.partition): book.pruned for book in books(connection)}
+        pruned = {(account.topic, account.partition): account.pruned for account in partition_accounts(connection)}
     assert pruned == expected
     assert left(any_database) == 14  # pending
     assert any_database.value("SELECT count(*) FROM events WHERE created_at >= %s", BOUND) == 3000 - 1439

@@ -36,7 +36,7 @@ async def test_an_empty_database_has_zero_of_everything(database: Database) -> N
     assert await read(database) == Totals(dict.fromkeys(Outcome, 0), 0, None, nothing)
 
 
-async def test_totals_are_summed_over_partitions_and_only_open_letters_count(database: Database) -> None:
+async def test_totals_are_summed_over_partitions_and_only_open_dead_letters_count(database: Database) -> None:
     for partition in (0, 1):
         database.execute(
             "INSERT INTO event_counters (topic, partition, total, delivered, failed, duplicate, stale)"
@@ -52,5 +52,5 @@ async def test_totals_are_summed_over_partitions_and_only_open_letters_count(dat
         )  # fmt: skip
     standing = await read(database)
     assert standing.outcomes == {"delivered": 8, "dead_lettered": 6, "duplicate": 4, "stale": 2}
-    assert (standing.open_letters, standing.oldest_open_at) == (2, OLD)
+    assert (standing.open_dead_letters, standing.oldest_open_at) == (2, OLD)
     assert standing.replay_outcomes == {"replayed": 11, "skipped": 4, "failed": 2}

@@ -76,7 +76,7 @@ MUTANTS = (
             ),
             Edit(_STORE, """\
             done(Step.METRICS)
-        return tally
+        return counts
 """, """\
             done(Step.METRICS)
         async with step_connection(self.pool, Step.METRICS) as connection:
@@ -84,7 +84,7 @@ MUTANTS = (
                 "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
                 [offset_range.next_offset, offset_range.topic, offset_range.partition],
             )
-        return tally
+        return counts
 """),
         ),
         ("tests/contract/test_one_transaction.py",),
@@ -99,13 +99,13 @@ MUTANTS = (
             ),
             Edit(_STORE, """\
     _check_fence(offset_range, fenced)
-    return OutcomeCounts(delivered, duplicate + folded""", """\
+    return OutcomeCounts(delivered, duplicate + decided""", """\
     _check_fence(offset_range, fenced)
     await connection.execute(
         "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
         [offset_range.next_offset, offset_range.topic, offset_range.partition],
     )
-    return OutcomeCounts(delivered, duplicate + folded"""),
+    return OutcomeCounts(delivered, duplicate + decided"""),
         ),
         ("tests/contract/test_one_transaction.py",),
     ),
@@ -122,8 +122,8 @@ MUTANTS = (
         "a dead letter leaves the outbox although the broker has not confirmed it",
         (Edit(
             "processors/outbox.py",
-            "confirmed.update(publication.places)",
-            "confirmed.update(publication.places or dict.fromkeys(waiting))",
+            "confirmed.update(publication.record_ids)",
+            "confirmed.update(publication.record_ids or dict.fromkeys(waiting))",
         ),),
         ("tests/unit/test_outbox.py", "tests/unit/test_no_record_is_lost.py"),
     ),

@@ -105,7 +105,7 @@ class Database:
     topic_ids: dict[int, str] = field(default_factory=dict)
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
-        self.network.loop.tell(f"settle {settlement.offset_range}, {len(settlement.dead)} dead")
+        self.network.loop.tell(f"settle {settlement.offset_range}, {len(settlement.dead_letters)} dead")
         return await self._write(Step.STORE, lambda: self._settled(settlement, self.memory.settle(settlement)))
 
     async def settle_by_steps(
@@ -173,7 +173,7 @@ class Database:
     async def load_topic_ids(self, topic: str, partitions: Iterable[int]) -> dict[int, str]:
         return await self._ask_offsets(lambda: {p: self.topic_ids[p] for p in partitions if p in self.topic_ids})
 
-    async def identify(self, topic: str, partition: int, topic_id: str) -> None:
+    async def set_topic_id(self, topic: str, partition: int, topic_id: str) -> None:
         await self._ask_offsets(lambda: self.topic_ids.update({partition: topic_id}))
 
     async def rewind(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> None:
@@ -228,7 +228,7 @@ class DeadLetterTopic:
             if faults.strikes(Fault.DLQ_FAILS):
                 return UNAVAILABLE
             if len(records) > 1 and faults.strikes(Fault.DLQ_PARTIAL):
-                return Publication(self._published(records[:1]).places, UNAVAILABLE.failure)
+                return Publication(self._published(records[:1]).record_ids, UNAVAILABLE.failure)
             publication = self._published(records)
             return UNAVAILABLE if faults.strikes(Fault.DLQ_UNCONFIRMED) else publication
 

@@ -46,10 +46,10 @@ class Judge:
             f"{offset_range} settles {len(there)} records",
         )
         self.consumed += offset_range.records
-        for letter in settlement.dead:
+        for letter in settlement.dead_letters:
             self._check_verdict(letter)
         waiting = store.outbox.get((offset_range.topic, offset_range.partition), {}).keys()
-        dead = {letter.record.offset for letter in settlement.dead}
+        dead = {letter.record.offset for letter in settlement.dead_letters}
         # A database that went back may hold again what was published; the next check of the stored offsets finds it.
         is_bounded = waiting == dead or (waiting > dead and self._has_forgotten())
         require(is_bounded, "L", f"{offset_range} settles {dead} and leaves {waiting} in the outbox")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.schemas.dead_letter import DeadLetter, capped, dead_letter_headers
+from keepstream.schemas.dead_letter import DeadLetter, dead_letter_headers, truncate_utf8
 from keepstream.schemas.failure import Step, Verdict
 from tests.builders import make_dead_letter, make_failure, make_record
 
@@ -107,14 +107,14 @@ def test_texts_are_cut_at_1_kib_on_the_edge_of_a_character() -> None:
 
 @given(st.text(max_size=2000))
 def test_a_capped_text_is_the_longest_beginning_that_fits(text: str) -> None:
-    cut = capped(text).decode()
+    cut = truncate_utf8(text).decode()
     assert text.startswith(cut)
     assert len(cut.encode()) <= 1024
     assert cut == text or len((cut + text[len(cut)]).encode()) > 1024
 
 
 def test_half_a_surrogate_pair_does_not_stop_a_dead_letter() -> None:
-    assert capped("a\ud800b") == b"a?b"
+    assert truncate_utf8("a\ud800b") == b"a?b"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from keepstream.sinks.postgres import store
 from keepstream.sinks.postgres.statements import REMEMBERED_CHARS
 
 
-@pytest.mark.parametrize("name", ["SETTLE", "SETTLE_AND_BURY", "BURY", "STORE", "COUNT", "PROBE"])
+@pytest.mark.parametrize(
+    "name", ["SETTLE", "SETTLE_WITH_DEAD_LETTERS", "SETTLE_DEAD_LETTERS", "STORE", "COUNT", "PROBE"]
+)
 def test_each_is_short_enough_to_be_taken_apart_once_and_has_no_open_place(name: str) -> None:
     query = getattr(store, name)
     assert len(query) <= REMEMBERED_CHARS

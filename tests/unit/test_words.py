@@ -56,7 +56,6 @@ TO_BE_CLEANED = {
     "sinks/dead_letter_file.py",
     "sinks/kafka",
     "sinks/postgres",
-    "sinks/prometheus/metrics.py",
 }
 """Folders and files that still say otherwise. It only shrinks."""
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

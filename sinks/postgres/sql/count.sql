@@ -1,4 +1,4 @@
--- Step path, metrics: the pending row becomes delivered; counters and offset move with it.
+-- Step path, metrics: delivers the pending row, and moves counters and offset with it.
 WITH fence AS ({fence}), moved AS (
     UPDATE events SET status = 'delivered', updated_at = now()
     FROM fence

@@ -1,5 +1,5 @@
--- Dead letters of some causes that failed before one, newest first, as far as they are in the dead letter topic. Each
--- distinct cause is one step in the index, and so is the newest dead letter of each.
+-- Published dead letters of some causes that failed before a given one, newest first. Each distinct cause is one step in the
+-- index, and so is the newest dead letter of each.
 WITH RECURSIVE causes AS (
     (SELECT reason, step, verdict, coalesce(sqlstate, '') AS sqlstate, state FROM dead_letters
      ORDER BY reason, step, verdict, coalesce(sqlstate, ''), state LIMIT 1)

@@ -1,4 +1,4 @@
--- Dead letters of some events that failed before one, newest first, as far as they are in the dead letter topic.
+-- Published dead letters of some events that failed before a given one, newest first.
 SELECT topic, partition, "offset", last_failed_at, place FROM dead_letters
 WHERE event_id = ANY (%(event_ids)s) AND (%(resolved_too)s OR state = ANY (%(unresolved)s))
   AND starts_with(place, %(dlq_topic)s || '-')

@@ -1,8 +1,8 @@
--- The broker has confirmed these dead letters. The session's synchronous_commit decides: what a crash takes back here is
--- published again under the same id.
+-- Deletes confirmed dead letters from the outbox and notes their coordinates. Commits as the session does: what a crash
+-- takes back here is published again, under the same id.
 WITH removed AS (
     DELETE FROM dead_letter_outbox o
-    USING unnest(%(offsets)s::bigint[], %(places)s::text[]) AS p("offset", place)
+    USING unnest(%(offsets)s::bigint[], %(record_ids)s::text[]) AS p("offset", place)
     WHERE split_part(o.topic, '~', 1) = %(topic)s AND o.partition = %(partition)s AND o."offset" = p."offset"
     RETURNING o.topic, o.partition, o."offset", p.place
 )

@@ -1,4 +1,4 @@
--- The fence: the offset moves only from where this range begins, and only where there are counters to count in.
+-- The fence: moves the offset only from the start of this batch, and only where the partition has counters.
 UPDATE stream_offsets
 SET next_offset = %(end)s, updated_at = now(), consumed = consumed + %(records)s,
     skipped = skipped + %(end)s - %(begin)s - %(records)s

@@ -1,5 +1,5 @@
--- The batch's events as rows. One JSON array of the producers' own bytes travels; jsonb lets a later key win,
--- so what `processors.validation.validate` appended ("@offset", missing fields) is what is read here.
+-- The events of the batch as rows, from one JSON array of the producers' own bytes. In jsonb a later key wins, so the
+-- fields that `processors.validation.validate` appended ("@offset", missing fields) are read here.
 SELECT event_id, payload, metadata, "timestamp" AS created_at, correlation_id,
        coalesce(retry_attempt, 0) AS retry_count, "@offset" AS source_offset,
        coalesce("@undated" = 'true', false) AS is_undated

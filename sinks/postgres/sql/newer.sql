@@ -1,5 +1,5 @@
 -- Whether a record of the batch (k) replaces the row (e). The later timestamp wins, of equal ones the higher partition, then
--- the higher offset. A row that died loses to any. The record of a pending row may be the very one that is read again.
+-- the higher offset. A failed row loses to any. The record of a pending row may be the very one that is read again.
 -- A repeat of a delivered row is not worth a write: the same content, and the same timestamp or none of its own.
 CASE e.status
     WHEN 'failed' THEN true

@@ -1,4 +1,4 @@
--- What the broker answered about each letter: these are no longer uncertain.
+-- Records the delivery report of each dead letter.
 WITH sent AS (
     SELECT * FROM ROWS FROM (
         json_array_elements_text(%(ids)s::json), json_array_elements_text(%(states)s::json),

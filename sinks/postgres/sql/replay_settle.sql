@@ -1,4 +1,4 @@
--- What became of the records that replays produced: the worker has passed them, so they died again or they did not.
+-- Settles replayed records that the worker has passed: dead-lettered again, or settled.
 WITH known AS (
     SELECT r.replay_id, r.letter_id, d.topic IS NOT NULL AS died
     FROM replay_letters r

@@ -1,14 +1,14 @@
--- Of these letters, those that are not this pass's to work: it has seen them, or they are resolved, or another replay
--- was ended while it held them. What an earlier pass of this very replay did is looked at again.
--- A letter that others wrote has no row in dead_letters: what earlier replays did with it decides.
--- Each is looked up by key: a join would be one with all that this replay has done so far, at every chunk.
-WITH letters AS (
+-- Returns the dead letters that this pass must not send: it has seen them, or they are resolved, or another replay was
+-- interrupted with them in flight. Those of an earlier pass of this replay are checked again.
+-- A dead letter of another system has no row in dead_letters: earlier replays decide.
+-- Each is read by key: a join would read all that this replay has done so far, at every chunk.
+WITH given AS (
     SELECT x.*, (SELECT seen_in_pass FROM replay_letters WHERE letter_id = id AND replay_id = %(replay_id)s) AS mine
     FROM ROWS FROM (json_array_elements_text(%(ids)s::json), json_array_elements_text(%(topics)s::json),
                     unnest(%(partitions)s::integer[]), unnest(%(offsets)s::bigint[])) AS x(id, topic, partition, "offset")
 )
 SELECT l.id
-FROM letters l
+FROM given l
 LEFT JOIN dead_letters d ON (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset")
 WHERE CASE
     WHEN mine IS NOT NULL THEN mine = %(pass)s

@@ -1,5 +1,5 @@
--- The topic ends before the stored offset: it was re-created or truncated. Read what there is from its start.
--- The commit waits for the disk, as that of open_partition.sql.
+-- Moves the offset back to the start of a topic that ends before it: the topic was re-created or truncated.
+-- The commit waits for the disk, as that of insert_partition.sql.
 UPDATE stream_offsets
 SET first_offset = %(next_offset)s, next_offset = %(next_offset)s, skipped = -consumed, rewound_at = now(), updated_at = now(),
     incarnation = incarnation + 1

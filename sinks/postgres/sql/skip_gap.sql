@@ -1,5 +1,5 @@
--- Retention deleted records before they were read: move the offset over them, so that they are counted once.
--- The commit waits for the disk, as that of open_partition.sql.
+-- Moves the offset over records that retention deleted before they were read, and counts them as skipped.
+-- The commit waits for the disk, as that of insert_partition.sql.
 UPDATE stream_offsets
 SET next_offset = %(next_offset)s, skipped = skipped + %(next_offset)s - %(expected_offset)s, updated_at = now()
 WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(expected_offset)s

@@ -1,5 +1,5 @@
--- Step path, store: the row of a single record, as pending until count.sql has delivered it in the same transaction.
--- `seen` tells a row that somebody else wrote meanwhile from one that a trigger took away: see store_unseen.sql.
+-- Step path, store: writes the row of a single record as pending; count.sql delivers it in the same transaction.
+-- `seen` distinguishes a row that another session wrote meanwhile from one that a trigger suppressed: see store_unseen.sql.
 WITH fence AS (
     SELECT 1 FROM stream_offsets
     WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(begin)s

@@ -1,2 +1,2 @@
--- The row of an event that was neither inserted nor replaced, as it is committed now.
+-- Returns the committed version of a row that was neither inserted nor replaced.
 SELECT xmin::text FROM events WHERE event_id = %(event_id)s

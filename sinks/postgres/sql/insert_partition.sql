@@ -1,6 +1,6 @@
--- A partition that was never consumed begins here. Whoever comes second changes nothing.
+-- Inserts a partition that was never consumed; changes nothing where it exists.
 -- The commit waits for the disk, whatever the session says: rows, counters and offset may go back together, but a row
--- that is gone cannot say where it stood.
+-- that is gone has lost its start offset.
 WITH opened AS (
     INSERT INTO stream_offsets (topic, partition, first_offset, next_offset)
     VALUES (%(topic)s, %(partition)s, %(next_offset)s, %(next_offset)s)
