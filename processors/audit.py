@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from keepstream.processors.validation.validate import Validator, moment
+from keepstream.processors.validation.validate import Validator, parse_timestamp
 from keepstream.schemas.audit import Check, Discrepancy, DiscrepancyKind, PartitionAccount
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.record import Record
@@ -102,12 +102,12 @@ def find_discrepancies(validator: Validator, records: Sequence[Record], events: 
             continue
         if stored is None:
             yield _discrepancy(DiscrepancyKind.MISSING, record, verdict.event_id)
-        elif isinstance(verdict, ValidEvent) and not verdict.is_undated and moment(verdict.timestamp) > stored:
+        elif isinstance(verdict, ValidEvent) and not verdict.is_undated and parse_timestamp(verdict.timestamp) > stored:
             yield _discrepancy(DiscrepancyKind.OUTDATED, record, verdict.event_id)
 
 
 def _older(event: ValidEvent, bound: datetime | None) -> bool:
-    return bound is not None and moment(event.timestamp) < bound
+    return bound is not None and parse_timestamp(event.timestamp) < bound
 
 
 def _discrepancy(kind: DiscrepancyKind, record: Record, event_id: str | None) -> Discrepancy:

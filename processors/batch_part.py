@@ -1,4 +1,4 @@
-"""A range of offsets of a batch, and what is known so far of the records in it."""
+"""A part of a batch: a range of its offsets, with the events and the dead letters in it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from keepstream.processors.partition_queue import Batch
-from keepstream.processors.validation.validate import Validator, check_content
+from keepstream.processors.partition_queue import Batch, PartitionQueue
+from keepstream.processors.validation.validate import Validator, check_content, parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import Failure, Step, Verdict
-from keepstream.schemas.outcome import BatchRange
+from keepstream.schemas.outcome import BatchRange, OutcomeCounts
 from keepstream.schemas.record import Record, header
 
 
@@ -19,9 +19,10 @@ from keepstream.schemas.record import Record, header
 class BatchPart:
     """Consecutive records of a batch: each is an event that may still be stored, or a dead letter."""
 
+    queue: PartitionQueue
     offset_range: BatchRange
     events: Sequence[ValidEvent]
-    dead: list[DeadLetter]
+    dead: Sequence[DeadLetter]
 
     @property
     def is_event(self) -> bool:
@@ -30,30 +31,23 @@ class BatchPart:
 
     @property
     def is_dead_letter(self) -> bool:
-        """Whether the part is a single record that is dead."""
+        """Whether the part is a single record that is a dead letter."""
         return self.offset_range.records == 1 and not self.events
 
     @classmethod
     def of(cls, batch: Batch, validator: Validator) -> BatchPart:
         """Return the whole batch, checked against the contract."""
-        check_contract = validator.check_contract
-        part = cls(batch.offset_range, [], [])
-        events = []
-        for record in batch.records:
-            verdict = check_contract(record)
-            if isinstance(verdict, Rejection):
-                part.dead.append(rejected(record, verdict))
-            else:
-                events.append(verdict)
-        part.events = events
-        return part
+        verdicts = [validator.check_contract(record) for record in batch.records]
+        events = [verdict for verdict in verdicts if isinstance(verdict, ValidEvent)]
+        dead = [rejected(r, v) for r, v in zip(batch.records, verdicts, strict=True) if isinstance(v, Rejection)]
+        return cls(batch.queue, batch.offset_range, events, dead)
 
     def reject_content(self) -> bool:
-        """Look closer at what PostgreSQL refused; return True when that explains the refusal."""
+        """Check the content of events that PostgreSQL refused; return True when that explains the refusal."""
         checked = [(event, check_content(event)) for event in self.events]
         rejections = [rejected(event.record, verdict) for event, verdict in checked if verdict is not None]
         self.events = [event for event, verdict in checked if verdict is None]
-        self.dead += rejections
+        self.dead = [*self.dead, *rejections]
         return bool(rejections)
 
     def halves(self) -> tuple[BatchPart, BatchPart]:
@@ -67,11 +61,41 @@ class BatchPart:
 
     def _within(self, offset_range: BatchRange) -> BatchPart:
         events = [event for event in self.events if event.record.offset in offset_range]
-        return BatchPart(offset_range, events, [dead for dead in self.dead if dead.record.offset in offset_range])
+        dead = [dead for dead in self.dead if dead.record.offset in offset_range]
+        return BatchPart(self.queue, offset_range, events, dead)
+
+
+def deduplicate(events: Sequence[ValidEvent]) -> tuple[Sequence[ValidEvent], OutcomeCounts]:
+    """Keep the newest event of each event_id, in order; count the others as duplicate or stale, as the store would.
+
+    PostgreSQL refuses an upsert that hits a row twice (SQLSTATE 21000).
+    """
+    newest: dict[str, ValidEvent] = {event.event_id: event for event in events}
+    if len(newest) == len(events):
+        return events, OutcomeCounts()
+    newest.clear()
+    counts = OutcomeCounts()
+    for event in events:
+        rival = newest.setdefault(event.event_id, event)
+        if rival is event:
+            continue
+        if parse_timestamp(event.timestamp) < parse_timestamp(rival.timestamp):
+            counts.stale += 1
+        else:
+            counts.duplicate += 1
+            if not _is_sent_again(event, rival):
+                newest[event.event_id] = event
+    return list(newest.values()), counts
+
+
+def _is_sent_again(event: ValidEvent, earlier: ValidEvent) -> bool:
+    """Whether two records are equal byte for byte: without a timestamp of its own, the later only seems newer."""
+    again, first = event.record, earlier.record
+    return again.value == first.value and list(again.headers) == list(first.headers)
 
 
 def rejected(record: Record, rejection: Rejection) -> DeadLetter:
-    """Build the dead letter of a record that the contract refuses."""
+    """Return the dead letter of a record that breaks the contract."""
     failure = Failure(Step.VALIDATE, Verdict.RECORD, rejection.reason, rejection.message)
     now = datetime.now(UTC)
     return DeadLetter(record, failure, now, now, rejection.event_id, header(record, "correlation_id"))

@@ -1,4 +1,4 @@
-"""The queues of all partitions that a worker owns: fetching, processing, committing and draining."""
+"""The partition queues of a worker: opening, processing, committing and draining them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ MIN_QUEUE_BYTES = 256 * 1024
 
 
 class Dispatcher:
-    """One queue and one task per assigned partition.
+    """Runs one queue and one task per assigned partition.
 
-    ``recover`` is awaited for each queue before its first batch, and finishes what was left of the partition.
+    ``recover`` is awaited for each queue before its first batch: it publishes dead letters left in the outbox.
     ``buffer_bytes`` bounds the memory of all queues together. ``on_fenced`` is called with a partition whose stored
-    offset another worker moved; ``on_fatal`` with an unexpected error, and must end the process.
+    offset was moved by another worker; ``on_fatal`` with an unexpected error, and must end the process.
     """
 
     def __init__(
@@ -42,9 +42,6 @@ class Dispatcher:
         self._epoch = 0
         self.capacity_freed = asyncio.Event()
 
-    def __contains__(self, partition: object) -> bool:
-        return partition in self._queues
-
     @property
     def partitions(self) -> list[TopicPartition]:
         return list(self._queues)
@@ -55,16 +52,16 @@ class Dispatcher:
 
     @property
     def paused(self) -> dict[TopicPartition, Failure]:
-        """Return why partitions are paused right now."""
+        """Return the failure of each paused partition."""
         return {TopicPartition(queue.topic, queue.partition): queue.paused for queue in self.queues if queue.paused}
 
     def for_epoch(self, partition: TopicPartition, epoch: int) -> PartitionQueue | None:
-        """Return the queue that follows the seek of this epoch, if it is still open."""
+        """Return the open queue of a partition; None when it was opened by another seek than that of this epoch."""
         queue = self._queues.get(partition)
-        return queue if queue is not None and queue.epoch == epoch else None
+        return queue if queue and queue.epoch == epoch else None
 
     def append(self, fetched: FetchedRecords) -> None:
-        """Append fetched records to their queue; drop them when the partition was revoked or sought elsewhere since."""
+        """Append fetched records to their queue; drop them when the partition was revoked or sought since."""
         if queue := self.for_epoch(TopicPartition(fetched.topic, fetched.partition), fetched.epoch):
             try:
                 queue.append(fetched)
@@ -74,12 +71,12 @@ class Dispatcher:
     def open(
         self, starts: Mapping[TopicPartition, int], incarnations: Mapping[TopicPartition, int] | None = None
     ) -> int:
-        """Open queues at these offsets in place of those before; return the epoch that the following seek carries."""
+        """Open queues at these offsets and close those before; return the epoch of the seek that has to follow."""
         self.close(starts)
         self._epoch += 1
         for partition, offset in starts.items():
-            queue = PartitionQueue(*partition, offset, self._epoch, self.capacity_freed)
-            queue.incarnation = (incarnations or {}).get(partition, 0)
+            incarnation = (incarnations or {}).get(partition, 0)
+            queue = PartitionQueue(*partition, offset, self._epoch, self.capacity_freed, incarnation)
             self._queues[partition] = queue
             task = asyncio.create_task(self._work(queue), name=task_name(partition))
             self._tasks.add(task)
@@ -92,18 +89,18 @@ class Dispatcher:
                 queue.close()
 
     def below_capacity(self) -> list[TopicPartition]:
-        """Return the partitions that may be fetched: a full queue holds back its own partition and no other."""
+        """Return the partitions that may be fetched: a full queue stops the fetch of its own partition only."""
         if self._draining:
             return []
         share = max(MIN_QUEUE_BYTES, self._buffer_bytes // max(1, len(self._queues)))
         return [partition for partition, queue in self._queues.items() if queue.size_bytes < share]
 
     def settled(self) -> dict[TopicPartition, int]:
-        """Return per partition the offset up to which everything is settled."""
+        """Return the offset up to which each partition is settled."""
         return {partition: queue.settled_to for partition, queue in self._queues.items()}
 
     async def drain(self, timeout_s: float) -> bool:
-        """Let batches in flight finish, abandon the rest. Return False when the time was too short."""
+        """Wait for the batches in flight, and start no other. Return False when the timeout came first."""
         self._draining = True
         for queue in self._queues.values():
             queue.finish()
@@ -133,7 +130,7 @@ class Dispatcher:
         except FencedError:
             if not queue.closed:
                 await self._on_fenced(TopicPartition(queue.topic, queue.partition))
-        except BaseException as error:  # noqa: BLE001 - Faust would carry on past it (traps T1-T4)
+        except BaseException as error:  # noqa: BLE001 - Faust would continue (traps T1-T4)
             if not isinstance(error, asyncio.CancelledError):
                 self._on_fatal(error)
 

@@ -1,12 +1,14 @@
-"""Publishing dead letters that are decided: what the outbox holds goes to the dead letter topic, and then leaves it.
+"""Publishing dead letters from the outbox to the dead letter topic; each leaves the outbox once it is confirmed.
 
 The pattern is the transactional outbox (Richardson, "Microservices Patterns", 2018): PostgreSQL knows every dead letter
-before the topic does, so the topic holds none that was not decided.
+before the topic does, so the topic has none that was not decided.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 from keepstream.processors.dead_letter_limit import DeadLetterLimit
@@ -15,35 +17,33 @@ from keepstream.processors.pause import Pause
 from keepstream.processors.ports import DeadLetterOutbox, DeadLetterQueue, Metrics
 from keepstream.schemas.dead_letter import DeadLetter, to_record
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
-from keepstream.schemas.failure import Failure, StepError, SystemicError, Verdict
+from keepstream.schemas.failure import StepError, SystemicError, Verdict
 from keepstream.schemas.record import KafkaRecord
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxPublisher:
-    """Publishes what PostgreSQL has decided. ``app_version`` goes into the headers."""
+    """Publishes the dead letters that PostgreSQL has committed. ``app_version`` goes into the headers."""
 
     outbox: DeadLetterOutbox
     dead_letters: DeadLetterQueue
     metrics: Metrics
-    hold: Pause
+    pause: Pause
     limit: DeadLetterLimit = field(default_factory=DeadLetterLimit)
     app_version: str = ""
 
     def prepare(self, dead: Sequence[DeadLetter]) -> list[KafkaRecord]:
-        """Return what will be published, as it has to be stored with the decision."""
+        """Return the records to publish, as they have to be stored with the decision."""
         return [to_record(one, self.app_version) for one in dead]
 
     async def recover(self, queue: PartitionQueue) -> None:
         """Publish what was decided before the queue was opened and is not confirmed. Raises PartitionRevokedError."""
 
         async def load() -> Sequence[KafkaRecord]:
-            try:
+            with _every_failure_systemic():
                 return await self.outbox.load(queue.topic, queue.partition)
-            except StepError as error:
-                raise _systemic(error.failure) from error
 
-        records = await self.hold.retry_until_healthy(queue, load)
+        records = await self.pause.retry_until_healthy(queue, load)
         if records:
             await self.publish(queue, [DeadLetterRecord(record).to_dead_letter() for record in records], records)
 
@@ -59,26 +59,28 @@ class OutboxPublisher:
         async def attempt() -> None:
             failure = None
             if waiting:
+                started = time.perf_counter()
                 publication = await self.dead_letters.publish([*waiting.values()])
+                self.metrics.publish_took(time.perf_counter() - started)
                 failure = publication.failure
                 confirmed.update(publication.record_ids)
                 for offset in publication.record_ids:
                     del waiting[offset]
                 self.metrics.dead_lettered([by_offset[offset] for offset in publication.record_ids])
             if confirmed:
-                await self._remove(queue, confirmed)
+                with _every_failure_systemic():
+                    await self.outbox.remove(queue.topic, queue.partition, confirmed)
                 confirmed.clear()
             if failure:
                 raise SystemicError(failure)
 
-        await self.hold.retry_until_healthy(queue, attempt)
-
-    async def _remove(self, queue: PartitionQueue, record_ids: Mapping[int, str | None]) -> None:
-        try:
-            await self.outbox.remove(queue.topic, queue.partition, record_ids)
-        except StepError as error:  # a trigger of the user's on dead_letters, say: no record is to blame
-            raise _systemic(error.failure) from error
+        await self.pause.retry_until_healthy(queue, attempt)
 
 
-def _systemic(failure: Failure) -> SystemicError:
-    return SystemicError(replace(failure, verdict=Verdict.SYSTEMIC))
+@contextmanager
+def _every_failure_systemic() -> Iterator[None]:
+    """Turn a StepError into a SystemicError: no record is the cause of what refuses the outbox, a trigger say."""
+    try:
+        yield
+    except StepError as error:
+        raise SystemicError(replace(error.failure, verdict=Verdict.SYSTEMIC)) from error

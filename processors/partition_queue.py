@@ -1,8 +1,8 @@
-"""The queue of one partition: records that were fetched and are not settled yet, in order.
+"""The queue of one partition: the batches that were fetched and are not settled yet, in order.
 
 A queue lives from one assignment of its partition to the next revocation or seek. Closing it abandons its batches: the
-next owner reads them again from the stored offset. There is no arithmetic over holes in the offsets, because only
-offsets that were really fetched count (Faust traps T9, T10, T30, T31).
+next owner reads them again from the stored offset. Only fetched offsets count, so holes between them need no arithmetic
+(Faust traps T9, T10, T30, T31).
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from keepstream.schemas.outcome import BatchRange
 from keepstream.schemas.record import Record
 
 RECORD_OVERHEAD_BYTES = 700
-"""Memory of a record beside its key, value and headers (measured: aiokafka's ConsumerRecord and its parts)."""
+"""Bytes in memory beside a record's key, value and headers (measured: aiokafka's ConsumerRecord and its parts)."""
 HEADER_OVERHEAD_BYTES = 150
-"""Memory of a header beside its name and value (measured: a tuple, a str and a bytes object)."""
+"""Bytes in memory beside a header's name and value (measured: a tuple, a str and a bytes object)."""
 
 
 def memory_size(records: Sequence[Record]) -> int:
-    """Return about how many bytes records hold in memory."""
+    """Return about how many bytes of memory records take."""
     fields = sum([len(r.value or b"") + len(r.key or b"") for r in records])
     headers = [header for r in records if r.headers for header in r.headers]
     names_and_values = sum([len(name) + len(value or b"") for name, value in headers])
@@ -31,25 +31,25 @@ def memory_size(records: Sequence[Record]) -> int:
 
 
 class PartitionRevokedError(Exception):
-    """Raised in a batch whose partition was revoked or sought elsewhere: its next owner reads the records again."""
+    """Raised for a batch whose partition was revoked or sought: its next owner reads the records again."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedRecords:
-    """Records of one partition on their way from the fetch to the partition's queue."""
+    """Records of one partition between the fetch and the partition's queue."""
 
     topic: str
     partition: int
     epoch: int
     begin: int
-    """Where the records before these end: a queue that ends elsewhere has missed some."""
+    """The end of the records fetched before. A queue that ends elsewhere has missed some."""
     records: Sequence[Record]
     size_bytes: int
 
 
 @dataclass(slots=True, eq=False)
 class Batch:
-    """Records of one partition that are settled together, in order, with the range of offsets that they cover."""
+    """Consecutive records of one partition that are settled together, and the offset range that they cover."""
 
     queue: PartitionQueue
     records: Sequence[Record]
@@ -59,33 +59,33 @@ class Batch:
 
 @dataclass(slots=True, eq=False)
 class PartitionQueue:
-    """The unsettled batches of one partition. ``capacity_freed`` is set whenever a batch was settled."""
+    """The unsettled batches of one partition. ``capacity_freed`` is set when a batch was settled, and by `close`."""
 
     topic: str
     partition: int
     appended_to: int
-    """The end of the last batch; at first where the queue begins."""
+    """The end of the last batch; at first the start offset."""
     epoch: int
     """Number of the seek that this queue follows. Records fetched before that seek belong to another queue."""
     capacity_freed: asyncio.Event
     incarnation: int = 0
     """How often the topic was found re-created or truncated."""
     paused: Failure | None = None
-    """Why the partition waits; None while it does not."""
+    """The failure that pauses the partition; None while it is not paused."""
     failed_attempts: int = 0
-    """Attempts that failed since the queue was opened, retried ones included."""
+    """Failed attempts since the queue was opened, retried ones included."""
     closed: bool = False
     finishing: bool = False
     recovered: bool = False
-    """Whether what an earlier queue of the partition left unfinished is done."""
+    """Whether the dead letters that an earlier queue of the partition left in the outbox are published."""
     size_bytes: int = 0
-    """Memory of the unsettled records, those on their way from the fetch included."""
+    """Memory of the unsettled records, including those that were fetched and not appended yet."""
     fetched_to: int = field(init=False)
-    """The end of what was fetched."""
+    """The end of the fetched records."""
     settled_to: int = field(init=False)
-    """The end of the leading settled batches: what may be committed to Kafka."""
+    """The end of the settled batches: the offset that may be committed to Kafka."""
     stored_to: int = field(init=False)
-    """The offset that the store holds for this partition, as far as this queue has brought it."""
+    """The stored offset of the partition that this queue's last settled batch wrote."""
     unsettled: deque[Batch] = field(default_factory=deque)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -108,10 +108,10 @@ class PartitionQueue:
         return fetched
 
     def append(self, fetched: FetchedRecords) -> None:
-        """Append fetched records as a batch. Raises RuntimeError when records before them were lost on the way."""
+        """Append fetched records as a batch. Raises RuntimeError when records before them were lost after the fetch."""
         if fetched.begin != self.appended_to:
-            raise RuntimeError(f"{self.topic}-{self.partition}: records from {self.appended_to} to {fetched.begin} "
-                               "were fetched and never arrived")  # fmt: skip
+            lost = f"records from offset {self.appended_to} to {fetched.begin}"
+            raise RuntimeError(f"{self.topic}-{self.partition}: {lost} were fetched and never reached the queue")
         records = fetched.records
         offset_range = BatchRange(self.topic, self.partition, fetched.begin, records[-1].offset + 1, len(records))
         self.appended_to = offset_range.next_offset
@@ -132,26 +132,24 @@ class PartitionQueue:
         if self.closed:
             return
         if batch is not self.unsettled[0]:
-            raise RuntimeError(
-                f"{self.topic}-{self.partition}: settled {batch.offset_range} before {self.unsettled[0].offset_range}"
-            )
+            raise RuntimeError(f"settled {batch.offset_range} before {self.unsettled[0].offset_range}")
         self.unsettled.popleft()
         self.settled_to = self.stored_to = batch.offset_range.next_offset
         self.size_bytes -= batch.size_bytes
         self.capacity_freed.set()
 
     def advance(self, position: int) -> None:
-        """Note the consumer's position: offsets up to it without records are settled once nothing is unsettled."""
+        """Record the consumer's position: offsets without records up to it are settled once no batch is unsettled."""
         if not self.unsettled and self.appended_to == self.fetched_to and position > self.fetched_to:
             self.settled_to = position
 
     def finish(self) -> None:
-        """Let the batch in flight settle and start no other."""
+        """Stop after the batch in flight."""
         self.finishing = True
         self._changed.set()
 
     def close(self) -> None:
-        """Abandon all batches: the one in flight ends at its next check."""
+        """Abandon all batches; the one in flight ends at its next `check_open`."""
         self.closed = True
         self.paused = None
         self.unsettled.clear()

@@ -1,4 +1,4 @@
-"""What the deciding rooms ask of the outside world. `sinks` fits these by shape; `components` joins them."""
+"""Interfaces between the pipeline and `sinks`, whose classes implement them without importing them."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from keepstream.schemas.record import KafkaRecord
 
 
 class EventStore(Protocol):
-    """The table of events, its counters and the consumed offsets.
+    """The table of events, its counters and the stored offsets.
 
-    Every method raises TransientError, RecordError or SystemicError; those that name a offset_range raise FencedError.
+    Every method raises TransientError, RecordError or SystemicError; one that moves an offset also FencedError.
     """
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
@@ -28,44 +28,45 @@ class EventStore(Protocol):
     async def settle_by_steps(
         self, offset_range: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
     ) -> OutcomeCounts:
-        """Do the same for a single record, in one transaction with a statement per step.
+        """Write a single record and its offset in one transaction, with a statement per step.
 
         ``done`` is called after each step's statement. An error's ``failure.step`` is the step that raised it.
         """
         ...
 
     async def healthy(self) -> bool:
-        """Say whether a harmless event can be written (and is rolled back). Never raises."""
+        """Return whether a harmless event can be written (it is rolled back). Never raises."""
         ...
 
 
 class DeadLetterQueue(Protocol):
-    """The topic that takes what cannot be processed."""
+    """The dead letter topic."""
 
     async def publish(self, records: Sequence[KafkaRecord]) -> Publication:
-        """Publish letters, each under the coordinates of the record that died; return once the broker has answered."""
+        """Publish dead letters, each with the coordinates of its source record; return once the broker has answered."""
         ...
 
 
 class DeadLetterOutbox(Protocol):
-    """Dead letters that `EventStore.settle` has written down and the broker has not confirmed. Raises StepError."""
+    """Dead letters that `EventStore.settle` has committed and the broker has not confirmed. Raises StepError."""
 
     async def load(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
-        """Return the letters of a partition, byte for byte as they were decided."""
+        """Return the dead letters of a partition, byte for byte as they were decided."""
         ...
 
     async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
-        """Note where confirmed letters lie, and forget them here."""
+        """Remove confirmed dead letters; store their record ids in the dead letter index. Keys are source offsets."""
         ...
 
 
 class Metrics(Protocol):
-    """Who is told. Nothing here may raise or wait."""
+    """Receives the pipeline's events. Methods must not raise or block."""
 
-    def batch_settled(self, topic: str, partition: int, tally: OutcomeCounts, oldest_timestamp_ms: int) -> None: ...
+    def batch_settled(self, topic: str, partition: int, counts: OutcomeCounts, oldest_timestamp_ms: int) -> None: ...
     def step_took(self, step: Step, duration_s: float) -> None: ...
+    def publish_took(self, duration_s: float) -> None: ...
     def attempt_failed(self, failure: Failure, *, retried: bool) -> None: ...
-    def dead_lettered(self, letters: Sequence[DeadLetter]) -> None: ...
+    def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None: ...
     def paused(self, topic: str, partition: int, failure: Failure) -> None: ...
     def resumed(self, topic: str, partition: int) -> None: ...
     def fenced(self, topic: str, partition: int) -> None: ...

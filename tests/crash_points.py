@@ -161,8 +161,8 @@ class _Outbox:
     async def load(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
         return await self.inner.load(topic, partition)
 
-    async def remove(self, topic: str, partition: int, places: Mapping[int, str | None]) -> None:
-        await self.fail_point.during("remove", self.inner.remove(topic, partition, places))
+    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
+        await self.fail_point.during("remove", self.inner.remove(topic, partition, record_ids))
         self.fail_point.hit("after-remove")
 
 
@@ -181,8 +181,8 @@ class _Metrics:
         if step is Step.VALIDATE:
             self._fail_point.hit("after-validate")
 
-    def batch_settled(self, topic: str, partition: int, tally: OutcomeCounts, oldest_timestamp_ms: int) -> None:
-        self._inner.batch_settled(topic, partition, tally, oldest_timestamp_ms)
+    def batch_settled(self, topic: str, partition: int, counts: OutcomeCounts, oldest_timestamp_ms: int) -> None:
+        self._inner.batch_settled(topic, partition, counts, oldest_timestamp_ms)
         self._fail_point.hit("before-queue-settle")
 
 

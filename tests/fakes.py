@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
-from keepstream.processors.validation.validate import moment
+from keepstream.processors.validation.validate import parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import ValidEvent
@@ -103,7 +103,7 @@ class MemoryStore:
 
     def _write(self, event: ValidEvent) -> OutcomeCounts:
         """Return what one event counts as; ``delivered`` means: a row that was not delivered before."""
-        version = (moment(event.timestamp), event.record.partition, event.record.offset)
+        version = (parse_timestamp(event.timestamp), event.record.partition, event.record.offset)
         row = self.rows.get(event.event_id)
         if row is None or _is_wanted(event, version, row):
             self.rows[event.event_id] = Row(event.document, "delivered", version)
@@ -150,7 +150,7 @@ class MemoryDeadLetters:
 
 @dataclass
 class RecordedMetrics:
-    """Remembers what it was told."""
+    """Records every call."""
 
     settled: list[OutcomeCounts] = field(default_factory=list)
     failures: list[tuple[Failure, bool]] = field(default_factory=list)
@@ -159,9 +159,10 @@ class RecordedMetrics:
     resumptions: int = 0
     fences: int = 0
     steps: list[Step] = field(default_factory=list)
+    publications: int = 0
 
-    def batch_settled(self, topic: str, partition: int, tally: OutcomeCounts, oldest_timestamp_ms: int) -> None:
-        self.settled.append(tally)
+    def batch_settled(self, topic: str, partition: int, counts: OutcomeCounts, oldest_timestamp_ms: int) -> None:
+        self.settled.append(counts)
 
     def step_took(self, step: Step, duration_s: float) -> None:
         self.steps.append(step)
@@ -169,8 +170,11 @@ class RecordedMetrics:
     def attempt_failed(self, failure: Failure, *, retried: bool) -> None:
         self.failures.append((failure, retried))
 
-    def dead_lettered(self, letters: Sequence[DeadLetter]) -> None:
-        self.letters.extend(letters)
+    def publish_took(self, duration_s: float) -> None:
+        self.publications += 1
+
+    def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
+        self.letters.extend(dead_letters)
 
     def paused(self, topic: str, partition: int, failure: Failure) -> None:
         self.pauses.append(failure)

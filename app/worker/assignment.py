@@ -1,11 +1,10 @@
-"""The partitions that this worker owns: opening their queues at stored offsets, closing them, committing offsets."""
+"""The partitions that are assigned to this worker: opening and closing their queues, committing their offsets."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import aiokafka.structs
 
@@ -29,10 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Assignment:
-    """Opens and closes partition queues as Faust's rebalances assign and revoke partitions.
-
-    Lives on the worker's event loop.
-    """
+    """Opens and closes partition queues as rebalances assign and revoke partitions. Not thread-safe: use the loop."""
 
     def __init__(
         self, dispatcher: Dispatcher, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings
@@ -49,32 +45,32 @@ class Assignment:
         self._without_queue: set[TopicPartition] = set()
         self._answered = False
 
-    def retain(self, tps: Iterable[Any]) -> None:
-        """Close every partition that is not among these: the group's assignment, which may be empty.
+    def retain(self, tps: Iterable[tuple[str, int]]) -> None:
+        """Close every partition that is not in the group's assignment, which may be empty.
 
-        A batch that is fenced during a rebalance has started its partition again, as if it were still assigned.
+        A batch that was fenced during a rebalance has started its partition again, as if it were still assigned.
         """
-        assigned = {TopicPartition(tp.topic, tp.partition) for tp in tps}
+        assigned = {TopicPartition(*tp) for tp in tps}
         for partition in {*self.dispatcher.partitions, *self._without_queue} - assigned:
             self._close(partition)
         self._metrics.assigned.set(len(self.dispatcher.partitions))
         self._answered |= not assigned
 
-    def start(self, tps: Iterable[Any]) -> None:
-        """Open the queues of these partitions in the background, however long PostgreSQL takes to answer."""
-        partitions = {TopicPartition(tp.topic, tp.partition) for tp in tps}
+    def start(self, tps: Iterable[tuple[str, int]]) -> None:
+        """Open the queues of these partitions in the background, once PostgreSQL and their leaders answer."""
+        partitions = {TopicPartition(*tp) for tp in tps}
         self.dispatcher.close(partitions)
         self._without_queue |= partitions
         if self._starting is not None:
             self._starting.cancel()
         self._starting = critical_task(self._start(), "start partitions")
 
-    def revoke(self, tps: Iterable[Any]) -> None:
+    def revoke(self, tps: Iterable[tuple[str, int]]) -> None:
         """Close these partitions' queues; unsettled batches are abandoned."""
         if error := self._duplicate_instance.check(self._consumer_thread().member_id):
             exit_fatal(error)
         for tp in tps:
-            self._close(TopicPartition(tp.topic, tp.partition))
+            self._close(TopicPartition(*tp))
         self._metrics.assigned.set(len(self.dispatcher.partitions))
 
     def _close(self, partition: TopicPartition) -> None:
@@ -84,31 +80,31 @@ class Assignment:
         self._metrics.partition_gone(*partition)
 
     def close(self) -> None:
-        """Close all queues: the worker ends."""
+        """Close all queues, and open no other."""
         if self._starting is not None:
             self._starting.cancel()
         self.dispatcher.close(self.dispatcher.partitions)
 
-    def expect(self, tp: Any, epoch: int, records: Sequence[Record]) -> FetchedRecords | None:  # noqa: ANN401
-        """Reserve memory for fetched records; return None when the partition was revoked or sought elsewhere since."""
-        queue = self.dispatcher.for_epoch(TopicPartition(tp.topic, tp.partition), epoch)
+    def expect(self, tp: tuple[str, int], epoch: int, records: Sequence[Record]) -> FetchedRecords | None:
+        """Reserve memory for fetched records; return None when the partition was revoked or sought since."""
+        queue = self.dispatcher.for_epoch(TopicPartition(*tp), epoch)
         return queue.expect(records) if queue else None
 
-    def advance(self, tp: Any, epoch: int, position: int) -> None:  # noqa: ANN401
-        if queue := self.dispatcher.for_epoch(TopicPartition(tp.topic, tp.partition), epoch):
+    def advance(self, tp: tuple[str, int], epoch: int, position: int) -> None:
+        if queue := self.dispatcher.for_epoch(TopicPartition(*tp), epoch):
             queue.advance(position)
 
-    def pause_undecodable(self, tp: Any, epoch: int, error: Exception) -> None:  # noqa: ANN401
+    def pause_undecodable(self, tp: tuple[str, int], epoch: int, error: Exception) -> None:
         """Pause a partition whose next batch cannot be decoded; again when a pause of another reason has ended."""
-        queue = self.dispatcher.for_epoch(TopicPartition(tp.topic, tp.partition), epoch)
+        queue = self.dispatcher.for_epoch(TopicPartition(*tp), epoch)
         if queue and not queue.paused:
             queue.paused = Failure(Step.VALIDATE, Verdict.SYSTEMIC, "unreadable_batch", self._explain(error))
             self._logging_metrics.attempt_failed(queue.paused, retried=True)
-            self._logging_metrics.paused(tp.topic, tp.partition, queue.paused)
+            self._logging_metrics.paused(*tp, queue.paused)
 
     def _explain(self, error: Exception) -> str:
         if isinstance(error, DecompressionLimitError):
-            return f"the next batch does not unpack within {self._settings.unpack_max_bytes} bytes ({error})"
+            return f"the next batch is larger than {self._settings.unpack_max_bytes} bytes when decompressed ({error})"
         return f"the next batch is corrupt ({error}): let another replica lead the partition, then restart the worker"
 
     def uncommitted(self) -> dict[TopicPartition, CommittedOffset]:
@@ -122,29 +118,29 @@ class Assignment:
 
     def commit_failed(self, error: BaseException) -> None:
         self._metrics.commit_failures.inc()
-        log.warning("offsets were not committed to Kafka (nothing is lost, lag tools look behind; tried again): %r",
-                    error)  # fmt: skip
+        log.warning("offsets were not committed to Kafka (nothing is lost; lag tools show more lag until the next "
+                    "attempt): %r", error)  # fmt: skip
 
     def lags(self) -> Iterator[tuple[str, int, int]]:
-        """Yield (topic, partition, records still to settle) for every queue whose log end is known."""
+        """Yield (topic, partition, unsettled records) for every queue whose log end is known."""
         for partition, settled in self.dispatcher.settled().items():
             end = self._consumer_thread().end_offset(aiokafka.structs.TopicPartition(*partition))
             if end is not None and end >= 0:
                 yield *partition, max(0, end - settled)
 
     async def restart(self, partition: TopicPartition) -> None:
-        """Start a partition again from its stored offset, which is not where its queue left it."""
+        """Start a partition again from its stored offset, which is not the one that its queue wrote."""
         self._logging_metrics.fenced(*partition)
         self.start([partition])
 
     @property
     def group_error(self) -> str | None:
-        """Return why this worker is no member of its group; None while it is one, or has not started to join."""
+        """Return why this worker is not a member of its group; None while it is one, or has not asked to join."""
         return self.thread.group_error if self.thread else None
 
     @property
     def topic_ids(self) -> dict[TopicPartition, str]:
-        """Return the id of the topic that each open partition was started with, where it is known."""
+        """Return the topic id, where it is known, that each open partition was started with."""
         ids = self._start_offsets.topic_ids
         return {partition: topic_id for partition in self.dispatcher.partitions if (topic_id := ids.get(partition))}
 
@@ -158,7 +154,7 @@ class Assignment:
         await self._open()
         while self._without_queue:
             names = ", ".join("{}-{}".format(*partition) for partition in sorted(self._without_queue))
-            log.warning("no leader answers for %s; tried again", names)
+            log.warning("no leader answers for %s; trying again", names)
             await asyncio.sleep(RETRY_WAIT_S)
             await self._open()
 

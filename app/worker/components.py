@@ -1,4 +1,4 @@
-"""Building the worker's components from its settings: the only place that chooses implementations."""
+"""Building the worker's components from its settings: the only module that chooses implementations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.process.exit import exit_fatal
 from keepstream.app.telemetry import logging as logs
 from keepstream.app.telemetry.tracing import traces_of
-from keepstream.app.worker.instrumentation import InstrumentedPipeline, LoggingMetrics, TimedDeadLetterQueue
+from keepstream.app.worker.instrumentation import InstrumentedPipeline, LoggingMetrics
 from keepstream.processors.dead_letter_limit import DeadLetterLimit
 from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.partition_queue import PartitionQueue
@@ -35,12 +35,12 @@ from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """What a worker consists of."""
+    """The parts of a worker that need sinks."""
 
     process: InstrumentedPipeline
     recover: Callable[[PartitionQueue], Awaitable[None]]
     offsets: PostgresOffsets
-    standing: PostgresTotals
+    totals: PostgresTotals
     metrics: PrometheusMetrics
     store: PostgresStore
 
@@ -51,7 +51,7 @@ async def open_components(
 ) -> AsyncIterator[Components]:
     """Open the sinks and close them again, without waiting for Kafka or PostgreSQL.
 
-    ``wrap`` may replace the pipeline's ports: the seam at which tests inject faults.
+    ``wrap`` may replace the pipeline's ports: tests inject faults with it.
     """
     metrics = PrometheusMetrics([settings.kafka.topic])
     metrics.set_build_info(VERSION, version("faust-streaming"))
@@ -71,9 +71,7 @@ async def open_components(
     logging_metrics = LoggingMetrics(metrics)
     pause = Pause(logging_metrics)
     limit = DeadLetterLimit(settings.worker.flood_limit, settings.worker.flood_window)
-    outbox = OutboxPublisher(
-        PostgresOutbox(pool), TimedDeadLetterQueue(kafka_dead_letters, metrics), logging_metrics, pause, limit, VERSION
-    )
+    outbox = OutboxPublisher(PostgresOutbox(pool), kafka_dead_letters, logging_metrics, pause, limit, VERSION)
     store = PostgresStore(pool)
     pipeline = wrap(Pipeline(store, outbox, logging_metrics, pause, policies, validator))
     try:

@@ -81,7 +81,7 @@ class DependencyProbe:
 
     health: Health
     metrics: PrometheusMetrics
-    standing: PostgresTotals
+    totals: PostgresTotals
     kafka: KafkaAdmin
     topic: str
     _other_topics: set[str] = field(default_factory=set)
@@ -106,7 +106,7 @@ class DependencyProbe:
     async def _postgres(self) -> str | None:
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
-                totals = await self.standing.read()
+                totals = await self.totals.read()
             self.metrics.ledger_read(totals)
             self._warn_of_other_topics(set(totals.topics) - {self.topic})
         except psycopg.errors.UndefinedTable:

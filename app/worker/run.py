@@ -151,7 +151,7 @@ class Worker:
         self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
         self._app = build_app(settings, self._assignment, consumer_class)
         gauges = GaugeSampler(metrics, self._health, self._assignment, self._check)
-        probe = DependencyProbe(self._health, metrics, components.standing, self._kafka, settings.kafka.topic)
+        probe = DependencyProbe(self._health, metrics, components.totals, self._kafka, settings.kafka.topic)
         self._watchdog = LoopWatchdog(settings.worker.loop_timeout_s)
         regressions = OffsetRegressionMonitor(self._dispatcher, components.offsets, self._assignment.restart)
         membership = MembershipMonitor(

@@ -125,7 +125,7 @@ def _bad_timestamp(event_id: str, why: str) -> Rejection:
     return Rejection("invalid_timestamp", f"timestamp: {why}", event_id)
 
 
-def moment(timestamp: str) -> datetime:
+def parse_timestamp(timestamp: str) -> datetime:
     """Parse a timestamp that matched the contract's pattern, rounding to microseconds as PostgreSQL does.
 
     Raises ValueError or OverflowError when no calendar has it.
@@ -146,7 +146,7 @@ def _in_calendar(timestamp: str) -> bool:
         else:
             return True
     try:
-        moment(timestamp).astimezone(UTC)
+        parse_timestamp(timestamp).astimezone(UTC)
     except (ValueError, OverflowError):
         return False
     return True

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import psycopg
 
 from keepstream.processors.ports import EventStore
-from keepstream.processors.validation.validate import moment
+from keepstream.processors.validation.validate import parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
@@ -61,7 +61,7 @@ class MemoryTable:
         self.store = MemoryStore()
 
     def leave(self, event: ValidEvent, status: str) -> None:
-        version = (moment(event.timestamp), event.record.partition, event.record.offset)
+        version = (parse_timestamp(event.timestamp), event.record.partition, event.record.offset)
         self.store.rows[event.event_id] = Row(event.document, status, version)
 
     def rows(self) -> dict[str, StatusReading]:
@@ -192,4 +192,4 @@ def _offset(one: ValidEvent | DeadLetter) -> int:
 
 def _seen(status: str, document: bytes, version: tuple[datetime, int, int]) -> StatusReading:
     fields = json.loads(document)
-    return StatusReading(status, fields["payload"], moment(fields["timestamp"]), version[1:])
+    return StatusReading(status, fields["payload"], parse_timestamp(fields["timestamp"]), version[1:])

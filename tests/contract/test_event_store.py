@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from keepstream.processors.validation.validate import moment, validate
+from keepstream.processors.validation.validate import parse_timestamp, validate
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement
@@ -29,7 +29,7 @@ def summary(table: Table) -> dict[str, tuple[str, int, tuple[int, int]]]:
 async def test_new_events_are_delivered_counted_and_the_offset_moves(table: Table, path: Any) -> None:
     assert await path(table, 0, 2, event(0, "a"), event(1, "b", LATER, 7)) == OutcomeCounts(delivered=2)
     assert summary(table) == {"a": ("delivered", 0, (0, 0)), "b": ("delivered", 7, (0, 1))}
-    assert table.rows()["b"].created_at == moment(LATER)
+    assert table.rows()["b"].created_at == parse_timestamp(LATER)
     assert table.totals() == totals_of(OutcomeCounts(delivered=2))
     assert table.next_offset() == 2
 

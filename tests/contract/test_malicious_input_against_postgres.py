@@ -14,7 +14,7 @@ from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.ports import EventStore
-from keepstream.processors.validation.validate import moment, validate
+from keepstream.processors.validation.validate import parse_timestamp, validate
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import Step
@@ -62,7 +62,7 @@ def newest(events: Sequence[ValidEvent]) -> dict[str, datetime]:
     """Return the winner's moment of each event_id."""
     winners: dict[str, datetime] = {}
     for event in events:
-        when = moment(event.timestamp)
+        when = parse_timestamp(event.timestamp)
         winners[event.event_id] = max(winners.get(event.event_id, when), when)
     return winners
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from keepstream.processors.deduplicate import fold
+from keepstream.processors.batch_part import deduplicate
 from keepstream.processors.validation.jsonb import MAX_WRITTEN_DIGITS, unholdable
-from keepstream.processors.validation.validate import check_content, check_contract, moment, validate
+from keepstream.processors.validation.validate import check_content, check_contract, parse_timestamp, validate
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import RecordError
 from tests.builders import make_event, make_record, make_value
@@ -165,10 +165,10 @@ async def test_a_timestamp_means_the_same_moment_to_postgresql(
         assert text[:4] in ("0001", "9999")
         return
     query = "SELECT created_at FROM events WHERE event_id = %s"
-    assert real_table.read(query, text) == [(moment(text),)]
+    assert real_table.read(query, text) == [(parse_timestamp(text),)]
 
 
-async def test_of_two_repeats_finer_than_a_microsecond_the_same_one_wins_folded_or_not(
+async def test_of_two_repeats_finer_than_a_microsecond_the_same_one_wins_in_one_batch_or_not(
     real_table: PostgresTable,
 ) -> None:
     def repeats() -> list[ValidEvent]:
@@ -179,9 +179,9 @@ async def test_of_two_repeats_finer_than_a_microsecond_the_same_one_wins_folded_
     for offset, event in enumerate(repeats()):
         await settle(real_table, offset, offset + 1, event)
     one_by_one, totals = real_table.rows(), real_table.totals()
-    kept, folded = fold(repeats())
+    kept, counts = deduplicate(repeats())
     real_table.clear()
     await real_table.open(0, 0)
     await settle(real_table, 0, 5, *kept)
     assert real_table.rows() == one_by_one
-    assert (folded.duplicate, folded.stale) == (totals["duplicate"], totals["stale"])
+    assert (counts.duplicate, counts.stale) == (totals["duplicate"], totals["stale"])

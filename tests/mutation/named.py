@@ -130,10 +130,10 @@ MUTANTS = (
     Mutant(
         "a dead letter is published before it is decided",
         (Edit(
-            "processors/bisect_batch.py",
-            "        counts = await self.hold.retry_until_healthy(self.batch.queue, tried)\n",
+            "processors/pipeline.py",
+            "        counts = await self.pause.retry_until_healthy(part.queue, tried)\n",
             "        await self.outbox.dead_letters.publish(settlement.outbox)\n"
-            "        counts = await self.hold.retry_until_healthy(self.batch.queue, tried)\n",
+            "        counts = await self.pause.retry_until_healthy(part.queue, tried)\n",
         ),),
         ("tests/unit/test_outbox.py",),
     ),

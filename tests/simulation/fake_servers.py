@@ -119,8 +119,8 @@ class Database:
     async def load_outbox(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
         return await self._write(Step.STORE, lambda: finished(self.memory.load(topic, partition)))
 
-    async def remove(self, topic: str, partition: int, places: Mapping[int, str | None]) -> None:
-        await self._write(Step.STORE, lambda: finished(self.memory.remove(topic, partition, {**places})))
+    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
+        await self._write(Step.STORE, lambda: finished(self.memory.remove(topic, partition, {**record_ids})))
 
     async def healthy(self) -> bool:
         """Answer once a statement does not time out any more."""
@@ -249,5 +249,5 @@ class Outbox:
     async def load(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
         return await self.database.load_outbox(topic, partition)
 
-    async def remove(self, topic: str, partition: int, places: Mapping[int, str | None]) -> None:
-        await self.database.remove(topic, partition, places)
+    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
+        await self.database.remove(topic, partition, record_ids)

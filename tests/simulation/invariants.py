@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from keepstream.processors.validation.validate import moment
+from keepstream.processors.validation.validate import parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.failure import Verdict
 from keepstream.schemas.outcome import Settlement
@@ -126,7 +126,7 @@ class Judge:
             row = self.world.memory.rows.get(event.event_id)
             if row is None:
                 raise Violation(f"L: {record} is neither stored nor dead")
-            require(row.version[0] >= moment(event.timestamp), "V", f"{record} is newer than its row {row}")
+            require(row.version[0] >= parse_timestamp(event.timestamp), "V", f"{record} is newer than its row {row}")
             is_ended = row.status == "delivered" or self._died(event.event_id) or self._is_unread(*row.version[1:])
             require(is_ended, "C", f"{record} waits for ever in {row}")
 

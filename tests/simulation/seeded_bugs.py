@@ -12,7 +12,6 @@ from unittest import mock
 
 import keepstream.app.worker.start_offsets
 from keepstream.processors.batch_part import BatchPart
-from keepstream.processors.bisect_batch import BatchBisection
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.partition_queue import Batch, PartitionQueue
@@ -67,14 +66,14 @@ def dlq_not_awaited() -> Any:
 
 def published_before_decided() -> Any:
     """A letter goes out before the transaction that decides it: the next try may decide otherwise."""
-    settle = BatchBisection._settle
+    settle = Pipeline._settle
 
-    async def early(self: BatchBisection, part: BatchPart, *, retries: bool) -> OutcomeCounts:
+    async def early(self: Pipeline, part: BatchPart, *, retries: bool) -> OutcomeCounts:
         if part.dead:
             await self.outbox.dead_letters.publish(self.outbox.prepare(part.dead))
         return await settle(self, part, retries=retries)
 
-    return patch(BatchBisection, "_settle", early)
+    return patch(Pipeline, "_settle", early)
 
 
 def outbox_is_left_to_itself() -> Any:
@@ -185,21 +184,21 @@ def environment_kills_records() -> Any:
 def dies_without_another_try() -> Any:
     """A record dies once the database is found healthy, although what made it fail has passed by then."""
 
-    async def no_more(_self: BatchBisection, _attempt: Any, before: Failure) -> OutcomeCounts:
+    async def no_more(_self: Pipeline, _queue: PartitionQueue, _attempt: Any, before: Failure) -> OutcomeCounts:
         raise RecordError(replace(before, verdict=Verdict.EXHAUSTED))
 
-    return patch(BatchBisection, "_once_more", no_more)
+    return patch(Pipeline, "_once_more", no_more)
 
 
 def good_neighbours_die() -> Any:
     """A batch that is refused dies as a whole, instead of being halved."""
 
-    async def bury_all(self: BatchBisection, part: BatchPart) -> OutcomeCounts:
+    async def bury_all(self: Pipeline, part: BatchPart) -> OutcomeCounts:
         now = datetime.now(UTC)
         dead = [DeadLetter(event.record, make_failure(), now, now, event.event_id) for event in part.events]
-        return await self.settle(BatchPart(part.offset_range, (), part.dead + dead))
+        return await self.settle(replace(part, events=(), dead=[*part.dead, *dead]))
 
-    return patch(BatchBisection, "_divide", bury_all)
+    return patch(Pipeline, "_divide", bury_all)
 
 
 def halves_overlap() -> Any:
@@ -217,17 +216,17 @@ def halves_overlap() -> Any:
 
 def metrics_refusal_is_fatal() -> Any:
     """What the metrics step refuses ends the worker."""
-    steps = BatchBisection._steps
+    steps = Pipeline._steps
 
-    async def fatal(self: BatchBisection, part: BatchPart, event: ValidEvent) -> OutcomeCounts:
+    async def fatal(self: Pipeline, part: BatchPart) -> OutcomeCounts:
         try:
-            return await steps(self, part, event)
+            return await steps(self, part)
         except RecordError as error:
             if error.failure.step is Step.METRICS:
                 raise ValueError("unforeseen") from error
             raise
 
-    return patch(BatchBisection, "_steps", fatal)
+    return patch(Pipeline, "_steps", fatal)
 
 
 def queue_dies_in_silence() -> Any:

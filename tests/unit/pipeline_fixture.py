@@ -71,9 +71,9 @@ class PipelineFixture:
 
     def __post_init__(self) -> None:
         self.store = MemoryStore({("events", 0): 0}, refuse=self.rules)
-        hold = Pause(self.metrics, base_s=1e-6, cap_s=1e-6)
-        outbox = OutboxPublisher(self.store, self.letters, self.metrics, hold)
-        self.pipeline = Pipeline(self.store, outbox, self.metrics, hold, Policies(QUICK, QUICK))
+        pause = Pause(self.metrics, base_s=1e-6, cap_s=1e-6)
+        outbox = OutboxPublisher(self.store, self.letters, self.metrics, pause)
+        self.pipeline = Pipeline(self.store, outbox, self.metrics, pause, Policies(QUICK, QUICK))
 
     async def process(self, records: Sequence[Record]) -> OutcomeCounts:
         return await self.pipeline.process(make_batch(records))

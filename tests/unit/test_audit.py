@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.processors.audit import OffsetCoverage, check_accounts, find_discrepancies
-from keepstream.processors.validation.validate import Validator, moment
+from keepstream.processors.validation.validate import Validator, parse_timestamp
 from keepstream.schemas.audit import AuditWindow, DiscrepancyKind, PartitionAccount
 from tests.builders import RECORD_TIMESTAMP_MS, make_record, make_value
 
@@ -98,11 +98,15 @@ class StoreResult:
     pruned: str | None = None
 
     def pruned_before(self) -> datetime | None:
-        return moment(self.pruned) if self.pruned else None
+        return parse_timestamp(self.pruned) if self.pruned else None
 
     def versions(self, event_ids: Sequence[str]) -> dict[str, datetime]:
         self.asked += event_ids
-        return {event_id: moment(self.timestamps[event_id]) for event_id in event_ids if event_id in self.timestamps}
+        return {
+            event_id: parse_timestamp(self.timestamps[event_id])
+            for event_id in event_ids
+            if event_id in self.timestamps
+        }
 
 
 @pytest.mark.parametrize(

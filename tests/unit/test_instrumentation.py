@@ -1,4 +1,4 @@
-"""What is counted and told around a batch, however it ends."""
+"""Metrics and log lines of a batch, however it ends."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from structlog.testing import capture_logs
 
 from keepstream.app.telemetry.logging import CURRENT_BATCH
 from keepstream.app.worker import instrumentation as observed
-from keepstream.app.worker.instrumentation import InstrumentedPipeline, TimedDeadLetterQueue
+from keepstream.app.worker.instrumentation import InstrumentedPipeline
 from keepstream.processors.partition_queue import PartitionRevokedError
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_record
-from tests.fakes import MemoryDeadLetters
 from tests.unit.test_metrics import value
 
 
@@ -87,11 +86,3 @@ async def test_a_slow_batch_is_told_at_info_the_others_at_debug(
     assert (line["event"], line["log_level"]) == ("batch settled", level)
     assert (line["last_offset"], line["delivered"], line["duplicate"], line["dead_lettered"]) == (7, 1, 1, 1)
     assert line["duration_s"] >= 0
-
-
-async def test_only_confirmed_dead_letters_are_timed() -> None:
-    metrics = PrometheusMetrics()
-    queue = MemoryDeadLetters()
-    await TimedDeadLetterQueue(queue, metrics).publish([make_record()])
-    assert len(queue.published) == 1
-    assert value(metrics, "dlq_publish_duration_seconds_count") == 1

@@ -49,6 +49,7 @@ async def test_a_dead_letter_is_published_after_it_was_decided() -> None:
     await world.process(broken(0, 1))
     assert offsets == [2]
     assert world.store.outbox["events", 0] == {}
+    assert world.metrics.publications == 1
 
 
 async def test_what_failed_before_the_decision_is_not_published() -> None:

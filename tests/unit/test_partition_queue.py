@@ -105,7 +105,7 @@ def test_records_that_were_lost_on_the_way_are_noticed() -> None:
     queue.expect([make_record(offset=0)])
     second = queue.expect([make_record(offset=1)])
     assert second
-    with pytest.raises(RuntimeError, match="from 0 to 1 were fetched and never arrived"):
+    with pytest.raises(RuntimeError, match="from offset 0 to 1 were fetched and never reached the queue"):
         queue.append(second)
     assert not queue.unsettled
 

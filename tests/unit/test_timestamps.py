@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from keepstream.processors.validation.validate import moment, validate
+from keepstream.processors.validation.validate import parse_timestamp, validate
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.record import Record
 from tests.builders import make_record, make_value
@@ -94,8 +94,8 @@ def test_what_is_not_a_moment_with_a_zone_is_refused(timestamp: object, why: str
     ],
 )
 def test_finer_fractions_are_rounded_as_postgresql_rounds_them(text: str, microsecond: int) -> None:
-    assert moment(f"2026-11-24T10:00:00{text}") == datetime(2026, 11, 24, 10, 0, 0, microsecond, UTC)
+    assert parse_timestamp(f"2026-11-24T10:00:00{text}") == datetime(2026, 11, 24, 10, 0, 0, microsecond, UTC)
 
 
 def test_a_fraction_that_rounds_up_reaches_the_next_second() -> None:
-    assert moment("2026-11-24T10:00:59.9999999Z") == datetime(2026, 11, 24, 10, 1, tzinfo=UTC)
+    assert parse_timestamp("2026-11-24T10:00:59.9999999Z") == datetime(2026, 11, 24, 10, 1, tzinfo=UTC)

@@ -48,7 +48,6 @@ WRITTEN_DOWN = {
 ALLOWED = {("app/embedded/sandbox.py", "nobody"), ("schemas/event.py", "leap")}
 """The Unix user ``nobody``, and leap seconds."""
 TO_BE_CLEANED = {
-    "app/worker",
     "processors",
     "schemas/dead_letter.py",
     "schemas/failure.py",

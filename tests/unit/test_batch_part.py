@@ -1,4 +1,4 @@
-"""Repeats of an event inside one batch: folded, they end as they would have ended one by one."""
+"""Repeats of an event inside one batch end, deduplicated, as they would have ended one by one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.processors.deduplicate import fold
+from keepstream.processors.batch_part import deduplicate
 from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
@@ -29,11 +29,11 @@ def events_of(facts: Sequence[tuple[str, str, int]], start: int = 0) -> list[Val
     ]
 
 
-async def settle(store: MemoryStore, events: Sequence[ValidEvent], folded: OutcomeCounts | None = None) -> None:
+async def settle(store: MemoryStore, events: Sequence[ValidEvent], repeats: OutcomeCounts | None = None) -> None:
     begin = store.next_offsets.get(("events", 0), 0)
     end = max([begin, *[event.record.offset + 1 for event in events]])
     await store.settle(
-        Settlement(BatchRange("events", 0, begin, end, end - begin), events, (), folded or OutcomeCounts())
+        Settlement(BatchRange("events", 0, begin, end, end - begin), events, (), repeats or OutcomeCounts())
     )
 
 
@@ -51,45 +51,45 @@ def rows(store: MemoryStore) -> dict[str, Any]:
 
 
 @given(BATCHES)
-def test_a_folded_batch_counts_and_writes_like_its_events_one_by_one(facts: list[tuple[str, str, int]]) -> None:
-    folded, single = (MemoryStore({("events", 0): 0}) for _ in range(2))
+def test_a_deduplicated_batch_counts_and_writes_like_its_events_one_by_one(facts: list[tuple[str, str, int]]) -> None:
+    batched, single = (MemoryStore({("events", 0): 0}) for _ in range(2))
     events = events_of(facts)
-    asyncio.run(settle(folded, *fold(events)))
+    asyncio.run(settle(batched, *deduplicate(events)))
     asyncio.run(one_by_one(single, events))
-    assert rows(folded) == rows(single)
-    for fate in ("delivered", "duplicate", "stale", "total"):
-        assert getattr(folded.totals, fate) == getattr(single.totals, fate)
+    assert rows(batched) == rows(single)
+    for outcome in ("delivered", "duplicate", "stale", "total"):
+        assert getattr(batched.totals, outcome) == getattr(single.totals, outcome)
 
 
 @given(BATCHES, BATCHES)
 def test_over_rows_that_exist_the_rows_and_the_sums_are_the_same(
     before: list[tuple[str, str, int]], facts: list[tuple[str, str, int]]
 ) -> None:
-    folded, single = (MemoryStore({("events", 0): 0}) for _ in range(2))
+    batched, single = (MemoryStore({("events", 0): 0}) for _ in range(2))
     known, events = events_of(before), events_of(facts, start=len(before))
-    for store in (folded, single):
+    for store in (batched, single):
         asyncio.run(one_by_one(store, known))
-    asyncio.run(settle(folded, *fold(events)))
+    asyncio.run(settle(batched, *deduplicate(events)))
     asyncio.run(one_by_one(single, events))
-    assert rows(folded) == rows(single)
-    assert (folded.totals.delivered, folded.totals.total) == (single.totals.delivered, single.totals.total)
+    assert rows(batched) == rows(single)
+    assert (batched.totals.delivered, batched.totals.total) == (single.totals.delivered, single.totals.total)
 
 
 def test_a_batch_without_repeats_is_passed_on_untouched() -> None:
     events = events_of([("b", "01Z", 0), ("a", "02Z", 0)])
-    assert fold(events) == (events, OutcomeCounts())
-    assert fold([]) == ([], OutcomeCounts())
+    assert deduplicate(events) == (events, OutcomeCounts())
+    assert deduplicate([]) == ([], OutcomeCounts())
 
 
 def test_what_is_finer_than_postgresqls_microsecond_is_no_difference() -> None:
     events = events_of([("a", "02.0000004Z", 0), ("a", "02.0000001Z", 1)])
-    kept, tally = fold(events)
+    kept, tally = deduplicate(events)
     assert (kept, tally) == ([events[1]], OutcomeCounts(duplicate=1))
 
 
 def test_what_postgresql_rounds_up_is_newer() -> None:
     events = events_of([("a", "02.0000006Z", 0), ("a", "02Z", 1)])
-    kept, tally = fold(events)
+    kept, tally = deduplicate(events)
     assert (kept, tally) == ([events[0]], OutcomeCounts(stale=1))
 
 
@@ -97,11 +97,11 @@ def test_the_first_of_two_that_are_the_same_byte_for_byte_is_kept() -> None:
     value = make_value(event_id="a", timestamp=...)
     records = [make_record(value, offset, timestamp=1_000 * offset) for offset in range(3)]
     events = [event for event in map(validate, records) if isinstance(event, ValidEvent)]
-    assert fold(events) == ([events[0]], OutcomeCounts(duplicate=2))
+    assert deduplicate(events) == ([events[0]], OutcomeCounts(duplicate=2))
 
 
 def test_without_a_timestamp_other_headers_make_another_event() -> None:
     value = make_value(event_id="a", timestamp=...)
     records = [make_record(value, n, timestamp=n, headers=[("ce_x", b"%d" % n)]) for n in range(2)]
     events = [event for event in map(validate, records) if isinstance(event, ValidEvent)]
-    assert fold(events) == ([events[1]], OutcomeCounts(duplicate=1))
+    assert deduplicate(events) == ([events[1]], OutcomeCounts(duplicate=1))
