@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.contestant import HERE, MissingError
-from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded import EmbeddedUnavailableError
 from keepstream.app.embedded.kafka_jars import Pin, cache_root, fetch, load_pins
 
 DEBEZIUM_BYTES = 57_974_346

@@ -14,7 +14,7 @@ import yaml
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from keepstream.app.embedded.ports import LOOPBACK, free_port
+from keepstream.app.embedded.service import LOOPBACK, free_port
 from tests.real import Servers, eventually
 
 if TYPE_CHECKING:

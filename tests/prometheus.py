@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from keepstream.app.embedded.ports import LOOPBACK, free_port
 from keepstream.app.embedded.process import ChildProcess, Program
+from keepstream.app.embedded.service import LOOPBACK, free_port
 
 DEPLOY = Path(__file__).resolve().parents[1] / "deploy"
 RULES = DEPLOY / "prometheus" / "keepstream.rules.yml"

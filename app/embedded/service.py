@@ -1,20 +1,80 @@
-"""Base class of the embedded servers: home folder, port and life cycle."""
+"""Base class of the embedded servers: home folder, port and life cycle.
+
+A temporary home is removed after its owner has ended, also after kill -9. The owner locks it, and the kernel releases
+the lock: a process id would be ambiguous between process namespaces that share one /tmp.
+"""
 
 from __future__ import annotations
 
+import fcntl
+import os
+import random
+import shutil
 import signal
+import socket
 import tempfile
 from abc import ABC, abstractmethod
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Self
 
-from keepstream.app.embedded.errors import EmbeddedUnavailableError
-from keepstream.app.embedded.ports import free_port
+from keepstream.app.embedded import EmbeddedUnavailableError
 from keepstream.app.embedded.process import ChildProcess
-from keepstream.app.embedded.sandbox import Scratch, create
 
+LOOPBACK = "127.0.0.1"
 PORT_TAKEN = "Address already in use"
 PORT_TRIES = 3
+HOME_PREFIX = "keepstream-server-"
+_UNLOCKED = "new-"
+
+
+def free_port() -> int:
+    """Return a loopback port without a listener. Raises OSError when 50 are taken."""
+    # Below Linux' default range for outgoing connections: no client socket takes the port of a server that restarts.
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 50):
+        with suppress(OSError):
+            socket.create_server((LOOPBACK, port)).close()
+            return port
+    raise OSError(f"{PORT_TAKEN}: 50 ports of {LOOPBACK}")
+
+
+@dataclass(frozen=True)
+class TemporaryHome:
+    """A locked temporary folder."""
+
+    path: Path
+    _lock: int
+
+    @classmethod
+    def create(cls, kind: str, root: Path) -> Self:
+        """Create and lock `root`/keepstream-server-`kind`-…, after removing folders of ended owners in `root`.
+
+        Its mode is 0711: other users may enter a folder of theirs below, and see no names.
+        """
+        sweep(root)
+        # Locked before it is renamed: `sweep` never sees the name without the lock.
+        unlocked = Path(tempfile.mkdtemp(prefix=f"{_UNLOCKED}{HOME_PREFIX}{kind}-", dir=root))
+        unlocked.chmod(0o711)
+        lock = os.open(unlocked, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return cls(unlocked.rename(root / unlocked.name.removeprefix(_UNLOCKED)), lock)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def sweep(root: Path) -> None:
+    """Remove the folders of ended owners in `root`."""
+    for folder in root.glob(f"{HOME_PREFIX}*"):
+        with suppress(OSError):  # removed meanwhile, or a link
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            with suppress(BlockingIOError):  # in use
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.fstat(lock).st_uid == os.geteuid():
+                    shutil.rmtree(folder, ignore_errors=True)
+            os.close(lock)
 
 
 class EmbeddedService(ABC):
@@ -30,7 +90,7 @@ class EmbeddedService(ABC):
 
     def __init__(self, data_dir: Path | None, port: int) -> None:
         self._data_dir = data_dir
-        self._scratch: Scratch | None = None
+        self._temporary_home: TemporaryHome | None = None
         self._process: ChildProcess | None = None
         self._may_move = not port and data_dir is None
         self.port = port or free_port()
@@ -48,7 +108,7 @@ class EmbeddedService(ABC):
                 self._start()
                 break
             except EmbeddedUnavailableError as error:
-                if not moves_left or not self._may_move or PORT_TAKEN not in str(error):
+                if not moves_left or not self._may_move or PORT_TAKEN not in error.message:
                     raise
                 self._choose_ports()
         self._may_move = False
@@ -61,19 +121,18 @@ class EmbeddedService(ABC):
             self._launch(self.home())
         except BaseException as error:
             self.kill()
-            self._drop_scratch()
+            self._remove_temporary_home()
             if isinstance(error, OSError):
                 raise EmbeddedUnavailableError(self.part, str(error), self.hint) from error
             raise
 
     def stop(self, *, keep_data: bool = False) -> None:
         """Stop the server orderly. Temporary data are removed, unless `keep_data`."""
-        process, self._process = self._process, None
-        if process is not None:
-            process.stop(signum=self.stop_signal)
-            self._stopped(process)
+        if self._process is not None:
+            self._process.stop(signum=self.stop_signal)
+        self.kill()
         if not keep_data:
-            self._drop_scratch()
+            self._remove_temporary_home()
 
     def kill(self) -> None:
         """SIGKILL the server and its descendants; the data are kept."""
@@ -102,9 +161,9 @@ class EmbeddedService(ABC):
         if self._data_dir is not None:
             self._data_dir.mkdir(mode=0o711, parents=True, exist_ok=True)
             return self._data_dir.resolve()
-        if self._scratch is None:
-            self._scratch = create(self.kind, Path(tempfile.gettempdir()))
-        return self._scratch.path
+        if self._temporary_home is None:
+            self._temporary_home = TemporaryHome.create(self.kind, Path(tempfile.gettempdir()))
+        return self._temporary_home.path
 
     def __enter__(self) -> Self:
         self.start()
@@ -121,7 +180,7 @@ class EmbeddedService(ABC):
     def _stopped(self, process: ChildProcess) -> None:
         """Clean up after an ended process."""
 
-    def _drop_scratch(self) -> None:
-        folder, self._scratch = self._scratch, None
+    def _remove_temporary_home(self) -> None:
+        folder, self._temporary_home = self._temporary_home, None
         if folder is not None:
             folder.remove()

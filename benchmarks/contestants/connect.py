@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 
 from benchmarks.contestant import Course
 from benchmarks.java_parts import classpath, plugin_path
-from keepstream.app.embedded.java import java, java_env
-from keepstream.app.embedded.kafka import render
-from keepstream.app.embedded.ports import LOOPBACK, free_port
+from keepstream.app.embedded.kafka import java, java_env, render
+from keepstream.app.embedded.service import LOOPBACK, free_port
 
 MAIN_CLASS = "org.apache.kafka.connect.cli.ConnectStandalone"
 JVM = ("-Xms256m", "-Xmx2g", "-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")

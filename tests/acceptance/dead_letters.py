@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from confluent_kafka import Producer
 
 from keepstream.app.cli.root import root
-from keepstream.app.embedded.ports import free_port
+from keepstream.app.embedded.service import free_port
 from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.sinks.kafka.confirmed_producer import record_id_of
 from tests.builders import make_dead_letter, make_failure, make_record

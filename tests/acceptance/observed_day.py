@@ -17,7 +17,7 @@ from typing import Any
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
-from keepstream.app.embedded.ports import LOOPBACK
+from keepstream.app.embedded.service import LOOPBACK
 from tests.acceptance.conftest import System, Worker
 from tests.builders import make_value
 from tests.prometheus import DEPLOY, Prometheus, quick_time

@@ -19,9 +19,9 @@ from confluent_kafka.admin._scram import ScramCredentialInfo, ScramMechanism, Us
 from psycopg import sql
 
 from keepstream.app.embedded.kafka import EmbeddedKafka
-from keepstream.app.embedded.ports import LOOPBACK, free_port
 from keepstream.app.embedded.postgres import DATABASE, USER, EmbeddedPostgres
-from keepstream.app.embedded.sandbox import unprivileged_account
+from keepstream.app.embedded.postgres_binaries import unprivileged_account
+from keepstream.app.embedded.service import LOOPBACK, free_port
 from tests.acceptance.conftest import System
 from tests.certificates import Authority, Identity
 from tests.conftest import DEBIAN_BINARIES

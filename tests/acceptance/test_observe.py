@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keepstream.app.embedded.ports import free_port
+from keepstream.app.embedded.service import free_port
 from keepstream.app.embedded.services import embedded_services
 from tests.acceptance.conftest import System
 from tests.acceptance.observed_day import QUERIES, Day, folder_for, table, target

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 
-from keepstream.app.embedded.ports import LOOPBACK, free_port
+from keepstream.app.embedded.service import LOOPBACK, free_port
 from tests.container.engine import Engine
 from tests.container.images import CHECKOUT
 from tests.real import Kafka

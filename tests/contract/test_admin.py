@@ -7,7 +7,7 @@ import time
 import pytest
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
-from keepstream.app.embedded.ports import free_port
+from keepstream.app.embedded.service import free_port
 from keepstream.schemas import record
 from keepstream.sinks.kafka.admin import (
     DEAD_LETTER_TOPIC_CONFIG,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from confluent_kafka import KafkaException, Producer
 
-from keepstream.app.embedded.ports import free_port
+from keepstream.app.embedded.service import free_port
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.sinks.kafka import reverse_scan
 from keepstream.sinks.kafka.admin import KafkaAdmin

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from keepstream.app.embedded.ports import free_port
+from keepstream.app.embedded.service import free_port
 from keepstream.schemas.claim_check import StoredDeadLetter, claim_check_sha256, redeem
 from keepstream.schemas.dead_letter import to_record
 from keepstream.schemas.dead_letter_record import DeadLetterRecord

@@ -13,14 +13,13 @@ import psycopg
 import pytest
 from confluent_kafka.admin import AdminClient
 
+from keepstream.app.embedded import EmbeddedUnavailableError
 from keepstream.app.embedded import postgres as pg_server
 from keepstream.app.embedded import process as proctree
-from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.kafka import SMALL_JVM, EmbeddedKafka
-from keepstream.app.embedded.ports import LOOPBACK
 from keepstream.app.embedded.postgres import EmbeddedPostgres
-from keepstream.app.embedded.postgres_binaries import wheel_bin_dir
-from keepstream.app.embedded.sandbox import CANDIDATES, unprivileged_account
+from keepstream.app.embedded.postgres_binaries import CANDIDATES, unprivileged_account, wheel_bin_dir
+from keepstream.app.embedded.service import LOOPBACK
 from tests.contract.embedded_probes import ask, consume_one, family, make_topic, produce_one
 
 pytestmark = [pytest.mark.real, pytest.mark.long]

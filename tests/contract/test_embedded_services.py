@@ -14,13 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from keepstream.app.embedded import process, services
-from keepstream.app.embedded import sandbox as scratch
-from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded import EmbeddedUnavailableError, process, services
 from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.kafka_jars import jar_folder, kafka_classpath
 from keepstream.app.embedded.postgres import EmbeddedPostgres
-from keepstream.app.embedded.sandbox import reachable, unprivileged_account
+from keepstream.app.embedded.postgres_binaries import reachable, unprivileged_account
+from keepstream.app.embedded.service import sweep
 from keepstream.app.embedded.services import embedded_services
 from tests.contract.embedded_probes import ask, family
 from tests.import_names import lay_out
@@ -108,7 +107,7 @@ def test_a_parent_killed_with_kill_9_takes_its_servers_along_and_the_next_start_
     homes = [Path(home) for home in told["homes"]]
     assert all(home.exists() for home in homes)
     for home in homes:
-        scratch.sweep(home.parent)
+        sweep(home.parent)
     assert not any(home.exists() for home in homes)
 
 

@@ -7,7 +7,6 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import Any
 
 from confluent_kafka import KafkaException
@@ -15,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from keepstream.app.embedded.kafka import SMALL_JVM, EmbeddedKafka
-from keepstream.app.embedded.ports import LOOPBACK, free_port
+from keepstream.app.embedded.service import LOOPBACK, free_port
 from tests.real import Kafka, eventually
 
 NODES = 3
@@ -26,7 +25,6 @@ class ClusterNode(EmbeddedKafka):
 
     def __init__(self, node_id: int, ports: Sequence[int], controller_ports: Sequence[int], cluster_id: str) -> None:
         self.node_id = node_id
-        self._cluster_id = cluster_id
         port, controller = ports[node_id - 1], controller_ports[node_id - 1]
         listeners = f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller}"
         voters = ",".join(f"{number}@{LOOPBACK}:{at}" for number, at in enumerate(controller_ports, 1))
@@ -42,9 +40,7 @@ class ClusterNode(EmbeddedKafka):
             "min.insync.replicas": "2",
         }
         super().__init__(port=port, jvm_options=("-Xmx192m", *SMALL_JVM[1:]), overrides=overrides)
-
-    def _format(self, config: Path) -> None:
-        self._run_format(config, f"--cluster-id={self._cluster_id}")
+        self.format_options = (f"--cluster-id={cluster_id}",)
 
 
 class Cluster(Kafka):

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded import EmbeddedUnavailableError
 from keepstream.app.embedded.kafka import EmbeddedKafka
-from keepstream.app.embedded.ports import LOOPBACK, free_port
 from keepstream.app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.embedded.service import LOOPBACK, free_port
 from tests.faults.proxy import Proxy
 
 

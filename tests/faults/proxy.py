@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
-from keepstream.app.embedded.ports import LOOPBACK, free_port
+from keepstream.app.embedded.service import LOOPBACK, free_port
 
 CHUNK_BYTES = 64 * 1024
 SLICES_PER_S = 10

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded import EmbeddedUnavailableError
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.faults.cluster import Cluster, ClusterNode, start_cluster

@@ -9,7 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from keepstream.app.embedded.ports import free_port, listens
+from keepstream.app.connect.diagnose import listens
+from keepstream.app.embedded.service import free_port
 from tests.acceptance.conftest import System
 from tests.faults.produced_ledger import LedgerProducer, reckon
 from tests.faults.report import Row
@@ -47,7 +48,7 @@ def test_a_log_that_goes_nowhere_stops_no_event(
         nowhere.recovers(lambda: system.database.totals()["total"] == 500, 60)
         found = reckon(system, producer)
         system.assert_consistent()
-        assert listens(port)
+        assert listens("127.0.0.1", port)
         worker.terminate()
         assert worker.wait(30) == 0
     finally:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from keepstream.app.embedded.errors import EmbeddedUnavailableError
+from keepstream.app.embedded import EmbeddedUnavailableError
 from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.conftest import System
 from tests.faults.preload import lever

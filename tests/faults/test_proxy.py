@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from keepstream.app.embedded.ports import LOOPBACK
+from keepstream.app.embedded.service import LOOPBACK
 from tests.faults.proxy import Proxy
 
 

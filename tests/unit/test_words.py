@@ -45,7 +45,7 @@ WRITTEN_DOWN = {
     '"letter_lost"',
 }
 """Values that the world reads, and so keep their spelling: a table, columns, JSON keys, codes; an option of rich."""
-ALLOWED = {("app/embedded/sandbox.py", "nobody"), ("schemas/event.py", "leap")}
+ALLOWED = {("app/embedded/postgres_binaries.py", "nobody"), ("schemas/event.py", "leap")}
 """The Unix user ``nobody``, and leap seconds."""
 TO_BE_CLEANED = {
     "processors",

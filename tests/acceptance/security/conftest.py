@@ -21,7 +21,7 @@ DELETE = AclOperation.DELETE
 
 @pytest.fixture(scope="module")
 def secure(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Secure]:
-    from keepstream.app.embedded.errors import EmbeddedUnavailableError
+    from keepstream.app.embedded import EmbeddedUnavailableError
 
     if not DEBIAN_BINARIES:
         pytest.skip("the embedded PostgreSQL is built without TLS, and /usr/lib/postgresql holds none")

@@ -11,10 +11,10 @@ from typing import ClassVar
 
 import pytest
 
+from keepstream.app.embedded import EmbeddedUnavailableError
 from keepstream.app.embedded import kafka_jars as jars
-from keepstream.app.embedded.errors import EmbeddedUnavailableError
 from keepstream.app.embedded.kafka_jars import Pin, load_pins
-from keepstream.app.embedded.ports import free_port
+from keepstream.app.embedded.service import free_port
 
 CONTENT = b"not really a jar"
 
