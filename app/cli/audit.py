@@ -18,7 +18,7 @@ from keepstream.schemas.audit import DiscrepancyKind
 if TYPE_CHECKING:
     import psycopg
 
-    from keepstream.app.config.settings import KafkaSettings
+    from keepstream.app.config.kafka import KafkaSettings
     from keepstream.app.connect.services import Services
     from keepstream.app.status.audit import AuditScope, DeepAudit
     from keepstream.schemas.audit import Check, Discrepancy

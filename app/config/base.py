@@ -48,11 +48,6 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def only_loopback(servers: str) -> bool:
-    """Return whether all of ``host:port,host:port`` are on loopback."""
-    return all(is_loopback(host_of(server.strip())) for server in servers.split(","))
-
-
 def host_of(server: str) -> str:
     """Return the host of ``[scheme://]host[:port]``; an IPv6 address stands in brackets."""
     address = server.rpartition("://")[2]

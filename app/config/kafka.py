@@ -1,4 +1,4 @@
-"""Settings of TLS and SASL towards Kafka, the same for both client libraries."""
+"""Settings of Kafka: brokers, topics, consumer group, TLS and SASL, the same for both client libraries."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, FilePath, SecretStr, model_validator
 
-from keepstream.app.config.base import SecretFile, Section, is_loopback, only_loopback
+from keepstream.app.config.base import Bytes, Seconds, SecretFile, Section, host_of, is_loopback
 
 Text = Annotated[str, Field(min_length=1)]
 
@@ -93,10 +93,67 @@ class KafkaSecuritySettings(Section):
 
     def refuse_plaintext_to(self, bootstrap_servers: str) -> None:
         """Raise ValueError when credentials would leave this machine without TLS."""
-        if self.protocol == "SASL_PLAINTEXT" and not (
-            self.allow_insecure_credentials or only_loopback(bootstrap_servers)
-        ):
+        local = all(is_loopback(host_of(server.strip())) for server in bootstrap_servers.split(","))
+        if self.protocol == "SASL_PLAINTEXT" and not (self.allow_insecure_credentials or local):
             raise ValueError(
                 "SASL_PLAINTEXT would send credentials to another machine without TLS; use SASL_SSL, or consent with "
                 "KEEPSTREAM_KAFKA__SECURITY__ALLOW_INSECURE_CREDENTIALS=true"
             )
+
+
+class KafkaSettings(Section):
+    """The brokers, the topics and the consumer group."""
+
+    bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:9092"
+    """Brokers to connect to first, as ``host:port,host:port``."""
+    topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "events"
+    """The topic that is consumed."""
+    dlq_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "event-dlq"
+    """The topic that takes dead letters."""
+    group_id: Annotated[str, Field(min_length=1)] = "keepstream"
+    """The consumer group. Workers of one group share the partitions."""
+    group_instance_id: str | None = None
+    """A name that survives a restart (static membership): no rebalance if the worker is killed and back within the
+    session timeout. Must differ per worker. Default none: a killed worker leaves after the session timeout, and all
+    partitions are reassigned."""
+    leave_on_stop: bool = True
+    """Whether a worker that is asked to stop (SIGTERM) leaves the group, so that the others take its partitions at
+    once. ``false``, with a ``group_instance_id``: they wait for its successor, and no other worker is disturbed."""
+    auto_offset_reset: Literal["earliest", "latest"] = "earliest"
+    """Where to begin a partition that was never consumed. Default ``earliest``: nothing is skipped."""
+    on_gap: Literal["continue", "stop"] = "continue"
+    """What to do when records are missing that were never read: retention deleted them, or the topic ends before the
+    stored offset or has another id, for it was re-created. ``continue`` logs it, counts it in
+    `keepstream_offset_gap_events` and reads what is left: waiting would only lose more. ``stop`` ends the worker with
+    exit code 70 before it reads anything, until an operator sets ``continue``."""
+    session_timeout_s: Seconds = 10.0
+    """A worker that is silent for so long loses its partitions. 10 s: a killed worker is replaced quickly; a garbage
+    collection or a slow disk does not cost a rebalance."""
+    heartbeat_interval_s: Seconds = 2.0
+    """Time between heartbeats to the group coordinator; at most a third of the session timeout."""
+    request_timeout_s: Seconds = 30.0
+    """How long one request to a broker may take. Must exceed the session timeout."""
+    commit_interval_s: Seconds = 1.0
+    """How often settled offsets are committed to Kafka: for lag tools, and with the first offset that was read, should
+    PostgreSQL lose a partition's row. Settled offsets are in PostgreSQL, so a late commit loses nothing."""
+    fetch_max_bytes: Bytes = 1024 * 1024
+    """Most bytes of one partition per fetch. Larger records still arrive, one at a time."""
+    unpack_max_bytes: Bytes = 32 * 1024 * 1024
+    """Most bytes that one compressed batch may unpack to. A partition whose next batch is larger is paused, and the
+    others go on. 32 MiB: clients send batches of up to 1 MiB before compression, and a megabyte of malicious zstd
+    holds gigabytes."""
+    dlq_timeout_s: Seconds = 10.0
+    """How long the broker may take to confirm a dead letter before the partition is paused and it is tried again."""
+    security: KafkaSecuritySettings = KafkaSecuritySettings()
+    """TLS and SASL."""
+
+    @model_validator(mode="after")
+    def _timeouts_fit(self) -> Self:
+        if self.session_timeout_s >= self.request_timeout_s:
+            raise ValueError("request_timeout_s must be greater than session_timeout_s")
+        if self.heartbeat_interval_s * 3 > self.session_timeout_s:
+            raise ValueError("heartbeat_interval_s must be at most a third of session_timeout_s")
+        if self.topic == self.dlq_topic:
+            raise ValueError("dlq_topic must differ from topic, or dead letters would be consumed for ever")
+        self.security.refuse_plaintext_to(self.bootstrap_servers)
+        return self

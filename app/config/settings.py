@@ -10,13 +10,12 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from keepstream.app.config.base import Bytes, Seconds, Section
-from keepstream.app.config.kafka import KafkaSecuritySettings
+from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.postgres import PostgresSettings
-from keepstream.app.config.web import WebSettings
 
 FILE = Path("keepstream.toml")
 TABLE = "keepstream"
@@ -44,64 +43,6 @@ def settings_in_file(known: Container[str]) -> dict[str, Any]:
         if name not in known:
             raise SettingsFileError(f"{FILE}: there is no setting {TABLE}.{name}")
     return table
-
-
-class KafkaSettings(Section):
-    """The brokers, the topics and the consumer group."""
-
-    bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:9092"
-    """Brokers to connect to first, as ``host:port,host:port``."""
-    topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "events"
-    """The topic that is consumed."""
-    dlq_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "event-dlq"
-    """The topic that takes dead letters."""
-    group_id: Annotated[str, Field(min_length=1)] = "keepstream"
-    """The consumer group. Workers of one group share the partitions."""
-    group_instance_id: str | None = None
-    """A name that survives a restart (static membership): no rebalance if the worker is killed and back within the
-    session timeout. Must differ per worker. Default none: a killed worker leaves after the session timeout, and all
-    partitions are reassigned."""
-    leave_on_stop: bool = True
-    """Whether a worker that is asked to stop (SIGTERM) leaves the group, so that the others take its partitions at
-    once. ``false``, with a ``group_instance_id``: they wait for its successor, and no other worker is disturbed."""
-    auto_offset_reset: Literal["earliest", "latest"] = "earliest"
-    """Where to begin a partition that was never consumed. Default ``earliest``: nothing is skipped."""
-    on_gap: Literal["continue", "stop"] = "continue"
-    """What to do when records are missing that were never read: retention deleted them, or the topic ends before the
-    stored offset or has another id, for it was re-created. ``continue`` logs it, counts it in
-    `keepstream_offset_gap_events` and reads what is left: waiting would only lose more. ``stop`` ends the worker with
-    exit code 70 before it reads anything, until an operator sets ``continue``."""
-    session_timeout_s: Seconds = 10.0
-    """A worker that is silent for so long loses its partitions. 10 s: a killed worker is replaced quickly; a garbage
-    collection or a slow disk does not cost a rebalance."""
-    heartbeat_interval_s: Seconds = 2.0
-    """Time between heartbeats to the group coordinator; at most a third of the session timeout."""
-    request_timeout_s: Seconds = 30.0
-    """How long one request to a broker may take. Must exceed the session timeout."""
-    commit_interval_s: Seconds = 1.0
-    """How often settled offsets are committed to Kafka: for lag tools, and with the first offset that was read, should
-    PostgreSQL lose a partition's row. Settled offsets are in PostgreSQL, so a late commit loses nothing."""
-    fetch_max_bytes: Bytes = 1024 * 1024
-    """Most bytes of one partition per fetch. Larger records still arrive, one at a time."""
-    unpack_max_bytes: Bytes = 32 * 1024 * 1024
-    """Most bytes that one compressed batch may unpack to. A partition whose next batch is larger is paused, and the
-    others go on. 32 MiB: clients send batches of up to 1 MiB before compression, and a megabyte of malicious zstd
-    holds gigabytes."""
-    dlq_timeout_s: Seconds = 10.0
-    """How long the broker may take to confirm a dead letter before the partition is paused and it is tried again."""
-    security: KafkaSecuritySettings = KafkaSecuritySettings()
-    """TLS and SASL."""
-
-    @model_validator(mode="after")
-    def _timeouts_fit(self) -> Self:
-        if self.session_timeout_s >= self.request_timeout_s:
-            raise ValueError("request_timeout_s must be greater than session_timeout_s")
-        if self.heartbeat_interval_s * 3 > self.session_timeout_s:
-            raise ValueError("heartbeat_interval_s must be at most a third of session_timeout_s")
-        if self.topic == self.dlq_topic:
-            raise ValueError("dlq_topic must differ from topic, or dead letters would be consumed for ever")
-        self.security.refuse_plaintext_to(self.bootstrap_servers)
-        return self
 
 
 class RetrySettings(Section):
@@ -167,6 +108,45 @@ class HttpSettings(Section):
     """The port to bind; 0 takes a free one and logs it."""
     enabled: bool = True
     """Whether to serve at all."""
+
+
+class WebSettings(Section):
+    """The console, `keepstream web`: docs/console.md."""
+
+    host: str = "127.0.0.1"
+    """The address to bind. Beyond loopback it refuses to start without ``users`` or ``token``."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 9109
+    """The port to bind; 0 takes a free one and prints it."""
+    public_url: Annotated[str, Field(pattern=r"^https?://[a-z0-9.\[\]:-]+$")] | None = None
+    """URL of the console for browsers, like ``https://console.example.org``, behind a proxy. Other hosts
+    are refused then, and with https the cookie is sent over https only. Default none: the address it binds."""
+    allow_replay: bool = False
+    """Whether logged in users may replay. Default off: the console is read-only."""
+    users: dict[Annotated[str, Field(pattern=r"^[a-zA-Z0-9._@-]{1,64}$")], SecretStr] = {}  # noqa: RUF012 - pydantic copies it
+    """Who may log in, as JSON: ``{"ann": "scrypt$..."}``. `keepstream web --hash-password` makes the hash."""
+    token: Annotated[SecretStr, Field(min_length=16)] | None = None
+    """A shared secret to log in with instead, and the bearer token of scripts, which may only read."""
+    session_lifetime_s: Seconds = 28_800.0
+    """How long a login lasts. 8 hours: a day's work."""
+    login_failures_per_minute: Annotated[int, Field(ge=1, le=1000)] = 5
+    """Failed logins per minute of an address, or of a user name, after which both have to wait."""
+    mask_fields: tuple[str, ...] = ()
+    """Names of payload fields and headers, as JSON: ``["card_number"]``, at any depth, whatever their case. Their
+    values are never shown and cannot be searched; dead letters with them are changed with ``path=value`` only."""
+    worker_urls: tuple[Annotated[str, Field(pattern=r"^https?://")], ...] = ("http://127.0.0.1:9108/metrics",)
+    """Where workers serve their metrics, as JSON: the overview and `keepstream status` read retries and paused
+    partitions from there. Default: a worker beside them."""
+    show_bytes: Bytes = 256 * 1024
+    """Most bytes of a payload that a page shows or edits. The rest is downloaded."""
+    request_max_bytes: Bytes = 1024 * 1024
+    """Most bytes of a request that are read."""
+
+    @model_validator(mode="after")
+    def _hashes_are_hashes(self) -> Self:
+        for name, given in self.users.items():
+            if not given.get_secret_value().startswith("scrypt$"):
+                raise ValueError(f"users: {name} needs a hash of `keepstream web --hash-password`, not a password")
+        return self
 
 
 class TracesSettings(Section):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ssl import SSLContext
+import ssl
 from typing import Any
 
 from keepstream.app.config.base import secret
-from keepstream.app.config.kafka import KafkaSecuritySettings
-from keepstream.app.config.settings import KafkaSettings
+from keepstream.app.config.kafka import KafkaSecuritySettings, KafkaSettings
+from keepstream.app.connect.oauth import AiokafkaTokens, token_source
 
 
 def librdkafka_security(given: KafkaSecuritySettings) -> dict[str, Any]:
@@ -27,8 +27,6 @@ def librdkafka_security(given: KafkaSecuritySettings) -> dict[str, Any]:
         # librdkafka's defaults, written down: without verification a certificate protects nothing.
         settings |= {"enable.ssl.certificate.verification": True, "ssl.endpoint.identification.algorithm": "https"}
     if given.mechanism == "OAUTHBEARER":
-        from keepstream.app.connect.oauth import token_source  # noqa: PLC0415 - for OAUTHBEARER only
-
         settings["oauth_cb"] = token_source(given).for_librdkafka
     return {name: value for name, value in settings.items() if value is not None}
 
@@ -41,8 +39,6 @@ def aiokafka_security(given: KafkaSecuritySettings) -> dict[str, Any]:
     if given.mechanism:
         arguments["sasl_mechanism"] = given.mechanism
     if given.mechanism == "OAUTHBEARER":
-        from keepstream.app.connect.oauth import AiokafkaTokens, token_source  # noqa: PLC0415 - for OAUTHBEARER only
-
         arguments["sasl_oauth_token_provider"] = AiokafkaTokens(token_source(given))
     elif given.mechanism:
         password = secret(given.password, given.password_file)
@@ -50,10 +46,8 @@ def aiokafka_security(given: KafkaSecuritySettings) -> dict[str, Any]:
     return arguments
 
 
-def tls_context(given: KafkaSecuritySettings) -> SSLContext:
+def tls_context(given: KafkaSecuritySettings) -> ssl.SSLContext:
     """Return a context that verifies certificate and host name."""
-    import ssl  # noqa: PLC0415 - for TLS only
-
     context = ssl.create_default_context(cafile=given.ca_file)
     if given.certificate_file:
         # Without a password OpenSSL would ask for one on the terminal; an empty one is an error instead.

@@ -5,28 +5,20 @@ from __future__ import annotations
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from confluent_kafka import KafkaError
 
 from keepstream.app.config.base import host_of
-from keepstream.app.config.kafka import KafkaSecuritySettings
-from keepstream.app.config.postgres import PostgresSettings
-from keepstream.app.config.settings import KafkaSettings
+from keepstream.app.config.kafka import KafkaSettings
+from keepstream.app.config.postgres import PostgresSettings, effective, hosts
+from keepstream.app.connect.client_config import tls_context
+from keepstream.app.connect.oauth import diagnose_token
 
 TIMEOUT_S = 3.0
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 """PostgreSQL's SSLRequest message, sent before TLS starts; the answer is S or N."""
-
-
-def diagnose_kafka_tls(given: KafkaSecuritySettings, host: str, port: int) -> str | None:
-    """Try a TLS handshake with a broker; return the error, None when the certificate is valid."""
-    from keepstream.app.connect.client_config import tls_context  # noqa: PLC0415 - imported on errors only
-
-    try:
-        return diagnose_handshake(host, port, tls_context(given))
-    except OSError as error:
-        return f"our own certificates cannot be loaded: {_reason(error)}"
 
 
 def diagnose_postgres_tls(host: str, port: int, root_file: str | None) -> str | None:
@@ -59,11 +51,9 @@ def diagnose_handshake(
 
 def listens(host: str, port: int) -> bool:
     """Whether a server accepts connections."""
-    try:
-        with socket.create_connection((host, port), TIMEOUT_S):
-            return True
-    except OSError:
-        return False
+    with suppress(OSError), socket.create_connection((host, port), TIMEOUT_S):
+        return True
+    return False
 
 
 def _ask_for_tls(plain: socket.socket) -> None:
@@ -105,17 +95,11 @@ class LastKafkaError:
         self._last: KafkaError | None = None
 
     def __call__(self, error: KafkaError) -> None:
-        from confluent_kafka import KafkaError  # noqa: PLC0415 - --help answers without it
-
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - librdkafka's local codes have no other name
             self._last = error
 
     def explain(self) -> str:
         """Return the explanation of the last error; may connect to a broker to check its certificate."""
-        from confluent_kafka import KafkaError  # noqa: PLC0415
-
-        from keepstream.app.connect.oauth import diagnose_token  # noqa: PLC0415
-
         security = self._settings.security
         code = self._last.code() if self._last else None
         if token_error := diagnose_token(security):
@@ -123,10 +107,8 @@ class LastKafkaError:
         if code == KafkaError._AUTHENTICATION:  # noqa: SLF001
             return f"the brokers refuse the login ({security.mechanism}): check user and password"
         if code == KafkaError._SSL:  # noqa: SLF001
-            return (
-                self._certificate_error()
-                or "TLS failed: check that the listener uses TLS and accepts the client certificate"
-            )
+            no_reason = "TLS failed: check that the listener uses TLS and accepts the client certificate"
+            return self._certificate_error() or no_reason
         if code == KafkaError._RESOLVE:  # noqa: SLF001
             return "its host name is unknown"
         if self._last and "security.protocol" in self._last.str():
@@ -135,7 +117,10 @@ class LastKafkaError:
         return (self._certificate_error() if security.tls else None) or self._silence()
 
     def _certificate_error(self) -> str | None:
-        return diagnose_kafka_tls(self._settings.security, *self._first_server())
+        try:
+            return diagnose_handshake(*self._first_server(), tls_context(self._settings.security))
+        except OSError as error:
+            return f"our own certificates cannot be loaded: {_reason(error)}"
 
     def _silence(self) -> str:
         if not listens(*self._first_server()):
@@ -152,8 +137,6 @@ class LastKafkaError:
 
 def explain_postgres_error(text: str, settings: PostgresSettings) -> str:
     """Explain a failed connection. libpq's text is not quoted: it may contain parts of the URL."""
-    from keepstream.app.config.postgres import effective, hosts  # noqa: PLC0415
-
     if "certificate verify failed" in text:
         given = effective(settings.url.get_secret_value())
         port = int((given.get("port") or "5432").split(",")[0])

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import aiokafka.structs
 
-from keepstream.app.config.settings import KafkaSettings
+from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.process.exit import critical_task, exit_fatal
 from keepstream.app.telemetry.logging import CURRENT_BATCH
 from keepstream.app.worker.aiokafka_patches import DecompressionLimitError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import aiokafka
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
-from keepstream.app.config.settings import KafkaSettings
+from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.connect.client_config import aiokafka_security
 from keepstream.app.worker.aiokafka_patches import create_no_topics, decode_headers_leniently, limit_decompression
 

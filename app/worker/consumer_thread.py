@@ -13,7 +13,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError, KafkaTimeoutError
 from aiokafka.structs import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
-from keepstream.app.config.settings import KafkaSettings
+from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.process.exit import critical_task
 from keepstream.app.worker.aiokafka_patches import undecodable

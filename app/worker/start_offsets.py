@@ -13,7 +13,7 @@ import psycopg
 from aiokafka.errors import KafkaError
 from psycopg_pool import PoolClosed, PoolTimeout
 
-from keepstream.app.config.settings import KafkaSettings
+from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.process.exit import exit_fatal
 from keepstream.app.worker.consumer_thread import ConsumerThread, LogBounds
 from keepstream.processors.dispatcher import Dispatcher

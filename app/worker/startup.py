@@ -7,7 +7,7 @@ import logging
 
 from confluent_kafka import KafkaException
 
-from keepstream.app.config.settings import KafkaSettings
+from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.connect.diagnose import LastKafkaError
 from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
 

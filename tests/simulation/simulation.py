@@ -12,7 +12,7 @@ from unittest import mock
 
 import keepstream.app.process.exit
 import keepstream.processors.dispatcher
-from keepstream.app.config.settings import KafkaSettings
+from keepstream.app.config.kafka import KafkaSettings
 from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import RecordError, Step

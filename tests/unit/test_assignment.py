@@ -10,7 +10,8 @@ import psycopg
 import pytest
 from aiokafka.structs import TopicPartition
 
-from keepstream.app.config.settings import KafkaSettings, Settings
+from keepstream.app.config.kafka import KafkaSettings
+from keepstream.app.config.settings import Settings
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.run import build_app
 from keepstream.processors.dispatcher import Dispatcher

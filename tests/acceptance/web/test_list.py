@@ -11,8 +11,9 @@ import pytest
 
 from benchmarks.dlq_list import fill
 from benchmarks.web_list import remember, why
+from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.postgres import PostgresSettings
-from keepstream.app.config.settings import KafkaSettings, Settings
+from keepstream.app.config.settings import Settings
 from keepstream.app.connect.services import Services
 from keepstream.app.dlq.page import Cursor, Page, list_page
 from keepstream.app.dlq.selectors import parse_query
