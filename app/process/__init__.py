@@ -1,1 +1,1 @@
-"""Worker processes: launch, supervision, exit, garbage collection."""
+"""Worker processes: launch, supervision, exit."""

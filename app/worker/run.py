@@ -8,6 +8,7 @@ on past it; the next start reads again from the offsets in PostgreSQL.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Callable
@@ -23,7 +24,6 @@ from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.diagnose import LastKafkaError
 from keepstream.app.process.exit import critical_task, exit_fatal, exit_within
-from keepstream.app.process.gc_tuning import tune_gc
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.components import Components, open_components
 from keepstream.app.worker.faust_app import BatchConsumer, BatchSchema, BatchTransport
@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 STOP_GRACE_S, KAFKA_TIMEOUT_S = 5.0, 5.0
 """How long Faust's own shutdown may take after the drain. Nothing depends on it (Faust trap T35)."""
 EXIT_STOPPED = 0
+GC_YOUNG_OBJECTS = 50_000
 
 
 class _ConsumerOnly(BootStrategy):
@@ -178,7 +179,7 @@ class Worker:
         self._tasks = [critical_task(monitor(), name) for name, monitor in self._monitors.items()]
         await wait_for_topic(self._kafka, self._last_kafka_error, self._settings.kafka)
         await self._app.start()
-        tune_gc()
+        _tune_gc()
 
     async def stop(self) -> None:
         """Settle the batches in flight, commit, leave the group, within the deadline that `run` has set."""
@@ -201,3 +202,15 @@ class Worker:
         self._watchdog.beat()
         if self._app.crashed:
             exit_fatal(self._app.crash_reason or "Faust crashed")
+
+
+def _tune_gc() -> None:
+    """Exclude all present objects from cyclic garbage collection (`gc.freeze`), and collect new ones less often.
+
+    By default it takes 15 % of the event loop under load: it scans the young generation every 700 objects, and at times
+    everything that Faust and pydantic built at start. Batches are freed by their reference counts; cycles come from
+    exceptions, which are rare.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG_OBJECTS, 20, 20)
