@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from keepstream.schemas.dead_letter import ERROR, MAX_TEXT_BYTES, ORIGIN, PREFIX
 from keepstream.schemas.dead_letter_json import from_json_line, to_json_line
@@ -43,8 +43,7 @@ def make_claim_check(record: KafkaRecord) -> KafkaRecord:
     """Return the record to publish instead: no value, the headers of the error, and the stored record's hash."""
     key = record.key if len(record.key or b"") <= MAX_KEPT_BYTES else None
     marks = [(ORIGINAL, _sha256(record).encode()), (ORIGINAL_BYTES, str(len(record.value or b"")).encode())]
-    headers = [*_small(record.headers), *marks]
-    return KafkaRecord(record.topic, record.partition, record.offset, record.timestamp, key, b"", headers)
+    return replace(record, key=key, value=b"", headers=[*_small(record.headers), *marks])
 
 
 def _small(headers: Sequence[tuple[str, bytes | None]]) -> Sequence[tuple[str, bytes | None]]:
@@ -63,13 +62,12 @@ def claim_check_sha256(dead_letter: DeadLetterRecord) -> str | None:
 def redeem(dead_letter: DeadLetterRecord, packed: bytes) -> DeadLetterRecord:
     """Return the whole dead letter for a claim check. Raises ValueError when the hash of ``packed`` differs."""
     try:
-        here, whole = dead_letter.record, from_json_line(zlib.decompress(packed))
+        whole = from_json_line(zlib.decompress(packed))
     except zlib.error:
-        raise ValueError(f"the original of {dead_letter.id} is damaged") from None
+        raise ValueError(f"the dead letter {dead_letter.id} in dead_letter_originals is damaged") from None
     if _sha256(whole) != claim_check_sha256(dead_letter):
-        raise ValueError(f"the original of {dead_letter.id} does not have the SHA-256 of its claim check")
-    return DeadLetterRecord(KafkaRecord(here.topic, here.partition, here.offset, here.timestamp, whole.key, whole.value,
-                              whole.headers))  # fmt: skip
+        raise ValueError(f"the dead letter {dead_letter.id} in dead_letter_originals does not match its SHA-256")
+    return DeadLetterRecord(replace(dead_letter.record, key=whole.key, value=whole.value, headers=whole.headers))
 
 
 def _sha256(record: KafkaRecord) -> str:

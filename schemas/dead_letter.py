@@ -1,4 +1,4 @@
-"""A record that could not be processed, with the reason, and how both travel in headers.
+"""A record that could not be processed and the reason, and the headers that carry both.
 
 The header names are a union of what others read (Kafka Connect's ``__connect.errors.*``, Spring's
 ``kafka_dlt-original-topic``, Spring Cloud Stream's ``x-original-topic``) and our own ``keepstream.dlq.*``.
@@ -18,7 +18,7 @@ PREFIX = "keepstream.dlq."
 ID = PREFIX + "id"
 REPLAY_COUNT = PREFIX + "replay-count"
 ORIGINAL_TIMESTAMP = PREFIX + "original-timestamp"
-"""The Kafka timestamp of the record that died, in milliseconds; the letter's own says when it was published."""
+"""The Kafka timestamp of the source record in milliseconds; that of the dead letter says when it was published."""
 CONNECT = "__connect.errors."
 ORIGIN = (
     CONNECT + "topic",
@@ -27,18 +27,15 @@ ORIGIN = (
     "kafka_dlt-original-topic",
     "x-original-topic",
 )
-"""Where the record lived first, for readers other than keepstream, which goes by the id. Kept on a second death."""
+"""Coordinates of the source record, for readers other than keepstream, which reads the id. Kept when it fails again."""
 ERROR = (CONNECT + "stage", CONNECT + "exception.class.name", CONNECT + "exception.message")
-"""Why it died. Replaced on a second death."""
+"""The error. Replaced when the record fails again."""
 TRACEPARENT = "traceparent"
 
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """An untouched record and why it died.
-
-    ``first_failed_at`` and ``last_failed_at`` are in UTC.
-    """
+    """An untouched record and its failure. ``first_failed_at`` and ``last_failed_at`` are in UTC."""
 
     record: Record
     failure: Failure
@@ -47,7 +44,7 @@ class DeadLetter:
     event_id: str | None = None
     correlation_id: str | None = None
     incarnation: int = 0
-    """How often its topic was re-created or truncated before: then the same offset is another record."""
+    """How often the topic was re-created or truncated before: the same offset is then another record."""
 
     @property
     def topic(self) -> str:
@@ -56,12 +53,12 @@ class DeadLetter:
 
     @property
     def id(self) -> str:
-        """The same for every copy of this death: a crash may publish it twice, readers dedupe by it."""
+        """The id, equal for every copy: a crash may publish a dead letter twice, and readers deduplicate by it."""
         return f"{self.topic}-{self.record.partition}-{self.record.offset}"
 
     @property
     def replay_count(self) -> int:
-        """How often this record was replayed before; 0 for a header that is absent or not a number."""
+        """The number of earlier replays; 0 when the header is absent or not a number."""
         return parse_replay_count(header(self.record, REPLAY_COUNT))
 
 
@@ -78,24 +75,24 @@ def first_original_timestamp_ms(records: Sequence[Record]) -> int:
     return -1
 
 
-def to_record(letter: DeadLetter, app_version: str) -> KafkaRecord:
-    """Return what is published: the record that died, under its own coordinates, with our headers."""
-    record, headers = letter.record, dead_letter_headers(letter, app_version)
+def to_record(dead_letter: DeadLetter, app_version: str) -> KafkaRecord:
+    """Return the record to publish: the source record, under its own coordinates, with our headers."""
+    record, headers = dead_letter.record, dead_letter_headers(dead_letter, app_version)
     return KafkaRecord(
         record.topic, record.partition, record.offset, record.timestamp, record.key, record.value, headers
     )
 
 
-def dead_letter_headers(letter: DeadLetter, app_version: str) -> list[tuple[str, bytes | None]]:
-    """Return the original headers, in order and byte for byte, followed by ours (texts capped at 1 KiB)."""
-    kept = list(_kept(letter.record))
+def dead_letter_headers(dead_letter: DeadLetter, app_version: str) -> list[tuple[str, bytes | None]]:
+    """Return the original headers, in order and byte for byte, followed by ours (texts truncated to 1 KiB)."""
+    kept = list(_kept(dead_letter.record))
     present = {key for key, _ in kept}
-    added = [(key, value) for key, value in _added(letter, app_version) if key not in present]
+    added = [(key, value) for key, value in _added(dead_letter, app_version) if key not in present]
     return kept + [(key, truncate_utf8(value)) for key, value in added]
 
 
 def truncate_utf8(text: str) -> bytes:
-    """Encode text as UTF-8, cut at 1 KiB on a character's edge."""
+    """Encode text as UTF-8, truncated to 1 KiB between two characters."""
     return text.encode(errors="replace")[:MAX_TEXT_BYTES].decode(errors="ignore").encode()
 
 
@@ -107,8 +104,8 @@ def _kept(record: Record) -> Iterator[tuple[str, bytes | None]]:
             yield key, value
 
 
-def _added(letter: DeadLetter, app_version: str) -> Iterator[tuple[str, str]]:
-    record, failure = letter.record, letter.failure
+def _added(dead_letter: DeadLetter, app_version: str) -> Iterator[tuple[str, str]]:
+    record, failure = dead_letter.record, dead_letter.failure
     yield from zip(
         ORIGIN,
         (record.topic, str(record.partition), str(record.offset), record.topic, record.topic),
@@ -116,22 +113,22 @@ def _added(letter: DeadLetter, app_version: str) -> Iterator[tuple[str, str]]:
     )
     yield from zip(ERROR, (failure.step.value, f"keepstream.{failure.reason}", failure.message), strict=True)
     ours = {
-        "id": letter.id,
+        "id": dead_letter.id,
         "step": failure.step.value,
         "verdict": failure.verdict.value,
         "reason": failure.reason,
         "sqlstate": failure.sqlstate,
         "attempts": str(failure.attempts),
-        "first-failure": _rfc3339(letter.first_failed_at),
-        "last-failure": _rfc3339(letter.last_failed_at),
-        "event-id": letter.event_id,
-        "correlation-id": letter.correlation_id,
+        "first-failure": _rfc3339(dead_letter.first_failed_at),
+        "last-failure": _rfc3339(dead_letter.last_failed_at),
+        "event-id": dead_letter.event_id,
+        "correlation-id": dead_letter.correlation_id,
         "original-timestamp": str(record.timestamp),
-        "replay-count": str(letter.replay_count),
+        "replay-count": str(dead_letter.replay_count),
         "app-version": app_version,
     }
     yield from ((PREFIX + name, value) for name, value in ours.items() if value is not None)
 
 
-def _rfc3339(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def _rfc3339(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -10,7 +10,6 @@ import struct
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TypeVar
 
 from keepstream.schemas.dead_letter import (
     CONNECT,
@@ -23,9 +22,7 @@ from keepstream.schemas.dead_letter import (
 )
 from keepstream.schemas.event import cloud_event_id
 from keepstream.schemas.failure import Failure, Step, Verdict
-from keepstream.schemas.record import MAX_TIMESTAMP_MS, KafkaRecord, parse_record_id
-
-T = TypeVar("T")
+from keepstream.schemas.record import MAX_TIMESTAMP_MS, KafkaRecord, parse_record_id, text_of
 
 TOPIC = (
     CONNECT + "topic", "__streams.errors.topic", "__dlq.errors.topic", "kafka_dlt-original-topic", "x-original-topic",
@@ -165,7 +162,7 @@ class DeadLetterRecord:
 
     @property
     def has_original_timestamp(self) -> bool:
-        """Whether a header holds the original record's timestamp; this record's then says when it was published."""
+        """Whether a header has the original record's timestamp; this record's then says when it was published."""
         return self.raw(ORIGINAL_TIMESTAMP) is not None
 
     @property
@@ -186,7 +183,7 @@ class DeadLetterRecord:
 
     @cached_property
     def _values(self) -> dict[str, bytes]:
-        """Index the last non-empty value of each header: a dozen of the many are read."""
+        """The last non-empty value of each header."""
         last = dict(self.record.headers)
         return last if all(last.values()) else {name: value for name, value in self.record.headers if value}  # type: ignore[return-value]
 
@@ -195,23 +192,14 @@ class DeadLetterRecord:
         return self._values.get(name)
 
     def _header(self, name: str) -> str | None:
-        value = self._values.get(name)
-        try:
-            return None if value is None else value.decode()
-        except UnicodeDecodeError:
-            return None
+        return text_of(self._values.get(name))
 
     def _text(self, names: tuple[str, ...]) -> str | None:
-        for name in names:
-            if text := self._header(name):
-                return text
-        return None
+        return next(filter(None, map(self._header, names)), None)
 
     def _number(self, names: tuple[str, ...]) -> int | None:
-        for name in names:
-            if (number := _integer(self._values.get(name))) is not None:
-                return number
-        return None
+        numbers = (_integer(self._values.get(name)) for name in names)
+        return next((number for number in numbers if number is not None), None)
 
 
 def _integer(value: bytes | None) -> int | None:

@@ -1,4 +1,4 @@
-"""Whose fault a failure is, and what follows from it (docs/architecture.md, "Three verdicts")."""
+"""Failures of a step and their verdicts (docs/architecture.md, "Three verdicts")."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Step(StrEnum):
-    """The three steps a record passes through."""
+    """A step of the pipeline."""
 
     VALIDATE = "validate"
     STORE = "store"
@@ -15,25 +15,25 @@ class Step(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a failure says about the future."""
+    """The cause of a failure, which decides what follows."""
 
     TRANSIENT = "transient"
     """A retry may work: deadlock, lock timeout, lost connection."""
     RECORD = "record"
     """This record can never work: dead-letter it, keep its neighbours."""
     SYSTEMIC = "systemic"
-    """The environment is ill: pause, never dead-letter."""
+    """The environment fails: pause the partition, never dead-letter."""
     EXHAUSTED = "exhausted"
     """Transient, but it failed again after the database was found healthy: dead-letter it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why something did not work.
+    """The reason why a step failed.
 
     ``reason`` is a short stable code out of a closed set (safe as a metric label); ``message`` is for people and
-    carries no input values. ``record_may_cause`` says of a transient failure that a record can cause it for ever (a
-    statement that takes too long); a lost connection or a lock that somebody holds is never the record's fault.
+    contains no input values. ``record_may_cause``: a record can cause this transient failure every time (a statement
+    that takes too long); it never causes a lost connection or a lock of another session.
     """
 
     step: Step
@@ -46,7 +46,7 @@ class Failure:
 
 
 class StepError(Exception):
-    """A step failed; ``failure.verdict`` says what follows."""
+    """A failed step; ``failure.verdict`` decides what follows."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
@@ -54,22 +54,22 @@ class StepError(Exception):
 
 
 class TransientError(StepError):
-    """Raised for ``Verdict.TRANSIENT``: retried with backoff, then isolated."""
+    """A failure with ``Verdict.TRANSIENT``: retried with backoff, then bisected."""
 
 
 class RecordError(StepError):
-    """Raised for ``Verdict.RECORD``: at least one record of the batch can never work."""
+    """A failure with ``Verdict.RECORD``: at least one record of the batch can never work."""
 
 
 class SystemicError(StepError):
-    """Raised for ``Verdict.SYSTEMIC``: the partition is held until the environment recovers."""
+    """A failure with ``Verdict.SYSTEMIC``: the partition is paused until the environment recovers."""
 
 
 class FencedError(Exception):
-    """The partition's stored offset is not where this owner left it: it must not write. Nothing was written.
+    """The stored offset is not the one that this worker expected. Nothing was written.
 
-    Met after a rebalance that this process slept through, and after PostgreSQL went back (a crash took its last
-    commits, a standby that lagged took over).
+    Raised after a rebalance that a frozen worker missed, and after PostgreSQL lost commits (a crash, a failover to a
+    standby that lagged).
     """
 
     def __init__(self, topic: str, partition: int, expected_offset: int) -> None:

@@ -1,11 +1,12 @@
-"""What became of a batch."""
+"""The outcome of a batch: its range, its settlement, and its counts."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from operator import add
 
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
@@ -14,7 +15,7 @@ from keepstream.schemas.record import KafkaRecord
 
 
 class Outcome(StrEnum):
-    """The ways a record can end; their sum is what was consumed."""
+    """The outcome of a record; the counts of all outcomes add up to the consumed records."""
 
     DELIVERED = "delivered"
     DUPLICATE = "duplicate"
@@ -24,10 +25,7 @@ class Outcome(StrEnum):
 
 @dataclass(slots=True)
 class OutcomeCounts:
-    """How many records of a batch met which fate.
-
-    ``updated`` are those duplicates that carried a newer version of a row and replaced it.
-    """
+    """The number of records per outcome. ``updated`` are the duplicates that replaced a row by a newer version."""
 
     delivered: int = 0
     duplicate: int = 0
@@ -40,22 +38,15 @@ class OutcomeCounts:
         return self.delivered + self.duplicate + self.stale + self.dead_lettered
 
     def __add__(self, other: OutcomeCounts) -> OutcomeCounts:
-        return OutcomeCounts(
-            self.delivered + other.delivered,
-            self.duplicate + other.duplicate,
-            self.stale + other.stale,
-            self.dead_lettered + other.dead_lettered,
-            self.updated + other.updated,
-        )
+        return OutcomeCounts(*map(add, astuple(self), astuple(other)))
 
 
 @dataclass(frozen=True, slots=True)
 class BatchRange:
-    """The stretch of one partition that a batch covers.
+    """The offset range of a batch, ``[expected_offset, next_offset)``, and the number of its records.
 
-    ``expected_offset`` is where the partition stood before it (the fence), ``next_offset`` where it stands after.
-    Records need not be contiguous: compaction, aborted transactions and markers leave holes.
-    ``records`` is how many were taken off the log: what the counters must add up to.
+    ``expected_offset`` is the stored offset before it (the fence). Offsets need not be contiguous: compaction, aborted
+    transactions and markers leave holes. ``records`` is what the counters must add up to.
     """
 
     topic: str
@@ -70,7 +61,7 @@ class BatchRange:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """Everything one transaction writes about a batch: events, dead letters, counters and the consumed offset.
+    """Everything that one transaction writes of a batch: events, dead letters, counters and the offset.
 
     ``counts`` are the duplicates and stale records that were dropped before. ``outbox`` are the dead letters as they
     will be published.
@@ -84,20 +75,20 @@ class Settlement:
 
 
 OPEN_COUNT_LIMIT = 100_000
-"""Open dead letters are counted up to here: a gauge need not cost a long scan."""
+"""Limit of the count of open dead letters: a gauge must not cost a long scan."""
 
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Exact totals over all partitions and all workers, and the dead letters nobody has dealt with."""
+    """Exact totals of all partitions and workers, and the unresolved dead letters."""
 
     outcomes: Mapping[str, int]
-    """Outcome -> records, as in `keepstream.schemas.outcome.Outcome`."""
+    """`Outcome` -> records."""
     open_dead_letters: int
     """At most `OPEN_COUNT_LIMIT`."""
     oldest_open_at: datetime | None
     replay_outcomes: Mapping[str, int]
-    """``replayed``, ``skipped``, ``failed`` -> letters, over all replays."""
+    """``replayed``, ``skipped``, ``failed`` -> dead letters of all replays."""
     topics: Sequence[str] = ()
     """Every topic whose events are in the tables."""
 

@@ -12,7 +12,7 @@ from keepstream.schemas.record import KafkaRecord
 
 
 def write_dead_letters(path: Path, records: Iterable[KafkaRecord]) -> int:
-    """Write a new file and return how many letters it holds once it is safe on the disk.
+    """Write a new file and return its number of dead letters, once it is on the disk.
 
     Raises FileExistsError: an earlier export may be the only copy of what was purged. The file is for its owner only.
     """
@@ -30,7 +30,7 @@ def write_dead_letters(path: Path, records: Iterable[KafkaRecord]) -> int:
 
 
 def stream_dead_letters(file: IO[bytes], records: Iterable[KafkaRecord]) -> int:
-    """Write letters to an open file and return how many they were."""
+    """Write dead letters to an open file and return their number."""
     count = 0
     for record in records:
         file.write(to_json_line(record).encode() + b"\n")
@@ -39,7 +39,7 @@ def stream_dead_letters(file: IO[bytes], records: Iterable[KafkaRecord]) -> int:
 
 
 def read_dead_letters(file: Iterable[bytes]) -> Iterator[KafkaRecord]:
-    """Yield the letters of an export. Raises InvalidExportError with the number of the line."""
+    """Yield the dead letters of an export. Raises InvalidExportError with the number of the line."""
     for number, line in enumerate(file, 1):
         if not line.strip():
             continue
@@ -50,7 +50,7 @@ def read_dead_letters(file: Iterable[bytes]) -> Iterator[KafkaRecord]:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make the name safe too: a new file's is so only once its folder is."""
+    """Sync the folder: only then is the name of a new file on the disk."""
     folder = os.open(path.absolute().parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -64,7 +64,7 @@ async def open_components(
         settings.kafka.dlq_topic,
         librdkafka_settings(settings.kafka),
         timeout_s=settings.kafka.dlq_timeout_s,
-        originals=PostgresClaimChecks(pool),
+        claim_checks=PostgresClaimChecks(pool),
     )
     traces = traces_of(settings.traces)
     policies = Policies(retry_policy(settings.worker.store_retry), retry_policy(settings.worker.metrics_retry))

@@ -1,4 +1,4 @@
-"""A Kafka producer whose records are awaited on an event loop: one thread polls, however many wait."""
+"""A Kafka producer whose delivery reports are awaited on an event loop."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from keepstream.schemas.record import KafkaRecord
 
 Answer = str | KafkaError
-"""The place that a record got, empty where the broker did not say; or why it got none."""
+"""The record id, empty where the broker did not return it; or the error."""
 
 log = logging.getLogger(__name__)
 POLL_S = 0.5
 GRACE_S = 1.0
-"""How much later than librdkafka's own timeout an answer is given up."""
+"""Time after librdkafka's own timeout at which an answer is given up."""
 
 
 class AwaitableProducer:
-    """Calls from one event loop. A call does not wait for those before it: librdkafka joins what is on its way.
+    """A producer for one event loop; one thread polls for all calls. Concurrent calls share librdkafka's requests.
 
-    Raises KafkaException when it is made and librdkafka refuses the settings, or has no token.
+    The constructor raises KafkaException when librdkafka refuses the settings, or has no token.
     """
 
     def __init__(self, settings: Mapping[str, object], timeout_s: float) -> None:
@@ -35,22 +35,22 @@ class AwaitableProducer:
         threading.Thread(target=self._poll, name="dead letter confirmations", daemon=True).start()
 
     async def send(self, records: Sequence[KafkaRecord]) -> list[Answer]:
-        """Return what the broker said about each record, in their order."""
-        waiting = _Waiting(len(records))
+        """Produce records and return the answer to each, in their order."""
+        reports = _DeliveryReports(len(records))
         for number, record in enumerate(records):
             try:
-                self._produce(record, partial(waiting.confirm, number))
+                self._produce(record, partial(reports.confirm, number))
             except KafkaException as error:
-                waiting.answer(number, error.args[0])
+                reports.answer(number, error.args[0])
             except BufferError:
-                waiting.answer(number, KafkaError(KafkaError._QUEUE_FULL))  # noqa: SLF001 - it has no other name
+                reports.answer(number, KafkaError(KafkaError._QUEUE_FULL))  # noqa: SLF001 - it has no other name
         with suppress(TimeoutError):
             async with asyncio.timeout(self._timeout_s):
-                await waiting.done
-        return list(waiting.answers)
+                await reports.done
+        return list(reports.answers)
 
     def close(self) -> None:
-        """Forget what is not confirmed: nobody was told that it is safe."""
+        """Purge unconfirmed records, of which none was reported as published."""
         self._producer.purge()
         self._closed.set()
 
@@ -70,12 +70,12 @@ class AwaitableProducer:
             try:
                 self._producer.poll(POLL_S)
             except Exception:
-                # poll() raises what a callback raised, be it for a token: without this thread nobody would be answered.
+                # poll() raises what a callback raised, also one for a token; without this thread no call would end.
                 log.exception("a callback of the dead letter producer failed")
 
 
-class _Waiting:
-    """The answers of one call, written by the polling thread; ``done`` is set once all are there."""
+class _DeliveryReports:
+    """The answers of one call, set by the polling thread; ``done`` is set with the last of them."""
 
     def __init__(self, count: int) -> None:
         self._loop = asyncio.get_running_loop()
@@ -95,7 +95,7 @@ class _Waiting:
             self._left -= 1
             is_last = not self._left
         if is_last:
-            with suppress(RuntimeError):  # the loop has ended: nobody waits
+            with suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._finish)
 
     def _finish(self) -> None:
@@ -104,6 +104,6 @@ class _Waiting:
 
 
 def record_id_of(message: Message) -> str:
-    """Return where a confirmed message lies; an empty text where a retry only learned that it is there."""
+    """Return the record id of a confirmed message; an empty text where the broker only confirmed a duplicate."""
     offset = message.offset()
     return "" if offset is None or offset < 0 else f"{message.topic()}-{message.partition()}-{offset}"

@@ -45,7 +45,7 @@ class DeadLetterImporter:
         imported: list[Imported] = []
         for record in batch:
             self._produce(record, imported, errors)
-        self._producer.flush(_CONFIRM_TIMEOUT_S + 5)  # every message has been answered by then, if with a time-out
+        self._producer.flush(_CONFIRM_TIMEOUT_S + 5)  # every message has its report by then, if only a timeout
         if errors:
             raise KafkaException(errors[0])
         return imported
@@ -65,5 +65,5 @@ class DeadLetterImporter:
 
 
 def _timestamp_of(record: KafkaRecord) -> int:
-    """Return the present moment for a letter that says when its record was produced: retention counts from there."""
+    """Return the current time for a dead letter with an original timestamp: retention counts from the import."""
     return NOW if DeadLetterRecord(record).has_original_timestamp else max(record.timestamp, NOW)

@@ -1,4 +1,4 @@
-"""Stores dead letters that are too large for their topic (the worker), and reads them back (the commands)."""
+"""The table of dead letters that are too large for their topic: written by workers, read by commands."""
 
 from __future__ import annotations
 
@@ -21,33 +21,36 @@ SELECT = statement("select_claim_check")
 
 @dataclass(frozen=True, slots=True)
 class PostgresClaimChecks:
-    """Fits `keepstream.sinks.kafka.dead_letters.ClaimCheckStore`."""
+    """The table as `keepstream.sinks.kafka.dead_letters.ClaimCheckStore`."""
 
     pool: Pool
 
-    async def keep(self, originals: Sequence[StoredDeadLetter]) -> None:
-        """Write each in a transaction of its own: they are large, and the same again changes nothing."""
+    async def keep(self, dead_letters: Sequence[StoredDeadLetter]) -> None:
+        """Insert each in a transaction of its own: they are large. One that exists is left alone."""
         try:
             async with self.pool.connection() as connection:
-                for original in originals:
-                    given = {"letter_id": original.dead_letter_id, "sha256": original.sha256, "packed": original.packed}
+                for stored in dead_letters:
+                    given = {"letter_id": stored.dead_letter_id, "sha256": stored.sha256, "packed": stored.packed}
                     await connection.execute(INSERT, given, binary=True)
         except (psycopg.Error, PoolTimeout, PoolClosed) as error:
-            # Not an error of the record: a topic that takes it would need no claim check.
-            raise SystemicError(_failure(error)) from error
+            # Not the record's error: in a topic with a higher limit it would need no claim check.
+            message = f"could not store a dead letter that is too large for its topic: {type(error).__name__}"
+            sqlstate = getattr(error, "sqlstate", None)
+            failure = Failure(Step.STORE, Verdict.SYSTEMIC, "original_not_kept", message, sqlstate=sqlstate)
+            raise SystemicError(failure) from error
 
 
 @dataclass(slots=True)
 class ClaimCheckReader:
-    """Replaces claim checks by the dead letters they stand for. Connects at the first one: most topics hold none."""
+    """Redeems claim checks. Connects at the first one: most topics have none."""
 
     connect: Callable[[], psycopg.Connection[tuple[Any, ...]]]
     _connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def resolve(self, dead_letter: DeadLetterRecord) -> DeadLetterRecord:
-        """Return the dead letter that a claim check stands for; the claim check itself where PostgreSQL lacks it.
+        """Return the dead letter of a claim check; the claim check itself where PostgreSQL has no such row.
 
-        Raises ValueError when the original is damaged.
+        Raises ValueError when the stored dead letter is damaged.
         """
         sha256 = claim_check_sha256(dead_letter)
         if sha256 is None:
@@ -57,9 +60,3 @@ class ClaimCheckReader:
         given = {"letter_id": dead_letter.id, "sha256": sha256}
         row = self._connection.execute(SELECT, given, binary=True).fetchone()
         return dead_letter if row is None else redeem(dead_letter, row[0])
-
-
-def _failure(error: Exception) -> Failure:
-    why = getattr(error, "sqlstate", None)
-    message = f"a dead letter that is too large for its topic could not be kept in PostgreSQL: {type(error).__name__}"
-    return Failure(Step.STORE, Verdict.SYSTEMIC, "original_not_kept", message, sqlstate=why)

@@ -1,4 +1,4 @@
-"""How keepstream connects: one pool, one set of session settings."""
+"""Connections to PostgreSQL: the pool and the settings of a session."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ T = TypeVar("T")
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 ANSWER_GRACE_S = 2.0
-"""How long after the server's own statement timeout its answer may still be on its way."""
+"""Time after the server's statement timeout in which its answer may still arrive."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionPolicy:
-    """Where PostgreSQL is and how long anything with it may take."""
+    """The connection string and the timeouts of a pool."""
 
     url: str | Callable[[], str] = field(repr=False)
-    """libpq's connection string, or who knows it and is asked at each connection: passwords are rotated."""
+    """libpq's connection string, or a function that returns it for each connection: passwords are rotated."""
     pool_size: int = 8
     connect_timeout_s: int = 5
     statement_timeout_s: float = 8.0
@@ -40,10 +40,10 @@ class ConnectionPolicy:
 
 
 class Pool(AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]]):
-    """A connection pool whose timeout is for PostgreSQL only: waiting for one's own connections has no limit.
+    """A connection pool whose timeout limits connecting only: waiting for a connection in use has no limit.
 
-    psycopg's pool raises the same PoolTimeout for both, so more partitions than connections looked like an outage.
-    When no connection can be made, everybody who waits gets the PoolTimeout of the first one.
+    psycopg's pool raises PoolTimeout for both, so more partitions than connections looked like an outage. When no
+    connection can be made, every waiting task gets a PoolTimeout with the first one.
     """
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
@@ -103,11 +103,11 @@ class _JsonDocumentDumper(Dumper):
 
 
 class TimeoutConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
-    """Waits for an answer only as long as one can come.
+    """A connection that fails when no answer arrives in time.
 
-    ``statement_timeout`` is the server's: a server that hangs, or a firewall that forgot us, never says so. Cancelling
-    the task does not help either, because psycopg then waits for the server once more (up to 10 s, psycopg issue 1371).
-    So the socket is shut down, and whoever waits sees a lost connection.
+    ``statement_timeout`` is the server's: a hanging server, or a firewall that drops packets, never reports it.
+    Cancelling the task does not help, because psycopg then waits for the server again (up to 10 s, psycopg issue 1371).
+    So the socket is shut down, which the waiting task sees as a lost connection.
     """
 
     answer_timeout_s: float
@@ -124,14 +124,8 @@ class TimeoutConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
             ours.shutdown(socket.SHUT_RDWR)
 
 
-def connection_class(policy: ConnectionPolicy) -> type[TimeoutConnection]:
-    """Return a connection class that knows this policy's patience."""
-    patience_s = policy.statement_timeout_s + ANSWER_GRACE_S
-    return type("Connection", (TimeoutConnection,), {"answer_timeout_s": patience_s})
-
-
 CLIENT_ENCODING = "utf8"
-"""Of every connection, as a libpq parameter: it wins over ``PGCLIENTENCODING``, the URL, the role and the database."""
+"""A libpq parameter of every connection: it overrides ``PGCLIENTENCODING``, the URL, the role and the database."""
 _PIN = statement("pin_session")
 _INHERITED = {
     "timezone": "UTC",
@@ -146,14 +140,14 @@ under read committed, psycopg reads times in the ISO style only, and a pool keep
 
 
 class DatabaseEncodingError(RuntimeError):
-    """The database is not encoded in UTF-8, so it cannot hold all of JSON; the message says what to do."""
+    """The database is not encoded in UTF-8, so it cannot store all of JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """The settings of a session, set after it has begun: ``options`` of the URL and ``PGOPTIONS`` stay in effect.
+    """The settings of a session, set by a statement: ``options`` of the URL and ``PGOPTIONS`` stay in effect.
 
-    A pooler such as PgBouncer refuses most settings in the startup packet, and passes them on as statements.
+    A pooler such as PgBouncer refuses most settings in the startup packet, and accepts them as statements.
     """
 
     settings: Mapping[str, str]
@@ -178,8 +172,8 @@ class Session:
 def worker_session(policy: ConnectionPolicy) -> Session:
     """Return the settings of the worker's connections.
 
-    Every statement of the worker looks rows up by key: a sequential scan is never right, and a generic plan saves
-    planning the same statement for every batch.
+    Every statement of the worker reads rows by key: a sequential scan is never right, and a generic plan saves planning
+    the same statement for every batch.
     """
     return Session(
         {
@@ -208,11 +202,9 @@ async def open_pool(
     application_name: str = "keepstream worker",
     on_unusable: Callable[[DatabaseEncodingError], None] = lambda _error: None,
 ) -> Pool:
-    """Open the pool without waiting for PostgreSQL: it may come later.
-
-    ``on_unusable`` is called when the database turns out to be one that no connection can be used with.
-    """
+    """Open the pool without waiting for PostgreSQL. ``on_unusable`` is called when the database is not in UTF-8."""
     session = worker_session(policy)
+    answer_timeout_s = policy.statement_timeout_s + ANSWER_GRACE_S
 
     async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
         connection.adapters.register_dumper(JsonDocument, _JsonDocumentDumper)
@@ -224,7 +216,7 @@ async def open_pool(
 
     pool = Pool(
         policy.url,
-        connection_class=connection_class(policy),
+        connection_class=type("Connection", (TimeoutConnection,), {"answer_timeout_s": answer_timeout_s}),
         min_size=min(2, policy.pool_size),
         max_size=policy.pool_size,
         open=False,

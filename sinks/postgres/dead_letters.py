@@ -1,7 +1,7 @@
 """PostgreSQL's index of dead letters: state, time, cause and record of each, its event and its replays.
 
-The id of a dead letter is the key of its row in ``dead_letters``. Those of other systems have no row: what is known of
-them is what replays left in ``replay_letters``.
+The id of a dead letter is the key of its row in ``dead_letters``. Those of other systems have no row there; their state
+is that of their last replay in ``replay_letters``.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ FROM unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[]
      AS l(topic, partition, "offset", place)
 WHERE (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset")"""
 _COUNTS = """
-SELECT step, reason, verdict, state, count(*) AS letters FROM dead_letters
+SELECT step, reason, verdict, state, count(*) AS "letters" FROM dead_letters
 WHERE (%(since)s::timestamptz IS NULL OR last_failed_at >= %(since)s)
   AND (%(until)s::timestamptz IS NULL OR last_failed_at < %(until)s)
-GROUP BY step, reason, verdict, state ORDER BY letters DESC LIMIT %(limit)s"""
+GROUP BY step, reason, verdict, state ORDER BY 5 DESC LIMIT %(limit)s"""
 MAX_COUNTS = 5000
-"""Rows of a count at most: reasons are a small set of words."""
+"""Maximum rows of a count."""
 _EVENT = """
 SELECT event_id, status, created_at, updated_at, retry_count, correlation_id, source_topic, source_partition,
        source_offset
@@ -69,7 +69,7 @@ class DeadLetterKey(NamedTuple):
 
 
 class KnownDeadLetter(NamedTuple):
-    """State of a dead letter, and the id of its record in the dead letter topic, None where the row names none."""
+    """State of a dead letter, and its record id in the dead letter topic, None where it has none yet."""
 
     state: str
     record_id: str | None
@@ -82,7 +82,7 @@ class DeadLetterIndex:
         self._connection = connection
 
     def usable(self) -> bool:
-        """Whether the tables are there."""
+        """Return whether the tables exist."""
         query = "SELECT to_regclass('dead_letter_outbox') IS NOT NULL AND to_regclass('replay_letters') IS NOT NULL"
         return bool(self._connection.execute(query).fetchall()[0][0])
 
@@ -96,7 +96,7 @@ class DeadLetterIndex:
         return int(self._connection.execute("SELECT count(*) FROM dead_letter_outbox").fetchall()[0][0])
 
     def record_ids(self, ids: Sequence[str]) -> dict[str, str | None]:
-        """Return the record in the dead letter topic that the row of each of these dead letters names."""
+        """Return the record id in the dead letter topic of each of these dead letters."""
         return {dead_letter_id: one.record_id for dead_letter_id, one in self.known(ids).items()}
 
     def discard(self, dead_letter_ids: Sequence[str]) -> int:
@@ -142,7 +142,7 @@ class DeadLetterIndex:
                 if topic == dlq_topic and partition is not None and number is not None}  # fmt: skip
 
     def counts(self, since: datetime | None = None, until: datetime | None = None) -> list[dict[str, Any]]:
-        """Return counts of what failed in ``[since, until)`` by ``step, reason, verdict, state``, as ``letters``."""
+        """Return counts of what failed in ``[since, until)`` by ``step, reason, verdict, state``."""
         given = {"since": since, "until": until, "limit": MAX_COUNTS}
         with self._connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(_COUNTS, given).fetchall()
@@ -151,9 +151,9 @@ class DeadLetterIndex:
         """Return the event's row, without its payload."""
         return next(iter(self._rows(_EVENT, event_id)), None)
 
-    def replays(self, letter_id: str) -> list[dict[str, Any]]:
+    def replays(self, dead_letter_id: str) -> list[dict[str, Any]]:
         """Return what replays did with a dead letter, oldest first."""
-        return self._rows(_REPLAYS, letter_id)
+        return self._rows(_REPLAYS, dead_letter_id)
 
     def _change(self, dead_letter_ids: Sequence[str], before: str, after: str) -> int:
         given = {"from": before, "to": after, **_keys(dead_letter_ids)}
@@ -165,7 +165,7 @@ class DeadLetterIndex:
 
 
 def clean_text(name: str) -> str:
-    """Replace what PostgreSQL's text cannot hold; such a name finds nothing."""
+    """Replace characters that PostgreSQL's text cannot store; such a name finds no row."""
     return name.encode(errors="replace").decode().replace("\0", "\ufffd")
 
 

@@ -1,4 +1,4 @@
-"""Whose fault a database error is: the one table of SQLSTATE verdicts.
+"""Verdicts of database errors, by SQLSTATE.
 
 Sources: PostgreSQL's appendix A (error codes) and 13.5 (serialization failures); Npgsql's ``IsTransient`` and Spring's
 ``SQLStateSQLExceptionTranslator`` for the classes. Where they disagree: docs/decisions.md, "SQLSTATE verdicts".
@@ -32,7 +32,7 @@ BY_CODE: dict[str, Verdict] = {
     "55006": _T,
     "55P03": _T,  # lock timeout
     "57014": _T,  # statement timeout
-    "P0001": _R,  # raised by somebody's trigger
+    "P0001": _R,  # raised by a user's trigger
 }
 BY_CLASS: dict[str, Verdict] = {
     "08": _T,  # connection lost in the middle; failing to connect at all is systemic (see `connect_failure`)
@@ -59,7 +59,7 @@ _STATEMENT_TIMEOUT = "57014"
 
 
 def verdict_of(sqlstate: str | None) -> Verdict:
-    """Unknown codes are transient: tried again a few times, then isolated."""
+    """Return the verdict of a code. Unknown codes are transient: retried a few times, then bisected."""
     if sqlstate is None:
         return Verdict.TRANSIENT
     return BY_CODE.get(sqlstate) or BY_CLASS.get(sqlstate[:2], Verdict.TRANSIENT)
@@ -69,7 +69,7 @@ def step_error(error: psycopg.Error, step: Step) -> StepError:
     """Translate a driver error; the message names constraint, column and table, never a value."""
     sqlstate = error.sqlstate
     if sqlstate == _RACE_STATE and RACED in (error.diag.message_primary or ""):
-        return raced(step, record_may_cause=True)  # or a trigger took the row away: alone, the steps tell which
+        return raced(step, record_may_cause=True)  # or a trigger suppressed the row: the steps alone distinguish
     verdict = verdict_of(sqlstate)
     may_cause = verdict is _T and _record_may_cause(sqlstate)
     failure = Failure(step, verdict, reason_of(error), _message(error), sqlstate, record_may_cause=may_cause)
@@ -77,27 +77,26 @@ def step_error(error: psycopg.Error, step: Step) -> StepError:
 
 
 def raced(step: Step, *, record_may_cause: bool = False) -> TransientError:
-    """Describe that somebody else wrote the same event while a statement ran."""
+    """Return the error for an event that another session wrote while a statement ran."""
     message = "another worker wrote the same event meanwhile"
     return TransientError(Failure(step, _T, "raced", message, record_may_cause=record_may_cause))
 
 
 def suppressed(step: Step) -> RecordError:
-    """Describe that the row was not written although nothing refused it."""
+    """Return the error for a row that a trigger suppressed."""
     message = "the row was not written: a trigger of the table events returned NULL for it"
     return RecordError(Failure(step, _R, "row_suppressed", message))
 
 
 def _record_may_cause(sqlstate: str | None) -> bool:
-    """Say whether a record can raise this for ever: a statement timeout, or a code of somebody's own trigger."""
-    if sqlstate is None:
-        return False
-    return sqlstate == _STATEMENT_TIMEOUT or (sqlstate not in BY_CODE and sqlstate[:2] not in BY_CLASS)
+    """Return whether a record can raise this every time: a statement timeout, or a code of a user's trigger."""
+    is_unknown = sqlstate is not None and sqlstate not in BY_CODE and sqlstate[:2] not in BY_CLASS
+    return is_unknown or sqlstate == _STATEMENT_TIMEOUT
 
 
 @asynccontextmanager
 async def step_connection(pool: Pool, step: Step) -> AsyncIterator[psycopg.AsyncConnection[tuple[Any, ...]]]:
-    """Take a connection of the pool; raise what the driver raises as an error of a step."""
+    """Take a connection from the pool. Errors of the driver are raised as StepError."""
     try:
         connection = await pool.getconn()
     except (PoolTimeout, PoolClosed, psycopg.OperationalError) as error:
@@ -106,14 +105,14 @@ async def step_connection(pool: Pool, step: Step) -> AsyncIterator[psycopg.Async
         yield connection
     except psycopg.Error as error:
         if connection.closed:
-            await pool.drain()  # what ended this one has ended the others: no attempt is to be spent on each
+            await pool.drain()  # the others are lost too: no attempt must be spent on each
         raise step_error(error, step) from error
     finally:
         await pool.putconn(connection)
 
 
 def connect_failure(error: Exception, step: Step) -> SystemicError:
-    """Describe that no connection could be had; the driver's text may name users and hosts and is not kept."""
+    """Return the error for a failed connection, without the driver's text, which may name users and hosts."""
     sqlstate = getattr(error, "sqlstate", None)
     reason = reason_of(error) if sqlstate and isinstance(error, psycopg.Error) else "database_unreachable"
     return SystemicError(Failure(step, _S, reason, "PostgreSQL cannot be reached", sqlstate))

@@ -1,4 +1,4 @@
-"""Where is my event? Its row and its dead letters, by event id or by what `events list` filters."""
+"""Queries of events: rows and dead letters by event id, and the list of `events list`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NO_FILTER = {"status": None, "correlation_id": None, "since": None, "until": Non
 
 
 class EventSearch:
-    """Questions about events, on a connection in autocommit. Names that PostgreSQL cannot hold find nothing."""
+    """Queries of events, on a connection in autocommit."""
 
     def __init__(self, connection: Connection) -> None:
         set_json_loads(_any_json, connection)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import LiteralString, cast
@@ -22,7 +21,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 
 class MigrationError(RuntimeError):
-    """The schema in the database is not one that this version can work with; the message says what to do."""
+    """The schema of the database does not fit this version; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,14 @@ class Migration:
 
 
 def migrations() -> list[Migration]:
-    """Return all known migrations in order."""
-    return sorted(_read(), key=lambda migration: migration.version)
+    """Return all migrations of this version in order."""
+    paths = (files("keepstream.sinks.postgres") / "migrations").iterdir()
+    names = sorted(file.name for file in paths if file.name.endswith(".sql"))
+    return [_read(name) for name in names]
 
 
 def pending(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migration]:
-    """Return what is not applied yet. Raises MigrationError when an applied one differs from ours."""
+    """Return the pending migrations. Raises MigrationError when an applied one had another text."""
     known = {migration.version: migration for migration in migrations()}
     applied = _applied(connection)
     for version, checksum in applied.items():
@@ -56,7 +57,7 @@ def pending(connection: psycopg.Connection[tuple[object, ...]]) -> list[Migratio
 
 
 def migrate(connection: psycopg.Connection[tuple[object, ...]], schema: str | None = None) -> list[Migration]:
-    """Apply what is pending and return it. Safe to run from many places at once; all or nothing."""
+    """Apply the pending migrations in one transaction and return them. Concurrent calls wait for each other."""
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK_KEY])
         if schema:
@@ -81,8 +82,7 @@ def _applied(connection: psycopg.Connection[tuple[object, ...]]) -> dict[int, st
     return {cast("int", version): cast("str", checksum) for version, checksum in rows}
 
 
-def _read() -> Iterator[Migration]:
-    for file in (files("keepstream.sinks.postgres") / "migrations").iterdir():
-        if file.name.endswith(".sql"):
-            number, _, name = file.name.removesuffix(".sql").partition("_")
-            yield Migration(int(number), name, file.read_text(encoding="utf-8"))
+def _read(file_name: str) -> Migration:
+    version, _, name = file_name.removesuffix(".sql").partition("_")
+    text = (files("keepstream.sinks.postgres") / "migrations" / file_name).read_text(encoding="utf-8")
+    return Migration(int(version), name, text)

@@ -1,4 +1,4 @@
-"""Where each partition stands: `stream_offsets`, the truth about what was consumed."""
+"""The stored offset of each partition, in the table `stream_offsets`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class PostgresOffsets:
     pool: Pool
 
     async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
-        """Return where the partitions stand that were consumed before, and see to it that they have counters."""
+        """Return the stored offsets of partitions that were consumed before, and restore missing counters."""
         async with self.pool.connection() as connection, connection.transaction():
             parameters = {"topic": topic, "partitions": list(partitions)}
             cursor = await connection.execute(LOAD, parameters)
@@ -46,31 +46,31 @@ class PostgresOffsets:
             return stored
 
     async def peek(self, topic: str) -> dict[int, int]:
-        """Return the next offset of all partitions as committed now, without waiting for anybody."""
+        """Return the committed next offset of all partitions, without taking a lock."""
         async with self.pool.connection() as connection:
             return dict(await (await connection.execute(PEEK, {"topic": topic})).fetchall())
 
     async def open(self, topic: str, partition: int, next_offset: int) -> None:
-        """Begin a partition that was never consumed; a partition that was is left alone."""
+        """Insert a partition that was never consumed; one that exists is left alone."""
         await self._write(INSERT_PARTITION, topic, partition, next_offset=next_offset)
 
     async def rewind(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> None:
-        """Go back: the topic was re-created or truncated and ends before the stored offset."""
+        """Move the offset back: the topic was re-created or truncated and ends before it."""
         await self._write(REWIND, topic, partition, next_offset=next_offset, expected_offset=expected_offset)
 
     async def skip_gap(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> bool:
-        """Move the offset over records that were deleted unread; return False when it is elsewhere by now."""
+        """Move the offset over records that were deleted unread; return False when another worker has moved it."""
         values = {"next_offset": next_offset, "expected_offset": expected_offset}
         return await self._write(SKIP_GAP, topic, partition, **values) > 0
 
     async def load_topic_ids(self, topic: str, partitions: Iterable[int]) -> dict[int, str]:
-        """Return which topic of this name each partition's offset belongs to, where that is known."""
+        """Return the topic id that each partition's offset belongs to, where it is known."""
         async with self.pool.connection() as connection:
             cursor = await connection.execute(LOAD_TOPIC_IDS, {"topic": topic, "partitions": list(partitions)})
             return dict(await cursor.fetchall())
 
     async def set_topic_id(self, topic: str, partition: int, topic_id: str) -> None:
-        """Remember which topic of this name the partition's offset belongs to."""
+        """Store the topic id that the partition's offset belongs to."""
         await self._write(SET_TOPIC_ID, topic, partition, topic_id=topic_id)
 
     async def _write(self, query: str, topic: str, partition: int, **values: int | str) -> int:

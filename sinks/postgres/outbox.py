@@ -47,13 +47,13 @@ class PostgresOutbox:
     pool: Pool
 
     async def load(self, topic: str, partition: int) -> list[KafkaRecord]:
-        """Return the letters of a partition, oldest first, byte for byte as they were decided."""
+        """Return the dead letters of a partition, oldest first, byte for byte as they were stored."""
         async with step_connection(self.pool, Step.STORE) as connection:
             cursor = await connection.execute(LOAD, {"topic": topic, "partition": Int4(partition)}, binary=True)
             return [unpack(packed) for (packed,) in await cursor.fetchall()]
 
     async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
-        """Note where confirmed letters lie, by the offset of the record that died, and forget them here."""
+        """Delete confirmed dead letters; store their record ids, by the offset of the source record."""
         given = {
             "topic": topic,
             "partition": Int4(partition),

@@ -1,7 +1,7 @@
-"""Retention: deletes delivered rows by age, a stretch of blocks per transaction, and notes what it deleted.
+"""Retention: deletes delivered rows by age, a range of blocks per transaction, and counts them by partition.
 
-It walks the heap once, in physical order: there is no index on ``created_at`` of delivered rows, which every insert
-would pay for. Partitions of the table are walked one after another.
+It reads the heap once, in physical order: an index on ``created_at`` of delivered rows would cost every insert.
+Partitions of the table are read one after another.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def prunable(connection: Connection, before: datetime) -> dict[tuple[str, int], 
 
 
 def prune(connection: Connection, before: datetime, blocks: int = BLOCKS) -> Iterator[Counter[tuple[str, int]]]:
-    """Delete delivered rows whose event is older; yield after each transaction what it deleted, per source.
+    """Delete delivered rows of older events; yield the counts per (topic, partition) after each transaction.
 
-    The connection is in autocommit. It may be stopped at any point and run again.
+    The connection is in autocommit. A prune can be stopped at any point and run again.
     """
     for schema, table, size in connection.execute(_LEAVES).fetchall():
         query = sql.SQL(PRUNE).format(leaf=sql.Identifier(schema, table))

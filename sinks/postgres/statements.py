@@ -6,18 +6,18 @@ import re
 from importlib.resources import files
 from typing import LiteralString
 
-# psycopg remembers how a query is taken apart only up to 4096 characters: comments and unneeded blanks stay behind.
-REMEMBERED_CHARS = 4096
+MAX_CACHED_CHARS = 4096
+"""psycopg caches the parsed form of shorter queries only: so comments and unneeded blanks are removed."""
 _COMMENT = re.compile(r"--[^\n]*")
 _AROUND_PUNCTUATION = re.compile(r"\s*([(),])\s*")
 _FRAGMENTS = ("fence", "incoming", "newer", "stale", "insert_dead_letters")
 
 
 def statement(name: str, **fragments: LiteralString) -> LiteralString:
-    """Return ``sql/<name>.sql`` with its fragments filled in: the common ones, and the given. None of it is input."""
+    """Return ``sql/<name>.sql`` with the common and the given fragments filled in. No part of it is input."""
     text = _read(name)
-    for place in _FRAGMENTS:
-        text = text.replace("{" + place + "}", fragments[place] if place in fragments else _read(place))
+    for fragment in _FRAGMENTS:
+        text = text.replace("{" + fragment + "}", fragments[fragment] if fragment in fragments else _read(fragment))
     return _AROUND_PUNCTUATION.sub(r"\1", " ".join(_COMMENT.sub("", text).split()))
 
 

@@ -1,4 +1,4 @@
-"""Where the stream stands: settled offsets and exact counters per partition, and the last replays."""
+"""Queries of the status: offsets and exact counters per partition, last replays, last errors, totals."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from keepstream.sinks.postgres.statements import statement
 
 PARTITION_PROGRESS = statement("partition_progress")
 _REPLAYS = """
-SELECT id, state, started_by, started_at, finished_at, selected, replayed, skipped, failed, planned <> '{}' AS held
+SELECT id, state, started_by, started_at, finished_at, selected, replayed, skipped, failed, planned <> '{}' AS "held"
 FROM replays WHERE dlq_topic = %s ORDER BY id DESC LIMIT %s"""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionProgress:
-    """What PostgreSQL says about a partition; counts are records since the beginning."""
+    """Stored offset and counters of a partition, since it was first consumed."""
 
     partition: int
     next_offset: int
@@ -44,7 +44,7 @@ def other_topics(connection: Connection, topic: str) -> list[str]:
 
 
 def last_replays(connection: Connection, dlq_topic: str, limit: int) -> list[dict[str, Any]]:
-    """Return the newest runs. ``held``: it was ended and holds letters that only its resume will send."""
+    """Return the newest runs. ``"held"``: it was interrupted, and only its resume sends its planned dead letters."""
     with connection.cursor(row_factory=dict_row) as cursor:
         return cursor.execute(_REPLAYS, [dlq_topic, limit]).fetchall()
 
@@ -66,7 +66,7 @@ class LastError:
 
 
 def last_errors(connection: Connection, limit: int) -> Sequence[LastError]:
-    """Return the newest first."""
+    """Return the newest open dead letters."""
     return [LastError(*row) for row in connection.execute(LAST_ERRORS, {"limit": limit}).fetchall()]
 
 
@@ -83,7 +83,7 @@ class PostgresTotals:
         async with self.pool.connection() as connection:
             row = await (await connection.execute(TOTALS, {"limit": Int8(OPEN_COUNT_LIMIT)})).fetchone()
         assert row is not None  # noqa: S101 - an aggregate always returns a row
-        delivered, duplicate, stale, failed, letters, oldest, replayed, skipped, refused, topics = row
+        delivered, duplicate, stale, failed, dead_letters, oldest, replayed, skipped, refused, topics = row
         outcomes: dict[str, int] = {
             Outcome.DELIVERED: delivered,
             Outcome.DUPLICATE: duplicate,
@@ -91,4 +91,4 @@ class PostgresTotals:
             Outcome.DEAD_LETTERED: failed,
         }
         replays = {"replayed": replayed, "skipped": skipped, "failed": refused}
-        return Totals(outcomes, letters, oldest, replays, tuple(topics))
+        return Totals(outcomes, dead_letters, oldest, replays, tuple(topics))

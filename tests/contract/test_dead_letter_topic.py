@@ -33,9 +33,11 @@ async def open_dead_letter_topic(kafka: Kafka) -> AsyncIterator[Callable[..., Ka
     """Open queues on the broker, or on what a change says."""
     opened: list[KafkaDeadLetterQueue] = []
 
-    def make(topic: str, timeout_s: float = 20, originals: Kept | None = None, **changes: Any) -> KafkaDeadLetterQueue:
+    def make(
+        topic: str, timeout_s: float = 20, claim_checks: Kept | None = None, **changes: Any
+    ) -> KafkaDeadLetterQueue:
         client = {"bootstrap.servers": kafka.bootstrap_servers, "allow.auto.create.topics": False} | changes
-        opened.append(KafkaDeadLetterQueue(topic, client, timeout_s=timeout_s, originals=originals))
+        opened.append(KafkaDeadLetterQueue(topic, client, timeout_s=timeout_s, claim_checks=claim_checks))
         return opened[-1]
 
     yield make
@@ -170,7 +172,7 @@ async def test_publications_side_by_side_get_their_own_places_and_none_is_too_la
 ) -> None:
     topic = kafka.new_topic(name="dlq", config=NARROW)
     kept = Kept()
-    queue = open_dead_letter_topic(topic, originals=kept, **{"compression.type": "none"})
+    queue = open_dead_letter_topic(topic, claim_checks=kept, **{"compression.type": "none"})
     letters = [letter_of(make_record(b"%04d" % number * 1500, number)) for number in range(40)]
     published = await asyncio.gather(*(queue.publish([letter]) for letter in letters))
     there = {f"{topic}-{record.partition}-{record.offset}": record.value for record in kafka.read(topic)}
@@ -198,7 +200,7 @@ async def test_what_is_too_large_is_kept_elsewhere_and_its_neighbours_are_publis
 ) -> None:
     topic = kafka.new_topic(name="dlq", config=NARROW)
     kept = Kept()
-    queue = open_dead_letter_topic(topic, originals=kept, **{"compression.type": "none"})
+    queue = open_dead_letter_topic(topic, claim_checks=kept, **{"compression.type": "none"})
     values = [b"a", b"x" * 50_000, b"b", b"y" * (20 * 1024 * 1024), b"c"]
     publication = await queue.publish([letter_of(make_record(value, i)) for i, value in enumerate(values)])
     assert by_place(publication) == places(kafka, topic)
@@ -218,7 +220,7 @@ async def test_letters_that_only_together_are_too_large_are_published_whole(
     """The producer packs letters into one request, and the topic's limit is the request's."""
     topic = kafka.new_topic(name="dlq", config=NARROW)
     kept = Kept()
-    queue = open_dead_letter_topic(topic, originals=kept, **{"compression.type": "none", "linger.ms": 50})
+    queue = open_dead_letter_topic(topic, claim_checks=kept, **{"compression.type": "none", "linger.ms": 50})
     publication = await queue.publish([letter_of(make_record(b"x" * 4000, i)) for i in range(10)])
     assert not kept.originals
     assert {letter.id for letter in map(DeadLetterRecord, kafka.read(topic))} == {f"events-0-{i}" for i in range(10)}
@@ -229,7 +231,7 @@ async def test_what_cannot_be_kept_is_a_pause_and_no_reference_leads_nowhere(
     kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
 ) -> None:
     topic = kafka.new_topic(name="dlq", config=NARROW)
-    queue = open_dead_letter_topic(topic, originals=Kept(refuse=True), **{"compression.type": "none"})
+    queue = open_dead_letter_topic(topic, claim_checks=Kept(refuse=True), **{"compression.type": "none"})
     failure = (await queue.publish([letter_of(make_record(b"x" * 50_000))])).failure
     assert failure
     assert failure.reason == "original_not_kept"

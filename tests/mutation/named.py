@@ -140,7 +140,7 @@ MUTANTS = (
     Mutant(
         "a dead letter counts as published before the broker has confirmed it",
         (
-            Edit("sinks/kafka/confirmed_producer.py", "                await waiting.done\n", "                pass\n"),
+            Edit("sinks/kafka/confirmed_producer.py", "                await reports.done\n", "                pass\n"),
             Edit(
                 "sinks/kafka/confirmed_producer.py",
                 "self.answers: list[Answer] = [KafkaError(KafkaError._MSG_TIMED_OUT)] * count",

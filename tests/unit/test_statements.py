@@ -7,14 +7,14 @@ import re
 import pytest
 
 from keepstream.sinks.postgres import store
-from keepstream.sinks.postgres.statements import REMEMBERED_CHARS
+from keepstream.sinks.postgres.statements import MAX_CACHED_CHARS
 
 
 @pytest.mark.parametrize(
     "name", ["SETTLE", "SETTLE_WITH_DEAD_LETTERS", "SETTLE_DEAD_LETTERS", "STORE", "COUNT", "PROBE"]
 )
-def test_each_is_short_enough_to_be_taken_apart_once_and_has_no_open_place(name: str) -> None:
+def test_each_is_short_enough_for_psycopgs_cache_and_has_no_open_fragment(name: str) -> None:
     query = getattr(store, name)
-    assert len(query) <= REMEMBERED_CHARS
+    assert len(query) <= MAX_CACHED_CHARS
     assert not re.search(r"{\w", query)
     assert "--" not in query

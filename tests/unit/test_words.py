@@ -49,12 +49,6 @@ ALLOWED = {("app/embedded/postgres_binaries.py", "nobody"), ("schemas/event.py",
 """The Unix user ``nobody``, and leap seconds."""
 TO_BE_CLEANED = {
     "processors",
-    "schemas/dead_letter.py",
-    "schemas/failure.py",
-    "schemas/outcome.py",
-    "sinks/dead_letter_file.py",
-    "sinks/kafka",
-    "sinks/postgres",
 }
 """Folders and files that still say otherwise. It only shrinks."""
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
