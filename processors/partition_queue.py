@@ -113,7 +113,9 @@ class PartitionQueue:
             lost = f"records from offset {self.appended_to} to {fetched.begin}"
             raise RuntimeError(f"{self.topic}-{self.partition}: {lost} were fetched and never reached the queue")
         records = fetched.records
-        offset_range = BatchRange(self.topic, self.partition, fetched.begin, records[-1].offset + 1, len(records))
+        offset_range = BatchRange(
+            self.topic, self.partition, fetched.begin, records[-1].offset + 1, len(records), self.incarnation
+        )
         self.appended_to = offset_range.next_offset
         self.unsettled.append(Batch(self, records, offset_range, fetched.size_bytes))
         self._changed.set()

@@ -47,6 +47,7 @@ class BatchRange:
 
     ``expected_offset`` is the stored offset before it (the fence). Offsets need not be contiguous: compaction, aborted
     transactions and markers leave holes. ``records`` is what the counters must add up to.
+    ``incarnation`` is how often the topic had been found re-created or truncated: it is part of the fence.
     """
 
     topic: str
@@ -54,6 +55,7 @@ class BatchRange:
     expected_offset: int
     next_offset: int
     records: int
+    incarnation: int = 0
 
     def __contains__(self, offset: int) -> bool:
         return self.expected_offset <= offset < self.next_offset

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -34,6 +35,7 @@ class MemoryStore:
     """
 
     next_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    incarnations: Counter[tuple[str, int]] = field(default_factory=Counter)
     rows: dict[str, Row] = field(default_factory=dict)
     totals: OutcomeCounts = field(default_factory=OutcomeCounts)
     letters: dict[str, DeadLetter] = field(default_factory=dict)
@@ -85,7 +87,9 @@ class MemoryStore:
         self.refuse(method, events)
 
     def _fence(self, offset_range: BatchRange) -> None:
-        if self.next_offsets.get((offset_range.topic, offset_range.partition)) != offset_range.expected_offset:
+        partition = offset_range.topic, offset_range.partition
+        expected = offset_range.expected_offset, offset_range.incarnation
+        if (self.next_offsets.get(partition), self.incarnations[partition]) != expected:
             raise FencedError(offset_range.topic, offset_range.partition, offset_range.expected_offset)
 
     def _finish(self, settlement: Settlement, tally: OutcomeCounts) -> None:

@@ -30,6 +30,10 @@ RETRY_WAIT_S = 1.0
 NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 
 
+class RewoundElsewhereError(Exception):
+    """Raised when another worker has found the same topic re-created meanwhile: what was read of it is out of date."""
+
+
 class StartOffsetResolver:
     """Resolves start offsets and records them in PostgreSQL.
 
@@ -60,6 +64,8 @@ class StartOffsetResolver:
                 hint = "; run `keepstream db migrate`" if isinstance(error, NOT_MIGRATED) else ""
                 log.warning("the stored offsets cannot be read yet (%s)%s", type(error).__name__, hint)
                 await asyncio.sleep(RETRY_WAIT_S)
+            except RewoundElsewhereError:
+                await asyncio.sleep(RETRY_WAIT_S)
 
     async def _decide(
         self, thread: ConsumerThread, partitions: Sequence[TopicPartition]
@@ -78,7 +84,7 @@ class StartOffsetResolver:
             topic_id, known_id = bounds.topic_ids.get(partition.topic), known_ids.get(partition)
             is_other_topic = topic_id is not None and known_id is not None and known_id != topic_id
             start = self._start_of(partition, stored.get(partition), bounds, is_other_topic=is_other_topic)
-            await self._record(partition, start, stored.get(partition))
+            await self._record(partition, start, stored.get(partition), topic_id)
             self.first_offsets[partition] = _first_offset(start, stored.get(partition))
             self.incarnations[partition] = _incarnation(start, stored.get(partition))
             if topic_id is not None and topic_id != known_id:
@@ -103,7 +109,9 @@ class StartOffsetResolver:
             return CommittedOffset(self.first_offsets[partition], self.first_offsets[partition])
         return committed
 
-    async def _record(self, partition: TopicPartition, start: StartOffset, at: StoredOffset | None) -> None:
+    async def _record(
+        self, partition: TopicPartition, start: StartOffset, at: StoredOffset | None, topic_id: str | None
+    ) -> None:
         """Write the decision to the table, and log what is not ordinary."""
         stored, first = at.next_offset if at else None, start.offset - start.lost
         if (start.lost or start.reason is StartReason.RECREATED) and self._settings.on_gap == "stop":
@@ -114,11 +122,12 @@ class StartOffsetResolver:
             if start.reason is StartReason.FORGOTTEN:
                 log.error("%s-%d was consumed before, but PostgreSQL knows nothing of it (failover, backup, another "
                           "database?); reading it again from %d, where it began", *partition, first)  # fmt: skip
-            await self._offsets.open(*partition, first)
+            await self._offsets.open(*partition, first, topic_id)
         elif start.reason is StartReason.RECREATED:
             log.error("%s-%d was re-created or truncated, the stored offset %d is not of this log; reading it from its "
                       "start, known events count as duplicates", *partition, stored)  # fmt: skip
-            await self._offsets.rewind(*partition, expected_offset=stored, next_offset=start.offset)
+            if at and not await self._offsets.rewind(*partition, at.incarnation, next_offset=start.offset):
+                raise RewoundElsewhereError
         if start.lost and await self._offsets.skip_gap(*partition, expected_offset=first, next_offset=start.offset):
             log.error("%s-%d: retention deleted %d records that are not in PostgreSQL", *partition, start.lost)
             self._metrics.offset_gaps.labels(partition[0]).inc(start.lost)
@@ -164,8 +173,9 @@ class OffsetRegressionMonitor:
         for topic in {queue.topic for queue, _ in noted}:
             stored = await self.offsets.peek(topic)
             for queue, stored_to in noted:
-                if queue.topic == topic and stored.get(queue.partition, 0) < stored_to:
-                    await self._restart(queue, stored_to, stored.get(queue.partition, 0))
+                incarnation, offset = stored.get(queue.partition, (0, 0))
+                if queue.topic == topic and (incarnation, offset) < (queue.incarnation, stored_to):
+                    await self._restart(queue, stored_to, offset)
 
     async def _restart(self, queue: PartitionQueue, settled: int, stored: int) -> None:
         if not queue.closed:

@@ -45,18 +45,24 @@ class PostgresOffsets:
             await connection.execute(INSERT_COUNTERS, parameters)
             return stored
 
-    async def peek(self, topic: str) -> dict[int, int]:
-        """Return the committed next offset of all partitions, without taking a lock."""
+    async def peek(self, topic: str) -> dict[int, tuple[int, int]]:
+        """Return the incarnation and the committed next offset of all partitions, without taking a lock."""
         async with self.pool.connection() as connection:
-            return dict(await (await connection.execute(PEEK, {"topic": topic})).fetchall())
+            cursor = await connection.execute(PEEK, {"topic": topic})
+            return {partition: (incarnation, offset) async for partition, incarnation, offset in cursor}
 
-    async def open(self, topic: str, partition: int, next_offset: int) -> None:
+    async def open(self, topic: str, partition: int, next_offset: int, topic_id: str | None = None) -> None:
         """Insert a partition that was never consumed; one that exists is left alone."""
-        await self._write(INSERT_PARTITION, topic, partition, next_offset=next_offset)
+        await self._write(INSERT_PARTITION, topic, partition, next_offset=next_offset, topic_id=topic_id)
 
-    async def rewind(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> None:
-        """Move the offset back: the topic was re-created or truncated and ends before it."""
-        await self._write(REWIND, topic, partition, next_offset=next_offset, expected_offset=expected_offset)
+    async def rewind(self, topic: str, partition: int, incarnation: int, next_offset: int) -> bool:
+        """Move the offset back: the topic was re-created or truncated. Return False when another worker has done it."""
+        async with self.pool.connection() as connection:
+            parameters = {
+                "topic": topic, "partition": Int4(partition), "incarnation": Int4(incarnation),
+                "next_offset": Int8(next_offset),
+            }  # fmt: skip
+            return (await connection.execute(REWIND, parameters)).rowcount > 0
 
     async def skip_gap(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> bool:
         """Move the offset over records that were deleted unread; return False when another worker has moved it."""
@@ -73,7 +79,7 @@ class PostgresOffsets:
         """Store the topic id that the partition's offset belongs to."""
         await self._write(SET_TOPIC_ID, topic, partition, topic_id=topic_id)
 
-    async def _write(self, query: str, topic: str, partition: int, **values: int | str) -> int:
+    async def _write(self, query: str, topic: str, partition: int, **values: int | str | None) -> int:
         widths = {name: Int8(value) if isinstance(value, int) else value for name, value in values.items()}
         async with self.pool.connection() as connection:
             cursor = await connection.execute(query, {"topic": topic, "partition": Int4(partition), **widths})

@@ -131,6 +131,7 @@ def _range_parameters(offset_range: BatchRange) -> dict[str, Any]:
         "begin": Int8(offset_range.expected_offset),
         "end": Int8(offset_range.next_offset),
         "records": Int8(offset_range.records),
+        "incarnation": Int4(offset_range.incarnation),
     }
 
 

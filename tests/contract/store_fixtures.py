@@ -39,6 +39,10 @@ class Table(Protocol):
     @property
     def store(self) -> EventStore: ...
     async def open(self, partition: int, start: int) -> None: ...
+    async def rewind(self) -> None:
+        """Start partition 0 at offset 0 again, as when the topic was re-created."""
+        ...
+
     def clear(self) -> None: ...
     def leave(self, event: ValidEvent, status: str) -> None:
         """Put a row there as versions before 2 left it behind, counted nowhere."""
@@ -56,6 +60,10 @@ class MemoryTable:
 
     async def open(self, partition: int, start: int) -> None:
         self.store.next_offsets["events", partition] = start
+
+    async def rewind(self) -> None:
+        self.store.next_offsets["events", 0] = 0
+        self.store.incarnations["events", 0] += 1
 
     def clear(self) -> None:
         self.store = MemoryStore()
@@ -95,6 +103,9 @@ class PostgresTable:
 
     async def open(self, partition: int, start: int) -> None:
         await PostgresOffsets(self.store.pool).open("events", partition, start)
+
+    async def rewind(self) -> None:
+        await PostgresOffsets(self.store.pool).rewind("events", 0, incarnation=0, next_offset=0)
 
     def clear(self) -> None:
         self.database.execute("TRUNCATE events, stream_offsets, event_counters, dead_letters")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,19 @@ async def test_an_offset_that_somebody_moved_refuses_everything(table: Table, pa
         await settle(table, expected, 10, dead=[make_dead_letter(make_record(None, 9))])
     assert (table.rows(), table.letters(), table.next_offset()) == ({}, set(), 0)
     assert table.totals() == totals_of(OutcomeCounts())
+
+
+@PATHS
+async def test_a_late_transaction_of_the_topic_before_it_was_recreated_is_refused(table: Table, path: Any) -> None:
+    """Both topics have an offset 0, and the first batch of the former may still be on its way."""
+    await table.rewind()
+    with pytest.raises(FencedError):
+        await path(table, 0, 1, event(0))
+    with pytest.raises(FencedError):
+        await settle(table, 0, 1, dead=[make_dead_letter(make_record(None, 0))])
+    assert (table.rows(), table.next_offset()) == ({}, 0)
+    of_the_new_topic = replace(offset_range(0, 1), incarnation=1)
+    assert await table.store.settle(Settlement(of_the_new_topic, [event(0)])) == OutcomeCounts(delivered=1)
 
 
 @PATHS

@@ -99,6 +99,8 @@ class Database:
     committed: Callable[[Settlement], None]
     """Told of every settlement that was committed."""
     is_away: bool = False
+    restarts: int = 0
+    """How often it went back to an earlier moment: no transaction that was under way outlives that."""
     overloaded_to_s: float = 0.0
     skipped_in_gaps: int = 0
     """Offsets that were passed because retention had deleted them, over all partitions."""
@@ -145,19 +147,32 @@ class Database:
     async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
         def stored() -> dict[int, StoredOffset]:
             offsets = self.memory.next_offsets
-            return {p: StoredOffset(offsets[topic, p], 0) for p in partitions if (topic, p) in offsets}
+            return {
+                p: StoredOffset(offsets[topic, p], 0, self.memory.incarnations[topic, p])
+                for p in partitions
+                if (topic, p) in offsets
+            }
 
         return await self._ask_offsets(stored)
 
-    async def peek(self, topic: str) -> dict[int, int]:
-        def done() -> dict[int, int]:
-            offsets, outbox = self.memory.next_offsets, self.memory.outbox
-            return {p: min([offset, *outbox.get((t, p), ())]) for (t, p), offset in offsets.items() if t == topic}
+    async def peek(self, topic: str) -> dict[int, tuple[int, int]]:
+        def done() -> dict[int, tuple[int, int]]:
+            offsets, outbox, incarnations = self.memory.next_offsets, self.memory.outbox, self.memory.incarnations
+            return {
+                p: (incarnations[t, p], min([offset, *outbox.get((t, p), ())]))
+                for (t, p), offset in offsets.items()
+                if t == topic
+            }
 
         return await self._ask_offsets(done)
 
-    async def open(self, topic: str, partition: int, next_offset: int) -> None:
-        await self._ask_offsets(lambda: self.memory.next_offsets.setdefault((topic, partition), next_offset))
+    async def open(self, topic: str, partition: int, next_offset: int, topic_id: str) -> None:
+        def insert() -> None:
+            if (topic, partition) not in self.memory.next_offsets:
+                self.memory.next_offsets[topic, partition] = next_offset
+                self.topic_ids[partition] = topic_id
+
+        await self._ask_offsets(insert)
 
     async def skip_gap(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> bool:
         def skip() -> bool:
@@ -176,27 +191,39 @@ class Database:
     async def set_topic_id(self, topic: str, partition: int, topic_id: str) -> None:
         await self._ask_offsets(lambda: self.topic_ids.update({partition: topic_id}))
 
-    async def rewind(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> None:
-        raise NotImplementedError("no log of the simulation is truncated")
+    async def rewind(self, topic: str, partition: int, incarnation: int, next_offset: int) -> bool:
+        def go_back() -> bool:
+            """As sql/rewind.sql."""
+            is_same = self.memory.incarnations[topic, partition] == incarnation
+            is_there = is_same and (topic, partition) in self.memory.next_offsets
+            if is_there:
+                self.memory.next_offsets[topic, partition] = next_offset
+                self.memory.incarnations[topic, partition] += 1
+            return is_there
+
+        return await self._ask_offsets(go_back)
 
     async def _ask_offsets(self, effect: Callable[[], T]) -> T:
+        restarts = self.restarts
+
         def unless_away() -> T:
-            if self.is_away or self.network.faults.strikes(Fault.STORE_AWAY):
+            if self.is_away or restarts != self.restarts or self.network.faults.strikes(Fault.STORE_AWAY):
                 raise psycopg.OperationalError
             return effect()
 
         return await self.network.ask(unless_away)
 
     async def _write(self, step: Step, effect: Callable[[], T]) -> T:
-        faults = self.network.faults
+        faults, restarts = self.network.faults, self.restarts
 
         def unless_refused() -> T:
-            if self.is_away or faults.strikes(Fault.STORE_AWAY):
+            if self.is_away or restarts != self.restarts or faults.strikes(Fault.STORE_AWAY):
                 raise SystemicError(make_failure(step=step, verdict=Verdict.SYSTEMIC, reason="away"))
             if self._is_overloaded():
                 raise TransientError(replace(too_slow().failure, step=step))
             if faults.strikes(Fault.STORE_FAILS):
-                raise TransientError(make_failure(step=step, verdict=Verdict.TRANSIENT, reason="deadlock_detected"))
+                reason = self.network.rng.choice(("deadlock_detected", "connection_lost"))
+                raise TransientError(make_failure(step=step, verdict=Verdict.TRANSIENT, reason=reason))
             return effect()
 
         return await self.network.ask(

@@ -33,6 +33,9 @@ class Fault(StrEnum):
     COMMIT_REFUSED = "Kafka refuses to commit offsets"
     OFFSETS_DELETED = "Kafka forgets the committed offsets"
     RETENTION = "Kafka deletes records that nobody has read"
+    RECREATED = "the topic is deleted, created again and filled, perhaps past where its readers stood"
+    GROUP_REFUSES = "for a while the group refuses every member that joins"
+    LEFT_FOR_EVER = "a worker's client leaves its group, and never joins again (aiokafka issue 1187)"
     HOLE = "offsets are skipped: compaction, aborted transactions, markers"
     REJECTED = "a record breaks the contract"
     UNHOLDABLE = "a record passes the quick check and cannot be stored"
@@ -60,12 +63,13 @@ RATES = {
 EVENTS = (
     Fault.FREEZE, Fault.STEAL, Fault.REBALANCE, Fault.DRAIN, Fault.REDELIVERY, Fault.STORE_OUTAGE,
     Fault.OFFSETS_DELETED, Fault.RETENTION, Fault.STORE_FORGETS, Fault.STORE_OVERLOADED,
+    Fault.RECREATED, Fault.GROUP_REFUSES, Fault.LEFT_FOR_EVER,
 )  # fmt: skip
 """Those that happen by themselves, now and then."""
 DLQ_COPIES = frozenset({
     Fault.CRASH, Fault.FREEZE, Fault.STEAL, Fault.REBALANCE, Fault.REDELIVERY, Fault.DRAIN, Fault.GHOST,
     Fault.STORE_IN_DOUBT, Fault.DLQ_PARTIAL, Fault.DLQ_UNCONFIRMED, Fault.FENCED,
-    Fault.RETENTION, Fault.STORE_FORGETS,
+    Fault.RETENTION, Fault.STORE_FORGETS, Fault.RECREATED, Fault.GROUP_REFUSES, Fault.LEFT_FOR_EVER,
 })  # fmt: skip
 """Without any of these no dead letter may stand twice in its topic."""
 

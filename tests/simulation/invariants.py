@@ -2,7 +2,7 @@
 
 L nothing is lost: each record is stored or dead-lettered. C counters are exact. O no committed offset passes what is
 not settled. D dead letters are exact, and single unless a fault explains a copy. V the newest version wins. R the world
-comes to rest by itself.
+comes to rest by itself. M each live worker is a member of its group in the end.
 """
 
 from __future__ import annotations
@@ -13,13 +13,19 @@ from dataclasses import dataclass
 
 from keepstream.processors.validation.validate import parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import Verdict
 from keepstream.schemas.outcome import Settlement
-from keepstream.schemas.record import KafkaRecord, record_id
+from keepstream.schemas.record import KafkaRecord, Record, record_id
 from tests.simulation import simulation
 from tests.simulation.faults import DLQ_COPIES, Fault
+from tests.simulation.log import PartitionLog
 from tests.simulation.loop import Violation
 from tests.simulation.traffic import BAD, SLOW
+from tests.simulation.worker import Worker
+
+REFUSED_BEFORE_S = 10.0
+"""So soon after its group takes members again a worker is one."""
 
 
 def require(holds: object, invariant: str, what: str) -> None:
@@ -40,11 +46,9 @@ class Judge:
         log = self.world.log.partitions[offset_range.partition]
         there = {record.offset for record in log.between(offset_range.expected_offset, offset_range.next_offset)}
         unread = len(there & log.unread)
-        require(
-            len(there) - unread <= offset_range.records <= len(there),
-            "L",
-            f"{offset_range} settles {len(there)} records",
-        )
+        is_whole = len(there) - unread <= offset_range.records <= len(there)
+        # A range may have begun in the topic of this name before.
+        require(is_whole or log.former, "L", f"{offset_range} settles {len(there)} records")
         self.consumed += offset_range.records
         for letter in settlement.dead_letters:
             self._check_verdict(letter)
@@ -60,8 +64,9 @@ class Judge:
 
     def letter_published(self, letter: KafkaRecord) -> None:
         """Check a letter that the dead letter topic is about to take."""
-        is_decided = record_id(letter) in self.world.memory.letters
-        require(is_decided or self._has_forgotten(), "D", f"{record_id(letter)} is published, but not decided")
+        letter_id = DeadLetterRecord(letter).id
+        is_decided = letter_id in self.world.memory.letters
+        require(is_decided or self._has_forgotten(), "D", f"{letter_id} is published, but not decided")
 
     def offset_committed(self, partition: int, offset: int) -> None:
         """Check what the group commits to Kafka."""
@@ -69,8 +74,14 @@ class Judge:
         settled_to = self.world.settled_to(log)
         passed = [record for record in log.owed(settled_to) if record.offset < offset]
         # A database that went back is behind what was settled and committed before: where a start decides, it wins.
-        passed = [] if self._has_forgotten() else passed
+        # So it does where the topic was re-created: what is still committed is of the one before.
+        passed = [] if self._has_forgotten() or log.former else passed
         require(not passed, "O", f"offset {offset} of partition {partition} is committed, settled is {settled_to}")
+
+    def worker_ends(self, worker: Worker, error: str) -> None:
+        """Check the reason why a worker ended itself: its group has not taken it, and no client can help that."""
+        is_refused = self.world.loop.time() < self.world.group.refuses_to_s + REFUSED_BEFORE_S
+        require(worker.coordinator.is_stuck or is_refused, "M", f"{worker.process.name} ended: {error}")
 
     def world_at_rest(self) -> None:
         """Check everything once more, record by record."""
@@ -79,6 +90,8 @@ class Judge:
             require(not owed, "R", f"never settled: {owed}")
         counted, passed = sum(gauge.gap for gauge in self.world.gauges), self.world.database.skipped_in_gaps
         require(counted <= passed, "G", f"retention deleted {passed} offsets unread, and {counted} are counted")
+        for worker in self.world.workers.values():
+            require(worker.is_member, "M", f"{worker.process.name} lives and is no member of its group")
         self._check_letters()
         self._check_rows()
 
@@ -100,9 +113,9 @@ class Judge:
         return bool(self.world.faults.fired[Fault.STORE_FORGETS])
 
     def _check_letters(self) -> None:
-        originals = {(r.partition, r.offset): r for r in self._records()}
+        originals = {_key(record): record for log in self._logs() for record in log.records}
         explained = DLQ_COPIES & self.world.faults.fired.keys()
-        published = Counter(map(record_id, self.world.letters.records))
+        published = Counter(DeadLetterRecord(letter).id for letter in self.world.letters.records)
         for letter_id, copies in published.items():
             require(copies == 1 or explained, "D", f"{letter_id} stands {copies} times in the topic, without a fault")
             is_known = letter_id in self.world.memory.letters or self._has_forgotten()
@@ -110,15 +123,15 @@ class Judge:
         for letter_id in self.world.memory.letters:
             require(published[letter_id], "L", f"{letter_id} is decided, and was never published")
         for letter in self.world.letters.records:
-            record = originals[letter.partition, letter.offset]
+            record = originals[_key(letter)]
             is_same = (letter.key, letter.value) == (record.key, record.value)
             require(is_same, "D", f"{record_id(letter)} was changed")
 
     def _check_rows(self) -> None:
         """Each record that did not die has its row, and no row is older than that."""
-        dead = self.world.memory.letters
+        dead = {_key(letter.record) for letter in self.world.memory.letters.values()}
         for record in self._records():
-            if record_id(record) in dead or self._is_unread(record.partition, record.offset):
+            if _key(record) in dead:
                 continue
             event = self.world.event_in(record)
             if event is None:
@@ -127,16 +140,22 @@ class Judge:
             if row is None:
                 raise Violation(f"L: {record} is neither stored nor dead")
             require(row.version[0] >= parse_timestamp(event.timestamp), "V", f"{record} is newer than its row {row}")
-            is_ended = row.status == "delivered" or self._died(event.event_id) or self._is_unread(*row.version[1:])
+            is_ended = row.status == "delivered" or self._died(event.event_id)
             require(is_ended, "C", f"{record} waits for ever in {row}")
 
     def _died(self, event_id: str) -> bool:
         return any(letter.event_id == event_id for letter in self.world.memory.letters.values())
 
-    def _is_unread(self, partition: int, offset: int) -> bool:
-        """Say whether retention took a record before it was settled: its row may wait for its count for ever."""
-        return offset in self.world.log.partitions[partition].unread
-
     def _records(self) -> Iterator[KafkaRecord]:
+        """Yield all that had to be settled. A database that went back cannot read a deleted topic again."""
+        for log in self.world.log.partitions if self._has_forgotten() else self._logs():
+            yield from log.owed(0)
+
+    def _logs(self) -> Iterator[PartitionLog]:
         for log in self.world.log.partitions:
-            yield from log.records
+            yield from (*log.former, log)
+
+
+def _key(record: Record) -> tuple[int, int, int]:
+    """Tell records of equal offsets apart, of a topic and of the one of the same name before."""
+    return record.partition, record.offset, record.timestamp

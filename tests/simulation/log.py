@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from keepstream.app.worker.consumer_thread import ConsumerThread
 from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.schemas.record import KafkaRecord
-from tests.builders import make_record
+from tests.builders import RECORD_TIMESTAMP_MS, make_record
+from tests.simulation.coordinator import Coordinator
 from tests.simulation.faults import Fault, Faults
 
 TOPIC = "events"
@@ -33,6 +35,8 @@ class PartitionLog:
     end: int = 0
     unread: set[int] = field(default_factory=set)
     """Offsets that were deleted before they were settled."""
+    former: list[PartitionLog] = field(default_factory=list)
+    """The logs of the topics of this name before."""
 
     def between(self, begin: int, end: int) -> Sequence[KafkaRecord]:
         """Return what ever was between these offsets."""
@@ -54,11 +58,24 @@ class Log:
     committed: dict[int, CommittedOffset] = field(default_factory=dict)
     readers: list[Callable[[], object]] = field(default_factory=list)
     """Called whenever something was appended."""
+    recreations: int = 0
+
+    @property
+    def topic_id(self) -> str:
+        return f"id-{self.recreations}"
+
+    def recreate(self) -> None:
+        """Delete the topic and create another one of the same name: the group's offsets go with the first."""
+        self.recreations += 1
+        self.committed.clear()
+        for number, log in enumerate(self.partitions):
+            self.partitions[number] = PartitionLog(number, former=[*log.former, log])
 
     def append(self, partition: int, value: bytes | None, headers: Sequence[tuple[str, bytes | None]] = ()) -> None:
         log = self.partitions[partition]
         log.end += self._hole()
-        log.records.append(make_record(value, log.end, partition=partition, headers=headers))
+        written_at = RECORD_TIMESTAMP_MS + self.recreations  # tells records of equal offsets apart
+        log.records.append(make_record(value, log.end, partition=partition, headers=headers, timestamp=written_at))
         log.end += 1 + self._hole()
         for wake in self.readers:
             wake()
@@ -74,7 +91,6 @@ class Bounds(NamedTuple):
     ends: Mapping[TopicPartition, int]
     committed: Mapping[TopicPartition, CommittedOffset]
     topic_ids: Mapping[str, str] = MappingProxyType({})
-    """The simulation's topic stays the one it is."""
 
 
 class Fetched(NamedTuple):
@@ -94,10 +110,20 @@ class Consumer:
     may_commit: Callable[[int], bool]
     commit_check: Callable[[int, int], None]
     wake: Callable[[], object]
+    _consumer: Coordinator.Client
     assigned: set[TopicPartition] = field(default_factory=set)
     member_id: str = "simulated"
     _positions: dict[TopicPartition, int] = field(default_factory=dict)
     _epochs: dict[TopicPartition, int] = field(default_factory=dict)
+    _refusal: KafkaError | None = None
+
+    @property
+    def group_error(self) -> str | None:
+        """As the product says it of aiokafka's coordinator."""
+        return cast("property", ConsumerThread.group_error).fget(self)  # type: ignore[misc, no-any-return]
+
+    def _ensure_consumer(self) -> Coordinator.Client:
+        return self._consumer
 
     def assign(self, partitions: Iterable[int]) -> None:
         """Take these partitions; until a seek they are read from where the group committed, as aiokafka does."""
@@ -111,14 +137,11 @@ class Consumer:
     async def log_bounds(self, places: Sequence[TopicPartition]) -> Bounds:
         await self._travel()
         logs = {tp: self.log.partitions[tp.partition] for tp in places}
-        bounds = Bounds(
-            {tp: log.start for tp, log in logs.items()},
-            {tp: log.end for tp, log in logs.items()},
-            {tp: self.log.committed[tp.partition] for tp in places if tp.partition in self.log.committed},
-            {TOPIC: "the only one"},
-        )
+        starts, ends = {tp: log.start for tp, log in logs.items()}, {tp: log.end for tp, log in logs.items()}
         await self._travel()
-        return bounds
+        committed = {tp: self.log.committed[tp.partition] for tp in places if tp.partition in self.log.committed}
+        await self._travel()
+        return Bounds(starts, ends, committed, {TOPIC: self.log.topic_id})
 
     async def seek_all(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
         await self._travel()
@@ -142,7 +165,7 @@ class Consumer:
 
     def _records(self, tp: TopicPartition) -> Sequence[KafkaRecord]:
         log: PartitionLog = self.log.partitions[tp.partition]
-        if self._positions[tp] < log.start:  # auto_offset_reset is "none": whoever reads begins again
+        if not log.start <= self._positions[tp] <= log.end:  # auto_offset_reset is "none": whoever reads begins again
             raise OffsetLostError(tp)
         return log.between(self._positions[tp], log.end)[: self.rng.randint(1, 8)]
 

@@ -10,15 +10,12 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
-import keepstream.app.worker.start_offsets
 from keepstream.processors.batch_part import BatchPart
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.processors.pipeline import Pipeline
 from keepstream.processors.replay.replay import Replay
-from keepstream.processors.start_offset import StartOffset, decide_start_offset
-from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import Failure, RecordError, Step, Verdict
@@ -27,6 +24,7 @@ from keepstream.schemas.record import KafkaRecord, TopicPartition
 from tests.builders import make_failure
 from tests.fakes import MemoryStore
 from tests.simulation.fake_servers import Database, DeadLetterTopic
+from tests.simulation.seeded_assignment_bugs import ASSIGNMENT_BUGS
 
 patch = mock.patch.object
 
@@ -181,6 +179,16 @@ def environment_kills_records() -> Any:
     return patch(Failure, "record_may_cause", always)
 
 
+def lost_connection_blames_the_record() -> Any:
+    """A record dies when the connection to the database was lost once too often while it was written."""
+    given = Failure.__dict__["record_may_cause"]
+
+    def may_cause(failure: Failure) -> bool:
+        return failure.reason == "connection_lost" or given.__get__(failure)
+
+    return patch(Failure, "record_may_cause", property(may_cause, given.__set__))
+
+
 def dies_without_another_try() -> Any:
     """A record dies once the database is found healthy, although what made it fail has passed by then."""
 
@@ -259,30 +267,11 @@ def replay_forgets_what_is_uncertain() -> Any:
     return patch(Replay, "_settle_uncertain", lambda _self: None)
 
 
-def group_offset_believed() -> Any:
-    """A partition without a row begins where the group committed, whoever did."""
-    return patch(keepstream.app.worker.start_offsets, "decide_start_offset", _believing)
-
-
-def _believing(stored: int | None, committed: CommittedOffset | None, *bounds: int, **options: bool) -> StartOffset:
-    by_somebody = CommittedOffset(committed.offset) if committed else None
-    return decide_start_offset(stored, by_somebody, *bounds, **options)
-
-
-def gap_counted_at_each_start() -> Any:
-    """The stored offset stays before a gap until a record comes."""
-
-    async def stay(_self: Database, *_partition: object, **_offsets: int) -> bool:
-        return True
-
-    return patch(Database, "skip_gap", stay)
-
-
 SABOTAGES = (
     ack_before_commit, count_before_dedupe, dlq_not_awaited, published_before_decided,
     outbox_is_left_to_itself, outbox_outside_the_transaction, offset_outside_the_transaction, no_fence,
     old_version_overwrites, epoch_ignored, batch_dropped_when_held, environment_kills_records,
     dies_without_another_try, good_neighbours_die, halves_overlap, metrics_refusal_is_fatal, queue_dies_in_silence,
-    capacity_is_not_freed, replay_forgets_what_is_uncertain, group_offset_believed,
-    gap_counted_at_each_start,
+    capacity_is_not_freed, replay_forgets_what_is_uncertain, lost_connection_blames_the_record,
+    *ASSIGNMENT_BUGS,
 )  # fmt: skip

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import lru_cache
+from typing import Any, TypeVar
 from unittest import mock
 
 import keepstream.app.process.exit
@@ -31,6 +32,7 @@ from tests.simulation.traffic import BAD, POISON, SLOW, UNDELIVERABLE, UNHOLDABL
 from tests.simulation.worker import Gauges, Worker
 from tests.unit.pipeline_fixture import too_slow
 
+T = TypeVar("T")
 WORKERS = 2
 ROUNDS = 4
 CALM_LIMIT_S = 300.0
@@ -81,7 +83,9 @@ class World:
         return _event_in(record.value)
 
     def settled_to(self, log: PartitionLog) -> int:
-        """Return where the database says that a partition stands."""
+        """Return where the database says that a partition stands; 0 for an offset of the topic of this name before."""
+        if self.database.topic_ids.get(log.number, self.log.topic_id) != self.log.topic_id:
+            return 0
         return self.memory.next_offsets.get((TOPIC, log.number), 0)
 
     async def _live(self) -> None:
@@ -115,13 +119,19 @@ class World:
         self.faults.active = False
         self.database.is_away = False
         self.database.overloaded_to_s = min(self.database.overloaded_to_s, self.loop.time())
+        self.group.refuses_to_s = min(self.group.refuses_to_s, self.loop.time())
         deadline = self.loop.time() + CALM_LIMIT_S
         while not self._is_settled():
             require(self.loop.time() < deadline, "R", f"the world does not come to rest: {self.memory.next_offsets}")
             await asyncio.sleep(1.0)
 
     def _is_settled(self) -> bool:
-        return not any(log.owed(self.settled_to(log)) for log in self.log.partitions) and not self._is_pending()
+        is_any_owed = any(log.owed(self.settled_to(log)) for log in self.log.partitions)
+        return not (is_any_owed or self._is_pending()) and self._is_complete()
+
+    def _is_complete(self) -> bool:
+        """Whether every worker lives and is a member of the group."""
+        return len(self.workers) == WORKERS and all(worker.is_member for worker in self.workers.values())
 
     def _is_pending(self) -> bool:
         """Whether a letter waits for its publication."""
@@ -169,16 +179,30 @@ class World:
                 worker.redeliver()
             case Fault.STEAL | Fault.REBALANCE:
                 self.group.rebalance(steal=fault is Fault.STEAL)
-            case Fault.STORE_OUTAGE:
-                self.database.is_away = True
-                self.loop.after(self.rng.random() * 20, setattr, self.database, "is_away", False)
-            case Fault.OFFSETS_DELETED if self.log.committed:
-                self.log.committed.clear()
-            case _ if not self._happens(fault, earlier):
+            case Fault.LEFT_FOR_EVER if worker and worker.is_member:
+                worker.coordinator.is_stuck = True
+                self.group.lose(worker)
+            case _ if not (self._happens(fault) or self._takes_something(fault, earlier)):
                 return
         self.faults.happened(fault)
 
-    def _happens(self, fault: Fault, earlier: Memory) -> bool:
+    def _happens(self, fault: Fault) -> bool:
+        """Do what needs no worker; say whether it was that."""
+        match fault:
+            case Fault.STORE_OUTAGE:
+                self.database.is_away = True
+                self.loop.after(self.rng.random() * 20, setattr, self.database, "is_away", False)
+            case Fault.GROUP_REFUSES:
+                self.group.refuse(self.rng.random() * 40)
+            case Fault.RECREATED:
+                self._recreate()
+            case Fault.OFFSETS_DELETED if self.log.committed:
+                self.log.committed.clear()
+            case _:
+                return False
+        return True
+
+    def _takes_something(self, fault: Fault, earlier: Memory) -> bool:
         """Do what may turn out to be nothing; say whether it was something."""
         match fault:
             case Fault.RETENTION:
@@ -196,6 +220,14 @@ class World:
         unread = {record.offset for record in log.between(self.settled_to(log), log.start)}
         log.unread |= unread
         return bool(unread)
+
+    def _recreate(self) -> None:
+        """Put another topic of the same name in the place of this one, and fill it at once."""
+        for log in self.log.partitions:
+            log.unread |= {record.offset for record in log.between(self.settled_to(log), log.end)}
+        self.log.recreate()
+        for _ in range(self.rng.randint(0, 12)):
+            self.log.append(self.rng.randrange(PARTITIONS), self.traffic.value())
 
     def _summary(self) -> str:
         rows = sorted((name, row.status, row.document) for name, row in self.memory.rows.items())
@@ -222,6 +254,11 @@ def simulate(seed: int, *, story: bool = False) -> World:
     return world
 
 
+async def _at_once(function: Callable[..., T], *arguments: Any) -> T:
+    await asyncio.sleep(0)
+    return function(*arguments)
+
+
 @contextmanager
 def _in_private(seed: int) -> Iterator[None]:
     """Lanes small enough to fill up, jitter out of the seed, no logs, and no exit of the real process."""
@@ -236,6 +273,7 @@ def _in_private(seed: int) -> Iterator[None]:
         stack.callback(random.setstate, state)
         stack.callback(logging.disable, logging.root.manager.disable)
         stack.enter_context(mock.patch.object(keepstream.app.process.exit, "exit_fatal", died))
+        stack.enter_context(mock.patch.object(asyncio, "to_thread", _at_once))
         stack.enter_context(mock.patch.object(keepstream.processors.dispatcher, "MIN_QUEUE_BYTES", 4000))
         logging.disable(logging.CRITICAL)
         random.seed(seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from keepstream.schemas.dead_letter import DeadLetter
@@ -17,6 +18,7 @@ class Memory:
 
     next_offsets: dict[tuple[str, int], int]
     topic_ids: dict[int, str]
+    incarnations: Counter[tuple[str, int]]
     rows: dict[str, Row]
     totals: OutcomeCounts
     letters: dict[str, DeadLetter]
@@ -28,9 +30,8 @@ class Memory:
         store = world.memory
         rows = {event_id: replace(row) for event_id, row in store.rows.items()}
         return cls(
-            {**store.next_offsets}, {**world.database.topic_ids}, rows, replace(store.totals), {**store.letters},
-            _copy(store.outbox),
-            world.judge.consumed,
+            {**store.next_offsets}, {**world.database.topic_ids}, Counter(store.incarnations), rows,
+            replace(store.totals), {**store.letters}, _copy(store.outbox), world.judge.consumed,
         )  # fmt: skip
 
     def restore(self, world: simulation.World) -> bool:
@@ -40,8 +41,9 @@ class Memory:
         store.next_offsets, store.letters = {**self.next_offsets}, {**self.letters}
         store.rows = {event_id: replace(row) for event_id, row in self.rows.items()}
         store.totals, store.outbox = replace(self.totals), _copy(self.outbox)
-        world.database.topic_ids = {**self.topic_ids}
+        world.database.topic_ids, store.incarnations = {**self.topic_ids}, Counter(self.incarnations)
         world.judge.consumed = self.consumed
+        world.database.restarts += 1
         for log in world.log.partitions:  # what retention has deleted since cannot be read again
             log.unread |= {record.offset for record in log.between(world.settled_to(log), log.start)}
         return has_forgotten

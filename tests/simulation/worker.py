@@ -11,7 +11,9 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from keepstream.app.worker.assignment import Assignment
-from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
+from keepstream.app.worker.consumer_thread import ConsumerThread
+from keepstream.app.worker.membership import MembershipMonitor
+from keepstream.app.worker.start_offsets import OffsetRegressionMonitor, RecreatedTopicMonitor
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.partition_queue import FetchedRecords
@@ -20,13 +22,16 @@ from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
 from tests.fakes import RecordedMetrics
 from tests.simulation import simulation
+from tests.simulation.coordinator import Coordinator
 from tests.simulation.fake_servers import Outbox
 from tests.simulation.faults import Fault
-from tests.simulation.log import Consumer, OffsetLostError
+from tests.simulation.log import TOPIC, Consumer, OffsetLostError
 from tests.simulation.loop import Process
 
 POLICY = RetryPolicy(max_retries=2, base_s=0.1, cap_s=1.0, attempt_timeout_s=8.0, budget_s=20.0)
 COMMIT_INTERVAL_S = 2.5
+NO_MEMBER_LIMIT_S = 20.0
+"""`progress_timeout_s`, in small."""
 
 
 class Gauges(RecordedMetrics):
@@ -67,9 +72,10 @@ class Worker:
             on_fenced=self._fenced,
             on_fatal=self._fatal,
         )
+        self.coordinator = Coordinator(world.loop, lambda: world.group.rejoin(self), lambda: world.group.lose(self))
         self.consumer = Consumer(
             world.log, world.rng, lambda p: world.group.owner(p) is self, world.judge.offset_committed,
-            self.dispatcher.capacity_freed.set,
+            self.dispatcher.capacity_freed.set, Coordinator.Client(self.coordinator),
         )  # fmt: skip
         world.log.readers.append(self.dispatcher.capacity_freed.set)
         self.assignment = Assignment(
@@ -79,10 +85,16 @@ class Worker:
         self.assignment._logging_metrics = cast("Any", self.metrics)
         self._messages: asyncio.Queue[FetchedRecords] = asyncio.Queue()
         self._rebalances: asyncio.Queue[Callable[[], Coroutine[Any, Any, None]]] = asyncio.Queue()
-        watch = OffsetRegressionMonitor(self.dispatcher, cast("Any", world.database), self._fenced)
-        for part in (self._fetch(), self._dispatch(), self._commit_often(), self._follow_group(), watch.run()):
+        for part in (
+            self._fetch(), self._dispatch(), self._commit_often(), self._follow_group(), self.coordinator.beat(),
+            ConsumerThread._retry_joins(cast("Any", self.consumer)), *(monitor.run() for monitor in self._monitors()),
+        ):  # fmt: skip
             self._run(part)
         world.group.join(self)
+
+    @property
+    def is_member(self) -> bool:
+        return self in self.world.group.members and self.coordinator.generation > 0
 
     def revoke(self) -> asyncio.Future[None]:
         """Give everything up; done once the worker has heard of it."""
@@ -106,6 +118,21 @@ class Worker:
         pause = Pause(self.metrics, base_s=0.2, cap_s=2.0)
         outbox = OutboxPublisher(Outbox(world.database), world.dead_letters, self.metrics, pause)
         return Pipeline(world.database, outbox, self.metrics, pause, Policies(POLICY, POLICY))
+
+    def _monitors(self) -> tuple[OffsetRegressionMonitor, RecreatedTopicMonitor, MembershipMonitor]:
+        world = self.world
+        return (
+            OffsetRegressionMonitor(self.dispatcher, cast("Any", world.database), self._fenced),
+            RecreatedTopicMonitor(self.assignment, lambda topics: dict.fromkeys(topics, world.log.topic_id)),
+            MembershipMonitor(
+                TOPIC, NO_MEMBER_LIMIT_S, lambda: self.assignment.group_error, lambda: True, on_lost=self._lost
+            ),
+        )
+
+    def _lost(self, error: str) -> None:
+        """End as the product does, with exit code 70; it is started again."""
+        self.world.judge.worker_ends(self, error)
+        self.process.kill()
 
     def _run(self, part: Coroutine[Any, Any, None]) -> None:
         task = self.world.loop.create_task(part, context=self.process.context)
@@ -153,6 +180,7 @@ class Worker:
             partitions = {TopicPartition(*tp) for tp in self.dispatcher.below_capacity()} if self.flows else set()
             if self.flows and len(partitions) < len(self.dispatcher.partitions):
                 self.world.faults.happened(Fault.BACKPRESSURE)
+            self.coordinator.fetches(anything=bool(partitions))
             if not await self._deliver(partitions):
                 await capacity_freed.wait()
 

@@ -45,8 +45,9 @@ class Elsewhere:
     async def load_topic_ids(self, _topic: str, _partitions: Iterable[int]) -> dict[int, str]:
         return {}
 
-    async def rewind(self, *_place: object, expected_offset: int, next_offset: int) -> None:
+    async def rewind(self, _topic: str, _partition: int, incarnation: int, next_offset: int) -> bool:
         self.rewound_to = next_offset
+        return incarnation == 0
 
     async def skip_gap(self, *_partition: object, expected_offset: int, next_offset: int) -> bool:
         raise NotImplementedError
@@ -106,6 +107,36 @@ async def test_a_partition_that_is_given_away_while_its_offset_is_read_gets_no_q
     assignment.close()
 
 
+class Recreated(Elsewhere):
+    """Another topic has the name now, and another worker sees it first."""
+
+    incarnation = 0
+
+    async def log_bounds(self, _partitions: Sequence[TopicPartition]) -> Bounds:
+        return Bounds({TP: 0}, {TP: 3}, {})
+
+    async def load(self, _topic: str, _partitions: Iterable[int]) -> dict[int, StoredOffset]:
+        return {0: StoredOffset(2 if self.incarnation else 10, 0, self.incarnation)}
+
+    async def rewind(self, _topic: str, _partition: int, incarnation: int, next_offset: int) -> bool:
+        assert (incarnation, next_offset) == (0, 0)
+        self.incarnation = 1
+        return False
+
+
+async def test_a_topic_that_another_worker_found_recreated_first_starts_where_that_one_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("keepstream.app.worker.start_offsets.RETRY_WAIT_S", 0)
+    world = Recreated()
+    assignment = assignment_in(world)
+    assignment.start([TP])
+    await started(assignment)
+    (queue,) = assignment.dispatcher.queues
+    assert (world.sought, queue.incarnation) == ({TP: 2}, 1)
+    assignment.close()
+
+
 class Forgetful(Elsewhere):
     """PostgreSQL and Kafka know nothing of the partition, or nothing any more."""
 
@@ -120,7 +151,7 @@ class Forgetful(Elsewhere):
     async def log_bounds(self, _partitions: Sequence[TopicPartition]) -> Bounds:
         return Bounds({TP: self.start}, {TP: self.end}, {})
 
-    async def open(self, _topic: str, _partition: int, next_offset: int) -> None:
+    async def open(self, _topic: str, _partition: int, next_offset: int, _topic_id: str | None) -> None:
         self.opened.append(next_offset)
 
     async def skip_gap(self, *_partition: object, expected_offset: int, next_offset: int) -> bool:

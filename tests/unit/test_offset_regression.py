@@ -21,9 +21,9 @@ START = 10
 class Table:
     """What `keepstream.sinks.postgres.offsets.PostgresOffsets` would answer."""
 
-    stored: dict[int, int] = field(default_factory=dict)
+    stored: dict[int, tuple[int, int]] = field(default_factory=dict)
 
-    async def peek(self, topic: str) -> dict[int, int]:
+    async def peek(self, topic: str) -> dict[int, tuple[int, int]]:
         return self.stored if topic == "events" else {}
 
 
@@ -40,17 +40,22 @@ async def _ignored(_partition: TopicPartition) -> None: ...
 @pytest.mark.parametrize(
     ("stored", "rewound"),
     [
-        ({0: START, 1: START}, []),
-        ({0: START + 5, 1: START}, []),
-        ({0: START - 1, 1: START}, [TopicPartition("events", 0)]),
-        ({1: START}, [TopicPartition("events", 0)]),
+        ({0: (1, START), 1: (1, START)}, []),
+        ({0: (1, START + 5), 1: (1, START)}, []),
+        ({0: (1, START - 1), 1: (1, START)}, [TopicPartition("events", 0)]),
+        ({0: (0, START + 5), 1: (2, 0)}, [TopicPartition("events", 0)]),
+        ({1: (1, START)}, [TopicPartition("events", 0)]),
     ],
 )
-async def test_only_what_went_back_is_begun_again(stored: dict[int, int], rewound: list[TopicPartition]) -> None:
+async def test_only_what_went_back_is_begun_again(
+    stored: dict[int, tuple[int, int]], rewound: list[TopicPartition]
+) -> None:
+    """Per partition: the incarnation of the topic, and the offset. An older topic of the name is behind any offset."""
     dispatcher = Dispatcher(
         _process, recover=_recovered, buffer_bytes=1, on_fenced=_ignored, on_fatal=lambda _error: None
     )
-    dispatcher.open({TopicPartition("events", 0): START, TopicPartition("events", 1): START})
+    partitions = [TopicPartition("events", number) for number in range(2)]
+    dispatcher.open(dict.fromkeys(partitions, START), dict.fromkeys(partitions, 1))
     await asyncio.sleep(0)
     told: list[TopicPartition] = []
 
