@@ -23,9 +23,9 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from benchmarks.backlog import BROKER_JVM, PARTITIONS, TOPIC, event
-from keepstream.app.demo.worker_process import WorkerProcess
 from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.embedded.process import WorkerProcess
 from keepstream.sinks.postgres.migrate import migrate
 
 TIMEOUT_S = 600

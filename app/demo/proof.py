@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from keepstream.app.demo.producer import DemoProducer
+from keepstream.app.demo.traffic import DemoProducer
 from keepstream.processors.audit import check_accounts
 from keepstream.schemas.audit import Check, PartitionAccount
 from keepstream.schemas.outcome import Outcome

@@ -14,10 +14,9 @@ from pathlib import Path
 import psycopg
 
 from keepstream.app.config.settings import Settings
-from keepstream.app.demo.producer import DemoProducer
 from keepstream.app.demo.proof import Proof, prove
-from keepstream.app.demo.traffic import traffic
-from keepstream.app.demo.worker_process import WorkerProcess
+from keepstream.app.demo.traffic import DemoProducer, traffic
+from keepstream.app.embedded.process import WorkerProcess
 from keepstream.app.embedded.services import EmbeddedServers, embedded_services
 from keepstream.app.status.audit import DeepAudit
 from keepstream.sinks.kafka.admin import KafkaAdmin

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from keepstream.app.embedded import EmbeddedUnavailableError
+from keepstream.app.errors import KeepstreamError
 from keepstream.app.process import launch
 
 GONE_TIMEOUT_S = 10.0
@@ -26,6 +27,7 @@ STOP_TIMEOUT_S = 30.0
 POLL_S = 0.03
 TAIL_LINES = 15
 ERROR_LINES = 5
+_WORKER = ("-P", "-m", "keepstream.app", "worker")  # -P: a folder named `app` in the current directory is not ours
 _ERROR_LINE = re.compile(r"^(?!.* INFO ).*(?: (?:ERROR|FATAL) |Exception\b)")
 
 
@@ -133,6 +135,35 @@ class ChildProcess:
     def _failure(self, what: str) -> EmbeddedUnavailableError:
         reason = f"{Path(self.program.argv[0]).name} {what}; its log ends:\n{log_tail(self.program.log_path)}"
         return EmbeddedUnavailableError(self.program.part, reason, self.program.hint)
+
+
+class WorkerProcess(ChildProcess):
+    """``keepstream worker`` with ``environment`` added to the current one. It ends with its parent.
+
+    ``command`` are other arguments to Python, for a worker that is not the product's own.
+    """
+
+    def __init__(self, environment: Mapping[str, str], log_path: Path, command: Sequence[str] = _WORKER) -> None:
+        self.log_path = log_path
+        argv = (sys.executable, *command)
+        super().__init__(Program("worker", argv, log_path, "see its log", env={**os.environ, **environment}))
+
+    def check(self) -> None:
+        """Raise KeepstreamError when the worker has ended by itself."""
+        if self.exit_code is not None:
+            raise self.failure(f"ended with {self.exit_code}")
+
+    def finish(self) -> None:
+        """Stop the worker. Raises KeepstreamError unless it exits with 0."""
+        # SIGTERM ends a worker that was started again just now and has no handler yet.
+        if (code := self.stop()) not in (0, -signal.SIGTERM):
+            raise self.failure(f"ended with {code} instead of 0")
+
+    def failure(self, what: str) -> KeepstreamError:
+        return KeepstreamError("demo_failed", f"the worker {what}; its log ends:\n{self.log_end()}")
+
+    def log_end(self, lines: int = TAIL_LINES) -> str:
+        return log_tail(self.log_path, lines)
 
 
 def log_tail(path: Path, lines: int = TAIL_LINES) -> str:

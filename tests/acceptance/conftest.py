@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from keepstream.app.demo.worker_process import WorkerProcess
+from keepstream.app.embedded.process import WorkerProcess
 from keepstream.app.status.audit import DeepAudit, quick_audit
 from keepstream.schemas.record import KafkaRecord, header
 from keepstream.sinks.kafka.admin import KafkaAdmin
