@@ -91,15 +91,6 @@ class KafkaSecuritySettings(Section):
             if getattr(self, name) is not None and getattr(self, f"{name}_file") is not None:
                 raise ValueError(f"give {name} or {name}_file, not both")
 
-    def refuse_plaintext_to(self, bootstrap_servers: str) -> None:
-        """Raise ValueError when credentials would leave this machine without TLS."""
-        local = all(is_loopback(host_of(server.strip())) for server in bootstrap_servers.split(","))
-        if self.protocol == "SASL_PLAINTEXT" and not (self.allow_insecure_credentials or local):
-            raise ValueError(
-                "SASL_PLAINTEXT would send credentials to another machine without TLS; use SASL_SSL, or consent with "
-                "KEEPSTREAM_KAFKA__SECURITY__ALLOW_INSECURE_CREDENTIALS=true"
-            )
-
 
 class KafkaSettings(Section):
     """The brokers, the topics and the consumer group."""
@@ -148,12 +139,18 @@ class KafkaSettings(Section):
     """TLS and SASL."""
 
     @model_validator(mode="after")
-    def _timeouts_fit(self) -> Self:
+    def _fits(self) -> Self:
         if self.session_timeout_s >= self.request_timeout_s:
             raise ValueError("request_timeout_s must be greater than session_timeout_s")
         if self.heartbeat_interval_s * 3 > self.session_timeout_s:
             raise ValueError("heartbeat_interval_s must be at most a third of session_timeout_s")
         if self.topic == self.dlq_topic:
             raise ValueError("dlq_topic must differ from topic, or dead letters would be consumed for ever")
-        self.security.refuse_plaintext_to(self.bootstrap_servers)
+        local = all(is_loopback(host_of(server.strip())) for server in self.bootstrap_servers.split(","))
+        security = self.security
+        if security.protocol == "SASL_PLAINTEXT" and not (security.allow_insecure_credentials or local):
+            raise ValueError(
+                "SASL_PLAINTEXT would send credentials to another machine without TLS; use SASL_SSL, or consent with "
+                "KEEPSTREAM_KAFKA__SECURITY__ALLOW_INSECURE_CREDENTIALS=true"
+            )
         return self

@@ -38,11 +38,20 @@ class PostgresSettings(Section):
 
     @model_validator(mode="after")
     def _password_is_safe(self) -> Self:
-        refuse_unverified(self)
+        """Refuse to send a password beyond loopback to a server whose identity is not verified."""
+        if self.allow_insecure_credentials:
+            return self
+        given = effective(self.url.get_secret_value())
+        if given.get("sslmode") == "verify-full" or all(map(is_local, hosts(given))):
+            return self
+        passfile = Path(given.get("passfile") or Path.home() / ".pgpass")
+        if self.password_file or given.get("password") or passfile.is_file():
+            raise ValueError(
+                f"sslmode={given.get('sslmode')} would give the password to any server that answers in its place; add "
+                "sslmode=verify-full and sslrootcert=FILE (or sslrootcert=system) to the URL, or consent with "
+                "KEEPSTREAM_POSTGRES__ALLOW_INSECURE_CREDENTIALS=true"
+            )
         return self
-
-
-VERIFIED = "verify-full"
 
 
 def conninfo(settings: PostgresSettings) -> str:
@@ -53,22 +62,6 @@ def conninfo(settings: PostgresSettings) -> str:
     from psycopg.conninfo import make_conninfo  # noqa: PLC0415 - settings are read where psycopg is not needed
 
     return make_conninfo(url, password=secret(None, settings.password_file))
-
-
-def refuse_unverified(settings: PostgresSettings) -> None:
-    """Raise ValueError when a password would be sent beyond loopback to a server whose identity is not verified."""
-    if settings.allow_insecure_credentials:
-        return
-    given = effective(settings.url.get_secret_value())
-    if given.get("sslmode") == VERIFIED or all(map(is_local, hosts(given))):
-        return
-    passfile = Path(given.get("passfile") or Path.home() / ".pgpass")
-    if settings.password_file or given.get("password") or passfile.is_file():
-        raise ValueError(
-            f"sslmode={given.get('sslmode')} would give the password to any server that answers in its place; add "
-            "sslmode=verify-full and sslrootcert=FILE (or sslrootcert=system) to the URL, or consent with "
-            "KEEPSTREAM_POSTGRES__ALLOW_INSECURE_CREDENTIALS=true"
-        )
 
 
 def effective(url: str) -> dict[str, str]:

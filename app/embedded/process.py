@@ -20,7 +20,7 @@ import psutil
 
 from keepstream.app.embedded import EmbeddedUnavailableError
 from keepstream.app.errors import KeepstreamError
-from keepstream.app.process import launch
+from keepstream.app.process.launch import launch_argv
 
 GONE_TIMEOUT_S = 10.0
 STOP_TIMEOUT_S = 30.0
@@ -187,10 +187,9 @@ def _spawner(_owner_pid: int) -> ThreadPoolExecutor:
 
 def _spawn(program: Program) -> subprocess.Popen[bytes]:
     uid, gid = (program.account.pw_uid, program.account.pw_gid) if program.account else (-1, -1)
-    launch_args = [str(os.getpid()), str(int(program.death_signal)), str(uid), str(gid)]
     with program.log_path.open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", launch.__file__, *launch_args, *program.argv],
+            launch_argv(program.argv, program.death_signal, uid, gid),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -12,9 +12,16 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
 EXIT_CANNOT_RUN = 126
+
+
+def launch_argv(program: Sequence[str], death_signal: int, uid: int = -1, gid: int = -1) -> list[str]:
+    """Build the command line that runs ``program`` with this script, as a child of the calling process."""
+    options = [str(os.getpid()), str(int(death_signal)), str(uid), str(gid)]
+    return [sys.executable, "-I", "-S", __file__, *options, *program]
 
 
 def _drop_root(uid: int, gid: int) -> None:

@@ -17,7 +17,7 @@ from contextlib import suppress
 
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import USAGE
-from keepstream.app.process import launch
+from keepstream.app.process.launch import launch_argv
 
 StartWorker = Callable[[Mapping[str, str]], subprocess.Popen[bytes]]
 
@@ -32,10 +32,8 @@ POLL_S = 0.1
 
 def start_worker(environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start one worker that drains when this process ends for any reason. It inherits stdout and stderr."""
-    order = [str(os.getpid()), str(int(signal.SIGTERM)), "-1", "-1"]
-    program = [sys.executable, "-P", "-m", "keepstream.app", "worker"]
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", launch.__file__, *order, *program],
+        launch_argv([sys.executable, "-P", "-m", "keepstream.app", "worker"], signal.SIGTERM),
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment},
         start_new_session=True,  # Ctrl-C reaches it only through this process
@@ -147,12 +145,8 @@ class WorkerSupervisor:
             slot.ask_to_drain()
         for slot in self.slots:
             slot.stop(deadline)
-        return max(as_exit_code(slot.exit_code or 0) for slot in self.slots)
-
-
-def as_exit_code(code: int) -> int:
-    """Return an exit code as shells do: 128 plus the signal's number after a signal."""
-    return code if code >= 0 else 128 - code
+        codes = [slot.exit_code or 0 for slot in self.slots]
+        return max(128 - code if code < 0 else code for code in codes)  # after a signal, as shells do
 
 
 def run_workers(settings: Settings) -> int:
