@@ -1,4 +1,4 @@
-"""The promise, checked: every record ends in exactly one of two places and is counted once. Pure.
+"""The checks of the audit: every record is an event or a dead letter, and is counted once. Pure.
 
 `check_accounts` compares the numbers in PostgreSQL with each other. `OffsetCoverage` and `find_discrepancies` check the
 records of the topic: most are in ``events`` under their own offset, or in the dead letter topic, and are not parsed.
@@ -85,11 +85,10 @@ _BEYOND: OffsetRange = (2**31, 0, -1)
 
 
 def find_discrepancies(validator: Validator, records: Sequence[Record], events: EventLookup) -> Iterator[Discrepancy]:
-    """Judge records that stand nowhere under their own offset: repeats of a stored event, or lost.
+    """Check records that have no row or dead letter of their own offset: repeats of a stored event, or lost.
 
-    The same event stored with the same timestamp, or a newer one, is as good as the record itself; so is any, for a
-    record without a timestamp of its own, which changes nothing when it is sent again. Of an event that is
-    old enough to have been pruned nobody can tell any more: it is let pass.
+    A record is a repeat if its event is stored with the same or a later timestamp, or if it has no timestamp of its
+    own. An event old enough to have been pruned is accepted.
     """
     verdicts = [validator.check_contract(record) for record in records]
     # PostgreSQL's text cannot hold NUL: no such event is stored, and none may be asked for.

@@ -1,4 +1,4 @@
-"""The flood guard: a partition of which most records die is held, for then the records are hardly to blame.
+"""The dead letter limit: a partition of which too many records become dead letters is paused.
 
 A producer with a broken contract, or a constraint added by mistake, would otherwise turn the whole topic into dead
 letters. The idea is arroyo's ``DlqLimit`` (getsentry/arroyo): beyond some share it is better to stop processing.
@@ -16,40 +16,39 @@ from keepstream.schemas.failure import Failure, SystemicError, Verdict
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterLimit:
-    """Refuses what would make more than ``limit`` dead among the last ``window`` offsets; a limit of 0 refuses nothing.
+    """Allows ``limit`` dead letters among the last ``window`` offsets of a partition; a limit of 0 allows all.
 
-    Per partition, and since this worker owns it: a restart begins anew and lets ``limit`` more through. What a replay
-    sent home and what dies again is not counted: it is known to be bad.
+    Counts since this worker was assigned the partition: after a restart ``limit`` more are allowed. A replayed record
+    that fails again is not counted: it is known to be bad.
     """
 
     limit: int = 5_000
     window: int = 10_000
-    _dead: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+    _offsets: dict[tuple[str, int], list[int]] = field(default_factory=dict)
 
-    def admit(self, letters: Sequence[DeadLetter]) -> None:
-        """Raise SystemicError while there are too many, before it is decided that these records are dead."""
-        if not letters:
+    def admit(self, dead_letters: Sequence[DeadLetter]) -> None:
+        """Raise SystemicError when these exceed the limit. Called before they are committed."""
+        if not dead_letters:
             return
-        record = letters[0].record
-        place = (record.topic, record.partition)
-        dead = self._with(self._dead.get(place, []), letters)
-        if 0 < self.limit < len(dead):
-            raise SystemicError(self._flood(letters[-1].failure, len(dead)))
-        self._dead[place] = dead
+        partition = (dead_letters[0].record.topic, dead_letters[0].record.partition)
+        offsets = self._with(self._offsets.get(partition, []), dead_letters)
+        if 0 < self.limit < len(offsets):
+            raise SystemicError(self._exceeded(dead_letters[-1].failure, len(offsets)))
+        self._offsets[partition] = offsets
 
-    def _with(self, dead: list[int], letters: Sequence[DeadLetter]) -> list[int]:
-        """Return the offsets of the dead in the window that ends with these letters."""
-        offsets = sorted(letter.record.offset for letter in letters if letter.replay_count == 0)
+    def _with(self, before: list[int], dead_letters: Sequence[DeadLetter]) -> list[int]:
+        """Return the offsets of the dead letters in the window that ends with these."""
+        offsets = sorted(dead.record.offset for dead in dead_letters if dead.replay_count == 0)
         if not offsets:
-            return dead
-        begin = bisect_left(dead, offsets[-1] - self.window + 1)
-        # Read again after a rebalance, or tried again: none is counted twice.
-        return sorted({*dead[begin : bisect_left(dead, offsets[-1] + 1)], *offsets})
+            return before
+        begin = bisect_left(before, offsets[-1] - self.window + 1)
+        # A set: records are read again after a rebalance, and attempts repeated.
+        return sorted({*before[begin : bisect_left(before, offsets[-1] + 1)], *offsets})
 
-    def _flood(self, last: Failure, count: int) -> Failure:
+    def _exceeded(self, last: Failure, count: int) -> Failure:
         message = (
-            f"{count} of the last {self.window} records died, the last of {last.reason}: mend the producer or the "
-            "table, then restart the worker; a higher KEEPSTREAM_WORKER__FLOOD_LIMIT (0: none) lets them become dead "
-            "letters"
+            f"{count} of the last {self.window} records became dead letters, the last because of {last.reason}: "
+            "correct the producer or the table, then restart the worker; a higher KEEPSTREAM_WORKER__FLOOD_LIMIT "
+            "allows more (0: no limit)"
         )
         return Failure(last.step, Verdict.SYSTEMIC, "dead_letter_flood", message)

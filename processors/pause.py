@@ -1,4 +1,4 @@
-"""Pausing a partition while its environment is unavailable: its batch waits, nothing is dead-lettered."""
+"""Pausing a partition while its environment is unavailable: its batch waits, no record is dead-lettered."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Pause:
     cap_s: float = 5.0
 
     async def retry_until_healthy(self, queue: PartitionQueue, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeat an attempt while it raises SystemicError; the partition is paused meanwhile.
+        """Retry an attempt while it raises SystemicError; the partition is paused meanwhile.
 
         Raises PartitionRevokedError once the partition is revoked, and any other error of the attempt.
         """
@@ -44,7 +44,7 @@ class Pause:
                 self._resume(queue)
 
     async def once(self, queue: PartitionQueue, failure: Failure) -> None:
-        """Pause once for the longest wait: the retries are used up, and the environment caused the failure."""
+        """Pause for the longest wait: the retries are used up, and the environment caused the failure."""
         try:
             self._pause(queue, failure)
             queue.check_open(waiting=True)

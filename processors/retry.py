@@ -1,4 +1,4 @@
-"""How often and how long a step is tried: a policy as a value, carried out by tenacity."""
+"""Retry policies: how often and how long a step is tried. tenacity carries them out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from tenacity import (
-    AsyncRetrying,
-    RetryCallState,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_random_exponential,
-)
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from keepstream.schemas.failure import Failure, Step, TransientError, Verdict
 
@@ -32,9 +26,9 @@ class RetryPolicy:
     base_s: float
     cap_s: float
     attempt_timeout_s: float
-    """One attempt may take this long; then it counts as failed."""
+    """An attempt that takes longer has failed."""
     budget_s: float
-    """All attempts and waits together may take this long."""
+    """Longest time of all attempts and waits together."""
 
     async def run(
         self,
@@ -42,9 +36,9 @@ class RetryPolicy:
         attempt: Callable[[], Awaitable[T]],
         on_retry: Callable[[Failure], None] = lambda _failure: None,
     ) -> T:
-        """Try until it works. Only a TransientError of this step is retried; the last one is raised with the attempts.
+        """Retry an attempt while it raises a TransientError of this step. Raises the last one, with the attempts.
 
-        When the budget ends first, what failed before is raised: an attempt that was cut short says less.
+        When the budget ends first, the failure before is raised: an attempt that was cut short says less.
         """
         last: Failure | None = None
 

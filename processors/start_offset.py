@@ -12,7 +12,7 @@ class StartReason(StrEnum):
     """The reason for a start offset."""
 
     STORED = "stored"
-    """PostgreSQL holds an offset: the ordinary case."""
+    """The offset stored in PostgreSQL: the ordinary case."""
     COMMITTED = "committed"
     """Never consumed by keepstream, but another consumer of the group committed an offset."""
     FORGOTTEN = "forgotten"

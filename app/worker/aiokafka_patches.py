@@ -1,6 +1,6 @@
 """Patches of aiokafka: lenient header names, bounded decompression, corrupt batches, no topics created.
 
-A batch is decompressed whole before its first record is read, and a megabyte of zstd can hold gigabytes; neither
+A batch is decompressed whole before its first record is read, and a megabyte of zstd can be gigabytes; neither
 aiokafka's codecs nor the broker limit that. A batch that cannot be decoded (beyond the limit, corrupt) ends the fetch
 of its partition without an error, because an error would skip the records of other partitions in the same fetch. The
 error is kept in the consumer's state of the partition (`undecodable`) until the next seek.
@@ -29,7 +29,7 @@ from aiokafka.record.memory_records import _MemoryRecordsPy
 
 _DEFAULT_MAGIC = 2
 NO_TIMESTAMP = -1
-"""As Kafka's own client has it where there is none: aiokafka has None, in records of message format v0."""
+"""As in Kafka's own client, for a record of message format v0; aiokafka has None."""
 _StrictRecords: Any = fetcher.MemoryRecords
 _StrictPartition: Any = fetcher.PartitionRecords
 _StrictResult: Any = fetcher.FetchResult
@@ -71,7 +71,7 @@ class _LenientRecords(_MemoryRecordsPy):  # type: ignore[misc]
 
 
 class _KeptRecords(_StrictRecords):  # type: ignore[misc]
-    """aiokafka's records with their bytes, which its compiled class hides."""
+    """aiokafka's records with their bytes, which its compiled class does not expose."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -189,7 +189,7 @@ class _PartitionRecords(PartitionRecords):
 
 
 class _FetchResult(_StrictResult):  # type: ignore[misc]
-    """aiokafka's answer to a fetch of one partition; why it ended early outlives it in the partition's state."""
+    """aiokafka's result of a fetch of one partition; the error that ended it is kept in the partition's state."""
 
     def getall(self, max_records: int | None = None) -> list[Any]:
         records = self._partition_records
@@ -208,7 +208,7 @@ def _snappy_blocks(payload: Any) -> Iterator[Any]:  # noqa: ANN401
     while at < len(view):
         (length,) = _BLOCK_LENGTH.unpack_from(view, at)
         if length < 0:
-            raise DecompressionLimitError("snappy: a block of negative length")  # aiokafka would go round in circles
+            raise DecompressionLimitError("snappy: a block of negative length")  # aiokafka would not terminate
         at += _BLOCK_LENGTH.size
         yield view[at : at + length]
         at += length

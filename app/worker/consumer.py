@@ -11,16 +11,16 @@ from keepstream.app.worker.aiokafka_patches import create_no_topics, decode_head
 
 MAX_POLL_RECORDS = 2000
 METADATA_MAX_AGE_MS = 60_000
-"""How soon an added partition is found. The usual 5 minutes are a long time to its first record."""
+"""How soon an added partition is found: its records wait until then. aiokafka's default is 5 minutes."""
 MAX_POLL_INTERVAL_MS = 10**12
-"""aiokafka leaves the group when nothing was fetched for so long, and never joins again (its issue 1187). A standby
-fetches nothing, nor does a worker whose queues are full during an outage. The broker does not see this number."""
+"""aiokafka leaves the group when no record was fetched for so long, and never joins again (its issue 1187). A standby
+fetches none, nor does a worker whose queues are full during an outage. The broker does not see this number."""
 RESPONSE_BYTES = 16 * 1024 * 1024
-"""Most bytes of one answer of a broker, whatever the number of partitions."""
+"""Largest response to a fetch, whatever the number of partitions."""
 
 
 def new_consumer(settings: KafkaSettings, isolation_level: str = "read_committed") -> aiokafka.AIOKafkaConsumer:
-    """Build the consumer. Faust's own would read aborted transactions, and reset lost offsets without a word (T16)."""
+    """Build the consumer. Faust's own would read aborted transactions, and silently reset lost offsets (T16)."""
     create_no_topics()
     decode_headers_leniently()
     limit_decompression(settings.unpack_max_bytes)

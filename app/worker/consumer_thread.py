@@ -1,4 +1,4 @@
-"""aiokafka's consumer as keepstream needs it, inside Faust's consumer thread."""
+"""Faust's consumer thread with keepstream's aiokafka consumer: fetches, seeks, log bounds and commits."""
 
 from __future__ import annotations
 
@@ -25,33 +25,32 @@ from keepstream.sinks.kafka.admin import KafkaAdmin
 
 TOPIC_ID_TIMEOUT_S = 3.0
 LEADER_TIMEOUT = 0.25
-"""How long the leaders may take to say where their logs begin and end, as a share of the request timeout."""
+"""Timeout of a leader's answer about its log's start and end, as a share of the request timeout."""
 GROUP_RETRY_S = 3.0
-"""How soon a join that the group refused is tried again."""
+"""Wait before a join that the group refused is tried again."""
 FETCH_BYTES = 4 * 1024 * 1024
-"""About how much one fetch takes off aiokafka's buffers. A few kilobytes of those can hold a thousand times as much."""
+"""About how much one fetch decodes of aiokafka's buffers, whose kilobytes may decompress to a thousandfold."""
 TAKE_RECORDS = 25
-"""Records taken at a time before their sizes are added up."""
+"""Records decoded at a time, before their sizes are added up."""
 UNKNOWN_RECORD_BYTES = 1024 * 1024
 """Assumed size of a record before the first fetch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """Records of one partition, how far it was read with them, and the seek they follow."""
+    """Records of one partition, the position after them, and the epoch of the seek that they follow."""
 
     epoch: int
     position: int
     records: Sequence[Any]
     error: Exception | None = None
-    """Why the records after these cannot be decoded."""
+    """The error that ended decoding after these records."""
 
 
 class ConsumerThread(AIOKafkaConsumerThread):
-    """Faust's consumer thread with our consumer in it. Methods named ``in_thread`` run on the thread's own loop.
+    """Runs the consumer on a thread of its own. Methods named ``in_thread`` run on that thread's loop.
 
-    Each seek carries an epoch and each fetch returns it: a fetch that was under way during a seek cannot be mistaken
-    for one that follows it, nor one that follows it for an older one.
+    Each seek carries an epoch and each fetch returns it: so a fetch that was under way during a seek is known as older.
     """
 
     settings: KafkaSettings
@@ -75,7 +74,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         self._group_task = critical_task(self._retry_joins(), "group membership")
 
     async def _retry_joins(self) -> None:
-        """Let aiokafka try a refused join again: it waits until its error was taken, and below `getmany` nothing does.
+        """Make aiokafka retry a refused join: it waits until its error was read, which only `getmany` does.
 
         Raises the error that ended aiokafka's coordination task (Faust trap T34).
         """
@@ -95,23 +94,23 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     @property
     def group_error(self) -> str | None:
-        """Return why the group refuses this consumer; None while it is a member, or has not started to join."""
+        """Return why the group refuses this consumer; None while it is a member, or has not asked to join."""
         if self._refusal:
             return explain_refusal(self._refusal)
         coordinator = self._consumer._coordinator if self._consumer else None
         return "joining" if coordinator is not None and coordinator.generation <= 0 else None
 
     async def on_thread_stop(self) -> None:
-        """Stop the consumer; one that was asked to stop gives its partitions to the others at once."""
+        """Stop the consumer, and leave the group, so that the other members get the partitions at once."""
         if self._group_task is not None:
             self._group_task.cancel()
         if self._consumer is not None and self.settings.leave_on_stop:
-            # aiokafka takes leave of a group for members without a name only. The broker takes it from any.
+            # aiokafka sends LeaveGroup for dynamic members only; the broker accepts it from static ones too.
             self._consumer._coordinator._group_instance_id = None
         await super().on_thread_stop()
 
     async def fetch(self, partitions: set[TopicPartition], timeout_s: float) -> dict[TopicPartition, Fetched]:
-        """Fetch from these partitions (at least one); every assigned partition is in the answer."""
+        """Fetch from these partitions (at least one). The result has every assigned partition."""
         return await self.call_thread(self._fetch_in_thread, partitions, timeout_s)  # type: ignore[no-any-return]
 
     async def _fetch_in_thread(
@@ -139,7 +138,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
     async def _take(
         self, consumer: aiokafka.AIOKafkaConsumer, partitions: set[TopicPartition], timeout_s: float
     ) -> dict[TopicPartition, list[Any]]:
-        """Take records in small portions until there are enough of them, or enough bytes."""
+        """Decode records in small portions until there are enough of them, or enough bytes."""
         taken: dict[TopicPartition, list[Any]] = {}
         count, size_bytes, asked = 0, 0, False
         while count < MAX_POLL_RECORDS and size_bytes < FETCH_BYTES:
@@ -153,13 +152,12 @@ class ConsumerThread(AIOKafkaConsumerThread):
                 size_bytes += memory_size(records)
             count += portion
             self._record_bytes = max(1, size_bytes // count) if count else self._record_bytes
-            # A portion that is not full was all there is; during a rebalance the next call would wait.
+            # A portion that is not full was the last; during a rebalance the next call would wait.
             if portion < wanted or consumer._subscription.reassignment_in_progress:
                 break
         return taken
 
     def _states(self) -> dict[TopicPartition, Any]:
-        """Return aiokafka's state of each assigned partition."""
         assignment = self._assignment()
         states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
         return {tp: state for tp, state in states.items() if state}
@@ -169,7 +167,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         return subscription.assignment if subscription else None
 
     async def seek_all(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
-        """Move each partition that is still ours to its offset; fetches from here on carry the epoch."""
+        """Seek each partition that is still assigned; later fetches return the epoch."""
         await self.call_thread(self._seek_in_thread, offsets, epoch)
 
     async def _seek_in_thread(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
@@ -183,20 +181,17 @@ class ConsumerThread(AIOKafkaConsumerThread):
                 self._epochs[tp] = epoch
 
     async def log_bounds(self, partitions: Sequence[TopicPartition]) -> LogBounds:
-        """Ask where the logs begin and end, and what the group committed; leave out those whose leader is away.
-
-        Raises KafkaError.
-        """
+        """Return the bounds of the logs whose leader answers, and the committed offsets. Raises KafkaError."""
         return await self.call_thread(self._log_bounds_in_thread, partitions)  # type: ignore[no-any-return]
 
     async def _log_bounds_in_thread(self, partitions: Sequence[TopicPartition]) -> LogBounds:
         bounds = await self._starts_and_ends(partitions)
-        if not bounds:  # one call waits for the slowest leader
+        if not bounds:  # the call waited for the slowest leader
             answers = await asyncio.gather(*(self._starts_and_ends([tp]) for tp in partitions))
             bounds = {tp: log for answer in answers for tp, log in answer.items()}
         if not bounds:
             raise KafkaTimeoutError
-        # aiokafka's own committed() keeps the metadata to itself.
+        # aiokafka's own committed() leaves the metadata out.
         found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(list(bounds))
         committed = {tp: CommittedOffset.parse(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
         ids = await asyncio.to_thread(self._admin.topic_ids, {tp.topic for tp in bounds})
@@ -204,7 +199,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         return LogBounds(starts, ends, committed, ids)
 
     async def _starts_and_ends(self, partitions: Sequence[TopicPartition]) -> dict[TopicPartition, tuple[int, int]]:
-        """Return the range of each log; none at all when a leader does not answer."""
+        """Return start and end of each log; an empty result when any leader does not answer."""
         consumer = self._ensure_consumer()
         try:
             async with asyncio.timeout(LEADER_TIMEOUT * self.settings.request_timeout_s):
@@ -217,7 +212,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
     def end_offset(self, tp: TopicPartition) -> int | None:
         """Return the end of the partition's committed log as of the last fetch; None before the first.
 
-        Asked from another thread: the partition may be lost at any moment, which is an error to aiokafka's own call.
+        Called from another thread: the partition may be revoked at any time, for which aiokafka's own call raises.
         """
         assignment = self._assignment()
         state = assignment.state_value(tp) if assignment else None
@@ -225,17 +220,17 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
     @property
     def member_id(self) -> str:
-        """What the group's coordinator calls us; empty before we joined."""
+        """The member id that the group's coordinator assigned; empty before the join."""
         return str(self._ensure_consumer()._coordinator.member_id)
 
     async def commit_settled(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
-        """Commit offsets to Kafka; raises KafkaError. Faust's own way would stop the worker (trap T35)."""
+        """Commit offsets to Kafka. Raises KafkaError; Faust's own commit would stop the worker (trap T35)."""
         await self.call_thread(self._commit_in_thread, offsets)
 
     async def _commit_in_thread(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         consumer = self._ensure_consumer()
         owned = consumer.assignment()
-        # aiokafka takes its own type only; Faust's TP merely equals it.
+        # aiokafka accepts its own type only; Faust's TP merely equals it.
         commit = {
             TopicPartition(*tp): OffsetAndMetadata(at.offset, at.metadata) for tp, at in offsets.items() if tp in owned
         }
@@ -245,7 +240,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
 @dataclass(frozen=True, slots=True)
 class LogBounds:
-    """Per partition: the first offset of the log, its end, what the group committed, if anything; the topics' ids."""
+    """First and end offsets of logs, the group's committed offsets where there are any, and the ids of the topics."""
 
     starts: Mapping[TopicPartition, int]
     ends: Mapping[TopicPartition, int]

@@ -1,14 +1,16 @@
-"""A Faust transport whose event is a chunk of records of one partition, which becomes a batch.
+"""The parts of Faust that keepstream replaces: one Faust event carries a chunk of records, which becomes a batch.
 
-Faust's own path costs 75 us per event and lets its commit arithmetic decide what is lost. Here Faust carries one
-message per batch, and the partition queues know which offset may be committed (docs/decisions.md, "Faust").
+Faust's own path costs 75 us per event, and its commit arithmetic decides what is lost. Here the partition queues know
+which offset may be committed (docs/decisions.md, "Faust").
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Iterator, Sequence
+from itertools import accumulate
 from typing import Any, cast
 
 import faust
@@ -24,24 +26,22 @@ from keepstream.processors.partition_queue import FetchedRecords
 from keepstream.schemas.record import Record
 
 IDLE_WAIT_S = 0.2
-"""How long a fetch waits for records while every queue is below capacity."""
+"""Longest wait of a fetch for records while every queue is below capacity."""
 FULL_QUEUE_WAIT_S = 0.005
-"""The same while some queue is full: the fetch has to include its partition soon after capacity is freed."""
-
-
+"""The same while a queue is full: the next fetch has to include its partition soon after capacity is freed."""
 REVOKE_COMMIT_TIMEOUT_S = 2.0
-"""A rebalance waits for the last commit no longer than this."""
+"""Longest wait of a rebalance for the last commit."""
 
 
 class _NothingRead(dict[TP, int | None]):
-    """Keeps Faust from dropping messages below the highest offset it has seen, which it does after a seek back too."""
+    """Keeps Faust from dropping messages below the highest offset it has seen, which it also does after a seek back."""
 
     def __getitem__(self, _tp: TP) -> None:
         return None
 
 
 class BatchConsumer(driver.Consumer):
-    """Faust's consumer, yielding chunks of records and leaving offsets to the partition queues."""
+    """Faust's consumer, which yields chunks of records and leaves offsets to the partition queues."""
 
     _thread: ConsumerThread
     settings: Settings
@@ -58,7 +58,7 @@ class BatchConsumer(driver.Consumer):
         return thread
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ARG002, ASYNC109
-        """Yield one message per chunk of records; a full queue holds back its own partition only."""
+        """Yield one message per chunk of records; a full queue stops the fetch of its own partition only."""
         if not self.flow_active:
             await self.wait(self.can_resume_flow.wait())
         limits = self.settings.worker
@@ -104,11 +104,11 @@ class BatchConsumer(driver.Consumer):
         )  # fmt: skip
 
     async def perform_seek(self) -> None:
-        """Seek to the stored offsets, in the background: Faust would carry on without the seek after 30 s."""
+        """Seek to the stored offsets, in the background: after 30 s Faust would continue without the seek."""
         self.assigned.start(self.assignment())
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        """Close what is not assigned, before Faust, which seeks nothing when nothing is."""
+        """Close the partitions that are not assigned, also when none is: Faust then calls nothing."""
         self.assigned.retain(assigned)
         await super().on_partitions_assigned(assigned, generation_id)
 
@@ -136,17 +136,11 @@ class BatchConsumer(driver.Consumer):
         return True
 
     def verify_event_path(self, now: float, tp: TP) -> None:
-        """Do nothing: Faust's stall detector only logs, and knows only its own commits (trap T33)."""
-
-
-class BatchTransport(driver.Transport):
-    """Faust's aiokafka transport with our consumer."""
-
-    Consumer = BatchConsumer
+        """Do nothing: Faust's stall detector only logs, and only knows Faust's own commits (trap T33)."""
 
 
 class BatchSchema(faust.Schema[Any, Any]):
-    """Passes fetched records through undecoded: decoding cannot fail here (trap T8)."""
+    """Passes fetched records on undecoded: decoding cannot fail here (trap T8)."""
 
     def compile(self, app: Any, **_options: Any) -> Any:  # noqa: ANN401
         async def decode(message: Any, *, propagate: bool = False) -> Event:  # noqa: ANN401, ARG001
@@ -160,16 +154,7 @@ def chunks(records: Sequence[Record], size: int, max_bytes: int) -> Iterator[Seq
     begin = 0
     while begin < len(records):
         chunk = records[begin : begin + size]
-        if sum(len(record.value or b"") for record in chunk) > max_bytes:
-            chunk = _within(chunk, max_bytes)
-        yield chunk
-        begin += len(chunk)
-
-
-def _within(chunk: Sequence[Record], max_bytes: int) -> Sequence[Record]:
-    total = 0
-    for count, record in enumerate(chunk):
-        total += len(record.value or b"")
-        if total > max_bytes:
-            return chunk[: max(1, count)]
-    return chunk
+        sizes = [*accumulate([len(record.value or b"") for record in chunk])]
+        count = max(1, bisect_right(sizes, max_bytes))
+        yield chunk[:count]
+        begin += count

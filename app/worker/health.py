@@ -1,4 +1,4 @@
-"""Liveness and readiness of the worker, and the probes behind them."""
+"""Liveness and readiness of the worker, and the probes that they are based on."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ KAFKA, POSTGRES = "Kafka", "PostgreSQL"
 
 @dataclass(slots=True)
 class Health:
-    """The state behind ``/livez`` and ``/readyz``: read by the endpoint's threads, written on the worker's loop."""
+    """The state of ``/livez`` and ``/readyz``: read by the endpoint's threads, written on the worker's loop."""
 
     metrics: PrometheusMetrics
     assignment: Assignment | None = None
@@ -39,23 +39,23 @@ class Health:
     _beat_at: float = field(default_factory=time.monotonic)
 
     def beat(self) -> None:
-        """Note that the event loop runs."""
+        """Record that the event loop runs."""
         self._beat_at = time.monotonic()
 
     def alive(self) -> tuple[bool, str]:
-        """Fail only when a restart would help: a blocked loop, or a stalled partition.
+        """Return False only when a restart would help: a blocked loop, or a stalled partition.
 
         Never for an outage of Kafka or PostgreSQL, nor during a rebalance.
         """
         silent_s = time.monotonic() - self._beat_at
         if silent_s > LOOP_STUCK_AFTER_S:
-            return False, f"the event loop has not turned for {silent_s:.0f} s"
+            return False, f"the event loop has been blocked for {silent_s:.0f} s"
         if self.stalls and not self.stopping and (stall := self.stalls.stall()):
             return False, stall
         return True, "alive"
 
     def ready(self) -> tuple[bool, str]:
-        """Fail while records cannot be settled, and name every reason."""
+        """Return False while records cannot be settled, with every reason."""
         if self.stopping:
             return False, "stopping"
         lacks = [f"{part}: {why}" for part, why in sorted(self.missing.items())]
@@ -94,14 +94,12 @@ class DependencyProbe:
             await asyncio.sleep(PROBE_S)
 
     def _note(self, part: str, error: str | None) -> None:
-        if error and part not in self.health.missing:
-            log.warning("%s is missing: %s", part, error)
-        elif not error and part in self.health.missing:
-            log.info("%s is back", part)
         if error:
+            if part not in self.health.missing:
+                log.warning("%s is unavailable: %s", part, error)
             self.health.missing[part] = error
-        else:
-            self.health.missing.pop(part, None)
+        elif self.health.missing.pop(part, None):
+            log.info("%s is available again", part)
 
     async def _postgres(self) -> str | None:
         try:
@@ -120,7 +118,7 @@ class DependencyProbe:
     def _warn_of_other_topics(self, found: set[str]) -> None:
         if new := found - self._other_topics:
             self._other_topics.update(new)
-            log.warning("these tables also hold the events of %s: the same event_id in two topics is one event; give "
+            log.warning("these tables also have events of %s: the same event_id in two topics is one event; give "
                         "each topic a schema (KEEPSTREAM_POSTGRES__SCHEMA_NAME)", ", ".join(sorted(new)))  # fmt: skip
 
     def _kafka(self) -> str | None:
@@ -139,12 +137,12 @@ class DependencyProbe:
 
 BEAT_S = 1.0
 LOOP_LAG_WINDOW = 15
-"""Beats over which the worst lateness is shown: as long as a usual scrape interval."""
+"""Beats of which the worst lag is exported: as long as a usual scrape interval."""
 
 
 @dataclass(slots=True)
 class GaugeSampler:
-    """Sets the gauges once per second; ``check`` is called each time, and ends a process that cannot go on."""
+    """Sets the gauges once per second; ``check`` is called each time, and ends a process that cannot continue."""
 
     metrics: PrometheusMetrics
     health: Health
@@ -169,12 +167,11 @@ class GaugeSampler:
             self.metrics.lag.labels(topic, str(partition)).set(lag)
         queues = self.assignment.dispatcher.queues
         for queue in queues:
-            oldest = self.metrics.oldest_unsettled.labels(queue.topic, str(queue.partition))
-            oldest.set(_oldest_s(queue))
+            self.metrics.oldest_unsettled.labels(queue.topic, str(queue.partition)).set(_oldest_s(queue))
         self.metrics.buffered.set(sum(queue.size_bytes for queue in queues))
 
 
 def _oldest_s(queue: PartitionQueue) -> float:
-    """Return when the oldest unsettled record was written, in seconds since 1970; now when there is none."""
+    """Return the timestamp of the oldest unsettled record, in seconds since 1970; now when there is none."""
     timestamp_ms = queue.unsettled[0].records[0].timestamp if queue.unsettled else -1
     return timestamp_ms / 1000 if timestamp_ms > 0 else time.time()

@@ -1,4 +1,4 @@
-"""The HTTP endpoint: ``/metrics``, ``/livez``, ``/readyz``. On threads of its own: a slow scrape costs nothing."""
+"""The HTTP endpoint: ``/metrics``, ``/livez``, ``/readyz``, on threads of its own: a slow scrape delays no record."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REQUEST_TIMEOUT_S = 5.0
 
 
 class Endpoint:
-    """A server that lives as long as the worker. Raises OSError, with the address, when it cannot be bound."""
+    """The worker's HTTP server. Raises OSError, with the address, when it cannot be bound."""
 
     def __init__(self, settings: HttpSettings, health: Health) -> None:
         try:

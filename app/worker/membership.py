@@ -1,4 +1,4 @@
-"""Membership in the consumer group: whether this worker has it, and whether another worker takes it away."""
+"""Membership in the consumer group: why this worker is not a member, and whether another has its instance id."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LIMIT = 5
 """A worker that was suspended, or whose coordinator moved, loses its member id once."""
 WITHIN_S = 60.0
 LOG_AFTER_S = 5
-"""An ordinary join takes less, and is not worth a line."""
+"""An ordinary join takes less, and is not logged."""
 _HINTS: dict[type[KafkaError], str] = {
     InconsistentGroupProtocolError: "its members share partitions by another partition.assignment.strategy than "
     "roundrobin: stop the old consumers, or give this worker another KEEPSTREAM_KAFKA__GROUP_ID",
@@ -40,10 +40,10 @@ def explain_refusal(error: KafkaError) -> str:
 
 @dataclass(slots=True)
 class MembershipMonitor:
-    """Logs why this worker is no member of its group, and ends it when that lasts for ``limit_s``.
+    """Logs why this worker is not a member of its group, and ends it when that lasts for ``limit_s``.
 
-    ``error`` returns why it is none; None while it is one, or has not asked to join yet. Time is counted in beats, one
-    per second, and only while Kafka answers: an outage is waited for.
+    ``error`` returns the reason; None while it is a member, or has not asked to join yet. Time is counted in beats, one
+    per second, while Kafka answers.
     """
 
     group_id: str
@@ -78,15 +78,15 @@ class MembershipMonitor:
 
 @dataclass(slots=True)
 class DuplicateInstanceDetector:
-    """Detects another worker with the same ``group_instance_id``: the two take the member id from each other."""
+    """Detects another worker with the same ``group_instance_id``: each fences the other's member id."""
 
     name: str | None
     _lost_at: deque[float] = field(default_factory=lambda: deque(maxlen=LIMIT))
 
     def check(self, member_id: str, now: float | None = None) -> str | None:
-        """Return an error once the member id was lost (is empty) too often.
+        """Return an error once the member id was lost (is empty) `LIMIT` times within `WITHIN_S`.
 
-        Called at each revocation, before this worker joins again: so that only one of the two has to end.
+        Called at each revocation, before this worker joins again: so only one of the two ends.
         """
         if self.name is None or member_id:
             return None

@@ -1,8 +1,8 @@
 """The worker: a Faust app with one agent that appends fetched records to their partition's queue.
 
-Faust decides nothing here about what is lost or counted: it fetches, keeps the group membership and runs the agent
-(docs/decisions.md, "Faust"). An unexpected error ends the process at once with exit code 70, because Faust would carry
-on past it; the next start reads again from the offsets in PostgreSQL.
+Faust fetches, keeps the group membership and runs the agent; what is settled is decided here (docs/decisions.md,
+"Faust"). An unexpected error ends the process at once with exit code 70, because Faust would continue; the next start
+reads again from the offsets in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -18,43 +18,46 @@ from typing import Any
 import faust
 import faust.streams
 import yarl
+from confluent_kafka import KafkaException
 from faust.app import BootStrategy
+from faust.transport.drivers.aiokafka import Transport
 
+from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.diagnose import LastKafkaError
 from keepstream.app.process.exit import critical_task, exit_fatal, exit_within
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.components import Components, open_components
-from keepstream.app.worker.faust_app import BatchConsumer, BatchSchema, BatchTransport
+from keepstream.app.worker.faust_app import BatchConsumer, BatchSchema
 from keepstream.app.worker.health import KAFKA, DependencyProbe, GaugeSampler, Health
 from keepstream.app.worker.http_server import Endpoint
 from keepstream.app.worker.membership import MembershipMonitor
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor, RecreatedTopicMonitor
-from keepstream.app.worker.startup import wait_for_topic
-from keepstream.app.worker.watchdog import KafkaEnds, LoopWatchdog, StallDetector
+from keepstream.app.worker.watchdog import LoopWatchdog, StallDetector
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.pipeline import Pipeline
 from keepstream.processors.validation.validate import Validator
-from keepstream.sinks.kafka.admin import KafkaAdmin
+from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
 
 log = logging.getLogger(__name__)
 STOP_GRACE_S, KAFKA_TIMEOUT_S = 5.0, 5.0
-"""How long Faust's own shutdown may take after the drain. Nothing depends on it (Faust trap T35)."""
+"""How long Faust's own shutdown may take after the drain. No data depends on it (Faust trap T35)."""
 EXIT_STOPPED = 0
 GC_YOUNG_OBJECTS = 50_000
+FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
 
 
 class _ConsumerOnly(BootStrategy):
     enable_kafka_producer = False
-    """Nothing is produced through Faust, and its producer would connect without our TLS and SASL."""
+    """keepstream produces through librdkafka, and Faust's producer would connect without its TLS and SASL."""
 
 
 class _App(faust.App):
     BootStrategy = _ConsumerOnly
 
     def _create_directories(self) -> None:
-        """Create no data folder: there are no tables, and the working directory may be read-only."""
+        """Create no data directory: there are no tables, and the working directory may be read-only."""
 
 
 def build_app(
@@ -83,7 +86,7 @@ def build_app(
         producer_request_timeout=kafka.request_timeout_s,
     )
     consumer = type("Consumer", (consumer_class,), {"settings": settings, "assigned": assignment})
-    transport = type("Transport", (BatchTransport,), {"Consumer": consumer})
+    transport = type("Transport", (Transport,), {"Consumer": consumer})
     app.transport = transport([url], app, loop=asyncio.get_running_loop())
     schema = BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
     topic = app.topic(kafka.topic, schema=schema)
@@ -104,7 +107,7 @@ async def run(
 ) -> None:
     """Consume until SIGTERM or SIGINT, then drain and return.
 
-    ``wrap`` and ``consumer_class`` are the seams at which tests inject faults.
+    Tests inject faults with ``wrap`` and ``consumer_class``.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -130,8 +133,31 @@ async def run(
             starting.cancel()
 
 
+async def wait_for_topic(admin: KafkaAdmin, last_error: LastKafkaError, settings: KafkaSettings) -> None:
+    """Wait until the cluster answers and has the topic. Logs what is missing meanwhile; there is no timeout.
+
+    ``last_error`` is the ``error_cb`` of ``admin``.
+    """
+    wait_s = FIRST_WAIT_S
+    while missing := await asyncio.to_thread(_missing, admin, last_error, settings):
+        log.warning("waiting: %s", missing)
+        await asyncio.sleep(wait_s)
+        wait_s = min(LONGEST_WAIT_S, wait_s * 2)
+
+
+def _missing(admin: KafkaAdmin, last_error: LastKafkaError, settings: KafkaSettings) -> str | None:
+    try:
+        admin.partitions(settings.topic)
+    except TopicMissingError:
+        return f"there is no topic {settings.topic!r}; `keepstream topics ensure` creates it"
+    except KafkaException:
+        admin.report_errors()
+        return f"Kafka does not answer at {settings.bootstrap_servers}: {last_error.explain()}"
+    return None
+
+
 class Worker:
-    """One process of the consumer group."""
+    """A member of the consumer group."""
 
     def __init__(self, settings: Settings, components: Components, consumer_class: type[BatchConsumer]) -> None:
         self._settings, metrics = settings, components.metrics
@@ -147,7 +173,7 @@ class Worker:
         limit_s = settings.worker.progress_timeout_s
         self._last_kafka_error = LastKafkaError(settings.kafka)
         self._kafka = KafkaAdmin(librdkafka_settings(settings.kafka), KAFKA_TIMEOUT_S, self._last_kafka_error)
-        stalls = StallDetector(limit_s, KafkaEnds(self._kafka), components.store, self._dispatcher)
+        stalls = StallDetector(limit_s, self._kafka.ends, components.store, self._dispatcher)
         self._health = Health(metrics, self._assignment, stalls)
         self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
         self._app = build_app(settings, self._assignment, consumer_class)
@@ -157,11 +183,13 @@ class Worker:
         regressions = OffsetRegressionMonitor(self._dispatcher, components.offsets, self._assignment.restart)
         membership = MembershipMonitor(
             settings.kafka.group_id,
-            settings.worker.progress_timeout_s,
+            limit_s,
             lambda: self._assignment.group_error,
             lambda: KAFKA not in self._health.missing,
         )
-        recreated = RecreatedTopicMonitor(self._assignment, self._kafka.topic_ids)
+        recreated = RecreatedTopicMonitor(
+            lambda: self._assignment.topic_ids, self._kafka.topic_ids, self._assignment.start
+        )
         self._monitors = {
             "re-created topics": recreated.run,
             "group membership": membership.run,
@@ -182,11 +210,10 @@ class Worker:
         _tune_gc()
 
     async def stop(self) -> None:
-        """Settle the batches in flight, commit, leave the group, within the deadline that `run` has set."""
+        """Settle the batches in flight, commit and leave the group, before the deadline that `run` has set."""
         log.info("stopping: settling the batches in flight")
         self._health.stopping = True
-        limit_s = self._settings.worker.drain_timeout_s
-        if not await self._dispatcher.drain(limit_s):
+        if not await self._dispatcher.drain(self._settings.worker.drain_timeout_s):
             log.warning("some batches did not settle in time; the next owner reads them again")
         await self._app.consumer.commit()
         self._assignment.close()

@@ -1,12 +1,12 @@
-"""Where partitions start: the offsets of PostgreSQL, of Kafka and of this worker, compared."""
+"""Resolving start offsets from PostgreSQL, Kafka and this worker, and monitoring that they stay true."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import aiokafka.structs
 import psycopg
@@ -35,11 +35,11 @@ class RewoundElsewhereError(Exception):
 
 
 class StartOffsetResolver:
-    """Resolves start offsets and records them in PostgreSQL.
+    """Resolves start offsets and stores them in PostgreSQL.
 
-    ``first_offsets`` holds where keepstream first started each partition, as far as this worker knows. It is committed
-    to Kafka beside the offsets, and survives when PostgreSQL loses them. ``topic_ids`` holds the id of the topic whose
-    offset each partition was started at, where that is known.
+    ``first_offsets`` are keepstream's first offsets of the partitions, as far as this worker knows them. They are
+    committed to Kafka beside the offsets, for the case that PostgreSQL loses them. ``topic_ids`` are the ids of the
+    topics that partitions were started with, where known.
     """
 
     def __init__(self, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings) -> None:
@@ -53,16 +53,13 @@ class StartOffsetResolver:
     async def resolve(
         self, thread: ConsumerThread, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, StartOffset]:
-        """Return where these partitions start, however long PostgreSQL and Kafka take to answer.
-
-        Those whose leader does not answer are left out.
-        """
+        """Return start offsets once PostgreSQL and Kafka answer; without the partitions whose leader does not."""
         while True:
             try:
                 return await self._decide(thread, partitions)
             except (psycopg.Error, PoolTimeout, KafkaError) as error:
                 hint = "; run `keepstream db migrate`" if isinstance(error, NOT_MIGRATED) else ""
-                log.warning("the stored offsets cannot be read yet (%s)%s", type(error).__name__, hint)
+                log.warning("cannot read the stored offsets yet (%s)%s", type(error).__name__, hint)
                 await asyncio.sleep(RETRY_WAIT_S)
             except RewoundElsewhereError:
                 await asyncio.sleep(RETRY_WAIT_S)
@@ -104,7 +101,7 @@ class StartOffsetResolver:
         )  # fmt: skip
 
     def _known_offset(self, partition: TopicPartition, committed: CommittedOffset | None) -> CommittedOffset | None:
-        """Add what this worker knows: it may have started a partition that PostgreSQL and Kafka have both lost."""
+        """Return the committed offset, else this worker's own first offset: PostgreSQL and Kafka may both lose it."""
         if partition in self.first_offsets and (committed is None or committed.first_offset is None):
             return CommittedOffset(self.first_offsets[partition], self.first_offsets[partition])
         return committed
@@ -112,19 +109,19 @@ class StartOffsetResolver:
     async def _record(
         self, partition: TopicPartition, start: StartOffset, at: StoredOffset | None, topic_id: str | None
     ) -> None:
-        """Write the decision to the table, and log what is not ordinary."""
+        """Store the start offset, and log what is not ordinary."""
         stored, first = at.next_offset if at else None, start.offset - start.lost
         if (start.lost or start.reason is StartReason.RECREATED) and self._settings.on_gap == "stop":
             missing = first if stored is None else stored
-            exit_fatal(f"{partition[0]}-{partition[1]} no longer holds the stored offset {missing}, but begins at "
+            exit_fatal(f"{partition[0]}-{partition[1]} no longer has the stored offset {missing}, but begins at "
                 f"{start.offset} ({start.reason}); KEEPSTREAM_KAFKA__ON_GAP=continue reads what is left")  # fmt: skip
         if stored is None:
             if start.reason is StartReason.FORGOTTEN:
-                log.error("%s-%d was consumed before, but PostgreSQL knows nothing of it (failover, backup, another "
-                          "database?); reading it again from %d, where it began", *partition, first)  # fmt: skip
+                log.error("%s-%d was consumed before, but PostgreSQL has no offset of it (failover, backup, another "
+                          "database?); reading it again from its first offset %d", *partition, first)  # fmt: skip
             await self._offsets.open(*partition, first, topic_id)
         elif start.reason is StartReason.RECREATED:
-            log.error("%s-%d was re-created or truncated, the stored offset %d is not of this log; reading it from its "
+            log.error("%s-%d was re-created or truncated, the stored offset %d is of another log; reading it from its "
                       "start, known events count as duplicates", *partition, stored)  # fmt: skip
             if at and not await self._offsets.rewind(*partition, at.incarnation, next_offset=start.offset):
                 raise RewoundElsewhereError
@@ -169,10 +166,10 @@ class OffsetRegressionMonitor:
 
     async def check(self) -> None:
         """Compare once. The table is read after the queues, so its offsets can only be further on."""
-        noted = [(queue, queue.stored_to) for queue in self.dispatcher.queues if queue.recovered]
-        for topic in {queue.topic for queue, _ in noted}:
+        expected = [(queue, queue.stored_to) for queue in self.dispatcher.queues if queue.recovered]
+        for topic in {queue.topic for queue, _ in expected}:
             stored = await self.offsets.peek(topic)
-            for queue, stored_to in noted:
+            for queue, stored_to in expected:
                 incarnation, offset = stored.get(queue.partition, (0, 0))
                 if queue.topic == topic and (incarnation, offset) < (queue.incarnation, stored_to):
                     await self._restart(queue, stored_to, offset)
@@ -184,24 +181,18 @@ class OffsetRegressionMonitor:
             await self.on_regression(TopicPartition(queue.topic, queue.partition))
 
 
-class StartedPartitions(Protocol):
-    """The partitions of a worker, as `keepstream.app.worker.assignment.Assignment` has them."""
-
-    @property
-    def topic_ids(self) -> Mapping[TopicPartition, str]: ...
-    def start(self, tps: Iterable[TopicPartition]) -> None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class RecreatedTopicMonitor:
-    """Detects a topic that was re-created while the worker runs, and starts its partitions anew.
+    """Detects a topic that was re-created while the worker runs: calls ``on_recreated`` with its partitions.
 
-    The consumer fetches by name, and reads a new log that has grown past its position on from there without an error:
-    the records before would be lost. ``read_ids`` asks the cluster for the ids of topics, and blocks.
+    The consumer fetches by name, and continues in a new log that has grown past its position without an error: the
+    records before would be lost. ``known_ids`` returns the topic id that each partition was started with; ``read_ids``
+    asks the cluster for the ids of topics, and blocks.
     """
 
-    partitions: StartedPartitions
+    known_ids: Callable[[], Mapping[TopicPartition, str]]
     read_ids: Callable[[Collection[str]], Mapping[str, str]]
+    on_recreated: Callable[[Collection[TopicPartition]], None]
 
     async def run(self) -> None:
         while True:
@@ -210,8 +201,8 @@ class RecreatedTopicMonitor:
 
     async def check(self) -> None:
         """Compare once."""
-        known = self.partitions.topic_ids
+        known = self.known_ids()
         ids = await asyncio.to_thread(self.read_ids, {tp.topic for tp in known}) if known else {}
         recreated = [tp for tp, topic_id in known.items() if ids.get(tp.topic, topic_id) != topic_id]
         if recreated:
-            self.partitions.start(recreated)
+            self.on_recreated(recreated)

@@ -1,4 +1,4 @@
-"""The watchdogs: they end a worker whose event loop is blocked, or whose partition stalls, and log where."""
+"""Watchdogs: they end a worker whose event loop is blocked or whose partition stalls, and log the stack."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import asyncio
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from confluent_kafka import KafkaException
 
@@ -18,17 +18,16 @@ from keepstream.processors.dispatcher import Dispatcher, task_name
 from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.ports import EventStore
 from keepstream.schemas.record import TopicPartition
-from keepstream.sinks.kafka.admin import KafkaAdmin
 
 TICK_S = 1.0
 MAX_FRAMES = 12
 
 
 class LoopWatchdog:
-    """Ends the process when its event loop is blocked for ``limit_s``, counted in its own ticks and not by the clock.
+    """Ends the process when its event loop is blocked for ``limit_s``, counted in ticks of its own, not by the clock.
 
-    A process that was suspended as a whole (SIGSTOP, a sleeping machine) is not taken for a blocked one: its watchdog
-    was suspended too. It cannot help where C code holds the interpreter lock; there ``/livez`` fails.
+    A process that was suspended as a whole (SIGSTOP, a sleeping machine) is not ended: its watchdog was suspended too.
+    No help where C code keeps the interpreter lock; there ``/livez`` fails.
     """
 
     def __init__(self, limit_s: float, on_stuck: Callable[[str], None] = exit_fatal, tick_s: float = TICK_S) -> None:
@@ -41,14 +40,14 @@ class LoopWatchdog:
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def start(self) -> None:
-        """Watch the thread that made this object."""
+        """Start watching the thread that created this object."""
         self._thread.start()
 
     def stop(self) -> None:
         self._stopped.set()
 
     def beat(self) -> None:
-        """Note that the loop runs. Called on the loop."""
+        """Record that the loop runs. Must be called on the loop."""
         self._beats += 1
 
     def _watch(self) -> None:
@@ -65,7 +64,7 @@ class LoopWatchdog:
             seen = beats
             if silent_s >= self._limit_s:
                 where = stack_of_thread(self._watched)
-                self._on_stuck(f"the event loop has not turned for {silent_s:.0f} s; it stands at {where}")
+                self._on_stuck(f"the event loop has been blocked for {silent_s:.0f} s, at {where}")
                 return
 
 
@@ -85,17 +84,9 @@ def one_line(frames: list[tuple[str, int | None, str]]) -> str:
 CHECKS_PER_LIMIT = 4
 
 
-class Ends(Protocol):
-    """The log ends of partitions, asked of Kafka by another client than the consumer's."""
-
-    async def of(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
-        """Return the ends; None when Kafka does not answer for all of them."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Stalled:
-    """A queue that has records to settle, as it was when it was first seen so."""
+    """A queue that has records to settle, and its state when that was first seen."""
 
     queue: PartitionQueue
     settled_to: int
@@ -114,13 +105,13 @@ class _Stalled:
 class StallDetector:
     """Ends the worker when a partition has records to settle and settles none of them for ``limit_s``.
 
-    Time is counted in beats, one per second: a worker that was suspended as a whole has not stalled. A partition that
-    is paused, or whose attempts fail and are retried, has not stalled either, and none has while Kafka or PostgreSQL do
-    not answer.
+    Time is counted in beats, one per second: a worker that was suspended as a whole has not stalled. Nor has a
+    partition that is paused, or whose attempts fail and are retried; and none while Kafka or PostgreSQL do not answer.
     """
 
     limit_s: float
-    ends: Ends
+    read_ends: Callable[[Collection[TopicPartition]], Mapping[TopicPartition, int]]
+    """Asks Kafka for log ends, and blocks. Not through aiokafka: what blocks it does not block librdkafka."""
     store: EventStore
     dispatcher: Dispatcher
     on_stuck: Callable[[str], None] = exit_fatal
@@ -129,7 +120,7 @@ class StallDetector:
     _next_check: float = 0
 
     async def run(self) -> None:
-        """Check once per second, on a task of its own: Kafka and PostgreSQL may take a while to answer."""
+        """Check once per second. Needs a task of its own: Kafka and PostgreSQL may answer late."""
         while True:
             await asyncio.sleep(1)
             await self.beat()
@@ -140,27 +131,29 @@ class StallDetector:
         self._stalled = {partition: seen for partition, seen in self._stalled.items() if not seen.has_changed}
         if self._beats >= self._next_check:
             self._next_check = self._beats + self.limit_s / CHECKS_PER_LIMIT
-            queues = {
-                TopicPartition(queue.topic, queue.partition): queue
-                for queue in self.dispatcher.queues
-                if not queue.paused
-            }
-            await self._check(queues)
+            await self._check([queue for queue in self.dispatcher.queues if not queue.paused])
 
     def stall(self) -> str | None:
-        """Name a partition that has stalled for half the limit: ``/livez`` says so before the process ends."""
+        """Return a message about a partition that has stalled for half the limit; None when there is none."""
         for partition, seen in list(self._stalled.items()):
             stalled_s = self._beats - seen.since_beat
             if stalled_s >= self.limit_s / 2:
-                return "{}-{} has records to settle and has stood at offset {} for {} s".format(
+                return "{}-{} has records to settle and has been at offset {} for {} s".format(
                     *partition, seen.settled_to, stalled_s
                 )
         return None
 
-    async def _check(self, queues: Mapping[TopicPartition, PartitionQueue]) -> None:
-        before = {partition: self._observe(queue) for partition, queue in queues.items()}
-        ends = await self.ends.of(queues.keys()) if queues else {}
-        behind = {tp: end for tp, end in (ends or {}).items() if end > before[tp].settled_to}
+    async def _check(self, queues: Sequence[PartitionQueue]) -> None:
+        before = {
+            TopicPartition(queue.topic, queue.partition): _Stalled(
+                queue, queue.settled_to, queue.failed_attempts, self._beats
+            )
+            for queue in queues
+        }
+        ends: Mapping[TopicPartition, int] = {}
+        with suppress(KafkaException):
+            ends = await asyncio.to_thread(self.read_ends, before.keys()) if before else {}
+        behind = {tp: end for tp, end in ends.items() if end > before[tp].settled_to}
         if not behind or not await self.store.healthy():
             self._stalled.clear()
             return
@@ -170,28 +163,12 @@ class StallDetector:
                 self.on_stuck(self._reason(partition, seen, behind[partition]))
                 return
 
-    def _observe(self, queue: PartitionQueue) -> _Stalled:
-        return _Stalled(queue, queue.settled_to, queue.failed_attempts, self._beats)
-
     def _reason(self, partition: TopicPartition, seen: _Stalled, end: int) -> str:
         return (
-            f"{partition[0]}-{partition[1]} has stood at offset {seen.settled_to} of {end} for "
-            f"{self._beats - seen.since_beat} s while Kafka and PostgreSQL answer; its queue's task stands at "
+            f"{partition[0]}-{partition[1]} has been at offset {seen.settled_to} of {end} for "
+            f"{self._beats - seen.since_beat} s while Kafka and PostgreSQL answer; its queue's task is at "
             f"{stack_of_task(task_name(partition))}"
         )
-
-
-@dataclass(slots=True)
-class KafkaEnds:
-    """Asks with librdkafka: what blocks aiokafka does not block it."""
-
-    admin: KafkaAdmin
-
-    async def of(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
-        try:
-            return await asyncio.to_thread(self.admin.ends, partitions)
-        except KafkaException:
-            return None
 
 
 def stack_of_task(name: str) -> str:

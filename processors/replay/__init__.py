@@ -1,1 +1,1 @@
-"""Which dead letters go out again, and as what."""
+"""Replaying dead letters: selection, the records produced, progress."""

@@ -1,4 +1,4 @@
-"""Builds the record that a replay produces from a dead letter: which headers stay, and what of the value changes."""
+"""Building the record that a replay produces from a dead letter: its headers, and changes of its value."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, REPLAYED_BY, ReplayO
 
 
 class ChangeError(ValueError):
-    """A change does not fit a payload; the message names the path."""
+    """Raised when a change does not fit a payload; the message names the path."""
 
 
 def build_replay_record(
     dead_letter: DeadLetterRecord, run: ReplayRun, edited_value: bytes | None = None
 ) -> ReplayRecord:
-    """Build what a replay produces for a dead letter: for its topic with one more replay, or for the parking lot.
+    """Build the record for the source topic, with one more replay counted, or for the parking lot.
 
-    Key, value, timestamp and the original headers stay, also those that name its topic, for a second failure. Those of
-    the error are removed.
+    Key, value, timestamp and original headers stay, also those that name the source, for a second failure. Error
+    headers are removed. Raises ChangeError.
     """
     record, options = dead_letter.record, run.options
     if claim_check_sha256(dead_letter):
@@ -43,15 +43,8 @@ def build_replay_record(
     headers = [*kept, (REPLAY_COUNT, b"%d" % (replays + 1)), *marks]
     value = apply_changes(record.value, options.changes) if edited_value is None else edited_value
     partition = dead_letter.origin_partition if options.same_partition else None
-    return ReplayRecord(
-        dead_letter.id,
-        target_topic_of(dead_letter, options),
-        partition,
-        record.key,
-        value,
-        headers,
-        dead_letter.original_timestamp,
-    )
+    topic, timestamp = target_topic_of(dead_letter, options), dead_letter.original_timestamp
+    return ReplayRecord(dead_letter.id, topic, partition, record.key, value, headers, timestamp)
 
 
 @lru_cache(maxsize=1024)
@@ -124,7 +117,7 @@ def _set(document: Any, path: str, text: str) -> None:  # noqa: ANN401
             parent = parent[int(part)] if isinstance(parent, list) else parent[part]
         parent[int(last) if isinstance(parent, list) else last] = _parsed(text)
     except (KeyError, IndexError, TypeError, ValueError):
-        raise ChangeError(f"there is nothing at {path!r} to set") from None
+        raise ChangeError(f"the value has no path {path!r} that could be set") from None
 
 
 def _parsed(text: str) -> Any:  # noqa: ANN401

@@ -1,4 +1,4 @@
-"""Replays dead letters: each is produced once, however often the run is killed and resumed.
+"""Replaying dead letters: each is produced once, however often the run is killed and resumed.
 
 A replay works in chunks. A chunk is planned in the ledger, produced, and recorded once the broker has confirmed it;
 meanwhile the next one is read, built and planned. A run that was killed in between leaves planned dead letters that may
@@ -20,7 +20,7 @@ from keepstream.schemas.replay import DeliveryReport, Reconciliation, ReplayReco
 
 CHUNK = 2000
 Built: TypeAlias = ReplayRecord | DeliveryReport
-"""What is produced for a dead letter, or the report of one that cannot be built."""
+"""The record to produce for a dead letter, or the report of one that cannot be built."""
 T = TypeVar("T")
 
 
@@ -101,7 +101,7 @@ class Replay:
     _refused: list[DeliveryReport] = field(default_factory=list)
 
     def execute(self, dead_letters: Iterable[DeadLetterRecord]) -> Reconciliation:
-        """Replay them all, or until ``stop`` returns True. The totals are right either way, for what was replayed."""
+        """Replay all, or until ``stop`` returns True. Returns the totals of what was replayed in either case."""
         self._settle_uncertain()
         with self.prefetch(self._build(dead_letters, self.ledger.edited(self.run))) as built:
             for chunk in self._chunks(built):

@@ -1,4 +1,4 @@
-"""Selects dead letters: the selector language of the command line, the replay and the console."""
+"""Selecting dead letters: the conditions that the command line, a replay and the console accept."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
@@ -20,7 +22,7 @@ class SelectorError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Conditions that all must hold; several values of one condition are alternatives. Empty selects everything.
+    """Conditions that all must be true; several values of one condition are alternatives. Empty selects everything.
 
     ``since`` and ``until`` are in UTC and mean the time of failure. ``where`` are (JSON path, text) pairs.
     """
@@ -39,7 +41,7 @@ class Selection:
     where: tuple[tuple[str, str], ...] = ()
 
     def matches(self, dead_letter: DeadLetterRecord) -> bool:
-        """Whether every condition holds. Cheap conditions first; the payload is parsed only for ``where``."""
+        """Whether every condition is true. Cheap conditions first; the payload is parsed only for ``where``."""
         return (
             (not self.partitions or dead_letter.record.partition in self.partitions)
             and (self.from_offset is None or dead_letter.record.offset >= self.from_offset)
@@ -63,14 +65,7 @@ class Selection:
 
 def selection_from(written: dict[str, Any]) -> Selection:
     """Parse what `Selection.as_json` wrote."""
-    fields: dict[str, Any] = dict(written)
-    for name in ("since", "until"):
-        if name in fields:
-            fields[name] = datetime.fromisoformat(fields[name])
-    if "where" in fields:
-        fields["where"] = tuple((path, text) for path, text in fields["where"])
-    tupled: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
-    return Selection(**tupled)
+    return TypeAdapter(Selection).validate_python(written)
 
 
 def parse_time(text: str, now: datetime | None = None) -> datetime:
@@ -93,7 +88,7 @@ def parse_condition(text: str) -> tuple[str, str]:
 
 
 def json_path(value: bytes | None, path: str) -> str | None:
-    """Return what stands at a dotted path (list items by number) as text: strings plain, the rest as JSON."""
+    """Return the value at a dotted path (list items by number) as text: strings plain, others as JSON."""
     try:
         found: Any = json.loads(value or b"")
         for part in path.split("."):

@@ -16,17 +16,15 @@ _PREFIX = "ce_"
 
 
 def is_cloud_event(record: Record) -> bool:
-    """Binary mode is known by its required attributes."""
+    """Whether a record has the required attributes of binary mode."""
     return header(record, "ce_specversion") is not None and header(record, "ce_id") is not None
 
 
 def cloud_event_document(record: Record, value: bytes) -> bytes:
-    """Wrap the value into our envelope: ``ce_source`` and ``ce_id`` are the event_id, ``ce_time`` the timestamp.
+    """Wrap the value: ``ce_source`` and ``ce_id`` become the event_id, ``ce_time`` the timestamp.
 
-    All attributes but the time are metadata.
-
-    A value that is no JSON of its own is returned as it is, to be refused as such: spliced into an envelope it could
-    close it and write fields of its own.
+    All attributes but the time are metadata. A value that is not JSON is returned unchanged, to be refused: in an
+    envelope it could close it and write fields of its own.
     """
     try:
         pydantic_core.from_json(value)
@@ -40,7 +38,7 @@ def cloud_event_document(record: Record, value: bytes) -> bytes:
 
 
 def _attributes(record: Record) -> dict[str, str | None]:
-    """Read each ``ce_*`` header as `header` does, but all in one pass: there may be 80,000 of them."""
+    """Return each ``ce_*`` header as `header` does, but in one pass: there may be 80,000 of them."""
     attributes: dict[str, bytes | None] = {}
     for name, value in record.headers:
         if name.startswith(_PREFIX):

@@ -1,6 +1,6 @@
-"""A value in a deployment's own shape is rewritten into ours, before our own contract looks at it.
+"""Custom contracts and transforms: a value in a deployment's own shape is rewritten into keepstream's.
 
-So whatever foreign code returns, nothing enters the table that our contract would refuse.
+keepstream's contract is checked after that: no event that it refuses is stored, whatever foreign code returns.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _OPTIONAL = ("metadata", "timestamp", "correlation_id")
 
 @dataclass(frozen=True, slots=True)
 class CustomContract:
-    """The shape that producers write, and a deployment's transforms, by name and in order."""
+    """The model of the values that producers write, and a deployment's transforms by name, in order."""
 
     model: type[Contract | Event] = Event
     transforms: Mapping[str, Transform] = field(default_factory=dict)
 
     def document(self, record: Record, value: bytes) -> bytes | Rejection:
-        """Return the value in our shape; the producer's own bytes where nothing changes them."""
+        """Return the value in keepstream's shape; the producer's own bytes where no code changes them."""
         made = _called(self.model.__name__, lambda: self._event(record, value), value)
         if isinstance(made, Rejection | bytes):
             return made
@@ -49,7 +49,7 @@ class CustomContract:
 
 
 def _called(name: str, foreign: Callable[[], T], value: bytes) -> T | Rejection:
-    """Call foreign code. Its mistakes are the record's: they end as dead letters, to be replayed once it is mended."""
+    """Call foreign code. Its errors reject the record: the dead letter can be replayed once the code is fixed."""
     try:
         return foreign()
     except ValidationError as error:
@@ -65,7 +65,7 @@ def _event_of(returned: object) -> Event | Rejection:
 
 
 def _json(event: Event) -> bytes:
-    """Write it without what is absent. NaN stays NaN, to be refused as everywhere, and does not become null."""
+    """Return an event as JSON without absent fields. NaN stays NaN, and is refused; it does not become null."""
     fields = event.model_dump(include=set(_OWN), warnings=False)
     present = {name: value for name, value in fields.items() if value is not None or name not in _OPTIONAL}
     return pydantic_core.to_json(present, inf_nan_mode="constants")

@@ -1,7 +1,7 @@
-"""What JSON may say and jsonb cannot hold, or cannot write again. Exact, and mirrored from PostgreSQL's own limits.
+"""Valid JSON that jsonb cannot store, or not write again: exactly PostgreSQL's own limits.
 
 The limits of ``numeric`` are those of PostgreSQL's documentation, 8.1.2: 131072 digits before the decimal point, 16383
-after it. `tests/contract/test_validate_against_postgres.py` holds them against a real server.
+after it. `tests/contract/test_validate_against_postgres.py` compares with a real server.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from itertools import accumulate
 
-# Possessive, and at home at the end of the input too: a string that never ends is looked at once, not once per quote.
+# Possessive quantifiers, and the end of the input as an end: linear time on unterminated strings.
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
 _TOKEN = re.compile(_STRING + rb"|-?[0-9][0-9.eE+-]*|-?(?:NaN|Infinity)", re.DOTALL)
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -26,8 +26,8 @@ _MAX_WRITTEN_EXPONENT = 2**30 - 2  # PostgreSQL 15 refuses 2**30 - 1, later vers
 _MAX_EXPONENT_DIGITS = 12
 
 MAX_WRITTEN_DIGITS = 1024 * 1024
-"""Of all numbers of an event together, as PostgreSQL writes them: ``1e131071`` is 8 bytes here and 131,072 there. A row
-whose text is beyond 1 GB can be stored, and never again be read, dumped or replicated."""
+"""Limit of all numbers of an event together, as PostgreSQL writes them: ``1e131071`` has 8 bytes here, 131,072 there. A
+row whose text exceeds 1 GB can be stored, but not read, dumped or replicated."""
 _EXPONENT_SHAPE = bytes(ord("0") if byte in b"0123456789" else ord("E") if byte in b"eE" else 32 for byte in range(256))
 _LONG_EXPONENT = b"0E000"
 _LONGEST_NUMBER = _MAX_DECIMAL_EXPONENT + 1 + _MAX_DIGITS_AFTER_POINT
@@ -53,7 +53,7 @@ def find_unwritable(document: bytes) -> tuple[str, str] | None:
 
 
 class _WrittenLength(int):
-    """How many digits a number with a point or an exponent has when it is written without the exponent."""
+    """Number of digits of a number with a point or an exponent when it is written without the exponent."""
 
     __slots__ = ()
 
@@ -75,7 +75,7 @@ def _written_lengths(value: object) -> Iterator[int]:
 
 
 def unholdable(document: bytes) -> tuple[str, str] | None:
-    """Return (reason, message) for the first thing jsonb cannot hold, or None.
+    """Return (reason, message) for the first value that jsonb cannot store, or None.
 
     The document must be valid JSON except for NaN and Infinity, which pydantic lets through.
     """
@@ -83,16 +83,16 @@ def unholdable(document: bytes) -> tuple[str, str] | None:
         text = token.group()
         if text[0] == ord('"'):
             if b"\\u0000" in text and _NUL.search(text):
-                return "nul_character", r"a string holds the character \u0000, which PostgreSQL cannot store"
+                return "nul_character", r"a string contains the character \u0000, which PostgreSQL cannot store"
         elif text[-1] in b"Ny":
             return "not_finite_number", "NaN and Infinity are not JSON numbers"
         elif not _fits_numeric(text):
-            return "number_out_of_range", "a number has more digits than PostgreSQL's numeric can hold"
+            return "number_out_of_range", "a number has more digits than PostgreSQL's numeric can store"
     return None
 
 
 def depth(value: bytes) -> int:
-    """Return how deep arrays and objects nest; brackets inside strings do not count."""
+    """Return the nesting depth of arrays and objects; brackets in strings do not count."""
     brackets = _WHOLE_STRING.sub(b"", value).translate(None, _NO_BRACKETS)
     return max(accumulate(map(_STEP.__getitem__, brackets)), default=0)
 
@@ -102,7 +102,7 @@ def _fits_numeric(text: bytes) -> bool:
         return True
     match = _NUMBER.fullmatch(text)
     if match is None:
-        return True  # not a number by JSON's grammar: not ours to judge
+        return True  # not a number by JSON's grammar: refused elsewhere
     whole, fraction, sign, written = match[1], match[2] or b"", match[3] or b"", match[4] or b"0"
     if len(written) > _MAX_EXPONENT_DIGITS or int(written) > _MAX_WRITTEN_EXPONENT:
         return False

@@ -1,4 +1,4 @@
-"""Turn what pydantic says about a value into a stable reason and a sentence that names the field."""
+"""Conversion of pydantic's errors to rejections: a stable reason, and a message that names the field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SENTENCES = {
     ("payload", "dict_type"): "must be a JSON object",
     ("metadata", "dict_type"): "must be a JSON object or null",
 }
-_OF_A_WHOLE_MODEL = ("value_error", "assertion_error")  # validators of a contract of one's own
+_OF_A_WHOLE_MODEL = ("value_error", "assertion_error")  # raised by validators of a custom contract
 
 
 def to_rejection(error: ValidationError, value: bytes) -> Rejection:
@@ -56,7 +56,7 @@ def _not_json(error: ErrorDetails, value: bytes) -> Rejection:
     except UnicodeDecodeError as undecodable:
         return Rejection("invalid_utf8", f"the value is not UTF-8: byte {undecodable.start} cannot be decoded")
     if "surrogate" in error["msg"] or ("hex escape" in error["msg"] and _python_reads(value)):
-        return Rejection("lone_surrogate", f"a string holds half of a surrogate pair: {_where(error)}")
+        return Rejection("lone_surrogate", f"a string contains half of a surrogate pair: {_where(error)}")
     if "number out of range" in error["msg"]:
         return Rejection("number_out_of_range", f"a number has more digits than are accepted: {_where(error)}")
     if value.startswith("\ufeff".encode()):
@@ -65,7 +65,7 @@ def _not_json(error: ErrorDetails, value: bytes) -> Rejection:
 
 
 def _python_reads(value: bytes) -> bool:
-    """Python's own parser takes half a surrogate pair, and nothing else that pydantic's refuses at a hex escape."""
+    """Whether the value is JSON for Python's parser: of hex escapes, it only accepts surrogates beyond pydantic's."""
     try:
         json.loads(value)
     except ValueError:

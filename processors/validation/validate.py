@@ -1,8 +1,8 @@
-"""The validate step: bytes become an event, or a rejection that names the field and why. Pure.
+"""The validate step: parses a record into an event, or a rejection with the field and the reason. Pure.
 
-Two checks make it up. The *contract* (pydantic, depth, the length of numbers) is looked at for every record. The
-*content* (what jsonb cannot hold) is exact but slow, and PostgreSQL refuses precisely the same things: so the fast path
-asks for it only when PostgreSQL has complained. The verdict on a record is the same either way.
+It has two checks. The *contract* (pydantic, depth, the length of numbers) is checked for every record. The *content*
+(what jsonb cannot store) is exact but slow, and PostgreSQL refuses precisely the same: so it is checked only after
+PostgreSQL has refused a batch. The verdict on a record is the same either way.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _TRACEPARENT = re.compile("[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9
 
 
 class Validator:
-    """The checks of one deployment: its contract and transforms, then keepstream's own contract.
+    """The checks of a deployment: its contract and transforms, then keepstream's own contract.
 
-    ``check_contract`` is the plain function where a deployment has neither, so that the default costs nothing.
+    ``check_contract`` is the plain function where a deployment has neither: the default has no cost.
     """
 
     def __init__(
@@ -49,13 +49,13 @@ class Validator:
         self.check_contract = partial(check_contract, custom=custom) if custom else check_contract
 
     def validate(self, record: Record) -> ValidEvent | Rejection:
-        """Check everything: PostgreSQL stores what this accepts."""
+        """Check contract and content: PostgreSQL stores what this accepts."""
         checked = self.check_contract(record)
         return checked if isinstance(checked, Rejection) else check_content(checked) or checked
 
 
 def check_contract(record: Record, custom: CustomContract | None = None) -> ValidEvent | Rejection:
-    """Check size, depth, JSON, fields and how long numbers are when they are written out."""
+    """Check size, depth, JSON, fields and the length of numbers when they are written out."""
     value = record.value
     if not value:
         return _nothing(value)
@@ -79,17 +79,17 @@ def check_contract(record: Record, custom: CustomContract | None = None) -> Vali
 
 
 def check_content(event: ValidEvent) -> Rejection | None:
-    """Find what jsonb cannot hold: NUL characters, NaN and Infinity, numbers out of range."""
+    """Return a rejection for what jsonb cannot store: NUL characters, NaN and Infinity, numbers out of range."""
     found = unholdable(event.document)
     return found and Rejection(*found, _usable(event.event_id))
 
 
 validate = Validator().validate
-"""Check everything, by the default contract."""
+"""Check contract and content, by the default contract."""
 
 
 def _usable(event_id: str) -> str | None:
-    """Return an event id that a row could have; PostgreSQL's text cannot hold NUL."""
+    """Return an event id that a row could have: PostgreSQL's text cannot contain NUL."""
     return None if "\0" in event_id else event_id
 
 
@@ -102,7 +102,7 @@ def _nothing(value: bytes | None) -> Rejection:
 
 
 def _complete(record: Record, value: bytes, event: Envelope) -> ValidEvent | Rejection:
-    """Append what the producer left out; a later key wins in jsonb, so nothing has to be cut out first."""
+    """Append the fields that the producer left out; in jsonb the last of equal keys wins, so none has to be removed."""
     event_id, timestamp, correlation_id = event["event_id"], event.get("timestamp"), event.get("correlation_id")
     added, undated = b"", b""
     if timestamp is None:
@@ -111,10 +111,10 @@ def _complete(record: Record, value: bytes, event: Envelope) -> ValidEvent | Rej
         timestamp = (_EPOCH + timedelta(milliseconds=record.timestamp)).isoformat(timespec="milliseconds")
         added, undated = b',"timestamp":"%b"' % timestamp.encode(), UNDATED
     elif not _in_calendar(timestamp):
-        return _bad_timestamp(event_id, "not a moment of the calendar between years 1 and 9999 in UTC")
+        return _bad_timestamp(event_id, "not a date of the calendar between years 1 and 9999 in UTC")
     if not correlation_id:
         correlation_id = _fallback_correlation_id(record) or event_id
-        added += b',"correlation_id":%b' % _json_string(correlation_id)
+        added += b',"correlation_id":%b' % json.dumps(correlation_id).encode()
     if value[-1] != _CLOSING_BRACE:
         value = value.rstrip(b" \t\r\n")
     document = b'%b%b,"@offset":%d%b}' % (value[:-1], added, record.offset, undated)
@@ -128,7 +128,7 @@ def _bad_timestamp(event_id: str, why: str) -> Rejection:
 def parse_timestamp(timestamp: str) -> datetime:
     """Parse a timestamp that matched the contract's pattern, rounding to microseconds as PostgreSQL does.
 
-    Raises ValueError or OverflowError when no calendar has it.
+    Raises ValueError or OverflowError for a date that the calendar does not have.
     """
     finer = _FINER_THAN_US.search(timestamp) if len(timestamp) > _LONGEST_IN_US_AND_UTC else None
     if finer is None:
@@ -142,7 +142,7 @@ def _in_calendar(timestamp: str) -> bool:
         try:
             datetime.fromisoformat(timestamp)
         except ValueError:
-            pass  # lower case, or no such day: the exact way tells
+            pass  # lower case, or no such day: parsed exactly below
         else:
             return True
     try:
@@ -158,7 +158,3 @@ def _fallback_correlation_id(record: Record) -> str | None:
         return given
     trace = _TRACEPARENT.fullmatch(header(record, "traceparent") or "")
     return trace[1] if trace else None
-
-
-def _json_string(text: str) -> bytes:
-    return json.dumps(text).encode()

@@ -27,7 +27,7 @@ def test_a_partition_begins_where_another_consumer_stood_and_there_again_when_po
     second = system.start_worker()
     system.settled(40)
     system.assert_consistent()
-    assert any("PostgreSQL knows nothing of it" in line["event"] for line in second.log())
+    assert any("PostgreSQL has no offset of it" in line["event"] for line in second.log())
 
 
 def commit_as_another_consumer(system: System, offset: int) -> None:

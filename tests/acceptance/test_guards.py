@@ -89,7 +89,7 @@ def test_a_frozen_loop_ends_the_worker_and_says_where_it_stands(new_system: Call
     system.produce(make_value() for _ in range(10))
     ended(worker, 70)
     (reason,) = last_words(worker)
-    assert reason.startswith("fatal: error: the event loop has not turned for 3 s; it stands at ")
+    assert reason.startswith("fatal: error: the event loop has been blocked for 3 s, at ")
     assert "frozen_settle < processors/dispatcher.py:" in reason
     finished_by_the_next(system, 20)
 
@@ -106,7 +106,7 @@ def test_a_partition_that_stands_still_ends_the_worker(
     system.produce(make_value() for _ in range(10))
     ended(worker, 70)
     (reason,) = last_words(worker)
-    assert reason.startswith(f"fatal: error: {system.topic}-0 has stood at offset 10 of 20 for ")
+    assert reason.startswith(f"fatal: error: {system.topic}-0 has been at offset 10 of 20 for ")
     assert where in reason
     finished_by_the_next(system, 20)
 

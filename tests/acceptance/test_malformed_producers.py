@@ -30,7 +30,7 @@ def test_a_flood_of_dead_letters_holds_the_partition_until_somebody_has_looked(
     system.produce(make_value() if i % 5 else b"broken" for i in range(100))
     system.settled(100)
     system.produce(b"broken contract" for _ in range(200))
-    eventually(lambda: "records died" in worker.get("/readyz")[1], 30, "the partition is held")
+    eventually(lambda: "records became dead letters" in worker.get("/readyz")[1], 30, "the partition is held")
     assert "KEEPSTREAM_WORKER__FLOOD_LIMIT" in worker.get("/readyz")[1]
     assert worker.get("/livez")[0] == 200
     held_at = system.database.totals()
@@ -131,7 +131,7 @@ def test_a_gap_stops_the_worker_where_that_was_asked_for_until_somebody_says_con
     reason = next(line["event"] for line in stopped.log() if line["level"] == "critical")
     begin = "0 (recreated)" if recreated else "15 (gap)"
     assert reason.startswith(
-        f"fatal: error: {system.topic}-0 no longer holds the stored offset 10, but begins at {begin}"
+        f"fatal: error: {system.topic}-0 no longer has the stored offset 10, but begins at {begin}"
     )
     assert system.database.rows("SELECT next_offset FROM stream_offsets") == [(10,)]
     continued = system.start_worker(KEEPSTREAM_KAFKA__ON_GAP="continue")

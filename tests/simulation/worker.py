@@ -123,7 +123,11 @@ class Worker:
         world = self.world
         return (
             OffsetRegressionMonitor(self.dispatcher, cast("Any", world.database), self._fenced),
-            RecreatedTopicMonitor(self.assignment, lambda topics: dict.fromkeys(topics, world.log.topic_id)),
+            RecreatedTopicMonitor(
+                lambda: self.assignment.topic_ids,
+                lambda topics: dict.fromkeys(topics, world.log.topic_id),
+                self.assignment.start,
+            ),
             MembershipMonitor(
                 TOPIC, NO_MEMBER_LIMIT_S, lambda: self.assignment.group_error, lambda: True, on_lost=self._lost
             ),

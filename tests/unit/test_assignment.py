@@ -179,7 +179,7 @@ async def test_what_postgres_forgot_and_retention_deleted_is_a_gap(monkeypatch: 
         assignment.start([TP])
         await started(assignment)
     (why,) = said
-    assert "no longer holds the stored offset 0, but begins at 4 (forgotten)" in why
+    assert "no longer has the stored offset 0, but begins at 4 (forgotten)" in why
     assignment.close()
 
 

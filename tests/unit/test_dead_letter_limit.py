@@ -1,4 +1,4 @@
-"""The flood guard: when dead letters stop being the records' fault."""
+"""The dead letter limit: when dead letters stop being the records' fault."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ def test_as_many_as_the_limit_pass_and_one_more_does_not(guard: DeadLetterLimit)
         with pytest.raises(SystemicError) as caught:
             guard.admit(letters(5))
     assert (caught.value.failure.verdict, caught.value.failure.reason) == (Verdict.SYSTEMIC, "dead_letter_flood")
-    assert "6 of the last 10 records died, the last of check_violation" in caught.value.failure.message
+    assert (
+        "6 of the last 10 records became dead letters, the last because of check_violation"
+        in caught.value.failure.message
+    )
 
 
 def test_good_records_in_between_let_it_pass(guard: DeadLetterLimit) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
+from confluent_kafka import KafkaException
 
 from keepstream.app.worker.watchdog import StallDetector, stack_of_task
 from keepstream.processors.partition_queue import PartitionQueue
@@ -23,8 +24,10 @@ P3, P4 = TopicPartition("events", 3), TopicPartition("events", 4)
 class KnownEnds:
     end: int | None = 9
 
-    async def of(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int] | None:
-        return None if self.end is None else dict.fromkeys(partitions, self.end)
+    def __call__(self, partitions: Collection[TopicPartition]) -> Mapping[TopicPartition, int]:
+        if self.end is None:
+            raise KafkaException
+        return dict.fromkeys(partitions, self.end)
 
 
 @dataclass
@@ -60,7 +63,7 @@ async def test_records_to_settle_and_an_offset_that_stands_still_is_a_stall() ->
     detection = Detection()
     assert not await detection.beats(LIMIT - 1)
     assert await detection.beats(LIMIT // 2 + 2)
-    assert detection.reasons[0].startswith("events-3 has stood at offset 5 of 9 for ")
+    assert detection.reasons[0].startswith("events-3 has been at offset 5 of 9 for ")
 
 
 async def test_an_idle_partition_has_not_stalled() -> None:

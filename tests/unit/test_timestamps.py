@@ -12,7 +12,7 @@ from keepstream.schemas.record import Record
 from tests.builders import make_record, make_value
 
 SHAPE = "must be RFC 3339 with a zone, like 2026-11-24T10:00:00Z"
-CALENDAR = "not a moment of the calendar between years 1 and 9999 in UTC"
+CALENDAR = "not a date of the calendar between years 1 and 9999 in UTC"
 
 
 def record_at(timestamp: object) -> Record:

@@ -25,7 +25,7 @@ def test_a_loop_that_stands_still_is_reported_once_with_where_it_stands() -> Non
     stand_still(release)
     watchdog.stop()
     reason = reasons.get(timeout=1)
-    assert "has not turned for" in reason
+    assert "has been blocked for" in reason
     assert "test_watchdog.py" in reason
     assert "stand_still" in reason
     assert "\n" not in reason

@@ -47,10 +47,6 @@ WRITTEN_DOWN = {
 """Values that the world reads, and so keep their spelling: a table, columns, JSON keys, codes; an option of rich."""
 ALLOWED = {("app/embedded/postgres_binaries.py", "nobody"), ("schemas/event.py", "leap")}
 """The Unix user ``nobody``, and leap seconds."""
-TO_BE_CLEANED = {
-    "processors",
-}
-"""Folders and files that still say otherwise. It only shrinks."""
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
@@ -79,21 +75,10 @@ def banned(path: str, text: str) -> list[str]:
     return found
 
 
-def waits(path: str) -> bool:
-    return any(path == name or path.startswith(f"{name}/") for name in TO_BE_CLEANED)
-
-
 def test_the_product_is_written_in_the_fields_words() -> None:
     paths = {str(path.relative_to(CHECKOUT)): path for path in sources()}
-    found = [line for name, path in paths.items() if not waits(name) for line in banned(name, path.read_text())]
+    found = [line for name, path in paths.items() for line in banned(name, path.read_text())]
     assert not found, "\n".join(found)
-
-
-def test_what_is_clean_is_not_exempt() -> None:
-    for name in TO_BE_CLEANED:
-        files = [path for path in sources() if str(path.relative_to(CHECKOUT)) == name]
-        files += [path for path in sources() if str(path.relative_to(CHECKOUT)).startswith(f"{name}/")]
-        assert any(banned(name, path.read_text()) for path in files), f"{name} is clean: take it out of TO_BE_CLEANED"
 
 
 @pytest.mark.parametrize(
