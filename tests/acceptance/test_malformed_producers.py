@@ -55,7 +55,7 @@ def test_a_batch_that_unpacks_beyond_the_limit_holds_its_partition_only(
     system.produce([b"0" * 60_000_000], partition=0, settings=bomb)
     system.produce((make_value() for _ in range(5)), partition=1)
     worker = system.start_worker()
-    eventually(lambda: "does not unpack" in worker.get("/readyz")[1], 30, "the partition is held")
+    eventually(lambda: "when decompressed" in worker.get("/readyz")[1], 30, "the partition is held")
     system.settled(10)
     system.produce((make_value() for _ in range(5)), partition=1)
     system.settled(15)
