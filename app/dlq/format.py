@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 from datetime import datetime
 from typing import Any
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.json_text import decode_json, indent_json
 
 
 def to_row(dead_letter: DeadLetterRecord, state: str | None) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def pretty(value: bytes | None) -> str:
     if value is None:
         return "(no value: a tombstone)"
     try:
-        return escape_control_characters(json.dumps(json.loads(value), indent=2, ensure_ascii=False))
+        return escape_control_characters(indent_json(decode_json(value)))
     except (ValueError, RecursionError):
         return escape_control_characters(value.decode(errors="backslashreplace"))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 from typing import Any
 
 from keepstream.app.errors import REFUSED, KeepstreamError
+from keepstream.schemas.json_text import decode_json, replace_values
 
 HIDDEN = "\N{BULLET}" * 6
 NOT_JSON = f"{HIDDEN} (not JSON, so its fields cannot be masked)".encode()
@@ -19,15 +19,17 @@ class Mask:
         self._names = frozenset(name.casefold() for name in names)
 
     def value(self, value: bytes | None) -> bytes | None:
-        """Return the masked value: the same bytes when nothing is masked, else JSON; `NOT_JSON` for anything else."""
+        """Return the masked value: the same bytes when nothing is masked, else JSON; `NOT_JSON` for anything else.
+
+        A name that is repeated is masked each time, and the values of repeated parents are searched.
+        """
         if not self._names or not value:
             return value
         try:
-            document = json.loads(value)
-            shown = self.document(document)
-            return value if shown == document else json.dumps(shown, ensure_ascii=True).encode()
+            shown = replace_values(decode_json(value), self.hides, HIDDEN)
         except (ValueError, RecursionError):
             return NOT_JSON
+        return value if shown is None else shown.encode(errors="surrogatepass")
 
     def document(self, document: Any) -> Any:  # noqa: ANN401
         """Return the masked document."""

@@ -58,6 +58,29 @@ def test_both_values_of_a_repeated_masked_field_are_hidden() -> None:
     assert b"S3CRET" not in (Mask(["card"]).value(b'{"a": {"card": "S3CRET"}, "a": {"card": 1}}') or b"")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"payload": {"a": {"card": "S3CRET"}, "a": 1}}',
+        '[{"a": {"c\\u0061rd": "S3CRET"}, "a": []}]',
+        '{"a": {"CARD": {"deep": [1, {"x": "S3CRET"}]}, "b": 1}, "a": {}}',
+        '{"card": ["}", "S3CRET"], "card" : "\\"S3CRET"}',
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_masked_field_is_hidden_in_a_repeated_parent(text: str, encoding: str) -> None:
+    mask = Mask(["card"])
+    assert mask.touches(text.encode(encoding))
+    assert b"S3CRET" not in (mask.value(text.encode(encoding)) or b"")
+
+
+def test_a_mask_leaves_numbers_as_they_are() -> None:
+    digits = "9" * 5000
+    shown = Mask(["card"]).value(f'{{"card":1,"wei":1.000000000000000001,"big":1e400,"n":{digits}}}'.encode())
+    hidden = json.dumps(HIDDEN)
+    assert shown == f'{{"card": {hidden}, "wei": 1.000000000000000001, "big": 1e400, "n": {digits}}}'.encode()
+
+
 def test_without_a_mask_bytes_stay_bytes() -> None:
     assert Mask().value(b"\xff{") == b"\xff{"
     assert not Mask().touches(b"x")
