@@ -5,6 +5,7 @@ The attacks are OWASP's; Flower's CVE-2022-30034 and its issues 1216 to 1227 sho
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import secrets
@@ -16,6 +17,7 @@ from multidict import MultiDict
 
 from keepstream.app.config.base import is_loopback
 from keepstream.app.errors import NOT_FOUND, REFUSED, UNREACHABLE, USAGE, KeepstreamError
+from keepstream.app.web.connections import BODY_TIMEOUT_S
 from keepstream.app.web.context import FORM, SESSION, audit_log, console_of, session_of
 from keepstream.app.web.sessions import TOKEN_USER, Session
 
@@ -111,7 +113,11 @@ async def check_csrf(request: web.Request, handler: Handler) -> web.StreamRespon
         raise web.HTTPForbidden(text="this form came from another site")
     if request.content_type != _FORM_TYPE:
         raise web.HTTPUnsupportedMediaType(text="only form data are accepted here")
-    request[FORM] = await request.post()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            request[FORM] = await request.post()
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text="the form did not arrive in time") from None
     if request.path != "/login":
         _check_form(request)
     return await handler(request)

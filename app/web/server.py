@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiohttp import web
@@ -14,6 +15,14 @@ from keepstream.app.config.base import is_loopback
 from keepstream.app.config.settings import Settings, WebSettings
 from keepstream.app.errors import REFUSED, KeepstreamError
 from keepstream.app.web import dead_letters, events, login, overview, replays
+from keepstream.app.web.connections import (
+    BACKLOG,
+    HEAD_TIMEOUT_S,
+    KEEPALIVE_TIMEOUT_S,
+    ConnectionLimiter,
+    connection_limit,
+    limit_library_logs,
+)
 from keepstream.app.web.context import CONSOLE, Console
 from keepstream.app.web.middleware import LIVENESS_PATH, authenticate, check_csrf, check_host, error_pages
 from keepstream.app.web.overview import POLLER
@@ -22,6 +31,7 @@ from keepstream.app.web.query import Query
 
 log = logging.getLogger(__name__)
 STATIC = Path(__file__).with_name("static")
+_SHUTDOWN_TIMEOUT_S = 3.0
 
 
 def check_safety(settings: WebSettings) -> None:
@@ -60,16 +70,34 @@ async def _alive(_request: web.Request) -> web.Response:
 
 async def serve(settings: Settings, ready: Callable[[str], None], stop: asyncio.Event) -> None:
     """Serve until ``stop`` is set; ``ready`` is called with the URL."""
-    runner = web.AppRunner(application(settings), access_log=None, handle_signals=False)
+    limit_library_logs()
+    runner = web.AppRunner(
+        application(settings), access_log=None, handle_signals=False, shutdown_timeout=_SHUTDOWN_TIMEOUT_S,
+        keepalive_timeout=KEEPALIVE_TIMEOUT_S,
+    )  # fmt: skip
     await runner.setup()
     try:
-        site = web.TCPSite(runner, settings.web.host, settings.web.port, shutdown_timeout=3)
-        await site.start()
-        host, port = runner.addresses[0][:2]
-        ready(f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/")
-        await stop.wait()
+        async with listen(runner, settings.web) as (host, port):
+            ready(f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/")
+            await stop.wait()
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def listen(runner: web.AppRunner, settings: WebSettings) -> AsyncIterator[tuple[str, int]]:
+    """Accept connections, within limits, at the address that is yielded."""
+    assert runner.server is not None  # noqa: S101 - the runner is set up
+    limit = connection_limit()
+    # Behind a proxy every connection has the address of the proxy.
+    limiter = ConnectionLimiter(runner.server, limit, 0 if settings.public_url else limit // 4, HEAD_TIMEOUT_S)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(limiter, settings.host, settings.port, backlog=BACKLOG)
+    try:
+        yield server.sockets[0].getsockname()[:2]
+    finally:
+        server.close()
+        limiter.close()
 
 
 async def _poll(app: web.Application) -> AsyncIterator[None]:
