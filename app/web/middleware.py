@@ -89,12 +89,12 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     """Find the session; without one, redirect to the login where it is required."""
     console = console_of(request)
     request[SESSION] = console.logins.session(request.cookies.get(cookie_name(request), ""))
-    bearer = request.headers.get(hdrs.AUTHORIZATION, "")
-    if bearer and request.method in _SAFE and _is_bearer(request, bearer):
+    bearer = None if session_of(request) else _bearer_of(request)
+    if bearer is not None and request.method in _SAFE and _is_token(request, bearer):
         request[SESSION] = Session(TOKEN_USER, secrets.token_urlsafe(32), 0.0)
     if session_of(request) or not console.logins.needed or request.path.startswith(OPEN_PATHS):
         return await handler(request)
-    if bearer:
+    if bearer is not None:
         raise web.HTTPUnauthorized(text="log in, or send the token")
     if request.method in _SAFE and request.headers.get("Sec-Fetch-Site") in ("cross-site", "same-site"):
         # A link in a chat: SameSite=Strict withholds the cookie once, and a reload from this page sends it.
@@ -165,15 +165,19 @@ def _is_local(host: str) -> bool:
         return False
 
 
-def _is_bearer(request: web.Request, header: str) -> bool:
+def _bearer_of(request: web.Request) -> str | None:
+    """Return the bearer token of a request. None for other schemes: a browser sends the proxy's password as Basic."""
+    scheme, _, token = request.headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and console_of(request).settings.web.token else None
+
+
+def _is_token(request: web.Request, token: str) -> bool:
     """Compare a script's token, with the same limit on attempts as a login."""
     console, keys = console_of(request), (f"address {request.remote}",)
-    scheme, _, token = header.partition(" ")
     if wait_s := console.logins.limiter.hit(*keys):
         raise web.HTTPTooManyRequests(text="too many attempts", headers={hdrs.RETRY_AFTER: f"{wait_s:.0f}"})
-    right = scheme.lower() == "bearer" and console.logins.is_token(token.strip())
-    if right:
+    if console.logins.is_token(token):
         console.logins.limiter.reset(*keys)
-    else:
-        audit_log(request, "login_failed", name="bearer")
-    return right
+        return True
+    audit_log(request, "login_failed", name="bearer")
+    return False

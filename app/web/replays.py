@@ -25,6 +25,9 @@ _TOPIC = re.compile(r"[a-zA-Z0-9._-]{1,249}")
 async def ask(request: web.Request) -> web.StreamResponse:
     """Show the selection and the form of options."""
     console, query = console_of(request), console_of(request).query(request)
+    if "selected" in request.query and not query.values("id"):
+        hint = "tick dead letters in the list, or take all that match its filter"
+        raise KeepstreamError("nothing_selected", "no dead letter is selected", hint, USAGE)
     return console.page(request, "replay.html", query=query, command=query.command("dlq replay --dry-run"))
 
 

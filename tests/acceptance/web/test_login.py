@@ -123,8 +123,10 @@ def test_login_attempts_are_limited_per_address_and_name(graves: Graveyard) -> N
 def test_a_bearer_token_reads_and_does_nothing_else(guarded: ConsoleProcess) -> None:
     script = ConsoleProcess(guarded.process, guarded.said)
     assert script.get("/", Authorization=f"Bearer {TOKEN}").status == 200
-    for wrong in (f"Bearer {TOKEN}x", f"Basic {TOKEN}", "Bearer ", TOKEN, "Bearer \xff"):
+    for wrong in (f"Bearer {TOKEN}x", "Bearer ", "Bearer \xff"):
         assert script.get("/", Authorization=wrong).status == 401
+    for other_scheme in (f"Basic {TOKEN}", TOKEN):
+        assert script.get("/", Authorization=other_scheme).status == 303
     form = {"Origin": guarded.url, "Content-Type": FORM, "Authorization": f"Bearer {TOKEN}"}
     assert script.ask("POST", "/replay/dry-run", b"id=events-0-0", form).status == 401
 
