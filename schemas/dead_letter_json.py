@@ -11,7 +11,9 @@ import json
 from typing import Any
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
-from keepstream.schemas.record import KafkaRecord
+from keepstream.schemas.record import KafkaRecord, is_text
+
+_INT64 = 2**63
 
 
 class InvalidExportError(ValueError):
@@ -54,10 +56,12 @@ def _number(found: dict[str, Any], name: str) -> int:
     number = found[name]
     if isinstance(number, bool) or not isinstance(number, int):
         raise InvalidExportError(f"{name} is not an integer")
+    if not -_INT64 <= number < _INT64:
+        raise InvalidExportError(f"{name} is out of range")
     return number
 
 
 def _name(name: object) -> str:
-    if not isinstance(name, str):
-        raise InvalidExportError("a header's name is not a string")
+    if not isinstance(name, str) or not is_text(name):
+        raise InvalidExportError("a header's name is not text")
     return name

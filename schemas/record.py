@@ -89,3 +89,12 @@ def text_of(value: bytes | None) -> str | None:
         return value.decode() if value else None
     except UnicodeDecodeError:
         return None
+
+
+def is_text(name: str) -> bool:
+    """Whether a string is UTF-8 without NUL: librdkafka crashes on other names, and PostgreSQL cannot store them."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in name

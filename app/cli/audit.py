@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from keepstream.app.cli.output import json_option, load_services, notify, on_terminal, print_json, print_rows
+from keepstream.app.cli.types import OFFSET, PARTITION
 from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
 from keepstream.schemas.audit import DiscrepancyKind
@@ -105,9 +106,9 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 @click.option("--deep", is_flag=True, help="Read the topic and the dead letter topic again, and name each record that "
               "is in neither place or in both.")  # fmt: skip
 @click.option("--since", metavar="TIME", help="Deep: records since TIME (2h, 7d or RFC 3339), by Kafka's timestamps.")
-@click.option("--from-offset", type=click.IntRange(min=0), metavar="OFFSET", help="Deep: from this offset, inclusive.")
-@click.option("--to-offset", type=click.IntRange(min=0), metavar="OFFSET", help="Deep: up to this offset, exclusive.")
-@click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), metavar="NUMBER",
+@click.option("--from-offset", type=OFFSET, metavar="OFFSET", help="Deep: from this offset, inclusive.")
+@click.option("--to-offset", type=OFFSET, metavar="OFFSET", help="Deep: up to this offset, exclusive.")
+@click.option("--partition", "partitions", multiple=True, type=PARTITION, metavar="NUMBER",
               help="Deep: only this partition. Repeatable.")  # fmt: skip
 @click.option("--all", "every_one", is_flag=True, help="Deep: name every discrepancy, not only the first.")
 @json_option

@@ -13,6 +13,7 @@ import click
 
 from keepstream.app.cli.options import selectors
 from keepstream.app.cli.output import json_option, load_services, notify, on_terminal, print_json
+from keepstream.app.cli.types import REPLAY_ID, Seconds, Topic
 from keepstream.app.errors import FAILED, INTERRUPTED, NOT_FOUND, REFUSED, KeepstreamError
 
 if TYPE_CHECKING:
@@ -92,15 +93,16 @@ MAX_EDITED = 100
     "--dry-run", is_flag=True, help="Only print what would pass today's contract, and why the rest would not."
 )
 @click.option("--rate", help="Records per second, like 500/s. Default: as fast as the broker takes them.")
-@click.option("--to-topic", help="Default: the topic each dead letter came from.")
+@click.option("--to-topic", type=Topic(), help="Default: the topic each dead letter came from.")
 @click.option("--same-partition", is_flag=True, help="Keep the original partition; default: the key decides.")
 @click.option("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change the payload; repeatable.")
 @click.option("--edit", is_flag=True, help="Change the values in $EDITOR, one JSON document per line.")
-@click.option("--max-replays", type=click.IntRange(min=0), default=3, show_default=True,
+@click.option("--max-replays", type=click.IntRange(0, 1_000_000), default=3, show_default=True,
               help="A dead letter replayed that often goes to <dead letter topic>-parked.")  # fmt: skip
-@click.option("--resume", "resume_id", type=int, metavar="ID", help="Resume an interrupted replay.")
+@click.option("--resume", "resume_id", type=REPLAY_ID, metavar="ID", help="Resume an interrupted replay.")
 @click.option("--wait", is_flag=True, help="Wait until each is delivered or dead again.")
-@click.option("--wait-timeout", "wait_timeout_s", type=float, default=300, show_default=True, help="Seconds.")
+@click.option("--wait-timeout", "wait_timeout_s", type=Seconds(0, 604_800), default=300, show_default=True,
+              metavar="SECONDS", help="How long --wait waits.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
 @click.pass_context

@@ -17,6 +17,7 @@ import click
 
 from keepstream.app.cli.options import selectors
 from keepstream.app.cli.output import json_option, notify, print_rows
+from keepstream.app.cli.types import OFFSET, PARTITION
 from keepstream.app.dlq.selectors import bad_selector, parse_time_option
 from keepstream.app.errors import FAILED, REFUSED, KeepstreamError
 
@@ -76,8 +77,8 @@ _BATCH = 1000
 
 @click.command(epilog="Example: keepstream dlq purge --before 30d --export dead-2026-10.jsonl")
 @click.option("--before", metavar="TIME", help="Delete up to the first dead letter that failed at TIME or later.")
-@click.option("--through", type=click.IntRange(min=0), metavar="OFFSET", help="Delete up to this offset, included.")
-@click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), metavar="NUMBER",
+@click.option("--through", type=OFFSET, metavar="OFFSET", help="Delete up to this offset, included.")
+@click.option("--partition", "partitions", multiple=True, type=PARTITION, metavar="NUMBER",
               help="Only this partition. Repeatable. --through needs it where there are several.")  # fmt: skip
 @click.option("--export", "export_to", type=click.Path(path_type=Path), metavar="FILE",
               help="A new file for what is deleted. Default: TOPIC-TIME.jsonl in the current folder.")  # fmt: skip

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
 from keepstream.app.cli.output import json_option, load_services, notify, print_json, print_rows
+from keepstream.app.cli.types import COUNT, Topic
 from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
+from keepstream.schemas.record import is_text
 
 if TYPE_CHECKING:
     from keepstream.app.connect.services import Services
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--correlation-id", metavar="TEXT", help="Only events with this correlation id.")
 @click.option("--since", metavar="TIME", help="Created at or after TIME: 2h, 7d (ago), or 2026-11-24T10:00:00Z.")
 @click.option("--until", metavar="TIME", help="Created before TIME.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="Most events to list.")
+@click.option("--limit", type=COUNT, default=50, show_default=True, help="Most events to list.")
 @json_option
 def list_events(
     *, status: str | None, correlation_id: str | None, since: str | None, until: str | None, limit: int, as_json: bool
@@ -56,7 +59,7 @@ events.add_command(list_events)
 
 @events.command(epilog="Example: jq -c .[] orders.json | keepstream events produce - --key-field event_id")
 @click.argument("source", type=click.File("rb"))
-@click.option("--topic", help="Default: the topic of the settings.")
+@click.option("--topic", type=Topic(), help="Default: the topic of the settings.")
 @click.option("--key-field", help="Top-level field whose text becomes the record's key.")
 @click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Header of every record; repeatable.")
 @json_option
@@ -128,7 +131,7 @@ def _produce(
     services: Services, topic: str, source: IO[bytes], key_field: str | None,
     headers: list[tuple[str, str | bytes | None]],
 ) -> tuple[int, list[str]]:  # fmt: skip
-    from confluent_kafka import KafkaError, Message, Producer
+    from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
     producer = Producer({
         **services.kafka.config, "enable.idempotence": True, "compression.type": "lz4", "linger.ms": 20,
@@ -144,7 +147,10 @@ def _produce(
             refused.append(error.str())
 
     for value in _lines(source):
-        _send(producer, topic, value, key=_key(value, key_field), headers=headers, on_delivery=delivered)
+        try:
+            _send(producer, topic, value, key=_key(value, key_field), headers=headers, on_delivery=delivered)
+        except KafkaException as error:  # too large
+            refused.append(error.args[0].str())
     left = producer.flush(FLUSH_TIMEOUT_S)
     return acknowledged, refused + ["the broker did not confirm it in time"] * left
 
@@ -183,7 +189,9 @@ def _headers(given: tuple[str, ...]) -> list[tuple[str, str | bytes | None]]:
         name, equals, value = text.partition("=")
         if not equals or not name:
             raise click.BadParameter(f"{text!r} is not NAME=VALUE", param_hint="--header")
-        pairs.append((name, value.encode()))
+        if not is_text(name):
+            raise click.BadParameter(f"{name!r} is not text, which a name has to be", param_hint="--header")
+        pairs.append((name, os.fsencode(value)))
     return pairs
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from keepstream.app.cli.types import COUNT, OFFSET, PARTITION
 from keepstream.app.dlq.selectors import ALTERNATIVES, parse_query
 
 _BY_TEXT = [
@@ -17,13 +18,13 @@ _BY_TEXT = [
 _BY_RANGE = [
     click.option("--since", metavar="TIME", help="Failed at or after TIME: 2h, 7d (ago), or 2026-11-24T10:00:00Z."),
     click.option("--until", metavar="TIME", help="Failed before TIME."),
-    click.option("--partition", "partitions", multiple=True, type=click.IntRange(min=0), metavar="NUMBER",
+    click.option("--partition", "partitions", multiple=True, type=PARTITION, metavar="NUMBER",
                  help="Partition of the dead letter topic. Repeatable."),
-    click.option("--from-offset", type=click.IntRange(min=0), metavar="OFFSET",
+    click.option("--from-offset", type=OFFSET, metavar="OFFSET",
                  help="At or after this offset of the dead letter topic."),
     click.option("--where", multiple=True, metavar="PATH=VALUE",
                  help="Payload holds VALUE at a JSON path, like payload.order_id=4711. Repeatable: all must hold."),
-    click.option("--limit", type=click.IntRange(min=1), metavar="COUNT", help="Most dead letters."),
+    click.option("--limit", type=COUNT, metavar="COUNT", help="Most dead letters."),
 ]  # fmt: skip
 _ALL = click.option("--all", "resolved_too", is_flag=True, help="Resolved dead letters too: replayed, discarded.")
 

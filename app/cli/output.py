@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from keepstream.app.cli.types import Seconds
 from keepstream.app.errors import UNREACHABLE, USAGE, KeepstreamError
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
     from rich.console import Console
 
     from keepstream.app.config.settings import Settings
@@ -42,6 +44,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Machine-read
 def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -> Settings:
     """Load the settings. Options of the command line (``{section: {field: value}}``) take precedence."""
     from pydantic import ValidationError
+    from pydantic_settings import SettingsError
 
     from keepstream.app.config.settings import Settings, SettingsFileError
 
@@ -56,10 +59,22 @@ def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -
         raise _bad_settings(_explain(error)) from None
     except SettingsFileError as error:
         raise _bad_settings(str(error)) from None
+    except UnicodeDecodeError:
+        raise _bad_settings(".env is not UTF-8") from None
+    except SettingsError as error:
+        raise _bad_settings(_explain_json(error)) from None
 
 
 def _bad_settings(message: str) -> KeepstreamError:
-    return KeepstreamError("bad_settings", message, "`keepstream config show` lists and explains all settings", USAGE)
+    hint = "without it, `keepstream config show --explain` lists and explains all settings"
+    return KeepstreamError("bad_settings", message, hint, USAGE)
+
+
+def _explain_json(error: SettingsError) -> str:
+    from keepstream.app.config.variables import environment, not_json
+
+    name = not_json(environment())
+    return f"""{name} holds no JSON, like ["one", "two"]""" if name else str(error)
 
 
 def _explain(error: ValidationError) -> str:
@@ -115,7 +130,7 @@ def notify(message: str) -> None:
     click.echo(message, err=True)
 
 
-wait_option = click.option("--wait", "wait_s", type=click.FloatRange(min=0), default=0.0, metavar="SECONDS",
+wait_option = click.option("--wait", "wait_s", type=Seconds(0, 86_400), default=0.0, metavar="SECONDS",
                            help="How long to wait for a server that cannot be reached.")  # fmt: skip
 WAIT_BETWEEN_S = 1.0
 T = TypeVar("T")

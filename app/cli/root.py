@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
+import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from keepstream.app.cli.output import print_error
-from keepstream.app.errors import INTERRUPTED, KeepstreamError
+from keepstream.app.errors import FAILED, INTERRUPTED, KeepstreamError
+from keepstream.schemas.record import is_text
+
+_DEBUG = "--debug"
 
 
 class LazyGroup(click.Group):
@@ -31,11 +37,20 @@ class LazyGroup(click.Group):
         command: click.Command = getattr(importlib.import_module(module), attribute)
         return command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse arguments that no library takes: bytes that are not UTF-8 (surrogates, as Python has them) and NUL."""
+        for arg in args:
+            if not is_text(arg):
+                raise click.UsageError(f"the argument {arg!r} is not UTF-8", ctx)
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401
         """Run the command; a KeepstreamError is printed and becomes the exit code."""
         try:
             return super().invoke(ctx)
         except KeepstreamError as error:
+            if _DEBUG in sys.argv:
+                traceback.print_exc()
             print_error(error)
             ctx.exit(error.exit_code)
 
@@ -58,6 +73,9 @@ def open_standard_streams() -> None:
     sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - open for as long as we live
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal of another encoding gets escapes
 
 
 # Name -> (module, attribute, short help). The help stands here so that `--help` imports nothing else.
@@ -80,7 +98,8 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keepstream", prog_name="keepstream")
-def root() -> None:
+@click.option(_DEBUG, is_flag=True, help="Print the traceback of an error. It may hold secrets.")
+def root(**_debug: bool) -> None:
     """Kafka to PostgreSQL: nothing lost, nothing counted twice.
 
     Settings come from the environment (KEEPSTREAM_...), .env and keepstream.toml; `keepstream config show` lists them.
@@ -92,21 +111,57 @@ def root() -> None:
 
 
 def run() -> None:
-    """Run the command line and exit with its code."""
+    """Run the command line and exit with its code. Whatever goes wrong ends with one line on stderr."""
     open_standard_streams()
+    try:
+        code = _run_root()
+        sys.stdout.flush()
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        code = INTERRUPTED
+    except BrokenPipeError:  # the reader closed the pipe, as `head` does
+        _discard_output()
+        code = 0
+    except Exception as error:  # noqa: BLE001 - the last handler
+        _discard_output()
+        if _DEBUG in sys.argv:
+            traceback.print_exception(error)
+        print_error(unexpected_error(error))
+        code = FAILED
+    sys.exit(code)
+
+
+def _run_root() -> int:
     try:
         result: Any = root.main(standalone_mode=False)
     except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader closed the pipe, as `head` does.
-        sys.stderr.close()
-        sys.exit(0)
-    sys.exit(result if isinstance(result, int) else 0)
+        if "--json" in sys.argv:
+            print_error(KeepstreamError("bad_usage", error.format_message(), exit_code=error.exit_code))
+        else:
+            error.show()
+        return error.exit_code
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # click exits with 1 for it
+            raise ended.__context__ from None
+        raise
+    return result if isinstance(result, int) else 0
+
+
+def unexpected_error(error: Exception) -> KeepstreamError:
+    """Describe an error that no command expects. Its text is left out, for it may hold a secret."""
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return KeepstreamError("system_error", f"{place}{error.strerror}")
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    message = f"unexpected {type(error).__name__} at {Path(last.filename).name}:{last.lineno}"
+    return KeepstreamError("unexpected", message, "`keepstream --debug ...` prints the traceback; please report it")
+
+
+def _discard_output() -> None:
+    """Write what stdout still buffers to /dev/null: writing it where it was to go would fail again at the exit."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    os.close(nothing)
 
 
 DLQ_COMMANDS = {

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keepstream.app.cli.output import json_option, load_services, print_json, print_rows, table_console
+from keepstream.app.cli.types import Seconds
 from keepstream.app.dlq.format import format_time, one_line
 from keepstream.app.errors import FAILED, KeepstreamError
 from keepstream.app.status.snapshot import OUTCOMES, duration_text
@@ -154,7 +155,7 @@ SNAPSHOTS_KEPT = 120
 
 @click.command(epilog="Example: keepstream status --json | jq '.dead_letters.by_reason'")
 @click.option("--watch", is_flag=True, help="Repeat until Ctrl-C.")
-@click.option("--interval", "interval_s", type=click.FloatRange(0.2, 3600), default=2.0, show_default=True,
+@click.option("--interval", "interval_s", type=Seconds(0.2, 3600), default=2.0, show_default=True,
               metavar="SECONDS", help="Time between two snapshots; rates need two.")  # fmt: skip
 @json_option
 def status(*, watch: bool, interval_s: float, as_json: bool) -> None:

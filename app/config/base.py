@@ -8,11 +8,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, field_validator
+
+from keepstream.schemas.record import is_text
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Bytes = Annotated[int, Field(ge=1024)]
 HOLDS_A_SECRET = object()
+DEFAULT_KAFKA_PORT = 9092
 
 
 def _readable(file: Path | None) -> Path | None:
@@ -29,6 +32,13 @@ class Section(BaseModel):
     """A branch of the tree: unknown names are errors, and a field's docstring is its description."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, hide_input_in_errors=True)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _is_text(cls, value: object) -> object:
+        if isinstance(value, str) and not is_text(value):
+            raise ValueError("this is not UTF-8 text")
+        return value
 
 
 def secret(value: SecretStr | None, file: Path | None) -> str | None:
@@ -52,6 +62,12 @@ def host_of(server: str) -> str:
     """Return the host of ``[scheme://]host[:port]``; an IPv6 address stands in brackets."""
     address = server.rpartition("://")[2]
     return address.partition("]")[0].lstrip("[") if address.startswith("[") else address.partition(":")[0]
+
+
+def port_of(server: str) -> int:
+    """Return the port of ``[scheme://]host[:port]``, or Kafka's."""
+    port = server.rpartition("]")[2].rpartition("://")[2].partition(":")[2]
+    return int(port) if port else DEFAULT_KAFKA_PORT
 
 
 VERSION = version("keepstream")

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, FilePath, SecretStr, model_validator
+from pydantic import AfterValidator, Field, FilePath, SecretStr, model_validator
 
-from keepstream.app.config.base import Bytes, Seconds, SecretFile, Section, host_of, is_loopback
+from keepstream.app.config.base import Bytes, Seconds, SecretFile, Section, host_of, is_loopback, port_of
 
 Text = Annotated[str, Field(min_length=1)]
+
+
+_SERVER = re.compile(r"(\w+://)?(\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]]+)(:[0-9]{1,5})?")
+
+
+def _are_servers(text: str) -> str:
+    for server in text.split(","):
+        if not _SERVER.fullmatch(server.strip()) or port_of(server.strip()) >= 2**16:
+            raise ValueError(f"{server.strip()!r} is not host:port")
+    return text
 
 
 class KafkaSecuritySettings(Section):
@@ -95,8 +106,8 @@ class KafkaSecuritySettings(Section):
 class KafkaSettings(Section):
     """The brokers, the topics and the consumer group."""
 
-    bootstrap_servers: Annotated[str, Field(min_length=1)] = "127.0.0.1:9092"
-    """Brokers to connect to first, as ``host:port,host:port``."""
+    bootstrap_servers: Annotated[str, AfterValidator(_are_servers)] = "127.0.0.1:9092"
+    """Brokers to connect to first, as ``host:port,host:port``. Without a port it is 9092."""
     topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "events"
     """The topic that is consumed."""
     dlq_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "event-dlq"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from confluent_kafka import KafkaError
 
-from keepstream.app.config.base import host_of
+from keepstream.app.config.base import host_of, port_of
 from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.postgres import PostgresSettings, effective, hosts
 from keepstream.app.connect.client_config import tls_context
@@ -132,7 +132,7 @@ class LastKafkaError:
 
     def _first_server(self) -> tuple[str, int]:
         server = self._settings.bootstrap_servers.split(",")[0].strip()
-        return host_of(server), int(server.rpartition(":")[2] or 9092)
+        return host_of(server), port_of(server)
 
 
 def explain_postgres_error(text: str, settings: PostgresSettings) -> str:

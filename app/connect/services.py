@@ -93,10 +93,12 @@ class Services:
                 raise KeepstreamError(
                     "not_migrated", "tables or columns do not exist", "run `keepstream db migrate`"
                 ) from None
-            except psycopg.OperationalError as error:
+            except psycopg.Error as error:
                 if error.sqlstate and not error.sqlstate.startswith(("08", "57P")):
                     raise KeepstreamError("postgres_refused", f"PostgreSQL refuses: {reason_of(error)}") from None
-                raise unreachable_postgres(error, postgres) from None
+                if isinstance(error, psycopg.OperationalError):
+                    raise unreachable_postgres(error, postgres) from None
+                raise
 
 
 def unreachable_postgres(error: Exception, settings: PostgresSettings) -> KeepstreamError:

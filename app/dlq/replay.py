@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import getpass
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -115,7 +116,7 @@ class Replayer:
         self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], started_by: str | None = None
     ) -> ReplayRun:
         """Insert a new run. ``started_by``: the user, else that of this process; replayed records carry the name."""
-        user = started_by or getpass.getuser()
+        user = started_by or _user_name()
         return self.ledger.begin(selection.as_json(), user, replace(options, requested_by=user), ends)
 
     def resume(self, replay_id: int) -> tuple[ReplayRun, Selection]:
@@ -194,6 +195,13 @@ def open_replayer(services: Services, options: ReplayOptions) -> Iterator[Replay
         producer = KafkaReplayProducer(client, options.parking_topic)
         claim_checks = ClaimCheckReader(lambda: connection)
         yield Replayer(client, topic, ledger, producer, claim_checks, DeadLetterIndex(connection), validator)
+
+
+def _user_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a number without a name
+        return f"uid {os.getuid()}"
 
 
 def options_from(

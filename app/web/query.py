@@ -21,7 +21,7 @@ REPEATABLE = {"id": "ids", **{option[2:]: name for name, (option, *_) in ALTERNA
 SINGLE = ("since", "until", "from-offset", "limit", "all")
 NAMES = (*REPEATABLE, "partition", *SINGLE)
 MAX_PAIRS, MAX_VALUE_CHARS = 200, 1024
-_MAX_NUMBER = 2**62
+_MAX_OFFSET, _MAX_INT32 = 2**62, 2**31 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOPIC_ONLY = "~topic"
 
@@ -89,7 +89,8 @@ def _options(query: Query) -> Mapping[str, Any]:
 
 
 def _number(name: str, text: str) -> int:
-    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) < _MAX_NUMBER):  # noqa: PLR2004
+    most = _MAX_INT32 if name in ("partition", "limit") else _MAX_OFFSET
+    if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= most):  # noqa: PLR2004
         raise bad_selector(f"--{name}", f"{text!r} is not a number")
     return int(text)
 

@@ -13,6 +13,8 @@ from pydantic import TypeAdapter
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 _AGO = re.compile(r"([0-9]+)\s*([smhdw])")
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+"""Kafka's timestamps begin with the first; arithmetic must not leave Python's range."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -72,11 +74,15 @@ def parse_time(text: str, now: datetime | None = None) -> datetime:
     """Read ``2h``, ``30m``, ``7d`` (that long ago) or RFC 3339. Raises SelectorError."""
     try:
         if ago := _AGO.fullmatch(text.strip()):
-            return (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        parsed = datetime.fromisoformat(text.strip())
-        return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+            moment = (now or datetime.now(UTC)) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        else:
+            parsed = datetime.fromisoformat(text.strip())
+            moment = parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     except (ValueError, OverflowError):
         raise SelectorError(f"{text!r} is neither an age like 2h nor a time like 2026-11-24T10:00:00Z") from None
+    if not _EARLIEST <= moment < _LATEST:
+        raise SelectorError(f"{text!r} is not between {_EARLIEST.year} and {_LATEST.year}")
+    return moment
 
 
 def parse_condition(text: str) -> tuple[str, str]:
