@@ -222,7 +222,7 @@ def lag(*, max_lag: int | None, as_json: bool) -> None:
 
     ``settled`` is the offset in stream_offsets, which decides; ``committed`` is the one in Kafka, which lag tools see.
     """
-    from keepstream.app.status.lag import lag_rows
+    from keepstream.app.status.observer import lag_rows
 
     rows = lag_rows(load_services())
     print_rows(rows, as_json=as_json)

@@ -1,1 +1,1 @@
-"""What an operator does with dead letters: find, look at, replay. For the commands and the console alike."""
+"""Finds, shows and replays dead letters, for the commands and the console."""

@@ -47,8 +47,8 @@ def escape_control_characters(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
-def format_time(moment: datetime, timespec: str = "milliseconds") -> str:
-    return moment.isoformat(timespec=timespec).replace("+00:00", "Z")
+def format_time(time: datetime, timespec: str = "milliseconds") -> str:
+    return time.isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def one_line(value: object, width: int | None = None) -> str:

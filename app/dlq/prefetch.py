@@ -1,10 +1,10 @@
-"""Reads ahead in a thread, so that reading and producing overlap."""
+"""Prefetches items in a thread, so that reading and producing overlap."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from queue import Empty, Queue
 from typing import TypeVar
@@ -27,7 +27,9 @@ def prefetched(items: Generator[T]) -> Iterator[Iterator[T]]:
     finally:
         ended.set()
         while reader.is_alive():
-            _drain(pieces)
+            with suppress(Empty):  # a reader that waits for room goes on, and ends
+                while True:
+                    pieces.get_nowait()
             reader.join(0.02)
 
 
@@ -46,11 +48,3 @@ def _items(pieces: Queue[list[T] | BaseException | None]) -> Iterator[T]:
         if isinstance(piece, BaseException):
             raise piece
         yield from piece
-
-
-def _drain(pieces: Queue[list[T] | BaseException | None]) -> None:
-    try:
-        while True:
-            pieces.get_nowait()
-    except Empty:
-        return

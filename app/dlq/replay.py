@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from keepstream.app.connect.services import Services, kafka_errors
@@ -65,7 +66,7 @@ class DryRunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Replayer:
-    """A dead letter topic, its replay ledger and a producer. Holds the lock of the topic's replays while it is open."""
+    """A dead letter topic, its replay ledger and a producer. Open, it has the lock of the topic's replays."""
 
     client: KafkaAdmin
     dlq_topic: str
@@ -149,13 +150,9 @@ class Replayer:
     ) -> Generator[DeadLetterRecord]:
         """Yield what a replay would send: not resolved, not planned by another run, up to the limit."""
         no_run = ReplayRun(0, 0, {}, options)
-        left = options.limit
-        for chunk in distinct_chunks(self.dead_letters(selection, ends), _CHUNK, lambda dead_letter: dead_letter.id):
-            for dead_letter_id in self.ledger.unresolved(no_run, [*chunk]):
-                if left == 0:
-                    return
-                left = None if left is None else left - 1
-                yield chunk[dead_letter_id]
+        chunks = distinct_chunks(self.dead_letters(selection, ends), _CHUNK, lambda dead_letter: dead_letter.id)
+        found = (chunk[name] for chunk in chunks for name in self.ledger.unresolved(no_run, [*chunk]))
+        yield from islice(found, options.limit)
 
     def _judge(self, result: DryRun, dead_letter: DeadLetterRecord, options: ReplayOptions, how: DryRunOptions) -> None:
         result.selected += 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from keepstream.app.errors import USAGE, KeepstreamError
 from keepstream.processors.replay.selection import Selection, SelectorError, parse_condition, parse_time
 
+T = TypeVar("T")
 ALTERNATIVES = {
     "event_ids": ("--event-id", "TEXT", "Event id."),
     "keys": ("--key", "TEXT", "Key of the record."),
@@ -39,7 +40,7 @@ def parse_query(given: Mapping[str, Any]) -> DeadLetterQuery:
         until=parse_time_option("--until", until) if until else None,
         partitions=given.get("partitions", ()),
         from_offset=given.get("from_offset"),
-        where=tuple(map(_condition, given.get("where", ()))),
+        where=tuple(_parsed("--where", parse_condition, text) for text in given.get("where", ())),
         **{name: given.get(name, ()) for name in ALTERNATIVES},
     )
     if selection.since and selection.until and selection.since >= selection.until:
@@ -48,19 +49,16 @@ def parse_query(given: Mapping[str, Any]) -> DeadLetterQuery:
 
 
 def parse_time_option(option: str, text: str) -> datetime:
-    """Parse a TIME; `KeepstreamError` names the option."""
-    try:
-        return parse_time(text)
-    except SelectorError as error:
-        raise bad_selector(option, str(error)) from None
+    """Parse a TIME. Raises `KeepstreamError`, which names the option."""
+    return _parsed(option, parse_time, text)
 
 
 def bad_selector(option: str, why: str) -> KeepstreamError:
     return KeepstreamError("bad_selector", f"{option}: {why}", "`--help` describes the selectors", USAGE)
 
 
-def _condition(text: str) -> tuple[str, str]:
+def _parsed(option: str, parse: Callable[[str], T], text: str) -> T:
     try:
-        return parse_condition(text)
+        return parse(text)
     except SelectorError as error:
-        raise bad_selector("--where", str(error)) from None
+        raise bad_selector(option, str(error)) from None

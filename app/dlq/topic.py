@@ -53,9 +53,9 @@ class DeadLetterTopic:
         return self._listed(follow(self.client, self.name, ends), query, 1)
 
     def resolve(self, dead_letter: DeadLetterRecord) -> DeadLetterRecord:
-        """Return the dead letter with its own bytes, also where the topic holds only a claim check.
+        """Return the dead letter with its own bytes, also where the topic has only a claim check.
 
-        Raises `KeepstreamError` when PostgreSQL does not answer (4), or does not hold them any more (1).
+        Raises `KeepstreamError` when PostgreSQL does not answer (4), or has them no more (1).
         """
         try:
             dead_letter = self.claim_checks.resolve(dead_letter)

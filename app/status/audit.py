@@ -71,7 +71,7 @@ class DeepAudit:
     def _windows(self) -> list[AuditWindow]:
         settled = positions(self.connection, self.topic)  # first: what is read later can only be more
         wanted = [p for p in settled if not self.scope.partitions or p.partition in self.scope.partitions]
-        bounds = self.client.watermarks(self.topic)
+        bounds, to_offset = self.client.watermarks(self.topic), self.scope.to_offset
         since = {}
         if self.scope.since:
             with TopicScan(self.client.config, self.topic) as scan:
@@ -79,7 +79,7 @@ class DeepAudit:
         return [
             AuditWindow(
                 p.partition, max(p.start, self.scope.from_offset or 0, since.get(p.partition, 0)),
-                min(p.end, bounds[p.partition][1], _or(self.scope.to_offset, p.end)), bounds[p.partition][0],
+                min(p.end, bounds[p.partition][1], p.end if to_offset is None else to_offset), bounds[p.partition][0],
                 p.rewound, p.incarnation,
             )
             for p in wanted if p.partition in bounds
@@ -135,7 +135,3 @@ class _Progress:
 
 def _full(suspects: Sequence[KafkaRecord]) -> bool:
     return len(suspects) >= _MAX_SUSPECTS or sum(len(record.value or b"") for record in suspects) >= _MAX_SUSPECT_BYTES
-
-
-def _or(given: int | None, otherwise: int) -> int:
-    return otherwise if given is None else given

@@ -116,6 +116,24 @@ class StatusReader:
         return oldest_unsettled_timestamp(self._services.kafka.config, kafka.group_id, kafka.topic, positions)
 
 
+def lag_rows(services: Services) -> list[dict[str, Any]]:
+    """Return one row per partition: settled and committed offset, end, lag, and when it last moved."""
+    kafka, admin = services.settings.kafka, services.admin()
+    with kafka_errors():
+        ends = admin.watermarks(kafka.topic)
+        committed = admin.committed_offsets(kafka.group_id, kafka.topic, ends)
+    with services.postgres() as connection:
+        settled = {one.partition: one for one in partition_progress(connection, kafka.topic)}
+    snapshot = Snapshot(time.monotonic(), settled, ends)
+    return [
+        {
+            "partition": p, "settled": settled[p].next_offset if p in settled else None, "committed": committed.get(p),
+            "end": end, "lag": snapshot.lag(p), "settled_at": settled[p].moved_at if p in settled else None,
+        }
+        for p, (_, end) in sorted(ends.items())
+    ]  # fmt: skip
+
+
 def by_reason(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, int]:
     """Return the unresolved dead letters of `DeadLetterIndex.counts` by reason, most first."""
     counts: Counter[str] = Counter()

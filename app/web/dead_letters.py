@@ -32,11 +32,11 @@ async def listing(request: web.Request) -> web.StreamResponse:
     """Show the list; the URL has the selectors of the command line. Counts are read concurrently."""
     console, query = console_of(request), console_of(request).query(request)
     start = cursor_of(request.query.get("before", ""))
-    rows, (page, said) = await asyncio.gather(
+    rows, (page, notices) = await asyncio.gather(
         console.facets.rows(query), console.blocking(_page, console, query, start)
     )
     return console.page(
-        request, "dead_letters.html", query=query, page=page, said=said, facets=facets_of(query, rows),
+        request, "dead_letters.html", query=query, page=page, notices=notices, facets=facets_of(query, rows),
         groups=[*GROUPS], counted=_counted(query, rows), following=cursor_text(page.following),
         start=start, command=query.command("dlq list"),
     )  # fmt: skip
@@ -49,7 +49,7 @@ async def single(request: web.Request) -> web.StreamResponse:
     found = await console.blocking(find_dead_letter, console, name)
     payload = payload_of(found.dead_letter, console.mask, console.settings.web.show_bytes)
     return console.page(
-        request, "dead_letter.html", dead_letter=found.dead_letter, details=found.details, said=found.notices,
+        request, "dead_letter.html", dead_letter=found.dead_letter, details=found.details, notices=found.notices,
         payload=payload,
         timeline=timeline_of(found.dead_letter, found.details),
         headers=[(name, console.mask.header(name, value)) for name, value in found.dead_letter.record.headers],
@@ -81,8 +81,8 @@ class DeadLetterDetails:
 
 def find_dead_letter(console: Console, name: str) -> DeadLetterDetails:
     """Find a dead letter by id, record id or event id. Raises `KeepstreamError`. Blocks."""
-    said: list[str] = []
-    with open_dead_letter_topic(console.services, notify=said.append) as topic:
+    notices: list[str] = []
+    with open_dead_letter_topic(console.services, notify=notices.append) as topic:
         named = bool(name) and "\0" not in name
         found = find(topic, name, lambda _text: None, SCAN_TIMEOUT_S) if named else None
         if found is None:
@@ -91,20 +91,20 @@ def find_dead_letter(console: Console, name: str) -> DeadLetterDetails:
                 "unknown_letter", "no dead letter has this id, record id or event id", hint, NOT_FOUND
             )
         dead_letter = topic.claim_checks.resolve(found) if topic.index else found
-        return DeadLetterDetails(dead_letter, describe(topic, dead_letter), said)
+        return DeadLetterDetails(dead_letter, describe(topic, dead_letter), notices)
 
 
 def _page(console: Console, query: Query, start: Cursor) -> tuple[Page, list[str]]:
-    said: list[str] = []
+    notices: list[str] = []
     size = min(query.chosen.limit or PAGE_SIZE, MAX_PAGE_SIZE)
     with open_dead_letter_topic(
-        console.services, query.chosen.selection, notify=said.append, coverage=console.coverage,
+        console.services, query.chosen.selection, notify=notices.append, coverage=console.coverage,
     ) as topic:  # fmt: skip
         topic.notify_unpublished()
         page = list_page(topic, query.chosen, size, start)
     if console.coverage.is_stale:
         threading.Thread(target=_reload, args=(console,), name="coverage", daemon=True).start()
-    return page, said
+    return page, notices
 
 
 def _reload(console: Console) -> None:

@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import web
 
+from keepstream.app.status.observer import by_reason
 from keepstream.app.status.snapshot import OUTCOMES, Snapshot, drain_s, duration_text, earlier, partition_rate, rate
 from keepstream.app.web.context import console_of
-from keepstream.app.web.facets import matching
 from keepstream.app.web.poller import SNAPSHOTS_KEPT, StatusPoller
 from keepstream.app.web.query import Query
 
@@ -44,12 +44,8 @@ def _points(values: Sequence[float], top: float) -> str:
 
 def _nice(value: float) -> float:
     """Return the smallest of 1, 2, 5, 10, 20, ... that is not below the value."""
-    top = 1.0
-    while True:
-        for factor in (1.0, 2.0, 5.0):
-            if top * factor >= value:
-                return top * factor
-        top *= 10
+    return next(top for power in itertools.count() for top in (10.0**power, 2 * 10.0**power, 5 * 10.0**power)
+                if top >= value)  # fmt: skip
 
 
 routes = web.RouteTableDef()
@@ -65,25 +61,18 @@ async def overview(request: web.Request) -> web.StreamResponse:
 async def _context(request: web.Request) -> dict[str, Any]:
     console, poller = console_of(request), request.app[POLLER]
     rows = await console.facets.rows(Query())
-    counts = matching(rows, Query()) if rows is not None else None
-    reasons = None if counts is None else _by_reason(counts)
+    counts = None if rows is None else by_reason(rows)
+    reasons = None if counts is None else [*counts.items()][:_REASONS_SHOWN]
     now, before = (poller.snapshots[-1] if poller.snapshots else None), earlier(list(poller.snapshots))
     partitions = [] if now is None else [_partition(now, before, p) for p in sorted(now.ends)]
     figures = _figures(now, before)
-    figures["open"] = "\N{HORIZONTAL ELLIPSIS}" if counts is None else f"{counts.total():,}"
+    figures["open"] = "\N{HORIZONTAL ELLIPSIS}" if counts is None else f"{sum(counts.values()):,}"
     return {
         "figures": figures, "partitions": partitions, "reasons": reasons, "error": poller.error,
         "replays": list(now.replays) if now else [], "charts": _charts(list(poller.snapshots)), "snapshot": now,
         "outcomes": OUTCOMES, "shares": _shares(now), "most": reasons[0][1] if reasons else 0,
         "not_ready": now.workers.not_ready if now else {},
     }  # fmt: skip
-
-
-def _by_reason(counts: Any) -> list[tuple[str, int]]:  # noqa: ANN401
-    sums: dict[str, int] = {}
-    for (_, reason, _), count in counts.items():
-        sums[reason] = sums.get(reason, 0) + count
-    return sorted(sums.items(), key=lambda item: (-item[1], item[0]))[:_REASONS_SHOWN]
 
 
 def _figures(now: Snapshot | None, before: Snapshot | None) -> dict[str, str]:
@@ -114,12 +103,9 @@ def _shares(now: Snapshot | None) -> list[tuple[str, int, float, float]]:
     """Return (outcome, records, start of its bar, width of its bar), in percent."""
     counts = [(name, now.count(name)) for name in OUTCOMES] if now else []
     total = sum(count for _, count in counts)
-    shares, at = [], 0.0
-    for name, count in counts if total else ():
-        width = 100 * count / total
-        shares.append((name, count, round(at, 3), round(width, 3)))
-        at += width
-    return shares
+    starts = itertools.accumulate((count for _, count in counts), initial=0)
+    return [(name, count, round(100 * at / total, 3), round(100 * count / total, 3))
+            for (name, count), at in zip(counts if total else (), starts, strict=False)]  # fmt: skip
 
 
 def _charts(snapshots: Sequence[Snapshot]) -> list[Chart]:

@@ -1,4 +1,4 @@
-"""The selectors in a URL: the names, the meaning and the mistakes are those of the command line."""
+"""Parses the selectors in a URL. Names, meaning and errors are those of the command line."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _TOPIC_ONLY = "~topic"
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The selectors that a URL holds, in its order; everything else in it is left out."""
+    """The selectors of a URL, in its order, without its other parameters."""
 
     pairs: tuple[Pair, ...] = ()
     chosen: DeadLetterQuery = field(default_factory=lambda: parse_query({}))
@@ -96,29 +96,29 @@ def _number(name: str, text: str) -> int:
 
 
 def cursor_text(cursor: Cursor) -> str:
-    """Write down where a page ended: ``partition.offset`` for each, and how it goes on."""
-    places = "_".join(f"{partition}.{offset}" for partition, offset in sorted(cursor.ends.items()))
+    """Return a cursor as the text of a URL: ``partition.offset`` of each, and the last key of the index scan."""
+    ends = "_".join(f"{partition}.{offset}" for partition, offset in sorted(cursor.ends.items()))
     if cursor.before:
         microseconds = (cursor.before.failed_at - _EPOCH) // timedelta(microseconds=1)
-        return f"{places}~{microseconds}~{cursor.before.id}"
-    return places + (_TOPIC_ONLY if cursor.topic_only else "")
+        return f"{ends}~{microseconds}~{cursor.before.id}"
+    return ends + (_TOPIC_ONLY if cursor.topic_only else "")
 
 
 def cursor_of(text: str) -> Cursor:
-    """Read it back. `KeepstreamError` when it is no such thing."""
+    """Parse a cursor. Raises `KeepstreamError` for a malformed one."""
     topic_only = text.endswith(_TOPIC_ONLY)
     if topic_only and text.count("~") > 1:
-        raise bad_selector("--before", "goes on in two ways")
-    written, *death = text.removesuffix(_TOPIC_ONLY).split("~", 2)
-    places = [place.partition(".") for place in written.split("_")] if written else []
-    ends = {_number("before", partition): _number("before", offset) for partition, _, offset in places}
-    return Cursor(ends, _death(*death) if death else None, topic_only)
+        raise bad_selector("--before", "has two continuations")
+    written, *key = text.removesuffix(_TOPIC_ONLY).split("~", 2)
+    pairs = [end.partition(".") for end in written.split("_")] if written else []
+    ends = {_number("before", partition): _number("before", offset) for partition, _, offset in pairs}
+    return Cursor(ends, _key(*key) if key else None, topic_only)
 
 
-def _death(microseconds: str, letter_id: str = "") -> DeadLetterKey:
+def _key(microseconds: str, letter_id: str = "") -> DeadLetterKey:
     if None in parse_record_id(letter_id):
-        raise bad_selector("--before", "is not the end of a page")
+        raise bad_selector("--before", "is not the cursor of a page")
     try:
         return DeadLetterKey(_EPOCH + timedelta(microseconds=_number("before", microseconds)), letter_id)
     except OverflowError:
-        raise bad_selector("--before", "is no time") from None
+        raise bad_selector("--before", "has a time out of range") from None

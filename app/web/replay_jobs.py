@@ -135,8 +135,8 @@ class Jobs:
     def _survey(self, job: Job, replayer: Replayer) -> None:
         job.ends = replayer.ends()
         edited = {dead_letter.id: value for dead_letter, value in job.edited}
-        look = DryRunOptions(edited=edited, view=self._mask.value, progress=job.progress, stop=job.stop.is_set)
-        job.survey = replayer.dry_run(job.query.chosen.selection, job.options, job.ends, look)
+        how = DryRunOptions(edited=edited, view=self._mask.value, progress=job.progress, stop=job.stop.is_set)
+        job.survey = replayer.dry_run(job.query.chosen.selection, job.options, job.ends, how)
         job.phase = Phase.CANCELLED if job.stop.is_set() else Phase.SURVEYED
 
     def _replay(self, job: Job, replayer: Replayer) -> None:
