@@ -1,13 +1,12 @@
-"""Which offsets of the dead letter topic have to be read because PostgreSQL does not know their records."""
+"""Computes which offsets of the dead letter topic have to be read because PostgreSQL has no rows of their records."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import groupby
 
 from keepstream.app.dlq.lookup_by_offset import OffsetReader, StaleRecordIdError, open_offset_reader
 from keepstream.processors.replay.selection import Selection
@@ -19,18 +18,17 @@ NEWEST = DeadLetterKey(datetime.max.replace(tzinfo=UTC), "")
 """All failed before this."""
 FRESH_S = 60.0
 """Age at which a console loads complete blocks again."""
-_BLOCK = 100
+BLOCK = 100
 _MIN_BLOCKS = 10
 """Fewer complete blocks in a row are read with what is around them: a jump costs as much as reading so many."""
-Block = tuple[int, int]
-NONE: AbstractSet[Block] = frozenset()
+NONE: Ranges = {}
 
 
 @dataclass
 class IndexCoverage:
-    """Complete blocks of offsets: all of their records have rows. Older blocks stay complete; newer ones are read."""
+    """Offset ranges whose records all have rows. Older ranges stay complete; what is newer is read."""
 
-    _complete: AbstractSet[Block] = frozenset()
+    _complete: Ranges = field(default_factory=dict)
     _loaded_at: float | None = None
 
     @property
@@ -40,10 +38,10 @@ class IndexCoverage:
     def load(self, index: DeadLetterIndex, reader: OffsetReader) -> None:
         """Query the complete blocks: 0.3 s per million dead letters."""
         self._loaded_at = time.monotonic()
-        self._complete = _complete_blocks(index, reader)
+        self._complete = _complete_ranges(index, reader)
 
     def uncovered(self, index: DeadLetterIndex, reader: OffsetReader, bounds: Mapping[int, Range]) -> Ranges:
-        """Return what of these bounds lies outside of complete blocks."""
+        """Return what of these bounds lies outside of complete ranges."""
         if self._loaded_at is None:
             self.load(index, reader)
         return subtract(bounds, self._complete)
@@ -54,7 +52,7 @@ def ranges_of(client: KafkaAdmin, topic: str, selection: Selection, index: DeadL
     with open_offset_reader(client, topic) as reader:
         bounds = clip(reader.watermarks(), selection)
         timed = index and (selection.since or selection.until)
-        complete = _complete_blocks(index, reader, selection.since, selection.until) if index and timed else NONE
+        complete = _complete_ranges(index, reader, selection.since, selection.until) if index and timed else NONE
         return subtract(bounds, complete)
 
 
@@ -68,31 +66,39 @@ def clip(bounds: Mapping[int, Range], selection: Selection) -> dict[int, Range]:
     }
 
 
-def subtract(bounds: Mapping[int, Range], complete: AbstractSet[Block]) -> dict[int, list[Range]]:
-    """Return the bounds without long runs of complete blocks; a block that a bound cuts is never complete."""
-    return {p: [*_incomplete(p, low, high, complete)] for p, (low, high) in bounds.items()}
+def subtract(bounds: Mapping[int, Range], complete: Ranges) -> dict[int, list[Range]]:
+    """Return the bounds without the complete ranges, which are in ascending order."""
+    return {p: [*_outside(low, high, complete.get(p, ()))] for p, (low, high) in bounds.items()}
 
 
-def _incomplete(partition: int, low: int, high: int, complete: AbstractSet[Block]) -> Iterator[Range]:
-    start = low
-    whole = range(-(-low // _BLOCK), high // _BLOCK)
-    for is_complete, run in groupby(whole if complete else (), lambda number: (partition, number) in complete):
-        blocks = [*run]
-        if is_complete and len(blocks) >= _MIN_BLOCKS:
-            if start < blocks[0] * _BLOCK:
-                yield start, blocks[0] * _BLOCK
-            start = (blocks[-1] + 1) * _BLOCK
-    if start < high:
-        yield start, high
+def _outside(low: int, high: int, complete: Sequence[Range]) -> Iterator[Range]:
+    for start, end in complete:
+        if low < min(start, high):
+            yield low, min(start, high)
+        low = max(low, end)
+    if low < high:
+        yield low, high
 
 
-def _complete_blocks(
+def runs_of(blocks: Iterable[tuple[int, int]]) -> dict[int, list[Range]]:
+    """Return the offset ranges of long runs of blocks, by partition."""
+    runs: dict[int, list[Range]] = defaultdict(list)
+    for partition, number in sorted(blocks):
+        start = number * BLOCK
+        if runs[partition] and runs[partition][-1][1] == start:
+            start = runs[partition].pop()[0]
+        runs[partition].append((start, (number + 1) * BLOCK))
+    return {p: [(start, end) for start, end in found if end - start >= _MIN_BLOCKS * BLOCK]
+            for p, found in runs.items()}  # fmt: skip
+
+
+def _complete_ranges(
     index: DeadLetterIndex, reader: OffsetReader, since: datetime | None = None, until: datetime | None = None
-) -> AbstractSet[Block]:
-    """Ask for complete blocks; there are none where rows name other records, as in a topic that was re-created."""
+) -> Ranges:
+    """Query complete blocks; there are none where rows name other records, as in a topic that was re-created."""
     newest = index.find(reader.topic, {}, NEWEST, 1, resolved_too=True)
     try:
         fits = any(reader.fetch({key.id: key.record_id for key in newest}).values())
     except StaleRecordIdError:
         return NONE
-    return index.complete_blocks(reader.topic, since, until) if fits else NONE
+    return runs_of(index.complete_blocks(reader.topic, since, until)) if fits else NONE

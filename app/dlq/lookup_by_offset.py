@@ -49,18 +49,27 @@ class OffsetReader:
     """Reads dead letters of one topic by record id, several partitions at once."""
 
     def __init__(self, topic: str, reader: RangeReader) -> None:
-        self.topic, self._reader = topic, reader
+        self.topic, self.reader = topic, reader
+        self._bounds: dict[int, Range] | None = None
 
     def watermarks(self) -> dict[int, Range]:
         """Return (first offset, offset after the last) of each partition as it stands now."""
-        return self._reader.watermarks()
+        self._bounds = self.reader.watermarks()
+        return self._bounds
 
     def fetch(self, record_ids: Mapping[str, str | None]) -> dict[str, DeadLetterRecord | None]:
         """Return each dead letter by its id, None for one that retention or a purge deleted.
 
         Raises `StaleRecordIdError` where a record id names no record of the topic, or that of another dead letter.
         """
-        bounds = self._reader.watermarks()
+        try:
+            return self._fetch(record_ids, self._bounds or self.watermarks())
+        except StaleRecordIdError:  # records were produced or deleted since the watermarks were read
+            return self._fetch(record_ids, self.watermarks())
+
+    def _fetch(
+        self, record_ids: Mapping[str, str | None], bounds: Mapping[int, Range]
+    ) -> dict[str, DeadLetterRecord | None]:
         found: dict[str, DeadLetterRecord | None] = dict.fromkeys(record_ids)
         wanted: dict[int, dict[int, str]] = defaultdict(dict)
         for name, record_id in record_ids.items():
@@ -87,7 +96,7 @@ class OffsetReader:
     def _read(self, ranges: dict[int, list[Range]]) -> Iterator[DeadLetterRecord]:
         while ranges := {partition: left for partition, left in ranges.items() if left}:
             part = {partition: left.pop() for partition, left in ranges.items()}
-            yield from map(DeadLetterRecord, self._reader.read(part))
+            yield from map(DeadLetterRecord, self.reader.read(part))
 
 
 def _ranges(offsets: Mapping[int, str]) -> list[Range]:

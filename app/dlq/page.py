@@ -29,9 +29,11 @@ from keepstream.sinks.postgres.dead_letters import DeadLetterKey
 BUDGET_S = 1.0
 """Time that a page searches, from the first record on, before it returns what it has and where to go on."""
 _FIRST_BATCH, _MAX_BATCH = 50, 400
+_SHORT = 1000
+"""So many records are read with the consumer of the index scan: another one takes longer to connect."""
 _LOWEST_ID = "-0-0"
 """Sorts before the ids of all dead letters that failed at the same time."""
-_NOT_KNOWN = "PostgreSQL does not know where all of them lie; reading the whole topic"
+_NOT_KNOWN = "the rows in PostgreSQL name other records; reading the whole topic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ class Cursor:
 class Page:
     """``missing``: so many matches are known to PostgreSQL and were deleted from the topic.
 
-    ``back_to``: time of failure of the last record that was looked at.
+    ``back_to``: time of failure of the last record that was searched.
     """
 
     found: Sequence[Listed]
@@ -61,7 +63,7 @@ class Page:
 
 
 class _Step(NamedTuple):
-    """A record that a scan has passed, and how it is listed if it matches. ``record`` is None where it is deleted."""
+    """A record that a scan passed; ``listed`` if it matches. ``record`` is None where it is deleted."""
 
     failed_at: datetime
     listed: Listed | None
@@ -188,7 +190,8 @@ def _topic_scan(
         return merged and name == topic.name and low <= (offset or 0) < high
 
     size = _FIRST_BATCH
-    with closing(newest_first(topic.client, topic.name, ranges)) as records:
+    short = sum(end - start for parts in ranges.values() for start, end in parts) <= _SHORT
+    with closing(newest_first(topic.client, topic.name, ranges, reader.reader if short else None)) as records:
         while batch := list(islice(records, size)):
             listed = {one[0].record_id: one for one in topic.select(batch, query, in_index)}
             yield from (_Step(one.failed_at, listed.get(one.record_id), one) for one in batch)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
@@ -27,12 +28,15 @@ def read_all(client: KafkaAdmin, topic: str) -> Iterator[KafkaRecord]:
         yield from _one_by_one(reader, _whole(client, topic))
 
 
-def newest_first(client: KafkaAdmin, topic: str, ranges: Ranges | None = None) -> Generator[DeadLetterRecord]:
+def newest_first(
+    client: KafkaAdmin, topic: str, ranges: Ranges | None = None, opened: RangeReader | None = None
+) -> Generator[DeadLetterRecord]:
     """Yield dead letters back from the end, all partitions merged by time of failure; reads little more than is taken.
 
-    Of dead letters with the same id the newest is yielded, as far as `COPY_WINDOW` reaches.
+    Of dead letters with the same id the newest is yielded, as far as `COPY_WINDOW` reaches. A reader that is ``opened``
+    may be used by the caller between two dead letters.
     """
-    with RangeReader(client, topic, **_JUMPING) as reader:
+    with nullcontext(opened) if opened else RangeReader(client, topic, **_JUMPING) as reader:
         ranges = _whole(client, topic) if ranges is None else ranges
         yield from _distinct(scan_newest_first(reader, ranges))
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.app.dlq import coverage
-from keepstream.app.dlq.coverage import FRESH_S, IndexCoverage, clip, subtract
+from keepstream.app.dlq.coverage import FRESH_S, IndexCoverage, clip, runs_of, subtract
 from keepstream.processors.replay.selection import Selection
 
 BLOCKS = st.sets(st.integers(0, 60)).map(lambda numbers: {(0, number) for number in numbers})
@@ -18,11 +18,11 @@ BOUNDS = st.tuples(st.integers(0, 3000), st.integers(0, 3000)).map(lambda ends: 
 
 
 @given(BOUNDS, BLOCKS, BLOCKS)
-def test_only_offsets_of_complete_blocks_are_left_out(
+def test_only_offsets_of_complete_ranges_are_left_out(
     bounds: tuple[int, int], complete: set[tuple[int, int]], more: set[tuple[int, int]]
 ) -> None:
     complete |= {(0, number + 1) for _, number in more} | {(0, number) for _, number in more}
-    ranges = subtract({0: bounds}, complete)[0]
+    ranges = subtract({0: bounds}, runs_of(complete))[0]
     read = [offset for start, end in ranges for offset in range(start, end)]
     assert read == sorted(set(read)), "ascending, each once"
     left_out = set(range(*bounds)) - set(read)
@@ -30,17 +30,18 @@ def test_only_offsets_of_complete_blocks_are_left_out(
     assert {*read} <= {*range(*bounds)}
 
 
-def test_long_runs_of_complete_blocks_are_left_out_and_short_ones_are_read() -> None:
-    complete = {(0, number) for number in (*range(1, 11), *range(12, 21), 30)} | {(1, number) for number in range(40)}
+def test_long_runs_of_complete_ranges_are_left_out_and_short_ones_are_read() -> None:
+    blocks = {(0, number) for number in (*range(1, 11), *range(12, 21), 30)} | {(1, number) for number in range(40)}
+    complete = runs_of(blocks)
     assert subtract({0: (50, 3050)}, complete) == {0: [(50, 100), (1100, 3050)]}
-    assert subtract({1: (0, 3950)}, complete) == {1: [(3900, 3950)]}
-    assert subtract({1: (150, 3999), 2: (0, 10)}, complete) == {1: [(150, 200), (3900, 3999)], 2: [(0, 10)]}
+    assert subtract({1: (0, 3950)}, complete) == {1: []}
+    assert subtract({1: (150, 4001), 2: (0, 10)}, complete) == {1: [(4000, 4001)], 2: [(0, 10)]}
 
 
-def test_complete_blocks_are_queried_once_until_they_are_stale(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, queries = [0.0], iter([{(0, number) for number in range(count)} for count in (20, 30)])
+def test_complete_ranges_are_queried_once_until_they_are_stale(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, queries = [0.0], iter([{0: [(0, end)]} for end in (2000, 3000)])
     monkeypatch.setattr(coverage, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(coverage, "_complete_blocks", lambda _index, _reader: next(queries))
+    monkeypatch.setattr(coverage, "_complete_ranges", lambda _index, _reader: next(queries))
     index: Any = object()
     kept, bounds = IndexCoverage(), {0: (0, 3500)}
     stale = [kept.is_stale]

@@ -1,7 +1,10 @@
 -- Blocks of 100 offsets of a dead letter topic in which each record has a row, as record ids without the last two digits.
--- With a time, only blocks in which no record failed within [since, until). Offsets below 100 never make a block.
+-- With a time, only blocks in which no record failed within [since, until).
 -- One sequential scan: 0.3 s per million rows.
-SELECT left(place, -2) FROM dead_letters
+SELECT CASE '-' WHEN left(right(place, 3), 1) THEN left(place, -2) || '0'
+                WHEN left(right(place, 2), 1) THEN left(place, -1) || '0'
+                ELSE left(place, -2) END
+FROM dead_letters
 WHERE starts_with(place, %(dlq_topic)s || '-')
 GROUP BY 1
 HAVING count(*) = 100

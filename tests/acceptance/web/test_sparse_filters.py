@@ -108,6 +108,12 @@ def test_matches_are_listed_once_newest_first_and_little_is_read(
             assert [one and one.id for one in (find_in_index(topic, f"e-{number}"),)] == [f"events-0-{number}"]
 
 
+def test_a_page_is_read_and_nothing_beside_it(yard: Graveyard, copied: list[Message]) -> None:
+    bury_many(yard, range(LETTERS + 50))
+    assert numbers([page(yard, 50)]) == [*range(LETTERS + 49, LETTERS - 1, -1)]
+    assert len(copied) <= 50 + 50 + 2, "of the topic only what lies behind the last complete block"
+
+
 def test_times_are_left_to_postgres(yard: Graveyard, copied: list[Message]) -> None:
     bury_many(yard, range(LETTERS))
     until = (NOON + timedelta(seconds=1500)).isoformat()
