@@ -7,7 +7,7 @@ again. Workers may run: settled offsets are read first, and what they cover does
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from keepstream.processors.audit import OffsetCoverage, check_accounts, find_discrepancies
@@ -16,7 +16,7 @@ from keepstream.schemas.audit import AuditWindow, Check, Discrepancy
 from keepstream.schemas.record import KafkaRecord, incarnation_name, parse_record_id
 from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.topic_scan import TopicScan
-from keepstream.sinks.postgres.audit import AuditTables, audit_tables, partition_accounts, positions
+from keepstream.sinks.postgres.audit import AuditTables, audit_tables, partition_accounts, settled_windows
 from keepstream.sinks.postgres.connection import Connection
 
 _MAX_SUSPECTS = 500
@@ -69,18 +69,18 @@ class DeepAudit:
             self.pruned_before = tables.pruned_before()
 
     def _windows(self) -> list[AuditWindow]:
-        settled = positions(self.connection, self.topic)  # first: what is read later can only be more
+        settled = settled_windows(self.connection, self.topic)  # first: what is read later can only be more
         wanted = [p for p in settled if not self.scope.partitions or p.partition in self.scope.partitions]
         bounds, to_offset = self.client.watermarks(self.topic), self.scope.to_offset
         since = {}
         if self.scope.since:
-            with TopicScan(self.client.config, self.topic) as scan:
+            with TopicScan(self.client, self.topic) as scan:
                 since = scan.offsets_at(self.scope.since, bounds)
         return [
-            AuditWindow(
-                p.partition, max(p.start, self.scope.from_offset or 0, since.get(p.partition, 0)),
-                min(p.end, bounds[p.partition][1], p.end if to_offset is None else to_offset), bounds[p.partition][0],
-                p.rewound, p.incarnation,
+            replace(
+                p, log_start=bounds[p.partition][0],
+                start=max(p.start, self.scope.from_offset or 0, since.get(p.partition, 0)),
+                end=min(p.end, bounds[p.partition][1], p.end if to_offset is None else to_offset),
             )
             for p in wanted if p.partition in bounds
         ]  # fmt: skip
@@ -92,7 +92,7 @@ class DeepAudit:
         }
         bounds = self.client.watermarks(self.dlq_topic)
         progress = _Progress(self.progress, "dead letters", bounds)
-        with TopicScan(self.client.config, self.dlq_topic) as scan:
+        with TopicScan(self.client, self.dlq_topic) as scan:
             for partition, (start, end) in bounds.items():
                 for reached, ids in scan.dead_letter_ids(partition, start, end):
                     self.dead_letters += len(ids)
@@ -106,7 +106,7 @@ class DeepAudit:
         progress = _Progress(self.progress, "records", ranges)
         accounted = OffsetCoverage(tables.offset_ranges())
         suspects: list[KafkaRecord] = []
-        with TopicScan(self.client.config, self.topic) as scan:
+        with TopicScan(self.client, self.topic) as scan:
             for partition, (start, end) in ranges.items():
                 for batch in scan.unaccounted(partition, start, end, accounted.uncovered):
                     self.records += batch.count

@@ -22,14 +22,14 @@ _MS = {
 
 
 class RangeReader:
-    """Reads ranges of offsets, several partitions at once. Everything raises KafkaException when no broker answers."""
+    """Reads ranges of offsets of several partitions at once. Raises KafkaException when no broker answers."""
 
     def __init__(self, client: KafkaAdmin, topic: str, **settings: object) -> None:
         self._client, self._topic, self._settings = client, topic, settings
 
     @cached_property
     def _consumer(self) -> Consumer:
-        """Made for the first read: many readers find nothing to read."""
+        """The consumer, created at the first read: many readers find nothing to read."""
         return Consumer({
             **self._client.config, "group.id": "keepstream-reader", "enable.auto.commit": False,
             "enable.partition.eof": True,
@@ -46,7 +46,7 @@ class RangeReader:
             self._consumer.close()
 
     def watermarks(self, partitions: Iterable[int] | None = None) -> dict[int, Range]:
-        """Return (first offset, offset after the last) of each partition as it stands now."""
+        """Return the current (first offset, offset after the last) of each partition."""
         return self._client.watermarks(self._topic, partitions)
 
     def read(self, ranges: Mapping[int, Range]) -> Generator[KafkaRecord]:
@@ -58,58 +58,67 @@ class RangeReader:
         if not todo:
             return
         self._consumer.assign([TopicPartition(self._topic, p, ranges[p][0]) for p in todo])
-        heard_at = time.monotonic()
-        while todo:
-            messages = self._poll(0.2)
-            if messages:
-                heard_at = time.monotonic()
-            elif time.monotonic() - heard_at > ANSWER_TIMEOUT_S:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its only name
+        for messages in self._messages(_BATCH):
             for message in messages:
                 partition = message.partition() or 0
                 end = todo.get(partition)
                 if end is None:
                     continue
-                record = None if _ended(message) else record_of(message)
+                record = None if is_end_of_partition(message) else record_of(message)
                 if record and record.offset < end:
                     yield record
                 if record is None or record.offset + 1 >= end:
                     self._leave(todo, partition)
+            if not todo:
+                return
 
     def follow(self, starts: Mapping[int, int]) -> Iterator[KafkaRecord]:
         """Yield records from these offsets on, and then as they arrive, for ever."""
         self._consumer.assign([TopicPartition(self._topic, p, start) for p, start in starts.items()])
         while True:
-            for message in self._poll(0.2):
-                if not _ended(message):
+            for message in self._poll(_BATCH):
+                if not is_end_of_partition(message):
                     yield record_of(message)
 
     def _leave(self, todo: dict[int, int], partition: int) -> None:
         del todo[partition]
         self._consumer.incremental_unassign([TopicPartition(self._topic, partition)])
 
-    def _poll(self, timeout_s: float) -> list[Message]:
+    def _messages(self, count: int) -> Iterator[list[Message]]:
+        """Yield messages as they arrive, without end. Raises KafkaException when none arrive in time."""
+        heard_at = time.monotonic()
+        while True:
+            if messages := self._poll(count):
+                yield messages
+                heard_at = time.monotonic()
+            elif time.monotonic() - heard_at > ANSWER_TIMEOUT_S:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))  # noqa: SLF001 - its only name
+
+    def _poll(self, count: int) -> list[Message]:
         """Return available messages, as soon as there are any: consume() alone waits until its batch is full."""
-        first = self._consumer.poll(timeout_s)
-        found = [] if first is None else [first, *self._consumer.consume(_BATCH, timeout=0)]
-        return [message for message in found if message.error() is None or not is_about_the_group(message)]
+        first = self._consumer.poll(0.2)
+        return [] if first is None else without_group_errors([first, *self._consumer.consume(count - 1, timeout=0)])
 
 
 def record_of(message: Message) -> KafkaRecord:
-    """Copy what librdkafka delivered."""
+    """Return a copy of a message of librdkafka."""
     return KafkaRecord(
         message.topic() or "", message.partition() or 0, message.offset() or 0, message.timestamp()[1],
         message.key(), message.value(), message.headers() or [],  # type: ignore[arg-type]
     )  # fmt: skip
 
 
-def is_about_the_group(message: Message) -> bool:
-    """Whether an error is about the consumer group: the client looks it up, but no group is joined or needed."""
-    error = message.error()
-    return error is not None and error.code() == KafkaError.GROUP_AUTHORIZATION_FAILED
+def without_group_errors(messages: list[Message]) -> list[Message]:
+    """Drop errors about the consumer group: the client looks it up, but no group is joined or needed."""
+    if not any(map(Message.error, messages)):
+        return messages
+    errors = [message.error() for message in messages]
+    denied = KafkaError.GROUP_AUTHORIZATION_FAILED
+    return [m for m, error in zip(messages, errors, strict=True) if error is None or error.code() != denied]
 
 
-def _ended(message: Message) -> bool:
+def is_end_of_partition(message: Message) -> bool:
+    """Return whether a message only says that the partition has ended. Raises KafkaException for other errors."""
     error = message.error()
     if error is None:
         return False

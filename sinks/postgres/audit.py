@@ -1,4 +1,4 @@
-"""What an audit asks PostgreSQL. It writes nothing but temporary tables, which end with its transaction."""
+"""Queries of an audit. It writes only temporary tables, which are dropped with its transaction."""
 
 from __future__ import annotations
 
@@ -27,44 +27,30 @@ CREATE TEMPORARY TABLE audit_outbox (partition integer, "offset" bigint, PRIMARY
 SET LOCAL work_mem = '64MB';
 SET LOCAL statement_timeout = 0;
 SET LOCAL idle_in_transaction_session_timeout = 0"""
-"""Sorting a large table may take minutes, and between two fetches of its result the topic is read."""
-_POSITIONS = """
-SELECT partition, first_offset, next_offset, rewound_at IS NOT NULL, incarnation FROM stream_offsets
+"""No timeouts: sorting a large table may take minutes, and the topic is read between two fetches of its result."""
+_SETTLED = """
+SELECT partition, first_offset, next_offset, 0, rewound_at IS NOT NULL, incarnation FROM stream_offsets
 WHERE topic = %s ORDER BY partition"""
 _OUTBOX = """
 INSERT INTO audit_outbox
 SELECT o.partition, o."offset" FROM dead_letter_outbox o
 JOIN audit_windows w ON (w.id_topic, w.partition) = (o.topic, o.partition)"""
-"""Read before the dead letter topic is: what leaves the outbox later may come after what was read."""
+"""Read before the dead letter topic: a dead letter that leaves the outbox later may be behind the end that was read."""
 _FETCH_ROWS = 10_000
 
 
-_PRUNED = "SELECT max(before) FROM pruned_events"
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """The offsets ``[start, end)`` of a partition are settled."""
-
-    partition: int
-    start: int
-    end: int
-    rewound: bool
-    incarnation: int
-
-
 def partition_accounts(connection: Connection) -> list[PartitionAccount]:
-    """Return what PostgreSQL says about every partition that it knows of. Reads ``events`` once."""
+    """Return the account of every partition in PostgreSQL. Reads ``events`` once."""
     return [PartitionAccount(*row) for row in connection.execute(ACCOUNTS).fetchall()]
 
 
-def positions(connection: Connection, topic: str) -> list[Position]:
-    """Return how far each partition of a topic is settled."""
-    return [Position(*row) for row in connection.execute(_POSITIONS, [topic]).fetchall()]
+def settled_windows(connection: Connection, topic: str) -> list[AuditWindow]:
+    """Return the offsets of each partition of a topic that are settled."""
+    return [AuditWindow(*row) for row in connection.execute(_SETTLED, [topic]).fetchall()]
 
 
 def topic_ids(connection: Connection, topic: str) -> dict[str, list[int]]:
-    """Return the ids that Kafka gave the topics of this name, each with the partitions that stand in it."""
+    """Return the ids of the topics of this name, each with the partitions whose offset is in that topic."""
     query = """SELECT topic_id, array_agg(partition ORDER BY partition) FROM stream_offsets
                WHERE topic = %s AND topic_id IS NOT NULL GROUP BY topic_id"""
     return dict(connection.execute(query, [topic]).fetchall())
@@ -72,13 +58,13 @@ def topic_ids(connection: Connection, topic: str) -> dict[str, list[int]]:
 
 @dataclass(frozen=True, slots=True)
 class AuditTables:
-    """The questions of a deep audit, inside one transaction in which later questions see later commits."""
+    """The temporary tables and queries of a deep audit, in one transaction; each query sees the latest commits."""
 
     connection: Connection
     topic: str
 
     def add_dead_letters(self, records: Iterable[tuple[int, int]]) -> None:
-        """Note which records the dead letter topic holds: (partition, offset), copies too."""
+        """Copy the (partition, offset) of source records in the dead letter topic into a table, copies too."""
         with (
             self.connection.cursor() as cursor,
             cursor.copy('COPY audit_dead_letters (partition, "offset") FROM STDIN') as copy,
@@ -88,7 +74,7 @@ class AuditTables:
         self.connection.execute("ANALYZE audit_dead_letters")
 
     def dead_letter_discrepancies(self, *, rewound: Sequence[int] = ()) -> Iterator[Discrepancy]:
-        """Compare dead letter topic, ledger and rows. Rows of a rewound partition may be of an earlier topic."""
+        """Compare dead letter topic, index and rows. Rows of a rewound partition may be of an earlier topic."""
         given = {"topic": self.topic, "unresolved": [*UNRESOLVED]}
         with self.connection.cursor("audit_dead_letter_discrepancies") as cursor:
             for kind, partition, offset, event_id in cursor.execute(DEAD_LETTERS, given):
@@ -96,7 +82,7 @@ class AuditTables:
                     yield Discrepancy(DiscrepancyKind(kind), self.topic, partition, offset, event_id)
 
     def offset_ranges(self) -> Iterator[tuple[int, int, int]]:
-        """Yield (partition, first, last) of all offsets that are accounted for, sorted."""
+        """Yield (partition, first, last) of the accounted offsets, sorted."""
         first = 0
         with self.connection.cursor("audit_offset_ranges") as cursor:
             cursor.itersize = _FETCH_ROWS
@@ -109,8 +95,8 @@ class AuditTables:
         return dict(self.connection.execute(VERSIONS, {"event_ids": event_ids}).fetchall()) if event_ids else {}
 
     def pruned_before(self) -> datetime | None:
-        """Return the latest bound of all partitions: an event may have moved between them."""
-        found = self.connection.execute(_PRUNED).fetchone()
+        """Return the latest bound of a prune, of all partitions: an event may have moved between them."""
+        found = self.connection.execute("SELECT max(before) FROM pruned_events").fetchone()
         return found[0] if found else None
 
 

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keepstream.schemas.audit import AuditWindow
+from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.topic_scan import TopicScan
 from keepstream.sinks.postgres.audit import audit_tables
 from tests.real import Database, Kafka
@@ -100,7 +101,7 @@ def test_versions_are_those_of_delivered_rows(database: Database) -> None:
 def test_a_scan_yields_exactly_the_records_of_its_range(kafka: Kafka) -> None:
     topic = kafka.new_topic(2)
     kafka.produce(topic, (b"%d" % i for i in range(12_000)), partition=1)
-    with TopicScan({"bootstrap.servers": kafka.bootstrap_servers}, topic) as scan:
+    with TopicScan(KafkaAdmin({"bootstrap.servers": kafka.bootstrap_servers}), topic) as scan:
         for start, end in ((0, 12_000), (5, 7), (11_990, 12_000), (3, 3), (9, 2)):
             read = [m.offset() for batch in scan.batches(1, start, end) for m in batch]
             assert read == [*range(start, end)]
@@ -117,7 +118,7 @@ def test_a_scan_passes_over_what_no_consumer_sees(kafka: Kafka) -> None:
             producer.produce(topic, b"%d" % number)
         producer.flush()
         (producer.abort_transaction if number % 2 else producer.commit_transaction)()
-    with TopicScan({"bootstrap.servers": kafka.bootstrap_servers}, topic) as scan:
+    with TopicScan(KafkaAdmin({"bootstrap.servers": kafka.bootstrap_servers}), topic) as scan:
         values = [m.value() for batch in scan.batches(0, 0, 16) for m in batch]  # the last four: aborted, and a marker
     assert values == [b"0"] * 3 + [b"2"] * 3
 
@@ -125,7 +126,7 @@ def test_a_scan_passes_over_what_no_consumer_sees(kafka: Kafka) -> None:
 def test_a_scan_yields_what_is_unaccounted_for(kafka: Kafka) -> None:
     topic = kafka.new_topic()
     kafka.produce(topic, (b"%d" % i for i in range(100)))
-    with TopicScan({"bootstrap.servers": kafka.bootstrap_servers}, topic) as scan:
+    with TopicScan(KafkaAdmin({"bootstrap.servers": kafka.bootstrap_servers}), topic) as scan:
         batches = [*scan.unaccounted(0, 0, 100, lambda _, offsets: [i for i, o in enumerate(offsets) if o == 42])]
         assert [record.value for batch in batches for record in batch.records] == [b"42"]
         assert sum(batch.count for batch in batches) == 100
@@ -133,9 +134,9 @@ def test_a_scan_yields_what_is_unaccounted_for(kafka: Kafka) -> None:
 
 
 def test_a_scan_without_a_broker_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("keepstream.sinks.kafka.topic_scan.ANSWER_TIMEOUT_S", 1.0)
+    monkeypatch.setattr("keepstream.sinks.kafka.range_reader.ANSWER_TIMEOUT_S", 1.0)
     with (
-        TopicScan({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}, "events") as scan,
+        TopicScan(KafkaAdmin({"bootstrap.servers": "127.0.0.1:1", "log_level": 0}), "events") as scan,
         pytest.raises(KafkaException),
     ):
         list(scan.batches(0, 0, 5))
