@@ -28,11 +28,13 @@ PARTITIONS = 8
 LIVE_SHARE, MAX_LIVE = 0.2, 20_000
 LIVE_RATE, REPORT_EVERY = 1_000, 100
 STALL_TIMEOUT_S = 90.0
+POLL_S = 0.01
+"""Short, so that a worker is killed in the middle of its backlog, which lasts a tenth of a second."""
 SEED = 20_261_124
 _POSTGRES = {"track_commit_timestamp": "on"}
 """To measure latencies up to the commit."""
 _SETTLED = "SELECT total - (SELECT count(*) FROM dead_letter_outbox) FROM event_totals"
-"""Records that are in their place: a dead letter in the outbox is not yet."""
+"""Settled records; not a dead letter that is still in the outbox."""
 
 
 def demo_servers(settings: Settings, notify: Callable[[str], None]) -> AbstractContextManager[EmbeddedServers]:
@@ -65,10 +67,14 @@ class Demo:
         """Produce, wait, prove. Raises KeepstreamError when the worker ends by itself or stalls."""
         self._kafka.create_topic(self.topic, PARTITIONS, 1, {})
         self._kafka.create_topic(self.dlq_topic, 1, 1, {})
-        with self._schema() as connection, self._worker() as worker:
-            self._produce(worker, connection)
-            self._wait(worker, connection)
-            worker.finish()
+        live = min(MAX_LIVE, int(self.events * LIVE_SHARE))
+        with self._schema() as connection:
+            self._produce_backlog(self.events - live)
+            with self._worker() as worker:
+                self._wait(worker, connection)
+                self._produce_live(live, worker, connection)
+                self._wait(worker, connection)
+                worker.finish()
             discrepancies = sum(1 for _ in DeepAudit(connection, self._kafka, self.topic, self.dlq_topic).run())
             dead = read_all(self._kafka, self.dlq_topic)
             return prove(connection, self.topic, self.producer, dead, discrepancies)
@@ -103,15 +109,16 @@ class Demo:
             finally:
                 worker.kill()
 
-    def _produce(self, worker: WorkerProcess, connection: Connection) -> None:
-        live = min(MAX_LIVE, int(self.events * LIVE_SHARE))
-        for number, record in enumerate(traffic(self.events - live, "burst", SEED), 1):
+    def _produce_backlog(self, count: int) -> None:
+        """Produce before the worker starts: at the same time, its rate would be the producer's."""
+        for number, record in enumerate(traffic(count, "burst", SEED), 1):
             self.producer.send(record)
             if number % REPORT_EVERY == 0:
-                self._report(worker, connection)
+                self.progress(0, self.producer.acknowledged, 0)
         self.producer.flush()
-        self._wait(worker, connection)
-        for number in self.producer.send_paced(traffic(live, "live", SEED + 1), LIVE_RATE):
+
+    def _produce_live(self, count: int, worker: WorkerProcess, connection: Connection) -> None:
+        for number in self.producer.send_paced(traffic(count, "live", SEED + 1), LIVE_RATE):
             if number % REPORT_EVERY == 0:
                 self._report(worker, connection)
         self.producer.flush()
@@ -125,7 +132,7 @@ class Demo:
                 last, changed_at = settled, time.monotonic()
             if time.monotonic() - changed_at > STALL_TIMEOUT_S:
                 raise worker.failure(f"settled nothing for {STALL_TIMEOUT_S:.0f} s")
-            time.sleep(0.05)
+            time.sleep(POLL_S)
 
     def _report(self, worker: WorkerProcess, connection: Connection) -> int:
         """Show the progress; kill the worker when a random share of all records is settled."""
