@@ -73,13 +73,13 @@ _DEFAULTS = {
 def broker_properties(log_dir: Path, port: int, controller_port: int, overrides: Mapping[str, str]) -> dict[str, str]:
     """Return all properties; `overrides` take precedence."""
     listeners = f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}"
-    placed = {
+    addresses = {
         "listeners": listeners,
         "advertised.listeners": listeners,
         "controller.quorum.bootstrap.servers": f"{LOOPBACK}:{controller_port}",
         "log.dirs": str(log_dir),
     }
-    return _DEFAULTS | placed | dict(overrides)
+    return _DEFAULTS | addresses | dict(overrides)
 
 
 def render(properties: Mapping[str, str]) -> str:
@@ -98,11 +98,6 @@ LOG_WITH_TIME = (
 START_TIMEOUT_S = 90.0
 FORMAT_TIMEOUT_S = 60.0
 PROBE_TIMEOUT_S = 2.0
-_PROBE: dict[str, str | int | float | bool] = {
-    "reconnect.backoff.ms": 20,
-    "reconnect.backoff.max.ms": 50,
-    "log_level": 0,
-}
 ORDERLY_EXIT = 143  # what a JVM returns after SIGTERM
 
 
@@ -182,7 +177,8 @@ class EmbeddedKafka(EmbeddedService):
         return [str(self._java.path), *options, *own]
 
     def _answers(self) -> bool:
-        config = _PROBE | {"bootstrap.servers": self.bootstrap_servers}
+        quick = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 50, "log_level": 0}
         with suppress(KafkaException):
-            return bool(AdminClient(config).list_topics(timeout=PROBE_TIMEOUT_S).brokers)
+            admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, **quick})
+            return bool(admin.list_topics(timeout=PROBE_TIMEOUT_S).brokers)
         return False

@@ -61,7 +61,9 @@ class EmbeddedPostgres(EmbeddedService):
         return f"postgresql://{USER}:{password}@{LOOPBACK}:{self.port}/{DATABASE}"
 
     def _launch(self, home: Path) -> None:
-        self._require_reachable(home)
+        if self._account is not None and not reachable(home):
+            reason = f"user {self._account.pw_name}, which runs it instead of root, cannot reach {home}"
+            raise EmbeddedUnavailableError(PART, reason, f"choose another data folder or TMPDIR, or {POSTGRES_HINT}")
         bin_dir = runnable_by(self._account, self._installed, home)
         data = home / "pgdata"
         if not (data / "PG_VERSION").is_file():
@@ -75,11 +77,6 @@ class EmbeddedPostgres(EmbeddedService):
         if segment is not None:
             ctypes.CDLL(None).shmctl(segment, _IPC_RMID, None)
 
-    def _require_reachable(self, home: Path) -> None:
-        if self._account is not None and not reachable(home):
-            reason = f"user {self._account.pw_name}, which runs it instead of root, cannot reach {home}"
-            raise EmbeddedUnavailableError(PART, reason, f"choose another data folder or TMPDIR, or {POSTGRES_HINT}")
-
     def _initdb(self, bin_dir: Path, home: Path, data: Path) -> None:
         password_file = home / "password"
         password_file.touch(mode=0o600)
@@ -92,22 +89,15 @@ class EmbeddedPostgres(EmbeddedService):
         ChildProcess(self._program(bin_dir / "initdb", *args)).wait_success(timeout_s=INITDB_TIMEOUT_S)
 
     def _server_args(self, data: Path) -> list[str]:
-        placed = {"listen_addresses": LOOPBACK, "port": str(self.port), **_SERVER_SETTINGS, **self._settings}
-        return ["-D", str(data), *(part for item in placed.items() for part in ("-c", "=".join(item)))]
+        settings = {"listen_addresses": LOOPBACK, "port": str(self.port), **_SERVER_SETTINGS, **self._settings}
+        return ["-D", str(data), *(part for item in settings.items() for part in ("-c", "=".join(item)))]
 
     def _program(self, program: Path, *args: str) -> Program:
         # PGDATA, PGPORT and the like mean another server of the user.
         env = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
         # SIGKILL would leave backends and shared memory; at SIGQUIT the server cleans up.
-        return Program(
-            PART,
-            (str(program), *args),
-            self.log_path,
-            POSTGRES_HINT,
-            account=self._account,
-            death_signal=signal.SIGQUIT,
-            env=env,
-        )
+        argv = (str(program), *args)
+        return Program(PART, argv, self.log_path, POSTGRES_HINT, self._account, death_signal=signal.SIGQUIT, env=env)
 
     def _answers(self) -> bool:
         with suppress(psycopg.OperationalError):  # "the database system is starting up"

@@ -1,4 +1,4 @@
-"""The programs of PostgreSQL, and the unprivileged user that runs them in the place of root."""
+"""The programs of PostgreSQL, and the unprivileged user that runs them instead of root."""
 
 from __future__ import annotations
 
