@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.processors.validation.validate import Validator, check_content, parse_timestamp
@@ -23,6 +24,8 @@ class BatchPart:
     offset_range: BatchRange
     events: Sequence[ValidEvent]
     dead: Sequence[DeadLetter]
+    borders: Sequence[int] = ()
+    """Offsets between the batches that share the transaction; empty within one batch."""
 
     @property
     def is_event(self) -> bool:
@@ -40,7 +43,7 @@ class BatchPart:
         verdicts = [validator.check_contract(record) for record in batch.records]
         events = [verdict for verdict in verdicts if isinstance(verdict, ValidEvent)]
         dead = [rejected(r, v) for r, v in zip(batch.records, verdicts, strict=True) if isinstance(v, Rejection)]
-        return cls(batch.queue, batch.offset_range, events, dead)
+        return cls(batch.queue, batch.offset_range, events, dead, batch.borders)
 
     def reject_content(self) -> bool:
         """Check the content of events that PostgreSQL refused; return True when that explains the refusal."""
@@ -50,18 +53,24 @@ class BatchPart:
         self.dead = [*self.dead, *rejections]
         return bool(rejections)
 
-    def halves(self) -> tuple[BatchPart, BatchPart]:
-        """Split the part after half of its records. Offsets without a record go to the half whose records follow."""
-        offsets = sorted([event.record.offset for event in self.events] + [dead.record.offset for dead in self.dead])
-        middle = len(offsets) // 2
-        border = offsets[middle - 1] + 1
-        first = replace(self.offset_range, next_offset=border, records=middle)
-        second = replace(self.offset_range, expected_offset=border, records=len(offsets) - middle)
-        return self._within(first), self._within(second)
+    def divide(self) -> list[BatchPart]:
+        """Split the part into its batches, a single batch into halves.
 
-    def _within(self, offset_range: BatchRange) -> BatchPart:
-        events = [event for event in self.events if event.record.offset in offset_range]
-        dead = [dead for dead in self.dead if dead.record.offset in offset_range]
+        Offsets without a record go to the half whose records follow.
+        """
+        begin, end = self.offset_range.expected_offset, self.offset_range.next_offset
+        borders = self.borders or [self._middle()]
+        return [self._between(*ends) for ends in pairwise([begin, *borders, end])]
+
+    def _middle(self) -> int:
+        offsets = sorted([event.record.offset for event in self.events] + [dead.record.offset for dead in self.dead])
+        return offsets[len(offsets) // 2 - 1] + 1
+
+    def _between(self, begin: int, end: int) -> BatchPart:
+        events = [event for event in self.events if begin <= event.record.offset < end]
+        dead = [dead for dead in self.dead if begin <= dead.record.offset < end]
+        records = len(events) + len(dead)
+        offset_range = replace(self.offset_range, expected_offset=begin, next_offset=end, records=records)
         return BatchPart(self.queue, offset_range, events, dead)
 
 

@@ -5,7 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
-from keepstream.processors.partition_queue import Batch, FetchedRecords, PartitionQueue, PartitionRevokedError
+from keepstream.processors.partition_queue import (
+    ONE_BATCH,
+    Batch,
+    FetchedRecords,
+    PartitionQueue,
+    PartitionRevokedError,
+    TransactionLimit,
+)
 from keepstream.schemas.failure import Failure, FencedError
 from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.record import TopicPartition
@@ -17,8 +24,9 @@ class Dispatcher:
     """Runs one queue and one task per assigned partition.
 
     ``recover`` is awaited for each queue before its first batch: it publishes dead letters left in the outbox.
-    ``buffer_bytes`` bounds the memory of all queues together. ``on_fenced`` is called with a partition whose stored
-    offset was moved by another worker; ``on_fatal`` with an unexpected error, and must end the process.
+    ``buffer_bytes`` bounds the memory of all queues together, ``limit`` each transaction. ``on_fenced`` is called with
+    a partition whose stored offset was moved by another worker; ``on_fatal`` with an unexpected error, and must end the
+    process.
     """
 
     def __init__(
@@ -29,12 +37,14 @@ class Dispatcher:
         buffer_bytes: int,
         on_fenced: Callable[[TopicPartition], Awaitable[None]],
         on_fatal: Callable[[BaseException], None],
+        limit: TransactionLimit = ONE_BATCH,
     ) -> None:
         self._process = process
         self._recover = recover
         self._buffer_bytes = buffer_bytes
         self._on_fenced = on_fenced
         self._on_fatal = on_fatal
+        self._limit = limit
         self._queues: dict[TopicPartition, PartitionQueue] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._busy = 0
@@ -76,7 +86,7 @@ class Dispatcher:
         self._epoch += 1
         for partition, offset in starts.items():
             incarnation = (incarnations or {}).get(partition, 0)
-            queue = PartitionQueue(*partition, offset, self._epoch, self.capacity_freed, incarnation)
+            queue = PartitionQueue(*partition, offset, self._epoch, self.capacity_freed, incarnation, limit=self._limit)
             self._queues[partition] = queue
             task = asyncio.create_task(self._work(queue), name=task_name(partition))
             self._tasks.add(task)

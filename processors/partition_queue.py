@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from keepstream.schemas.failure import Failure
 from keepstream.schemas.outcome import BatchRange
@@ -47,6 +47,17 @@ class FetchedRecords:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class TransactionLimit:
+    """How much one transaction may hold when several batches of a partition are waiting. A single batch always fits."""
+
+    records: int
+    size_bytes: int
+
+
+ONE_BATCH = TransactionLimit(records=0, size_bytes=0)
+
+
 @dataclass(slots=True, eq=False)
 class Batch:
     """Consecutive records of one partition that are settled together, and the offset range that they cover."""
@@ -55,6 +66,8 @@ class Batch:
     records: Sequence[Record]
     offset_range: BatchRange
     size_bytes: int
+    borders: Sequence[int] = ()
+    """Offsets at which it was joined of smaller batches, ascending; a transaction that is refused is divided there."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +83,7 @@ class PartitionQueue:
     capacity_freed: asyncio.Event
     incarnation: int = 0
     """How often the topic was found re-created or truncated."""
+    limit: TransactionLimit = ONE_BATCH
     paused: Failure | None = None
     """The failure that pauses the partition; None while it is not paused."""
     failed_attempts: int = 0
@@ -121,13 +135,29 @@ class PartitionQueue:
         self._changed.set()
 
     async def next_batch(self) -> Batch | None:
-        """Wait for the first unsettled batch; return None once the queue is closed or finishing."""
+        """Wait for the first unsettled batch, joined with those that wait behind it as far as the limit allows.
+
+        Returns None once the queue is closed or finishing.
+        """
         while not (self.closed or self.finishing):
             if self.unsettled:
-                return self.unsettled[0]
+                return self._join_waiting()
             self._changed.clear()
             await self._changed.wait()
         return None
+
+    def _join_waiting(self) -> Batch:
+        """Replace the leading batches by one, as group commit does in a database: they share a transaction."""
+        first = self.unsettled.popleft()
+        joined, records, size_bytes = [first], len(first.records), first.size_bytes
+        while self.unsettled:
+            records += len(self.unsettled[0].records)
+            size_bytes += self.unsettled[0].size_bytes
+            if records > self.limit.records or size_bytes > self.limit.size_bytes:
+                break
+            joined.append(self.unsettled.popleft())
+        self.unsettled.appendleft(first if len(joined) == 1 else join(joined))
+        return self.unsettled[0]
 
     def settle(self, batch: Batch) -> None:
         """Remove the first batch. Raises RuntimeError for any other: batches settle in order, one at a time."""
@@ -157,3 +187,16 @@ class PartitionQueue:
         self.unsettled.clear()
         self.capacity_freed.set()
         self._changed.set()
+
+
+def join(batches: Sequence[Batch]) -> Batch:
+    """Return consecutive batches as one that remembers their borders."""
+    records = [record for batch in batches for record in batch.records]
+    end = batches[-1].offset_range.next_offset
+    return replace(
+        batches[0],
+        records=records,
+        offset_range=replace(batches[0].offset_range, next_offset=end, records=len(records)),
+        size_bytes=sum(batch.size_bytes for batch in batches),
+        borders=[batch.offset_range.next_offset for batch in batches[:-1]],
+    )

@@ -1,8 +1,9 @@
 """The pipeline: validate a batch, settle it, publish its dead letters.
 
-A batch is settled in one statement. One that PostgreSQL refuses is halved until the bad record is alone; each half has
-a fence, dead letters and an offset of its own, so k bad records among n cost about k * log2(n) statements. A single
-record that is still refused runs the steps one by one, in one transaction.
+Batches of a partition that are waiting are settled in one statement (group commit). When PostgreSQL refuses it, each
+batch is settled alone, and the refused one is halved until the bad record is alone; each half has a fence, dead letters
+and an offset of its own, so k bad records among n cost about k * log2(n) statements. A single record that is still
+refused runs the steps one by one, in one transaction.
 """
 
 from __future__ import annotations
@@ -61,14 +62,14 @@ class Pipeline:
         return counts
 
     async def settle(self, part: BatchPart) -> OutcomeCounts:
-        """Settle a part as a whole, or in halves when it is refused."""
+        """Settle a part as a whole, or in its batches and then in halves when it is refused."""
         retried = False
         while True:
             try:
                 return await self._settle(part, retries=retried)
             except (RecordError, TransientError) as error:
                 failure = error.failure
-            if part.reject_content():  # first: keepstream's reason is better than PostgreSQL's
+            if not part.borders and part.reject_content():  # first: keepstream's reason is better than PostgreSQL's
                 self._on_retry(failure)
             elif not retried and failure.verdict is Verdict.TRANSIENT and not part.is_event:
                 retried = True
@@ -83,8 +84,10 @@ class Pipeline:
     async def _divide(self, part: BatchPart) -> OutcomeCounts:
         if part.is_event:
             return await self._settle_alone(part)
-        first, second = part.halves()
-        return await self.settle(first) + await self.settle(second)
+        counts = OutcomeCounts()
+        for smaller in part.divide():
+            counts += await self.settle(smaller)
+        return counts
 
     async def _settle_alone(self, part: BatchPart) -> OutcomeCounts:
         """Run the steps of a single record; it becomes a dead letter when one refuses it."""

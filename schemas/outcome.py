@@ -57,9 +57,6 @@ class BatchRange:
     records: int
     incarnation: int = 0
 
-    def __contains__(self, offset: int) -> bool:
-        return self.expected_offset <= offset < self.next_offset
-
 
 @dataclass(frozen=True, slots=True)
 class Settlement:

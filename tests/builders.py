@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from keepstream.processors.partition_queue import Batch, PartitionQueue
+from keepstream.processors.partition_queue import ONE_BATCH, Batch, PartitionQueue, TransactionLimit
 from keepstream.processors.validation.validate import validate
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
@@ -55,11 +55,11 @@ def make_event(offset: int = 0, **changes: Any) -> ValidEvent:
     return verdict
 
 
-def make_batch(records: Sequence[Record], start: int | None = None) -> Batch:
+def make_batch(records: Sequence[Record], start: int | None = None, limit: TransactionLimit = ONE_BATCH) -> Batch:
     """A batch at the head of its queue."""
     first = records[0]
     begin = first.offset if start is None else start
-    queue = PartitionQueue(first.topic, first.partition, begin, 1, asyncio.Event())
+    queue = PartitionQueue(first.topic, first.partition, begin, 1, asyncio.Event(), limit=limit)
     fetched = queue.expect(records)
     assert fetched is not None
     queue.append(fetched)

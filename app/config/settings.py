@@ -69,11 +69,15 @@ class WorkerSettings(Section):
     the others follow, and ``kafka.group_instance_id`` gets each one's number. Default 1:
     an orchestrator starts its own replicas."""
     batch_size: Annotated[int, Field(ge=1, le=10_000)] = 100
-    """Most records per batch and transaction. A partial batch never waits to fill up."""
+    """Most records per batch. A partial batch never waits to fill up."""
+    transaction_size: Annotated[int, Field(ge=1, le=100_000)] = 1_000
+    """Most records per transaction: batches of a partition that wait already are settled together, so a backlog costs
+    fewer commits, and a single batch never waits for others. A transaction that PostgreSQL refuses is divided into its
+    batches. Default where the rate no longer grows (docs/performance.md); 1 gives each batch a transaction."""
     batch_max_bytes: Bytes = 2 * 1024 * 1024
-    """Most bytes of values per batch; keeps a batch of large records within PostgreSQL's limits. Memory holds about
-    four copies of it per partition: 2 MiB keep a worker of eight partitions under 300 MB, also on a busy
-    machine."""
+    """Most bytes of values per batch, and of memory per transaction of several batches; keeps a batch of large records
+    within PostgreSQL's limits. Memory holds about four copies of it per partition: 2 MiB keep a worker of eight
+    partitions under 300 MB, also on a busy machine."""
     buffer_bytes: Bytes = 32 * 1024 * 1024
     """Most memory that the queues of all partitions may hold, records' overhead included."""
     drain_timeout_s: Seconds = 10.0

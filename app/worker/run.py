@@ -36,6 +36,7 @@ from keepstream.app.worker.membership import MembershipMonitor
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor, RecreatedTopicMonitor
 from keepstream.app.worker.watchdog import LoopWatchdog, StallDetector
 from keepstream.processors.dispatcher import Dispatcher
+from keepstream.processors.partition_queue import TransactionLimit
 from keepstream.processors.pipeline import Pipeline
 from keepstream.processors.validation.validate import Validator
 from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
@@ -167,6 +168,7 @@ class Worker:
             buffer_bytes=settings.worker.buffer_bytes,
             on_fenced=lambda partition: self._assignment.restart(partition),  # noqa: PLW0108 - it comes a line later
             on_fatal=exit_fatal,
+            limit=TransactionLimit(settings.worker.transaction_size, settings.worker.batch_max_bytes),
         )
         self._assignment = Assignment(self._dispatcher, components.offsets, metrics, settings.kafka)
         metrics.paused_partitions.set_function(lambda: len(self._dispatcher.paused))

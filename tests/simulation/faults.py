@@ -44,6 +44,7 @@ class Fault(StrEnum):
     SLOW_RECORD = "a record's statement always times out"
     DUPLICATE = "a record repeats an event"
     STALE = "a record is older than what it repeats"
+    JOINED = "several waiting batches share a transaction"
     FENCED = "a transaction is refused, because the partition has moved on"
     EXHAUSTED = "a record dies because its retries are used up"
     BACKPRESSURE = "a queue is full"

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
+import keepstream.processors.partition_queue
 from keepstream.processors.batch_part import BatchPart
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.outbox import OutboxPublisher
@@ -211,15 +212,49 @@ def good_neighbours_die() -> Any:
 
 def halves_overlap() -> Any:
     """The second half of a refused batch begins where the batch did."""
-    halves = BatchPart.halves
+    divide = BatchPart.divide
 
-    def overlapping(self: BatchPart) -> tuple[BatchPart, BatchPart]:
-        first, second = halves(self)
-        return first, replace(
-            second, offset_range=replace(second.offset_range, expected_offset=self.offset_range.expected_offset)
-        )
+    def overlapping(self: BatchPart) -> list[BatchPart]:
+        parts = divide(self)
+        whole = replace(parts[-1].offset_range, expected_offset=self.offset_range.expected_offset)
+        return parts if self.borders else [parts[0], replace(parts[1], offset_range=whole)]
 
-    return patch(BatchPart, "halves", overlapping)
+    return patch(BatchPart, "divide", overlapping)
+
+
+def joined_batch_loses_records() -> Any:
+    """Batches that share a transaction: the offset moves past all, the records are those of the first."""
+    join = keepstream.processors.partition_queue.join
+
+    def first_only(batches: Sequence[Batch]) -> Batch:
+        return replace(join(batches), records=batches[0].records)
+
+    return patch(keepstream.processors.partition_queue, "join", first_only)
+
+
+def divided_transaction_ends_with_its_first_batch() -> Any:
+    """A refused transaction is divided, and its first batch moves the offset past all."""
+    divide = BatchPart.divide
+
+    def first_only(self: BatchPart) -> list[BatchPart]:
+        parts = divide(self)
+        return [replace(parts[0], offset_range=self.offset_range)] if self.borders else parts
+
+    return patch(BatchPart, "divide", first_only)
+
+
+def joined_batches_die_together() -> Any:
+    """A bad record costs every batch of its transaction."""
+
+    async def all_die(self: Pipeline, part: BatchPart) -> OutcomeCounts:
+        if not part.borders:
+            return await divide(self, part)
+        now = datetime.now(UTC)
+        dead = [DeadLetter(event.record, make_failure(), now, now, event.event_id) for event in part.events]
+        return await self.settle(replace(part, events=(), dead=[*part.dead, *dead]))
+
+    divide = Pipeline._divide
+    return patch(Pipeline, "_divide", all_die)
 
 
 def metrics_refusal_is_fatal() -> Any:
@@ -271,7 +306,8 @@ SABOTAGES = (
     ack_before_commit, count_before_dedupe, dlq_not_awaited, published_before_decided,
     outbox_is_left_to_itself, outbox_outside_the_transaction, offset_outside_the_transaction, no_fence,
     old_version_overwrites, epoch_ignored, batch_dropped_when_held, environment_kills_records,
-    dies_without_another_try, good_neighbours_die, halves_overlap, metrics_refusal_is_fatal, queue_dies_in_silence,
-    capacity_is_not_freed, replay_forgets_what_is_uncertain, lost_connection_blames_the_record,
+    dies_without_another_try, good_neighbours_die, halves_overlap, joined_batch_loses_records,
+    divided_transaction_ends_with_its_first_batch, joined_batches_die_together, metrics_refusal_is_fatal,
+    queue_dies_in_silence, capacity_is_not_freed, replay_forgets_what_is_uncertain, lost_connection_blames_the_record,
     *ASSIGNMENT_BUGS,
 )  # fmt: skip

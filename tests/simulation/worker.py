@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 from aiokafka.errors import KafkaError
@@ -16,10 +17,11 @@ from keepstream.app.worker.membership import MembershipMonitor
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor, RecreatedTopicMonitor
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.outbox import OutboxPublisher
-from keepstream.processors.partition_queue import FetchedRecords
+from keepstream.processors.partition_queue import Batch, FetchedRecords, TransactionLimit
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
+from keepstream.schemas.outcome import OutcomeCounts
 from tests.fakes import RecordedMetrics
 from tests.simulation import simulation
 from tests.simulation.coordinator import Coordinator
@@ -66,11 +68,12 @@ class Worker:
         world.gauges.append(self.metrics)
         pipeline = self._pipeline()
         self.dispatcher = Dispatcher(
-            pipeline.process,
+            partial(self._process, pipeline),
             recover=pipeline.outbox.recover,
             buffer_bytes=0,
             on_fenced=self._fenced,
             on_fatal=self._fatal,
+            limit=TransactionLimit(world.rng.choice((1, 6, 40)), 10**9),
         )
         self.coordinator = Coordinator(world.loop, lambda: world.group.rejoin(self), lambda: world.group.lose(self))
         self.consumer = Consumer(
@@ -137,6 +140,11 @@ class Worker:
         """End as the product does, with exit code 70; it is started again."""
         self.world.judge.worker_ends(self, error)
         self.process.kill()
+
+    async def _process(self, pipeline: Pipeline, batch: Batch) -> OutcomeCounts:
+        if batch.borders:
+            self.world.faults.happened(Fault.JOINED)
+        return await pipeline.process(batch)
 
     def _run(self, part: Coroutine[Any, Any, None]) -> None:
         task = self.world.loop.create_task(part, context=self.process.context)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from keepstream.processors.outbox import OutboxPublisher
+from keepstream.processors.partition_queue import TransactionLimit
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
@@ -77,6 +78,16 @@ class PipelineFixture:
 
     async def process(self, records: Sequence[Record]) -> OutcomeCounts:
         return await self.pipeline.process(make_batch(records))
+
+    async def process_joined(self, *batches: Sequence[Record]) -> OutcomeCounts:
+        """Process consecutive batches in one transaction."""
+        queue = make_batch(batches[0], limit=TransactionLimit(records=10_000, size_bytes=10**9)).queue
+        for records in batches[1:]:
+            if fetched := queue.expect(records):
+                queue.append(fetched)
+        batch = await queue.next_batch()
+        assert batch is not None
+        return await self.pipeline.process(batch)
 
     @property
     def next_offset(self) -> int | None:

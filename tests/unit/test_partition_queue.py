@@ -10,11 +10,13 @@ from hypothesis import strategies as st
 
 from keepstream.processors.partition_queue import (
     HEADER_OVERHEAD_BYTES,
+    ONE_BATCH,
     RECORD_OVERHEAD_BYTES,
     Batch,
     FetchedRecords,
     PartitionQueue,
     PartitionRevokedError,
+    TransactionLimit,
 )
 from keepstream.schemas.outcome import BatchRange
 from tests.builders import make_record
@@ -193,3 +195,39 @@ async def test_whoever_waits_for_a_batch_is_woken_by_the_end() -> None:
     await asyncio.sleep(0)
     queue.close()
     assert await waiting is None
+
+
+async def joined(limit: TransactionLimit, *chunks: list[int]) -> tuple[PartitionQueue, Batch]:
+    queue = PartitionQueue("events", 0, 0, 1, asyncio.Event(), limit=limit)
+    for chunk in chunks:
+        append(queue, *chunk)
+    batch = await queue.next_batch()
+    assert batch is not None
+    return queue, batch
+
+
+async def test_batches_that_wait_are_joined_up_to_the_limit_of_records() -> None:
+    queue, batch = await joined(TransactionLimit(5, 10**9), [0, 2], [3, 7, 8], [9])
+    assert batch.offset_range == BatchRange("events", 0, 0, 9, 5)
+    assert [record.offset for record in batch.records] == [0, 2, 3, 7, 8]
+    assert batch.borders == [3]
+    queue.settle(batch)
+    assert queue.settled_to == 9
+    assert queue.size_bytes == queue.unsettled[0].size_bytes
+    following = await queue.next_batch()
+    assert following is not None
+    assert following.offset_range == BatchRange("events", 0, 9, 10, 1)
+
+
+async def test_batches_that_wait_are_joined_up_to_the_limit_of_bytes() -> None:
+    size_bytes = append(make_queue(), 0).size_bytes
+    _, batch = await joined(TransactionLimit(100, 2 * size_bytes), [0], [1], [2])
+    assert batch.offset_range == BatchRange("events", 0, 0, 2, 2)
+
+
+@pytest.mark.parametrize("limit", [ONE_BATCH, TransactionLimit(1, 10**9), TransactionLimit(100, 1)])
+async def test_a_batch_over_the_limit_is_settled_alone(limit: TransactionLimit) -> None:
+    queue, batch = await joined(limit, [0, 1], [2])
+    assert batch.offset_range == BatchRange("events", 0, 0, 2, 2)
+    assert batch is queue.unsettled[0]
+    assert not batch.borders

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,6 +13,7 @@ from keepstream.processors.partition_queue import PartitionRevokedError
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, RecordError, Step, TransientError, Verdict
 from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.schemas.record import Record
 from tests.builders import AT, make_batch, make_failure, make_record, make_value
 from tests.unit.pipeline_fixture import PipelineFixture, StoreScript, deadlock, too_slow, unreachable
 
@@ -239,3 +241,53 @@ async def test_a_bad_repeat_cannot_hide_a_good_event_before_it() -> None:
     assert w.statuses == {"a": "delivered", "b": "delivered"}
     assert w.causes == {1: "check_violation"}
     assert AT.encode() in w.store.rows["a"].document
+
+
+def batches(*contents: Sequence[bytes | None]) -> list[list[Record]]:
+    """Consecutive batches of these values."""
+    offsets = itertools.count()
+    return [[make_record(value, next(offsets)) for value in values] for values in contents]
+
+
+async def test_batches_that_wait_are_settled_in_one_statement() -> None:
+    w = world()
+    await w.process_joined(*batches(ids("a", "b"), ids("c"), ids("a", "d")))
+    assert w.rules.calls == [("settle", 4)]
+    assert w.store.settled == [(0, 5, 5)]
+    assert w.metrics.settled == [OutcomeCounts(delivered=4, duplicate=1)]
+
+
+async def test_dead_letters_of_several_batches_are_one_publication() -> None:
+    w = world()
+    counts = await w.process_joined(*batches([*ids("a"), b"no"], [b"no", *ids("b")]))
+    assert counts == OutcomeCounts(delivered=2, dead_lettered=2)
+    assert w.rules.calls == [("settle", 2)]
+    assert [letter.record.offset for letter in w.letters.published] == [1, 2]
+
+
+async def test_a_refused_transaction_is_divided_into_its_batches_and_a_bad_record_costs_its_own_only() -> None:
+    w = world("bad")
+    counts = await w.process_joined(*batches(ids("a", "b"), ids("c", "bad"), ids("d", "e")))
+    assert counts == OutcomeCounts(delivered=5, dead_lettered=1)
+    assert w.rules.calls == [
+        ("settle", 6), ("settle", 2), ("settle", 2), ("settle", 1), ("settle", 1), ("store", 1), ("settle", 0),
+        ("settle", 2),
+    ]  # fmt: skip
+    assert w.store.settled == [(0, 2, 2), (2, 3, 1), (3, 4, 1), (4, 6, 2)]
+    assert w.causes == {3: "check_violation"}
+
+
+async def test_content_that_the_store_refuses_is_looked_for_in_its_batch_only() -> None:
+    w = world()
+    bad = b'{"event_id":"bad","payload":{"x":NaN}}'
+    counts = await w.process_joined(*batches(ids("a", "b"), [bad, *ids("c")], ids("d")))
+    assert counts == OutcomeCounts(delivered=4, dead_lettered=1)
+    assert w.rules.calls == [("settle", 5), ("settle", 2), ("settle", 2), ("settle", 1), ("settle", 1)]
+    assert w.causes == {2: "not_finite_number"}
+
+
+async def test_a_passing_error_is_tried_again_before_a_transaction_is_divided() -> None:
+    w = world()
+    w.rules.script = [deadlock()]
+    await w.process_joined(*batches(ids("a"), ids("b")))
+    assert w.rules.calls == [("settle", 2), ("settle", 2)]
