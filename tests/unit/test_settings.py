@@ -54,7 +54,7 @@ OTHER: dict[tuple[str, ...], str] = {
     ("web", "public_url"): "https://c.example", ("web", "allow_replay"): "true", ("web", "token"): "t" * 16,
     ("web", "users"): '{"ann": "scrypt$x"}', ("web", "mask_fields"): '["card"]',
     ("web", "worker_urls"): '["http://w:9108/metrics"]',
-    ("postgres", "synchronous_commit"): "true", ("http", "enabled"): "false", ("log", "level"): "debug",
+    ("postgres", "synchronous_commit"): "false", ("http", "enabled"): "false", ("log", "level"): "debug",
     ("log", "format"): "json", ("log", "worker"): "1", ("traces", "enabled"): "true",
     ("contract",): "m:C", ("steps",): '["s"]',
 }  # fmt: skip
