@@ -32,9 +32,10 @@ class PostgresSettings(Section):
     lock_timeout_s: Seconds = 4.0
     """The server gives up waiting for a lock after this."""
     synchronous_commit: bool = True
-    """Whether each transaction waits for PostgreSQL's disk. Default on: waiting batches share a transaction, so it costs
-    little. Off, a crash of PostgreSQL takes back at most the last 0.6 s, rows, counters and offset together, and the
-    worker reads those records again from Kafka: for disks that sync slowly, where no client acts on a row at once."""
+    """Whether each transaction waits for PostgreSQL's disk. Default on: waiting batches share a transaction, so it
+    costs little. Off, a crash of PostgreSQL takes back at most the last 0.6 s, rows, counters and offset together,
+    and the worker reads those records again from Kafka: for disks that sync slowly, where no client acts on a row at
+    once."""
 
     @model_validator(mode="after")
     def _password_is_safe(self) -> Self:

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
-import keepstream.processors.partition_queue
 from keepstream.processors.batch_part import BatchPart
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.outbox import OutboxPublisher
@@ -26,6 +25,7 @@ from tests.builders import make_failure
 from tests.fakes import MemoryStore
 from tests.simulation.fake_servers import Database, DeadLetterTopic
 from tests.simulation.seeded_assignment_bugs import ASSIGNMENT_BUGS
+from tests.simulation.seeded_group_commit_bugs import GROUP_COMMIT_BUGS
 
 patch = mock.patch.object
 
@@ -222,41 +222,6 @@ def halves_overlap() -> Any:
     return patch(BatchPart, "divide", overlapping)
 
 
-def joined_batch_loses_records() -> Any:
-    """Batches that share a transaction: the offset moves past all, the records are those of the first."""
-    join = keepstream.processors.partition_queue.join
-
-    def first_only(batches: Sequence[Batch]) -> Batch:
-        return replace(join(batches), records=batches[0].records)
-
-    return patch(keepstream.processors.partition_queue, "join", first_only)
-
-
-def divided_transaction_ends_with_its_first_batch() -> Any:
-    """A refused transaction is divided, and its first batch moves the offset past all."""
-    divide = BatchPart.divide
-
-    def first_only(self: BatchPart) -> list[BatchPart]:
-        parts = divide(self)
-        return [replace(parts[0], offset_range=self.offset_range)] if self.borders else parts
-
-    return patch(BatchPart, "divide", first_only)
-
-
-def joined_batches_die_together() -> Any:
-    """A bad record costs every batch of its transaction."""
-
-    async def all_die(self: Pipeline, part: BatchPart) -> OutcomeCounts:
-        if not part.borders:
-            return await divide(self, part)
-        now = datetime.now(UTC)
-        dead = [DeadLetter(event.record, make_failure(), now, now, event.event_id) for event in part.events]
-        return await self.settle(replace(part, events=(), dead=[*part.dead, *dead]))
-
-    divide = Pipeline._divide
-    return patch(Pipeline, "_divide", all_die)
-
-
 def metrics_refusal_is_fatal() -> Any:
     """What the metrics step refuses ends the worker."""
     steps = Pipeline._steps
@@ -306,8 +271,7 @@ SABOTAGES = (
     ack_before_commit, count_before_dedupe, dlq_not_awaited, published_before_decided,
     outbox_is_left_to_itself, outbox_outside_the_transaction, offset_outside_the_transaction, no_fence,
     old_version_overwrites, epoch_ignored, batch_dropped_when_held, environment_kills_records,
-    dies_without_another_try, good_neighbours_die, halves_overlap, joined_batch_loses_records,
-    divided_transaction_ends_with_its_first_batch, joined_batches_die_together, metrics_refusal_is_fatal,
-    queue_dies_in_silence, capacity_is_not_freed, replay_forgets_what_is_uncertain, lost_connection_blames_the_record,
-    *ASSIGNMENT_BUGS,
+    dies_without_another_try, good_neighbours_die, halves_overlap, metrics_refusal_is_fatal, queue_dies_in_silence,
+    capacity_is_not_freed, replay_forgets_what_is_uncertain, lost_connection_blames_the_record,
+    *ASSIGNMENT_BUGS, *GROUP_COMMIT_BUGS,
 )  # fmt: skip
