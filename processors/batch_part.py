@@ -45,13 +45,18 @@ class BatchPart:
         dead = [rejected(r, v) for r, v in zip(batch.records, verdicts, strict=True) if isinstance(v, Rejection)]
         return cls(batch.queue, batch.offset_range, events, dead, batch.borders)
 
-    def reject_content(self) -> bool:
-        """Check the content of events that PostgreSQL refused; return True when that explains the refusal."""
-        checked = [(event, check_content(event)) for event in self.events]
-        rejections = [rejected(event.record, verdict) for event, verdict in checked if verdict is not None]
-        self.events = [event for event, verdict in checked if verdict is None]
-        self.dead = [*self.dead, *rejections]
+    def reject_content(self, suspects: Sequence[ValidEvent]) -> bool:
+        """Make dead letters of those events whose content PostgreSQL cannot store; return whether there are any."""
+        checked = [(event.record, check_content(event)) for event in suspects]
+        rejections = {record.offset: rejected(record, verdict) for record, verdict in checked if verdict is not None}
+        self.events = [event for event in self.events if event.record.offset not in rejections]
+        self.dead = [*self.dead, *rejections.values()]
         return bool(rejections)
+
+    def beside(self, events: Sequence[ValidEvent]) -> Sequence[ValidEvent]:
+        """Return the events of the part that are not among these."""
+        offsets = {event.record.offset for event in events}
+        return [event for event in self.events if event.record.offset not in offsets]
 
     def divide(self) -> list[BatchPart]:
         """Split the part into its batches, a single batch into halves.

@@ -69,7 +69,7 @@ class Pipeline:
                 return await self._settle(part, retries=retried)
             except (RecordError, TransientError) as error:
                 failure = error.failure
-            if not part.borders and part.reject_content():  # first: keepstream's reason is better than PostgreSQL's
+            if not part.borders and part.reject_content(part.events):  # first: our reason is better than PostgreSQL's
                 self._on_retry(failure)
             elif not retried and failure.verdict is Verdict.TRANSIENT and not part.is_event:
                 retried = True
@@ -152,7 +152,7 @@ class Pipeline:
     async def _settle(self, part: BatchPart, *, retries: bool) -> OutcomeCounts:
         """Settle a part in one statement, then publish its dead letters; nothing else is settled until that is done."""
         events, repeats = deduplicate(part.events)
-        if repeats.total and part.reject_content():  # PostgreSQL never sees a repeat, so cannot refuse it
+        if repeats.total and part.reject_content(part.beside(events)):  # what PostgreSQL never sees, it cannot refuse
             events, repeats = deduplicate(part.events)
         dead = _of_incarnation(part.dead, part.queue.incarnation)
         settlement = Settlement(part.offset_range, events, dead, repeats, self.outbox.prepare(dead))

@@ -6,10 +6,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 
+from keepstream.processors import batch_part
 from keepstream.processors.partition_queue import PartitionRevokedError
+from keepstream.processors.validation.validate import check_content
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, RecordError, Step, TransientError, Verdict
 from keepstream.schemas.outcome import OutcomeCounts
@@ -291,3 +294,11 @@ async def test_a_passing_error_is_tried_again_before_a_transaction_is_divided() 
     w.rules.script = [deadlock()]
     await w.process_joined(*batches(ids("a"), ids("b")))
     assert w.rules.calls == [("settle", 2), ("settle", 2)]
+
+
+async def test_of_an_accepted_batch_only_the_repeats_are_checked_for_content(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check costs four times as much as the contract: PostgreSQL does it for whatever it is sent."""
+    check = mock.Mock(wraps=check_content)
+    monkeypatch.setattr(batch_part, "check_content", check)
+    await process(world(), *ids("a", "b", "c", "b"))
+    assert [call.args[0].event_id for call in check.call_args_list] == ["b"]
