@@ -149,4 +149,23 @@ MUTANTS = (
         ),
         ("tests/contract/test_dead_letter_topic.py",),
     ),
+    Mutant(
+        "a transaction takes waiting batches beyond its limit of records",
+        (Edit("processors/partition_queue.py", "records > self.limit.records or", "records > 10**9 or"),),
+        ("tests/unit/test_partition_queue.py",),
+    ),
+    Mutant(
+        "a refused transaction is halved instead of divided into its batches",
+        (Edit("processors/batch_part.py", "self.borders or [self._middle()]", "[self._middle()]"),),
+        ("tests/unit/test_pipeline.py",),
+    ),
+    Mutant(
+        "the offset moves past the first of several batches only",
+        (Edit(
+            "processors/partition_queue.py",
+            "    end = batches[-1].offset_range.next_offset\n",
+            "    end = batches[0].offset_range.next_offset\n",
+        ),),
+        ("tests/unit/test_partition_queue.py", "tests/unit/test_pipeline.py"),
+    ),
 )  # fmt: skip
