@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pydantic import TypeAdapter
-
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 
 _AGO = re.compile(r"([0-9]+)\s*([smhdw])")
@@ -67,6 +65,8 @@ class Selection:
 
 def selection_from(written: dict[str, Any]) -> Selection:
     """Parse what `Selection.as_json` wrote."""
+    from pydantic import TypeAdapter  # noqa: PLC0415 - half a second that `--help` does not need
+
     return TypeAdapter(Selection).validate_python(written)
 
 
