@@ -26,7 +26,7 @@ NUMBER = st.integers(0, 2**40).map(str)
 VALUES: dict[str, st.SearchStrategy[str]] = {
     **dict.fromkeys(("id", "event-id", "key", "step", "reason", "verdict", "sqlstate"), TEXT),
     "where": st.builds("{}={}".format, TEXT.filter(lambda path: "=" not in path), TEXT),
-    "partition": NUMBER, "from-offset": NUMBER, "limit": st.integers(1, 10**6).map(str),
+    "partition": st.integers(0, 2**31 - 1).map(str), "from-offset": NUMBER, "limit": st.integers(1, 10**6).map(str),
     "since": st.sampled_from(["2h", "2026-11-24T10:00:00Z"]), "all": st.just("1"),
 }  # fmt: skip
 SINGLE = ("from-offset", "limit", "since", "all")
