@@ -20,9 +20,8 @@ from keepstream.schemas.dead_letter import (
     DeadLetter,
     parse_replay_count,
 )
-from keepstream.schemas.event import cloud_event_id
 from keepstream.schemas.failure import Failure, Step, Verdict
-from keepstream.schemas.record import MAX_TIMESTAMP_MS, KafkaRecord, parse_record_id, text_of
+from keepstream.schemas.record import MAX_TIMESTAMP_MS, KafkaRecord, cloud_event_id, parse_record_id, text_of
 
 TOPIC = (
     CONNECT + "topic", "__streams.errors.topic", "__dlq.errors.topic", "kafka_dlt-original-topic", "x-original-topic",

@@ -5,15 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Annotated, Any, NotRequired, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # typing.TypedDict is not enough for pydantic before Python 3.12
 
-from keepstream.schemas.record import Record
+from keepstream.schemas.record import MAX_ID_CHARS, Record
 
-MAX_ID_CHARS = 255
 MAX_RETRY_ATTEMPT = 2**31 - 1  # PostgreSQL's integer
 
 # RFC 3339 with a zone, limited to what PostgreSQL reads the same way: no hour 24, no leap second, zones up to 15:59.
@@ -27,18 +25,6 @@ EventId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=r"
 Timestamp = Annotated[str, Field(pattern=RFC3339)]
 CorrelationId = Annotated[str, Field(max_length=MAX_ID_CHARS)]
 RetryAttempt = Annotated[int, Field(ge=0, le=MAX_RETRY_ATTEMPT)]
-
-
-def cloud_event_id(source: str | None, id_: str) -> str:
-    """Return the event_id of a CloudEvent: ``source id``, for only both together identify one (CloudEvents 1.0, 3.1).
-
-    A blank in the source is percent-encoded, so the first blank ends it. What has more than 255 characters becomes
-    ``sha256:`` and the hash of it; without a source, which the specification requires, the id alone counts.
-    """
-    if source is None:
-        return id_
-    joined = f"{source.replace(' ', '%20')} {id_}"
-    return joined if len(joined) <= MAX_ID_CHARS else f"sha256:{sha256(joined.encode()).hexdigest()}"
 
 
 class Event(BaseModel):

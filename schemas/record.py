@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import NamedTuple, Protocol
 
+MAX_ID_CHARS = 255
 MAX_TIMESTAMP_MS = 253_402_300_799_999
 """The last millisecond of the year 9999, which Python and PostgreSQL can both write."""
 
@@ -73,6 +75,18 @@ def parse_record_id(record_id: str) -> tuple[str | None, int | None, int | None]
 
 def _is_number(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) < 19  # noqa: PLR2004 - 64 bits
+
+
+def cloud_event_id(source: str | None, id_: str) -> str:
+    """Return the event_id of a CloudEvent: ``source id``, for only both together identify one (CloudEvents 1.0, 3.1).
+
+    A blank in the source is percent-encoded, so the first blank ends it. What has more than 255 characters becomes
+    ``sha256:`` and the hash of it; without a source, which the specification requires, the id alone counts.
+    """
+    if source is None:
+        return id_
+    joined = f"{source.replace(' ', '%20')} {id_}"
+    return joined if len(joined) <= MAX_ID_CHARS else f"sha256:{sha256(joined.encode()).hexdigest()}"
 
 
 def header(record: Record, name: str) -> str | None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, notify, on_terminal, print_json, print_rows
+from keepstream.app.cli.options import time_option
+from keepstream.app.cli.output import json_option, load_services, notify, print_json, progress_bar
 from keepstream.app.cli.types import OFFSET, PARTITION
-from keepstream.app.dlq.selectors import parse_time_option
 from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
-from keepstream.schemas.audit import DiscrepancyKind
+from keepstream.schemas.audit import Check, Discrepancy, DiscrepancyKind
 
 if TYPE_CHECKING:
     import psycopg
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
     from keepstream.app.config.kafka import KafkaSettings
     from keepstream.app.connect.services import Services
     from keepstream.app.status.audit import AuditScope, DeepAudit
-    from keepstream.schemas.audit import Check, Discrepancy
     from keepstream.sinks.kafka.admin import KafkaAdmin
 
 _MEANINGS = {
     DiscrepancyKind.MISSING: "neither stored nor dead-lettered",
-    DiscrepancyKind.DEAD_LETTER_LOST: "counted as dead-lettered, but the dead letter topic does not hold it",
+    DiscrepancyKind.DEAD_LETTER_LOST: "counted as dead-lettered, but not in the dead letter topic",
     DiscrepancyKind.OUTDATED: "only an older version of the event is stored",
     DiscrepancyKind.BOTH: "stored, and dead-lettered as well",
     DiscrepancyKind.UNCOUNTED: "in the dead letter topic, but not counted",
@@ -35,8 +34,7 @@ _MEANINGS = {
 
 
 def check_row(check: Check) -> dict[str, object]:
-    return {"claim": check.claim, "topic": check.topic, "partition": check.partition, "left": check.left,
-            "right": check.right, "holds": check.holds}  # fmt: skip
+    return asdict(check) | {"holds": check.holds}
 
 
 def print_checks(checks: Sequence[Check]) -> None:
@@ -83,36 +81,17 @@ def print_summary(deep: DeepAudit, found: int, duration_s: float, *, complete: b
     notify(f"{deep.records:,} records and {deep.dead_letters:,} dead letters read in {duration_s:.1f} s")
 
 
-@contextmanager
-def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
-    """Show a progress bar on a terminal. Yields its update function: what is read, offsets read, offsets in all."""
-    if not on_terminal():
-        yield lambda _what, _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as bar:
-        task = bar.add_task("reading the settled offsets", total=None)
-
-        def update(what: str, done: int, total: int) -> None:
-            bar.update(task, description=f"reading {what}", completed=done, total=total)
-
-        yield update
-
-
 @click.command(epilog="Example: keepstream audit --deep --since 24h || page-somebody")
 @click.option("--deep", is_flag=True, help="Read the topic and the dead letter topic again, and name each record that "
               "is in neither place or in both.")  # fmt: skip
-@click.option("--since", metavar="TIME", help="Deep: records since TIME (2h, 7d or RFC 3339), by Kafka's timestamps.")
+@time_option("--since", help="Deep: records since TIME (2h, 7d or RFC 3339), by Kafka's timestamps.")
 @click.option("--from-offset", type=OFFSET, metavar="OFFSET", help="Deep: from this offset, inclusive.")
 @click.option("--to-offset", type=OFFSET, metavar="OFFSET", help="Deep: up to this offset, exclusive.")
 @click.option("--partition", "partitions", multiple=True, type=PARTITION, metavar="NUMBER",
               help="Deep: only this partition. Repeatable.")  # fmt: skip
 @click.option("--all", "every_one", is_flag=True, help="Deep: name every discrepancy, not only the first.")
 @json_option
-def audit(*, deep: bool, every_one: bool, as_json: bool, **scope_options: Any) -> None:  # noqa: ANN401 - see _scope
+def audit(*, deep: bool, every_one: bool, as_json: bool, **scope_options: Any) -> None:  # noqa: ANN401 - fields of AuditScope
     """Check that every record ended in exactly one place and was counted once. Writes nothing; workers may run.
 
     The quick form compares offsets, counters, rows and dead letters in PostgreSQL, in one query. The deep form reads
@@ -121,12 +100,11 @@ def audit(*, deep: bool, every_one: bool, as_json: bool, **scope_options: Any) -
     if not deep and (every_one or any(value not in (None, ()) for value in scope_options.values())):
         raise KeepstreamError("bad_usage", "--since, --from-offset, --to-offset, --partition and --all need --deep",
                            "`keepstream audit --help`", USAGE)  # fmt: skip
-    scope = _scope(**scope_options) if deep else None
     services = load_services()
     with services.postgres() as connection:
         holds = _quick(connection, as_json=as_json)
-        if scope:
-            holds = _deep(services, connection, scope, every_one=every_one, as_json=as_json) and holds
+        if deep:
+            holds = _deep(services, connection, scope_options, every_one=every_one, as_json=as_json) and holds
     if not holds:
         raise KeepstreamError(
             "promise_broken",
@@ -146,21 +124,27 @@ def _quick(connection: psycopg.Connection[tuple[object, ...]], *, as_json: bool)
             "and no check detects it"
         )
     if as_json:
-        print_rows([check_row(check) for check in checks], as_json=True)
+        for check in checks:
+            print_json(check_row(check))
     else:
         print_checks(checks)
     return all(check.holds for check in checks)
 
 
 def _deep(
-    services: Services, connection: psycopg.Connection[tuple[object, ...]], scope: AuditScope, *, every_one: bool,
-    as_json: bool,
+    services: Services, connection: psycopg.Connection[tuple[object, ...]], scope_options: dict[str, Any], *,
+    every_one: bool, as_json: bool,
 ) -> bool:  # fmt: skip
-    from keepstream.app.status.audit import DeepAudit
+    from keepstream.app.status.audit import AuditScope, DeepAudit
 
-    kafka, client = services.settings.kafka, services.admin()
+    kafka, client, scope = services.settings.kafka, services.admin(), AuditScope(**scope_options)
     started, found = time.monotonic(), 0
-    with progress_bar() as progress, _errors():
+    with progress_bar("reading the settled offsets") as update, _errors():
+
+        def progress(what: str, done: int, total: int) -> None:
+            if update:
+                update(description=f"reading {what}", completed=done, total=total)
+
         _check_topics(client, kafka, scope)
         _check_topic_id(kafka.topic, client, connection)
         deep = DeepAudit(connection, client, kafka.topic, kafka.dlq_topic, scope, services.validator, progress)
@@ -171,14 +155,6 @@ def _deep(
                 break
     print_summary(deep, found, time.monotonic() - started, complete=every_one or not found, as_json=as_json)
     return found == 0
-
-
-def _scope(
-    since: str | None, from_offset: int | None, to_offset: int | None, partitions: tuple[int, ...]
-) -> AuditScope:
-    from keepstream.app.status.audit import AuditScope
-
-    return AuditScope(parse_time_option("--since", since) if since else None, from_offset, to_offset, partitions)
 
 
 def _check_topics(client: KafkaAdmin, kafka: KafkaSettings, scope: AuditScope) -> None:
@@ -214,7 +190,6 @@ def _errors() -> Iterator[None]:
         with kafka_errors():
             yield
     except (InsufficientPrivilege, ReadOnlySqlTransaction):
-        raise KeepstreamError(
-            "no_temporary_tables", "PostgreSQL refuses temporary tables, which the deep form needs",
-            "GRANT TEMPORARY ON DATABASE; ask the primary, not a standby", REFUSED,
-        ) from None  # fmt: skip
+        message = "PostgreSQL refuses temporary tables, which the deep form needs"
+        hint = "GRANT TEMPORARY ON DATABASE; ask the primary, not a standby"
+        raise KeepstreamError("no_temporary_tables", message, hint, REFUSED) from None

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, notify, print_rows, wait_option, wait_until_reachable
-from keepstream.app.dlq.selectors import parse_time_option
-from keepstream.app.errors import FAILED, REFUSED, USAGE, KeepstreamError
+from keepstream.app.cli.options import time_option
+from keepstream.app.cli.output import (
+    check_confirmable,
+    json_option,
+    load_services,
+    notify,
+    print_rows,
+    wait_option,
+    wait_until_reachable,
+)
+from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
 
 
 @click.command(epilog="Example: keepstream db prune --older-than 90d --dry-run")
-@click.option("--before", "--older-than", "before", required=True, metavar="TIME",
-              help="Events older than TIME (90d, 12h or RFC 3339), by their own timestamp.")  # fmt: skip
+@time_option("--before", "--older-than", "before", required=True,
+             help="Events older than TIME (90d, 12h or RFC 3339), by their own timestamp.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
-def prune(*, before: str, dry_run: bool, yes: bool, as_json: bool) -> None:
+def prune(*, before: datetime, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Delete delivered events older than TIME, in small transactions. Workers may run.
 
     It counts first and asks. Deletions are recorded per partition, so the audit still holds. A duplicate of a deleted
@@ -28,33 +37,23 @@ def prune(*, before: str, dry_run: bool, yes: bool, as_json: bool) -> None:
     """
     from keepstream.sinks.postgres import prune as retention
 
-    moment = parse_time_option("--before", before)
-    if moment > datetime.now(UTC):
+    if before > datetime.now(UTC):
         raise KeepstreamError("bad_usage", "--before: TIME is in the future", "`keepstream db prune --help`", USAGE)
     with load_services().postgres() as connection:
-        counts = retention.prunable(connection, moment)
+        counts = retention.prunable(connection, before)
         total = sum(counts.values())
-        notify(f"{total:,} delivered events are older than {moment:%Y-%m-%dT%H:%M:%SZ}")
+        notify(f"{total:,} delivered events are older than {before:%Y-%m-%dT%H:%M:%SZ}")
         if total and not dry_run:
-            _ask(yes=yes)
+            check_confirmable(yes=yes)
+            if not yes and not click.confirm("Delete them?", err=True):
+                raise KeepstreamError("refused", "nothing was deleted", exit_code=REFUSED)
             deleted: Counter[tuple[str, int]] = Counter()
-            for batch in retention.prune(connection, moment):
+            for batch in retention.prune(connection, before):
                 deleted += batch
             counts = dict(sorted(deleted.items()))
             notify(f"{sum(counts.values()):,} rows deleted")
     name = "would_delete" if dry_run else "deleted"
     print_rows([{"topic": topic, "partition": p, name: n} for (topic, p), n in counts.items()], as_json=as_json)
-
-
-def _ask(*, yes: bool) -> None:
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise KeepstreamError(
-            "refused", "refusing to delete without confirmation: stdin is not a terminal", "pass --yes", REFUSED
-        )
-    if not click.confirm("Delete them?", err=True):
-        raise KeepstreamError("refused", "nothing was deleted", exit_code=REFUSED)
 
 
 @click.group()
@@ -75,17 +74,9 @@ def migrate(*, dry_run: bool, wait_s: float, as_json: bool) -> None:
 
     services = load_services()
     schema_name = services.settings.postgres.schema_name
-
-    def connect() -> None:
-        with services.postgres():
-            pass
-
-    wait_until_reachable(connect, wait_s)
-    with services.postgres() as connection:
-        try:
-            todo = schema.pending(connection) if dry_run else schema.migrate(connection, schema_name)
-        except schema.MigrationError as error:
-            raise KeepstreamError("migration_conflict", str(error)) from None
+    with ExitStack() as stack, _migration_errors():
+        connection = wait_until_reachable(lambda: stack.enter_context(services.postgres()), wait_s)
+        todo = schema.pending(connection) if dry_run else schema.migrate(connection, schema_name)
     verb = "pending" if dry_run else "applied"
     print_rows([{"version": m.version, "name": m.name, "state": verb} for m in todo], as_json=as_json)
     if not todo:
@@ -99,15 +90,22 @@ def status(*, check: bool, as_json: bool) -> None:
     """List the migrations and whether they are applied."""
     from keepstream.sinks.postgres import migrate as schema
 
-    with load_services().postgres() as connection:
-        try:
-            missing = {migration.version for migration in schema.pending(connection)}
-        except schema.MigrationError as error:
-            raise KeepstreamError("migration_conflict", str(error)) from None
+    with load_services().postgres() as connection, _migration_errors():
+        missing = {migration.version for migration in schema.pending(connection)}
     rows = [
         {"version": m.version, "name": m.name, "state": "pending" if m.version in missing else "applied"}
         for m in schema.migrations()
     ]
     print_rows(rows, as_json=as_json)
     if check and missing:
-        raise KeepstreamError("behind", f"{len(missing)} migrations are pending", "run `keepstream db migrate`", FAILED)
+        raise KeepstreamError("behind", f"{len(missing)} migrations are pending", "run `keepstream db migrate`")
+
+
+@contextmanager
+def _migration_errors() -> Iterator[None]:
+    from keepstream.sinks.postgres.migrate import MigrationError
+
+    try:
+        yield
+    except MigrationError as error:
+        raise KeepstreamError("migration_conflict", str(error)) from None

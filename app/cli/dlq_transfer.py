@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,17 +14,19 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from keepstream.app.cli.options import selectors
-from keepstream.app.cli.output import json_option, notify, print_rows
+from keepstream.app.cli.options import selectors, time_option
+from keepstream.app.cli.output import check_confirmable, json_option, notify, open_dead_letter_topic, print_rows
 from keepstream.app.cli.types import OFFSET, PARTITION
-from keepstream.app.dlq.selectors import bad_selector, parse_time_option
-from keepstream.app.errors import FAILED, REFUSED, KeepstreamError
+from keepstream.app.dlq.selectors import DeadLetterQuery, bad_selector
+from keepstream.app.errors import REFUSED, KeepstreamError
+from keepstream.processors.replay.selection import Selection
+from keepstream.schemas.dead_letter_json import InvalidExportError
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.dead_letter_file import read_dead_letters, stream_dead_letters, write_dead_letters
 
 if TYPE_CHECKING:
-    from keepstream.app.dlq.selectors import DeadLetterQuery
     from keepstream.app.dlq.topic import DeadLetterTopic
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
-    from keepstream.schemas.record import KafkaRecord
 
 
 @click.command(epilog="Example: keepstream dlq export --since 7d --output dead.jsonl")
@@ -36,9 +37,6 @@ def export(*, chosen: DeadLetterQuery, output: str) -> None:
 
     Key, value and header values are base64. `keepstream dlq import` puts them back.
     """
-    from keepstream.app.cli.output import open_dead_letter_topic
-    from keepstream.sinks.dead_letter_file import stream_dead_letters
-
     with open_dead_letter_topic(chosen.selection, with_index=False) as topic:
         records = itertools.islice(_matching(topic, chosen), chosen.limit)
         if output == "-":
@@ -50,15 +48,13 @@ def export(*, chosen: DeadLetterQuery, output: str) -> None:
 
 def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
     """Write a new file; KeepstreamError when it exists (5) or cannot be written (1)."""
-    from keepstream.sinks.dead_letter_file import write_dead_letters
-
     try:
         return write_dead_letters(path, records)
     except FileExistsError:
         hint = "an export never overwrites a file; name another"
         raise KeepstreamError("file_exists", f"{path} exists", hint, REFUSED) from None
     except OSError as error:
-        raise KeepstreamError("not_exported", f"{path}: {error.strerror}", exit_code=FAILED) from None
+        raise KeepstreamError("not_exported", f"{path}: {error.strerror}") from None
 
 
 def _matching(topic: DeadLetterTopic, chosen: DeadLetterQuery) -> Iterator[KafkaRecord]:
@@ -76,7 +72,7 @@ _BATCH = 1000
 
 
 @click.command(epilog="Example: keepstream dlq purge --before 30d --export dead-2026-10.jsonl")
-@click.option("--before", metavar="TIME", help="Delete up to the first dead letter that failed at TIME or later.")
+@time_option("--before", help="Delete up to the first dead letter that failed at TIME or later.")
 @click.option("--through", type=OFFSET, metavar="OFFSET", help="Delete up to this offset, included.")
 @click.option("--partition", "partitions", multiple=True, type=PARTITION, metavar="NUMBER",
               help="Only this partition. Repeatable. --through needs it where there are several.")  # fmt: skip
@@ -85,7 +81,7 @@ _BATCH = 1000
 @click.option("--yes", is_flag=True, help="Do not ask for the topic's name.")
 @json_option
 def purge(
-    *, before: str | None, through: int | None, partitions: tuple[int, ...], export_to: Path | None, yes: bool,
+    *, before: datetime | None, through: int | None, partitions: tuple[int, ...], export_to: Path | None, yes: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Export old dead letters to a file, then delete them from the topic, resolved or not.
@@ -93,18 +89,13 @@ def purge(
     They are deleted once the file is safe on the disk and the topic's name was typed. Dead letters that were open are
     discarded then; `keepstream dlq import` of the file brings them back. Off a terminal it refuses without --yes.
     """
-    from keepstream.app.cli.output import open_dead_letter_topic
-    from keepstream.processors.replay.selection import Selection
-
     if (before is None) == (through is None):
         raise bad_selector("--before, --through", "exactly one of them is needed")
-    moment = parse_time_option("--before", before) if before else None
-    if not yes and not sys.stdin.isatty():
-        raise KeepstreamError("refused", "this deletes, and stdin is no terminal to confirm on", "pass --yes", REFUSED)
+    check_confirmable(yes=yes)
     with open_dead_letter_topic(Selection(partitions=partitions)) as topic:
         if through is not None and not partitions and len(topic.partitions) > 1:
             raise bad_selector("--through", "an offset is one partition's: name it with --partition")
-        plan = _Purge(topic, partitions or topic.partitions, moment, through)
+        plan = _Purge(topic, partitions or topic.partitions, before, through)
         path = export_to or Path(f"{topic.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
         rows = plan.run(path, asks=not yes)
     print_rows(rows, as_json=as_json)
@@ -134,7 +125,7 @@ class _Purge:
         notify(f"{count:,} dead letters are exported to {path}")
         if asks:
             self._ask(count)
-        starts = self._delete()
+        starts = self._topic.client.delete_records(self._topic.name, self._cut)  # only what was exported
         if self._topic.index:
             self._discard(path)
         notify(f"{count:,} dead letters deleted")
@@ -167,14 +158,7 @@ class _Purge:
         if typed != self._topic.name:
             raise KeepstreamError("refused", "that is not the topic's name: nothing was deleted", exit_code=REFUSED)
 
-    def _delete(self) -> dict[int, int]:
-        """Return the first offset of each partition now. Only what was exported is deleted."""
-        return self._topic.client.delete_records(self._topic.name, self._cut)
-
     def _discard(self, path: Path) -> None:
-        from keepstream.schemas.dead_letter_record import DeadLetterRecord
-        from keepstream.sinks.dead_letter_file import read_dead_letters
-
         assert self._topic.index is not None  # noqa: S101
         with path.open("rb") as file:
             ids = (DeadLetterRecord(record).id for record in read_dead_letters(file))
@@ -191,15 +175,11 @@ def import_dead_letters(*, source: IO[bytes], as_json: bool) -> None:
     Every line is checked before the first is sent: exit 1 and nothing is imported when one is not a dead letter. Each
     is confirmed by the broker. Those that a purge discarded are open again.
     """
-    from keepstream.app.cli.output import open_dead_letter_topic
-    from keepstream.schemas.dead_letter_json import InvalidExportError
-    from keepstream.sinks.dead_letter_file import read_dead_letters
-
     with open_dead_letter_topic() as topic, _spooled(source) as file:
         try:
             deque(read_dead_letters(file), maxlen=0)
         except InvalidExportError as error:
-            raise KeepstreamError("not_a_letter", f"{error}; nothing was imported", exit_code=FAILED) from None
+            raise KeepstreamError("not_a_letter", f"{error}; nothing was imported") from None
         file.seek(0)
         count = sum(_import(topic, file))
     print_rows([{"topic": topic.name, "imported": count}], as_json=as_json)
@@ -219,11 +199,9 @@ def _spooled(source: IO[bytes]) -> Iterator[IO[bytes]]:
 
 def _import(topic: DeadLetterTopic, source: IO[bytes]) -> Iterator[int]:
     """Yield the number of confirmed records, batch by batch."""
-    from keepstream.schemas.dead_letter_record import DeadLetterRecord
-    from keepstream.sinks.dead_letter_file import read_dead_letters
     from keepstream.sinks.kafka.dead_letter_importer import DeadLetterImporter
 
     for batch in DeadLetterImporter(topic.client.config, topic.name, topic.partitions).send(read_dead_letters(source)):
         if topic.index:
-            topic.index.reimported({DeadLetterRecord(record).id: place for record, place in batch})
+            topic.index.reimported({DeadLetterRecord(record).id: at for record, at in batch})
         yield len(batch)

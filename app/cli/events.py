@@ -9,10 +9,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from keepstream.app.cli.options import time_option
 from keepstream.app.cli.output import json_option, load_services, notify, print_json, print_rows
 from keepstream.app.cli.types import COUNT, Topic
-from keepstream.app.dlq.selectors import parse_time_option
-from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
+from keepstream.app.errors import NOT_FOUND, KeepstreamError
 from keepstream.schemas.record import is_text
 
 if TYPE_CHECKING:
@@ -22,23 +22,16 @@ if TYPE_CHECKING:
 @click.command("list", epilog="Example: keepstream events list --status failed --since 2h --json | jq -r .event_id")
 @click.option("--status", type=click.Choice(["pending", "delivered", "failed"]), help="Only events with this status.")
 @click.option("--correlation-id", metavar="TEXT", help="Only events with this correlation id.")
-@click.option("--since", metavar="TIME", help="Created at or after TIME: 2h, 7d (ago), or 2026-11-24T10:00:00Z.")
-@click.option("--until", metavar="TIME", help="Created before TIME.")
+@time_option("--since", help="Created at or after TIME: 2h, 7d (ago), or 2026-11-24T10:00:00Z.")
+@time_option("--until", help="Created before TIME.")
 @click.option("--limit", type=COUNT, default=50, show_default=True, help="Most events to list.")
 @json_option
-def list_events(
-    *, status: str | None, correlation_id: str | None, since: str | None, until: str | None, limit: int, as_json: bool
-) -> None:
+def list_events(*, as_json: bool, **conditions: Any) -> None:  # noqa: ANN401 - of EventSearch.matching
     """List events that are stored, newest first by the event's own time. `events show` adds the payload."""
-    given = {
-        "status": status, "correlation_id": correlation_id, "limit": limit,
-        "since": parse_time_option("--since", since) if since else None,
-        "until": parse_time_option("--until", until) if until else None,
-    }  # fmt: skip
     from keepstream.sinks.postgres.events import EventSearch
 
     with load_services().postgres() as connection:
-        rows = EventSearch(connection).matching(given)
+        rows = EventSearch(connection).matching(conditions)
         if as_json:
             for row in rows:
                 print_json(row)
@@ -100,7 +93,7 @@ def validate(*, source: IO[bytes], as_json: bool) -> None:
             click.echo(f"line {number}: {rejection.message} [{rejection.reason}]")
     notify(f"{good} valid, {bad} invalid")
     if bad:
-        raise KeepstreamError("invalid_events", f"{bad} of {good + bad} lines are not events", exit_code=FAILED)
+        raise KeepstreamError("invalid_events", f"{bad} of {good + bad} lines are not events")
 
 
 @events.command(epilog="Example: keepstream events show order-4711 --json | jq .event.status")

@@ -9,7 +9,12 @@ from typing import Any
 import click
 
 from keepstream.app.cli.types import COUNT, OFFSET, PARTITION
-from keepstream.app.dlq.selectors import ALTERNATIVES, parse_query
+from keepstream.app.dlq.selectors import ALTERNATIVES, parse_query, parse_time_option
+
+time_option = functools.partial(
+    click.option, metavar="TIME", callback=lambda _, option, text: text and parse_time_option(option.opts[0], text)
+)
+"""An option whose value is a time: 2h, 7d (ago) or RFC 3339. A malformed one ends with exit code 2."""
 
 _BY_TEXT = [
     click.option(option, name, multiple=True, metavar=metavar, help=f"{text} Repeatable.")

@@ -6,15 +6,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from keepstream.app.cli.types import Seconds
-from keepstream.app.errors import UNREACHABLE, USAGE, KeepstreamError
+from keepstream.app.errors import REFUSED, UNREACHABLE, USAGE, KeepstreamError
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -48,13 +49,12 @@ def load_settings(overrides: Mapping[str, Mapping[str, object]] | None = None) -
 
     from keepstream.app.config.settings import Settings, SettingsFileError
 
-    given = {
-        section: chosen
+    given: dict[str, Any] = {
+        section: {name: value for name, value in fields.items() if value is not None}
         for section, fields in (overrides or {}).items()
-        if (chosen := {name: value for name, value in fields.items() if value is not None})
     }
     try:
-        return Settings(**given)  # type: ignore[arg-type]
+        return Settings(**given)
     except ValidationError as error:
         raise _bad_settings(_explain(error)) from None
     except SettingsFileError as error:
@@ -149,8 +149,25 @@ def wait_until_reachable(action: Callable[[], T], wait_s: float) -> T:
         time.sleep(WAIT_BETWEEN_S)
 
 
-def on_terminal() -> bool:
-    return sys.stderr.isatty()
+@contextmanager
+def progress_bar(description: str, total: int | None = None) -> Iterator[Callable[..., None] | None]:
+    """Show a progress bar on a terminal. Yields its update function (``completed``, ``description``), or None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), redirect_stdout=sys.stdout.isatty()) as bar:
+        yield partial(bar.update, bar.add_task(description, total=total))
+
+
+def check_confirmable(*, yes: bool) -> None:
+    """Raise KeepstreamError (5) when a deletion needs confirmation and stdin is not a terminal."""
+    if not yes and not sys.stdin.isatty():
+        message = "refusing to delete without confirmation: stdin is not a terminal"
+        raise KeepstreamError("refused", message, "pass --yes", REFUSED)
 
 
 def _plain(value: object) -> object:

@@ -17,7 +17,7 @@ from keepstream.app.connect.services import Services, kafka_errors
 from keepstream.app.dlq.coverage import ranges_of
 from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, fetch_by_id, open_offset_reader
 from keepstream.app.dlq.prefetch import prefetched
-from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
+from keepstream.app.errors import NOT_FOUND, REFUSED, USAGE, KeepstreamError
 from keepstream.processors.replay.outgoing import ChangeError, apply_changes, diff, revalidate, target_topic_of
 from keepstream.processors.replay.replay import Replay, distinct_chunks
 from keepstream.processors.replay.selection import Selection, SelectorError, parse_condition, selection_from
@@ -32,10 +32,6 @@ from keepstream.sinks.postgres.dead_letters import DeadLetterIndex
 from keepstream.sinks.postgres.replays import PostgresReplayLedger, ReplayBusyError
 
 _CHUNK = 1000
-
-
-class UnknownReplayError(LookupError):
-    """There is no such replay of this dead letter topic."""
 
 
 @dataclass(slots=True)
@@ -121,10 +117,11 @@ class Replayer:
         return self.ledger.begin(selection.as_json(), user, replace(options, requested_by=user), ends)
 
     def resume(self, replay_id: int) -> tuple[ReplayRun, Selection]:
-        """Return the run's next pass and its selection. Raises UnknownReplayError."""
+        """Return the run's next pass and its selection. Raises KeepstreamError (3) when there is no such replay."""
         found = self.ledger.resume(replay_id)
         if found is None:
-            raise UnknownReplayError(f"there is no replay {replay_id} of {self.dlq_topic}")
+            message = f"there is no replay {replay_id} of {self.dlq_topic}"
+            raise KeepstreamError("unknown_replay", message, exit_code=NOT_FOUND)
         return found[0], selection_from(found[1])
 
     def run(

@@ -9,8 +9,7 @@ import json
 
 import pydantic_core
 
-from keepstream.schemas.event import cloud_event_id
-from keepstream.schemas.record import Record, header, text_of
+from keepstream.schemas.record import Record, cloud_event_id, header, text_of
 
 _PREFIX = "ce_"
 

@@ -8,7 +8,8 @@ import pydantic_core
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from keepstream.schemas.event import MAX_ID_CHARS, Rejection
+from keepstream.schemas.event import Rejection
+from keepstream.schemas.record import MAX_ID_CHARS
 
 _SENTENCES = {
     ("event_id", "string_pattern_mismatch"): "must not be blank",

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.processors.validation.validate import validate
-from keepstream.schemas.event import Rejection, ValidEvent, cloud_event_id
+from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.schemas.record import cloud_event_id
 from tests.builders import AT, make_record
 
 TEXT = st.text("ab/% #", min_size=1, max_size=4)

@@ -35,6 +35,17 @@ def test_the_public_names_cost_nothing_until_they_are_asked_for() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_help_of_a_command_imports_no_large_package() -> None:
+    code = (
+        "import sys; from keepstream.app.cli.root import dlq, root\n"
+        "for group in root, dlq:\n"
+        "    for name in group.list_commands(None): group.get_command(None, name)\n"
+        "print({name.partition('.')[0] for name in sys.modules} & {'pydantic', 'psycopg', 'confluent_kafka', 'rich'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
 def test_packages_of_a_users_own_with_our_folder_names_are_not_in_the_way(tmp_path: Path) -> None:
     for name in LAYERS:
         (tmp_path / name).mkdir()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from keepstream.app.cli.status import screen
+from keepstream.app.cli.status_screen import screen
 from keepstream.app.errors import UNREACHABLE, KeepstreamError
 from keepstream.app.status.observer import StatusReading, StoreStatus, by_reason
 from keepstream.app.status.report import report
