@@ -21,7 +21,7 @@ from keepstream.app.embedded.process import WorkerProcess
 from keepstream.app.status.audit import DeepAudit, quick_audit
 from keepstream.schemas.record import KafkaRecord, header
 from keepstream.sinks.kafka.admin import KafkaAdmin
-from tests.acceptance.dead_letters import Graveyard
+from tests.acceptance.dead_letters import SeededTopic
 from tests.real import Database, Kafka, Servers, eventually
 
 _QUICK = {
@@ -125,13 +125,13 @@ class System:
     def settled(self, count: int, timeout_s: float = 60.0) -> None:
         """Wait until so many records are counted, and make sure that no more are."""
         try:
-            eventually(lambda: self.in_place() >= count, timeout_s, f"{count} records settled")
+            eventually(lambda: self.settled_count() >= count, timeout_s, f"{count} records settled")
         except AssertionError as error:
             error.add_note(f"{self.database.totals()}\n{self._last_words()}")
             raise
         assert self.database.totals()["total"] == count
 
-    def in_place(self) -> int:
+    def settled_count(self) -> int:
         """Return how many records are counted and, where they died, published."""
         query = "SELECT total - (SELECT count(*) FROM dead_letter_outbox) FROM event_totals"
         return int(self.database.value(query))
@@ -189,11 +189,11 @@ def own_servers(tmp_path: Path) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def new_yard(kafka: Kafka, database: Database, tmp_path: Path) -> Callable[..., Graveyard]:
+def new_dlq(kafka: Kafka, database: Database, tmp_path: Path) -> Callable[..., SeededTopic]:
     """Make dead letter topics of the test's own."""
-    return lambda partitions=1: Graveyard(kafka, database, tmp_path, partitions)
+    return lambda partitions=1: SeededTopic(kafka, database, tmp_path, partitions)
 
 
 @pytest.fixture
-def yard(new_yard: Callable[..., Graveyard]) -> Graveyard:
-    return new_yard()
+def dlq(new_dlq: Callable[..., SeededTopic]) -> SeededTopic:
+    return new_dlq()

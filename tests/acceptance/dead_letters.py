@@ -23,15 +23,15 @@ from tests.builders import make_dead_letter, make_failure, make_record
 from tests.real import Database, Kafka
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-_BURY = """
+_INSERT = """
 INSERT INTO dead_letters (topic, partition, "offset", event_id, step, verdict, reason, message, sqlstate, attempts,
                           first_failed_at, last_failed_at, state, place)
 VALUES ('events', 0, %s, %s, %s, %s, %s, 'no', %s, 1, %s, %s, %s, %s)"""
 
 
 @dataclass
-class Graveyard:
-    """One topic of dead letters: number i died i minutes after noon, as events-0-i with event e-i."""
+class SeededTopic:
+    """A dead letter topic and its rows: number i failed i minutes after noon, as events-0-i with event e-i."""
 
     kafka: Kafka
     database: Database
@@ -42,34 +42,34 @@ class Graveyard:
     def __post_init__(self) -> None:
         self.topic = self.kafka.new_topic(self.partitions, "event-dlq")
 
-    def bury(
+    def add(
         self, number: int, *, state: str | None = "open", partition: int = 0, value: bytes | None = b"{}",
         key: bytes | None = b"k", **failure: Any,
     ) -> None:  # fmt: skip
-        """Produce a letter and, with a state, its row."""
-        died_at = NOON + timedelta(minutes=number)
+        """Produce a dead letter and, with a state, insert its row."""
+        failed_at = NOON + timedelta(minutes=number)
         why = make_failure(**failure)
-        letter = make_dead_letter(
-            make_record(value, number, key=key), failure=why, first_failed_at=died_at, last_failed_at=died_at,
+        dead_letter = make_dead_letter(
+            make_record(value, number, key=key), failure=why, first_failed_at=failed_at, last_failed_at=failed_at,
             event_id=f"e-{number}",
         )  # fmt: skip
-        place = self.produce(value, key, dead_letter_headers(letter, "1"), partition)
+        record_id = self.produce(value, key, dead_letter_headers(dead_letter, "1"), partition)
         if state:
             row = (number, f"e-{number}", why.step, why.verdict, why.reason, why.sqlstate)
-            self.database.execute(_BURY, *row, died_at, died_at, state, place)
+            self.database.execute(_INSERT, *row, failed_at, failed_at, state, record_id)
 
     def produce(
         self, value: bytes | None, key: bytes | None, headers: Sequence[tuple[str, bytes | None]], partition: int = 0,
         timestamp: int = 1_795_514_400_000,
     ) -> str:  # fmt: skip
-        """Return the place that the broker gave it."""
-        producer, places = Producer({"bootstrap.servers": self.kafka.bootstrap_servers}), []
+        """Return the record id that the broker assigned."""
+        producer, ids = Producer({"bootstrap.servers": self.kafka.bootstrap_servers}), []
         producer.produce(
             self.topic, value, key, headers=[*headers], partition=partition, timestamp=timestamp,
-            on_delivery=lambda _error, message: places.append(record_id_of(message)),
+            on_delivery=lambda _error, message: ids.append(record_id_of(message)),
         )  # fmt: skip
         assert producer.flush(30) == 0
-        return places[0]
+        return ids[0]
 
     def settings(self) -> dict[str, str]:
         return {
@@ -111,7 +111,7 @@ class Graveyard:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a command said."""
+    """Exit code and output of a command."""
 
     exit_code: int
     output: bytes
@@ -127,7 +127,7 @@ class Answer:
 
 
 def nowhere() -> str:
-    """Return an address on which nobody listens."""
+    """Return an address on which no server listens."""
     return f"127.0.0.1:{free_port()}"
 
 

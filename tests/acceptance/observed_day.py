@@ -93,7 +93,7 @@ class Day:
         traffic = Traffic(self.system, bad_share=0.04)
         self._until(lambda: worker.metric("keepstream_dlq_open_events") > 0, "the ledger was read")
         self._fires("KeepstreamDeadLettersGrowing", "KeepstreamRetryStorm")
-        self.under_load = self._look()
+        self.under_load = self._read_panels()
         for what, trouble in (
             ("PostgreSQL away", self._outage_of_postgres),
             ("worker frozen for 3 s", lambda: self._freeze(worker)),
@@ -126,7 +126,7 @@ class Day:
         self.servers.postgres.stop(keep_data=True)
         self._fires("KeepstreamPartitionsHeld", "KeepstreamPartitionStalled")
         time.sleep(max(0.0, OUTAGE_S - (time.monotonic() - began)))
-        self.in_outage = self._look()
+        self.in_outage = self._read_panels()
         self.servers.postgres.start()
         self._fires("KeepstreamBudgetBurnsFast")
         self._clears("KeepstreamPartitionsHeld", "KeepstreamPartitionStalled")
@@ -159,7 +159,7 @@ class Day:
             log = self.system.workers[-1].process.log_end(20)
             raise AssertionError(f"{error}\nfiring: {self.prometheus.firing()}\n{log}") from None
 
-    def _look(self) -> dict[str, list[float]]:
+    def _read_panels(self) -> dict[str, list[float]]:
         return {name: [value(series) for series in self.prometheus.query(query)] for name, query in QUERIES.items()}
 
 
@@ -173,12 +173,12 @@ QUERIES = panel_queries()
 def table(day: Day) -> str:
     """Write what was seen, a line per panel and alert."""
 
-    def told(values: list[float]) -> str:
+    def summary(values: list[float]) -> str:
         known = [v for v in values if not math.isnan(v)]
         return f"{max(known):>14,.4g} of {len(values):<3}" if known else f"{'no value':>14} of {len(values):<3}"
 
     lines = [f"{'':64} {'under load':>21} {'PostgreSQL away':>21}"]
-    lines += [f"{name[:64]:64} {told(day.under_load[name])} {told(day.in_outage[name])}" for name in QUERIES]
+    lines += [f"{name[:64]:64} {summary(day.under_load[name])} {summary(day.in_outage[name])}" for name in QUERIES]
     lines += [f"{name:64} {'fired' if name in day.fired else '-':>14} {'cleared' if name in day.cleared else '':>20}"
               for name in sorted(day.fired | day.cleared)]  # fmt: skip
     return "\n".join(lines)

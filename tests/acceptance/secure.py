@@ -75,7 +75,7 @@ class Secure:
 
     def present(self, own: Identity) -> None:
         """Make PostgreSQL show this certificate to whoever connects from now on."""
-        _place(self.postgres, own, self.authority)
+        _install_certificates(self.postgres, own, self.authority)
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
             connection.execute("SELECT pg_reload_conf()")
 
@@ -175,7 +175,7 @@ def _scram_users(kafka: EmbeddedKafka, passwords: dict[str, str]) -> None:
 
 def _switch_tls_on(postgres: EmbeddedPostgres, authority: Authority, own: Identity) -> None:
     """Give the server its certificate; from then on everybody but the rig has to come with TLS."""
-    _place(postgres, own, authority)
+    _install_certificates(postgres, own, authority)
     data = postgres.home() / "pgdata"
     (data / "pg_hba.conf").write_text(
         f"host    all {USER} {LOOPBACK}/32 scram-sha-256\n"
@@ -199,7 +199,7 @@ def _make_roles(postgres: EmbeddedPostgres, passwords: dict[str, str]) -> None:
             connection.execute(terms)
 
 
-def _place(postgres: EmbeddedPostgres, own: Identity, authority: Authority) -> None:
+def _install_certificates(postgres: EmbeddedPostgres, own: Identity, authority: Authority) -> None:
     data = postgres.home() / "pgdata"
     for file, name in ((own.certificate, "server.crt"), (own.key, "server.key"), (authority.certificate, "root.crt")):
         shutil.copyfile(file, data / name)

@@ -67,7 +67,7 @@ def test_a_row_deleted_by_hand_is_named(settled: System) -> None:
     assert "e-0-7" in settled.cli("audit", "--deep", exit_code=1).stdout
 
 
-def test_an_older_version_in_place_of_a_newer_one_is_named(settled: System) -> None:
+def test_an_older_version_instead_of_a_newer_one_is_named(settled: System) -> None:
     settled.database.execute("UPDATE events SET created_at = created_at - interval '1 s', source_offset = -5 "
                              "WHERE event_id = 'e-0-60'")  # fmt: skip
     assert differences(settled, "--all") == [("outdated", 0, 90)]
@@ -119,12 +119,12 @@ def test_dead_letters_that_never_came_are_named(settled: System) -> None:
     ]  # fmt: skip
 
 
-def test_dead_letters_that_were_purged_on_purpose_are_no_difference(settled: System) -> None:
+def test_dead_letters_that_were_purged_on_purpose_are_no_discrepancy(settled: System) -> None:
     settled.cli("dlq", "purge", "--through", "9", "--partition", "0", "--yes")
     assert differences(settled, "--all", exit_code=0) == []
 
 
-def test_a_record_in_both_places_is_named(settled: System) -> None:
+def test_a_record_that_is_stored_and_dead_lettered_is_named(settled: System) -> None:
     stored = next(r for r in settled.kafka.read(settled.topic) if (r.partition, r.offset) == (1, 20))
     settled.kafka.produce(settled.dlq_topic, [stored.value], headers=[
         ("keepstream.dlq.id", f"{settled.topic}-1-20".encode()),
@@ -205,7 +205,7 @@ def test_a_topic_that_was_recreated_since_is_named(settled: System) -> None:
     assert f"{settled.topic} was re-created, and partitions 0, 1 stand in the former one" in done.stderr
 
 
-def test_two_topics_in_one_schema_are_told_of(new_system: Callable[..., System]) -> None:
+def test_two_topics_in_one_schema_are_reported(new_system: Callable[..., System]) -> None:
     first, second = new_system(), new_system()
     for system in (first, second):
         system.produce([make_value(event_id="same")])

@@ -46,7 +46,7 @@ LATER = (
 
 
 @pytest.mark.parametrize("point", [*CRASH_POINTS, *LATER])
-def test_whatever_the_point_of_death_the_sums_are_exact(new_system: Callable[..., System], point: str) -> None:
+def test_whatever_the_crash_point_the_sums_are_exact(new_system: Callable[..., System], point: str) -> None:
     system = new_system(**STATIC)
     system.database.execute("ALTER TABLE events ADD CONSTRAINT affordable CHECK ((payload ->> 'amount')::int < 100)")
     system.database.execute(ONLY_BY_STEPS)

@@ -17,7 +17,7 @@ import pytest
 from keepstream.app.cli.root import DLQ_COMMANDS
 from keepstream.schemas.failure import Step, Verdict
 from tests.acceptance.conftest import System
-from tests.acceptance.dead_letters import Graveyard, nowhere, without_postgres
+from tests.acceptance.dead_letters import SeededTopic, nowhere, without_postgres
 from tests.builders import make_value
 
 pytestmark = pytest.mark.real
@@ -35,11 +35,11 @@ def test_every_command_has_a_help_with_an_example(name: str) -> None:
         assert isinstance(parameter, click.Argument) or getattr(parameter, "help", None), parameter.name
 
 
-def test_what_a_worker_buried_is_listed(system: System, yard: Graveyard) -> None:
+def test_what_a_worker_dead_lettered_is_listed(system: System, dlq: SeededTopic) -> None:
     system.produce([b"{", make_value(), b"[]"])
     system.start_worker()
     system.settled(3)
-    answer = yard.run("dlq", "list", "--json", KEEPSTREAM_KAFKA__DLQ_TOPIC=system.dlq_topic)
+    answer = dlq.run("dlq", "list", "--json", KEEPSTREAM_KAFKA__DLQ_TOPIC=system.dlq_topic)
     rows = {row["reason"]: row for row in answer.rows}
     assert rows.keys() == {"invalid_json", "not_an_object"}
     assert rows["invalid_json"]["id"] == f"{system.topic}-0-0"
@@ -47,42 +47,42 @@ def test_what_a_worker_buried_is_listed(system: System, yard: Graveyard) -> None
     assert rows["not_an_object"]["origin_offset"] == 2
 
 
-def test_the_newest_unresolved_are_listed_first(yard: Graveyard) -> None:
+def test_the_newest_unresolved_are_listed_first(dlq: SeededTopic) -> None:
     for number, state in enumerate(["open", "settled", None, "produced", "planned", "discarded", "dead_again", "open"]):
-        yard.bury(number, state=state)
-    assert yard.ids() == ["7", "4", "2", "0"]
-    assert yard.ids("--all") == ["7", "6", "5", "4", "3", "2", "1", "0"]
-    assert yard.ids("--limit", "2") == ["7", "4"]
+        dlq.add(number, state=state)
+    assert dlq.ids() == ["7", "4", "2", "0"]
+    assert dlq.ids("--all") == ["7", "6", "5", "4", "3", "2", "1", "0"]
+    assert dlq.ids("--limit", "2") == ["7", "4"]
 
 
-def test_those_that_wait_to_be_published_are_counted(yard: Graveyard) -> None:
-    yard.bury(1)
-    yard.bury(2)
-    yard.database.execute('UPDATE dead_letters SET place = NULL WHERE "offset" = 2')  # in the topic, not confirmed yet
-    yard.database.execute(
+def test_those_that_wait_to_be_published_are_counted(dlq: SeededTopic) -> None:
+    dlq.add(1)
+    dlq.add(2)
+    dlq.database.execute('UPDATE dead_letters SET place = NULL WHERE "offset" = 2')  # in the topic, not confirmed yet
+    dlq.database.execute(
         'INSERT INTO dead_letters (topic, partition, "offset", step, verdict, reason, message, attempts, '
         "first_failed_at, last_failed_at) VALUES ('events', 0, 3, 'store', 'record', 'late', 'no', 1, now(), now())"
     )
     for offset in (2, 3):
-        yard.database.execute(
+        dlq.database.execute(
             "INSERT INTO dead_letter_outbox (topic, partition, \"offset\", letter) VALUES ('events', 0, %s, '')", offset
         )
-    answer = yard.here("dlq", "list", "--json")
+    answer = dlq.here("dlq", "list", "--json")
     assert [row["id"] for row in answer.rows] == ["events-0-2", "events-0-1"]
     assert answer.errors == ("2 wait in PostgreSQL for Kafka to confirm them, and are listed then at the latest\n")
 
 
-def test_fifty_are_listed_unless_told_otherwise(yard: Graveyard) -> None:
+def test_fifty_are_listed_by_default(dlq: SeededTopic) -> None:
     for number in range(60):
-        yard.bury(number, state=None)
-    assert len(yard.ids()) == 50
-    assert len(yard.ids("--limit", "55")) == 55
+        dlq.add(number, state=None)
+    assert len(dlq.ids()) == 50
+    assert len(dlq.ids("--limit", "55")) == 55
 
 
-def test_without_postgres_all_are_listed_and_one_line_says_so(yard: Graveyard) -> None:
-    yard.bury(1)
-    yard.bury(2, state="settled")
-    answer = yard.run("dlq", "list", "--json", **without_postgres())
+def test_without_postgres_all_are_listed_and_one_line_says_so(dlq: SeededTopic) -> None:
+    dlq.add(1)
+    dlq.add(2, state="settled")
+    answer = dlq.run("dlq", "list", "--json", **without_postgres())
     assert [row["id"] for row in answer.rows] == ["events-0-2", "events-0-1"]
     assert [row["state"] for row in answer.rows] == [None, None]
     assert answer.errors.splitlines() == [
@@ -91,16 +91,16 @@ def test_without_postgres_all_are_listed_and_one_line_says_so(yard: Graveyard) -
     assert answer.exit_code == 0
 
 
-def test_people_get_a_line_per_letter_that_cannot_harm_their_terminal(yard: Graveyard) -> None:
-    yard.bury(1, message="\x1b[2J[bold]no[/x]\nreally")
-    answer = yard.run("dlq", "list")
+def test_a_line_per_dead_letter_cannot_harm_the_terminal(dlq: SeededTopic) -> None:
+    dlq.add(1, message="\x1b[2J[bold]no[/x]\nreally")
+    answer = dlq.run("dlq", "list")
     header, line = answer.text.splitlines()
     assert header.split() == ["DIED", "STATE", "STEP", "REASON", "ID", "TOPIC", "MESSAGE"]
     assert line.split() == [
         "2026-11-24T12:01:00Z", "open", "store", "check_violation", "events-0-1", "events",
         "\\x1b[2J[bold]no[/x]", "really",
     ]  # fmt: skip
-    assert yard.run("dlq", "show", "e-1").text.count("\x1b") == 0
+    assert dlq.run("dlq", "show", "e-1").text.count("\x1b") == 0
 
 
 SELECTED: dict[tuple[str, ...], list[str]] = {
@@ -123,14 +123,14 @@ SELECTED: dict[tuple[str, ...], list[str]] = {
 }
 
 
-def test_every_selector_selects(new_yard: Callable[..., Graveyard]) -> None:
-    yard = new_yard(partitions=2)
-    yard.bury(0, key=b"a")
-    yard.bury(1, key=b"a", step=Step.VALIDATE, reason="bad", sqlstate=None)
-    yard.bury(2, key=b"b", value=b'{"payload":{"order":{"id":7}}}')
-    yard.bury(3, partition=1, verdict=Verdict.EXHAUSTED, reason="late", sqlstate="40001")
+def test_every_selector_selects(new_dlq: Callable[..., SeededTopic]) -> None:
+    dlq = new_dlq(partitions=2)
+    dlq.add(0, key=b"a")
+    dlq.add(1, key=b"a", step=Step.VALIDATE, reason="bad", sqlstate=None)
+    dlq.add(2, key=b"b", value=b'{"payload":{"order":{"id":7}}}')
+    dlq.add(3, partition=1, verdict=Verdict.EXHAUSTED, reason="late", sqlstate="40001")
     for arguments, expected in SELECTED.items():
-        assert yard.ids(*arguments) == expected, arguments
+        assert dlq.ids(*arguments) == expected, arguments
 
 
 @pytest.mark.parametrize(
@@ -146,94 +146,94 @@ def test_every_selector_selects(new_yard: Callable[..., Graveyard]) -> None:
         (["--limit", "0"], "--limit"),
     ],
 )
-def test_a_selector_that_makes_no_sense_is_named(yard: Graveyard, arguments: list[str], named: str) -> None:
-    answer = yard.here("dlq", "list", *arguments)
+def test_a_selector_that_makes_no_sense_is_named(dlq: SeededTopic, arguments: list[str], named: str) -> None:
+    answer = dlq.here("dlq", "list", *arguments)
     assert answer.exit_code == 2
     assert named in answer.errors
     assert answer.output == b""
 
 
-def test_errors_are_json_for_those_who_asked_for_json(yard: Graveyard) -> None:
-    answer = yard.run("dlq", "list", "--json", "--since", "x")
+def test_errors_are_json_for_those_who_asked_for_json(dlq: SeededTopic) -> None:
+    answer = dlq.run("dlq", "list", "--json", "--since", "x")
     assert json.loads(answer.errors)["error"]["code"] == "bad_selector"
 
 
 @pytest.mark.parametrize("command", [["list"], ["show", "x"], ["stats"], ["export", "--output", "-"]])
-def test_a_topic_that_does_not_exist_is_not_found(yard: Graveyard, command: list[str]) -> None:
-    answer = yard.run("dlq", *command, KEEPSTREAM_KAFKA__DLQ_TOPIC="no-such-topic")
+def test_a_topic_that_does_not_exist_is_not_found(dlq: SeededTopic, command: list[str]) -> None:
+    answer = dlq.run("dlq", *command, KEEPSTREAM_KAFKA__DLQ_TOPIC="no-such-topic")
     assert (answer.exit_code, answer.output) == (3, b"")
     assert "no-such-topic" in answer.errors
 
 
-def test_a_broker_that_cannot_be_reached_is_said(yard: Graveyard) -> None:
+def test_a_broker_that_cannot_be_reached_is_said(dlq: SeededTopic) -> None:
     address = nowhere()
-    answer = yard.run("dlq", "list", KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS=address)
+    answer = dlq.run("dlq", "list", KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS=address)
     assert (answer.exit_code, answer.output) == (4, b"")
     assert address in answer.errors
 
 
-def test_following_shows_what_arrives_until_interrupted(yard: Graveyard) -> None:
-    yard.bury(1)
-    environment = {**os.environ, **yard.settings(), "PYTHONUNBUFFERED": "1"}
-    argv = yard.argv("dlq", "list", "--follow", "--json", "--since", "2026-11-24T12:00:00Z")
+def test_following_shows_what_arrives_until_interrupted(dlq: SeededTopic) -> None:
+    dlq.add(1)
+    environment = {**os.environ, **dlq.settings(), "PYTHONUNBUFFERED": "1"}
+    argv = dlq.argv("dlq", "list", "--follow", "--json", "--since", "2026-11-24T12:00:00Z")
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
         assert process.stdout is not None
         assert json.loads(process.stdout.readline())["id"] == "events-0-1"
-        yard.bury(2)
+        dlq.add(2)
         assert json.loads(process.stdout.readline())["id"] == "events-0-2"
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 130
 
 
-def test_letters_are_counted_by_what_was_asked(yard: Graveyard) -> None:
-    yard.bury(1, value=b'{"payload":{"type":"order"}}')
-    yard.bury(2, value=b'{"type":"order"}')
-    yard.bury(70, reason="late")
-    yard.bury(3, state="settled")
-    answer = yard.here("dlq", "stats", "--json")
+def test_dead_letters_are_counted_by_the_given_groups(dlq: SeededTopic) -> None:
+    dlq.add(1, value=b'{"payload":{"type":"order"}}')
+    dlq.add(2, value=b'{"type":"order"}')
+    dlq.add(70, reason="late")
+    dlq.add(3, state="settled")
+    answer = dlq.here("dlq", "stats", "--json")
     assert answer.rows == [
         {"letters": 2, "step": "store", "reason": "check_violation", "verdict": "record"},
         {"letters": 1, "step": "store", "reason": "late", "verdict": "record"},
     ]
     assert answer.errors == "3 dead letters\n"
-    by_type = yard.here("dlq", "stats", "--by", "type", "--json").rows
+    by_type = dlq.here("dlq", "stats", "--by", "type", "--json").rows
     assert by_type == [{"letters": 2, "type": "order"}, {"letters": 1, "type": None}]
-    by_hour = yard.here("dlq", "stats", "--by", "hour", "--all", "--json").rows
+    by_hour = dlq.here("dlq", "stats", "--by", "hour", "--all", "--json").rows
     assert by_hour == [{"letters": 3, "hour": "2026-11-24T12:00Z"}, {"letters": 1, "hour": "2026-11-24T13:00Z"}]
-    assert yard.here("dlq", "stats", "--reason", "late", "--by", "step", "--json").rows[0]["letters"] == 1
+    assert dlq.here("dlq", "stats", "--reason", "late", "--by", "step", "--json").rows[0]["letters"] == 1
 
 
 @pytest.mark.parametrize(("limit", "exit_code"), [("1", 1), ("2", 0)])
-def test_more_than_a_number_fails(yard: Graveyard, limit: str, exit_code: int) -> None:
-    yard.bury(1)
-    yard.bury(2)
-    answer = yard.run("dlq", "stats", "--fail-above", limit)
+def test_more_than_a_number_fails(dlq: SeededTopic, limit: str, exit_code: int) -> None:
+    dlq.add(1)
+    dlq.add(2)
+    answer = dlq.run("dlq", "stats", "--fail-above", limit)
     assert answer.exit_code == exit_code
     assert "check_violation" in answer.text
 
 
-def test_letters_of_others_are_understood(yard: Graveyard) -> None:
-    yard.produce(b"{", b"k", [
+def test_dead_letters_of_other_systems_are_understood(dlq: SeededTopic) -> None:
+    dlq.produce(b"{", b"k", [
         (CONNECT + "topic", b"orders"), (CONNECT + "partition", b"1"), (CONNECT + "offset", b"5"),
         (CONNECT + "stage", b"VALUE_CONVERTER"), (CONNECT + "exception.class.name", b"org.Bad"),
     ])  # fmt: skip
-    yard.produce(b"{}", None, [
+    dlq.produce(b"{}", None, [
         ("kafka_dlt-original-topic", b"bills"), ("kafka_dlt-original-partition", struct.pack(">i", 2)),
         ("kafka_dlt-original-offset", struct.pack(">q", 9)), ("kafka_dlt-exception-fqcn", b"java.lang.X"),
     ], timestamp=1_795_514_400_001)  # fmt: skip
-    rows: list[dict[str, Any]] = yard.run("dlq", "list", "--json").rows
+    rows: list[dict[str, Any]] = dlq.run("dlq", "list", "--json").rows
     assert [(row["id"], row["reason"]) for row in rows] == [("bills-2-9", "java.lang.X"), ("orders-1-5", "org.Bad")]
-    assert yard.run("dlq", "show", "orders-1-5", "--raw").output == b"{"
-    counts = yard.here("dlq", "stats", "--by", "reason", "--json").rows
+    assert dlq.run("dlq", "show", "orders-1-5", "--raw").output == b"{"
+    counts = dlq.here("dlq", "stats", "--by", "reason", "--json").rows
     assert [row["letters"] for row in counts] == [1, 1]
 
 
-def test_a_letter_of_others_that_a_replay_settled_is_resolved(yard: Graveyard) -> None:
-    yard.produce(b"{", b"k", [("source_topic", b"o"), ("source_partition", b"0"), ("source_offset", b"5")])
-    yard.database.execute("INSERT INTO replays (dlq_topic, selection, started_by) VALUES (%s, '{}', 'me')", yard.topic)
-    yard.database.execute(
+def test_a_replayed_dead_letter_of_another_system_is_resolved(dlq: SeededTopic) -> None:
+    dlq.produce(b"{", b"k", [("source_topic", b"o"), ("source_partition", b"0"), ("source_offset", b"5")])
+    dlq.database.execute("INSERT INTO replays (dlq_topic, selection, started_by) VALUES (%s, '{}', 'me')", dlq.topic)
+    dlq.database.execute(
         "INSERT INTO replay_letters (replay_id, letter_id, state, seen_in_pass) "
         "VALUES (1, 'o-0-5', 'settled', 1)"
     )  # fmt: skip
-    assert yard.ids() == []
-    assert yard.ids("--all") == ["o-0-5"]
+    assert dlq.ids() == []
+    assert dlq.ids("--all") == ["o-0-5"]

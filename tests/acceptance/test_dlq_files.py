@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
-from tests.acceptance.dead_letters import Graveyard, without_postgres
+from tests.acceptance.dead_letters import SeededTopic, without_postgres
 
 pytestmark = pytest.mark.real
 
@@ -27,9 +27,9 @@ ODD: list[dict[str, Any]] = [
 ]
 
 
-def contents(yard: Graveyard, topic: str) -> list[tuple[Any, ...]]:
+def contents(dlq: SeededTopic, topic: str) -> list[tuple[Any, ...]]:
     """Return everything of a topic but the offsets."""
-    return [(r.partition, r.timestamp, r.key, r.value, list(r.headers)) for r in yard.kafka.read(topic)]
+    return [(r.partition, r.timestamp, r.key, r.value, list(r.headers)) for r in dlq.kafka.read(topic)]
 
 
 def undated(rows: list[tuple[Any, ...]]) -> list[str]:
@@ -37,51 +37,53 @@ def undated(rows: list[tuple[Any, ...]]) -> list[str]:
     return sorted(str((partition, *rest)) for partition, _written_at, *rest in rows)
 
 
-def offsets(yard: Graveyard, partition: int = 0) -> list[int]:
-    return [record.offset for record in yard.kafka.read(yard.topic) if record.partition == partition]
+def offsets(dlq: SeededTopic, partition: int = 0) -> list[int]:
+    return [record.offset for record in dlq.kafka.read(dlq.topic) if record.partition == partition]
 
 
-def test_an_export_comes_back_byte_for_byte(new_yard: Callable[..., Graveyard]) -> None:
-    yard = new_yard(partitions=2)
+def test_an_export_comes_back_byte_for_byte(new_dlq: Callable[..., SeededTopic]) -> None:
+    dlq = new_dlq(partitions=2)
     for number, odd in enumerate(ODD):
-        yard.produce(**odd, partition=number % 2)
-    assert yard.run("dlq", "export", "--output", "dead.jsonl").exit_code == 0
-    other = yard.kafka.new_topic(2, "event-dlq")
-    answer = yard.run("dlq", "import", "dead.jsonl", "--json", KEEPSTREAM_KAFKA__DLQ_TOPIC=other)
+        dlq.produce(**odd, partition=number % 2)
+    assert dlq.run("dlq", "export", "--output", "dead.jsonl").exit_code == 0
+    other = dlq.kafka.new_topic(2, "event-dlq")
+    answer = dlq.run("dlq", "import", "dead.jsonl", "--json", KEEPSTREAM_KAFKA__DLQ_TOPIC=other)
     assert answer.rows == [{"topic": other, "imported": len(ODD)}]
-    assert contents(yard, other) == contents(yard, yard.topic)
-    assert (yard.folder / "dead.jsonl").stat().st_mode & 0o777 == 0o600
+    assert contents(dlq, other) == contents(dlq, dlq.topic)
+    assert (dlq.folder / "dead.jsonl").stat().st_mode & 0o777 == 0o600
 
 
-def test_an_export_goes_through_a_pipe_into_a_topic_with_fewer_partitions(new_yard: Callable[..., Graveyard]) -> None:
-    yard = new_yard(partitions=3)
+def test_an_export_goes_through_a_pipe_into_a_topic_with_fewer_partitions(
+    new_dlq: Callable[..., SeededTopic],
+) -> None:
+    dlq = new_dlq(partitions=3)
     for number, odd in enumerate(ODD):
-        yard.produce(**odd, partition=number % 3)
-    exported = yard.run("dlq", "export", "--output", "-", **without_postgres())
+        dlq.produce(**odd, partition=number % 3)
+    exported = dlq.run("dlq", "export", "--output", "-", **without_postgres())
     assert (exported.exit_code, exported.errors) == (0, "6 dead letters exported\n")
-    other = yard.kafka.new_topic(1, "event-dlq")
-    assert yard.pipe(exported.output, "dlq", "import", "-", KEEPSTREAM_KAFKA__DLQ_TOPIC=other).exit_code == 0
-    assert [c[1:] for c in contents(yard, other)] == [c[1:] for c in contents(yard, yard.topic)]
+    other = dlq.kafka.new_topic(1, "event-dlq")
+    assert dlq.pipe(exported.output, "dlq", "import", "-", KEEPSTREAM_KAFKA__DLQ_TOPIC=other).exit_code == 0
+    assert [c[1:] for c in contents(dlq, other)] == [c[1:] for c in contents(dlq, dlq.topic)]
 
 
-def test_selectors_choose_what_is_exported_and_copies_are_kept(yard: Graveyard) -> None:
+def test_selectors_choose_what_is_exported_and_copies_are_kept(dlq: SeededTopic) -> None:
     for number in (1, 2, 2, 3):
-        yard.bury(number, state=None)
-    assert [row["id"] for row in yard.run("dlq", "export", "--event-id", "e-2", "--output", "-").rows] == [
+        dlq.add(number, state=None)
+    assert [row["id"] for row in dlq.run("dlq", "export", "--event-id", "e-2", "--output", "-").rows] == [
         "events-0-2", "events-0-2",
     ]  # fmt: skip
-    assert len(yard.run("dlq", "export", "--limit", "3", "--output", "-").rows) == 3
+    assert len(dlq.run("dlq", "export", "--limit", "3", "--output", "-").rows) == 3
 
 
-def test_an_export_never_overwrites(yard: Graveyard) -> None:
-    yard.bury(1)
-    (yard.folder / "dead.jsonl").write_text("precious")
-    answer = yard.run("dlq", "export", "--output", "dead.jsonl")
+def test_an_export_never_overwrites(dlq: SeededTopic) -> None:
+    dlq.add(1)
+    (dlq.folder / "dead.jsonl").write_text("precious")
+    answer = dlq.run("dlq", "export", "--output", "dead.jsonl")
     assert answer.exit_code == 5
-    answer = yard.run("dlq", "purge", "--before", "0s", "--export", "dead.jsonl", "--yes")
+    answer = dlq.run("dlq", "purge", "--before", "0s", "--export", "dead.jsonl", "--yes")
     assert answer.exit_code == 5
-    assert (yard.folder / "dead.jsonl").read_text() == "precious"
-    assert offsets(yard) == [0]
+    assert (dlq.folder / "dead.jsonl").read_text() == "precious"
+    assert offsets(dlq) == [0]
 
 
 @pytest.mark.parametrize(
@@ -96,53 +98,53 @@ def test_an_export_never_overwrites(yard: Graveyard) -> None:
         (None, "line 2: "),
     ],
 )
-def test_a_line_that_is_no_letter_is_named_and_nothing_is_imported(
-    yard: Graveyard, change: dict[str, Any] | None, why: str
+def test_a_line_that_is_no_dead_letter_is_named_and_nothing_is_imported(
+    dlq: SeededTopic, change: dict[str, Any] | None, why: str
 ) -> None:
-    yard.produce(b"1", b"k", [])
-    exported = yard.run("dlq", "export", "--output", "-").output
+    dlq.produce(b"1", b"k", [])
+    exported = dlq.run("dlq", "export", "--output", "-").output
     fields = json.loads(exported) | (change or {})
     spoilt = json.dumps({n: v for n, v in fields.items() if v is not ...}) if change else "not JSON"
-    answer = yard.pipe(exported + spoilt.encode() + b"\n" + exported, "dlq", "import", "-")
+    answer = dlq.pipe(exported + spoilt.encode() + b"\n" + exported, "dlq", "import", "-")
     assert answer.exit_code == 1
     assert why in answer.errors
-    assert offsets(yard) == [0]
+    assert offsets(dlq) == [0]
 
 
-def test_purge_deletes_what_died_before_a_time_and_exports_it_first(new_yard: Callable[..., Graveyard]) -> None:
-    yard = new_yard(partitions=2)
+def test_purge_deletes_what_died_before_a_time_and_exports_it_first(new_dlq: Callable[..., SeededTopic]) -> None:
+    dlq = new_dlq(partitions=2)
     for number in range(10):
-        yard.bury(number, partition=number % 2, state="settled" if number == 4 else "open")
-    before = contents(yard, yard.topic)
-    answer = yard.run("dlq", "purge", "--before", "2026-11-24T12:05:00Z", "--yes", "--json")
+        dlq.add(number, partition=number % 2, state="settled" if number == 4 else "open")
+    before = contents(dlq, dlq.topic)
+    answer = dlq.run("dlq", "purge", "--before", "2026-11-24T12:05:00Z", "--yes", "--json")
     assert answer.rows == [
         {"partition": 0, "removed": 3, "starts_at": 3}, {"partition": 1, "removed": 2, "starts_at": 2},
     ]  # fmt: skip
-    assert yard.ids("--all") == ["9", "8", "7", "6", "5"]
-    assert [yard.state(number) for number in (0, 3, 4, 5)] == ["discarded", "discarded", "settled", "open"]
-    (exported,) = yard.folder.glob(f"{yard.topic}-*.jsonl")
-    assert yard.run("dlq", "import", exported.name).exit_code == 0
-    assert undated(contents(yard, yard.topic)) == undated(before)
-    assert [yard.state(number) for number in (0, 3, 4, 5)] == ["open", "open", "settled", "open"]
-    lies = {letter.id: letter.record_id for letter in map(DeadLetterRecord, yard.kafka.read(yard.topic))}
-    assert dict(yard.database.rows("SELECT 'events-0-' || \"offset\", place FROM dead_letters")) == lies
+    assert dlq.ids("--all") == ["9", "8", "7", "6", "5"]
+    assert [dlq.state(number) for number in (0, 3, 4, 5)] == ["discarded", "discarded", "settled", "open"]
+    (exported,) = dlq.folder.glob(f"{dlq.topic}-*.jsonl")
+    assert dlq.run("dlq", "import", exported.name).exit_code == 0
+    assert undated(contents(dlq, dlq.topic)) == undated(before)
+    assert [dlq.state(number) for number in (0, 3, 4, 5)] == ["open", "open", "settled", "open"]
+    lies = {letter.id: letter.record_id for letter in map(DeadLetterRecord, dlq.kafka.read(dlq.topic))}
+    assert dict(dlq.database.rows("SELECT 'events-0-' || \"offset\", place FROM dead_letters")) == lies
 
 
-def test_purge_stops_at_the_first_letter_that_is_too_young(yard: Graveyard) -> None:
+def test_purge_stops_at_the_first_dead_letter_that_is_too_young(dlq: SeededTopic) -> None:
     for number in (1, 2, 9, 3):
-        yard.bury(number)
-    yard.run("dlq", "purge", "--before", "2026-11-24T12:05:00Z", "--yes")
-    assert offsets(yard) == [2, 3]
+        dlq.add(number)
+    dlq.run("dlq", "purge", "--before", "2026-11-24T12:05:00Z", "--yes")
+    assert offsets(dlq) == [2, 3]
 
 
-def test_purge_deletes_through_an_offset_of_one_partition(new_yard: Callable[..., Graveyard]) -> None:
-    yard = new_yard(partitions=2)
+def test_purge_deletes_through_an_offset_of_one_partition(new_dlq: Callable[..., SeededTopic]) -> None:
+    dlq = new_dlq(partitions=2)
     for number in range(8):
-        yard.bury(number, partition=number % 2)
-    answer = yard.run("dlq", "purge", "--through", "1", "--partition", "1", "--export", "dead.jsonl", "--yes")
+        dlq.add(number, partition=number % 2)
+    answer = dlq.run("dlq", "purge", "--through", "1", "--partition", "1", "--export", "dead.jsonl", "--yes")
     assert answer.exit_code == 0, answer.errors
-    assert (offsets(yard, 0), offsets(yard, 1)) == ([0, 1, 2, 3], [2, 3])
-    lines = (yard.folder / "dead.jsonl").read_text().splitlines()
+    assert (offsets(dlq, 0), offsets(dlq, 1)) == ([0, 1, 2, 3], [2, 3])
+    lines = (dlq.folder / "dead.jsonl").read_text().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["events-0-1", "events-0-3"]
 
 
@@ -158,49 +160,49 @@ def test_purge_deletes_through_an_offset_of_one_partition(new_yard: Callable[...
     ],
 )
 def test_a_purge_that_is_not_clear_is_refused(
-    new_yard: Callable[..., Graveyard], arguments: list[str], named: str
+    new_dlq: Callable[..., SeededTopic], arguments: list[str], named: str
 ) -> None:
-    yard = new_yard(partitions=2)
-    yard.bury(1)
-    answer = yard.run("dlq", "purge", "--yes", *arguments)
+    dlq = new_dlq(partitions=2)
+    dlq.add(1)
+    answer = dlq.run("dlq", "purge", "--yes", *arguments)
     assert answer.exit_code == 2
     assert named in answer.errors
-    assert offsets(yard) == [0]
-    assert not [*yard.folder.glob("*.jsonl")]
+    assert offsets(dlq) == [0]
+    assert not [*dlq.folder.glob("*.jsonl")]
 
 
-def test_off_a_terminal_nothing_is_deleted_without_yes(yard: Graveyard) -> None:
-    yard.bury(1)
-    answer = yard.pipe(yard.topic.encode() + b"\n", "dlq", "purge", "--before", "0s")
-    assert (answer.exit_code, offsets(yard)) == (5, [0])
-    assert not [*yard.folder.glob("*.jsonl")]
+def test_off_a_terminal_nothing_is_deleted_without_yes(dlq: SeededTopic) -> None:
+    dlq.add(1)
+    answer = dlq.pipe(dlq.topic.encode() + b"\n", "dlq", "purge", "--before", "0s")
+    assert (answer.exit_code, offsets(dlq)) == (5, [0])
+    assert not [*dlq.folder.glob("*.jsonl")]
 
 
-def test_where_there_is_nothing_to_delete_nothing_is_left_behind(yard: Graveyard) -> None:
-    yard.bury(1)
-    answer = yard.run("dlq", "purge", "--before", "2026-11-24T12:00:00Z", "--yes")
-    assert (answer.exit_code, offsets(yard)) == (0, [0])
-    assert not [*yard.folder.glob("*.jsonl")]
+def test_where_there_is_nothing_to_delete_nothing_is_left_behind(dlq: SeededTopic) -> None:
+    dlq.add(1)
+    answer = dlq.run("dlq", "purge", "--before", "2026-11-24T12:00:00Z", "--yes")
+    assert (answer.exit_code, offsets(dlq)) == (0, [0])
+    assert not [*dlq.folder.glob("*.jsonl")]
 
 
 @pytest.mark.parametrize(("typed", "exit_code", "left"), [("{topic}", 0, []), ("yes", 5, [0]), ("", 5, [0])])
 def test_on_a_terminal_the_topics_name_has_to_be_typed(
-    yard: Graveyard, typed: str, exit_code: int, left: list[int]
+    dlq: SeededTopic, typed: str, exit_code: int, left: list[int]
 ) -> None:
-    yard.bury(1)
+    dlq.add(1)
     ours, theirs = pty.openpty()
-    argv = yard.argv("dlq", "purge", "--before", "0s", "--export", "dead.jsonl")
-    environment = {**os.environ, **yard.settings()}
-    with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=yard.folder) as shell:
+    argv = dlq.argv("dlq", "purge", "--before", "0s", "--export", "dead.jsonl")
+    environment = {**os.environ, **dlq.settings()}
+    with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=dlq.folder) as shell:
         os.close(theirs)
         said = read_until(ours, b"dead letters: ")
-        assert b"Type " + yard.topic.encode() in said
-        os.write(ours, typed.format(topic=yard.topic).encode() + b"\n")
+        assert b"Type " + dlq.topic.encode() in said
+        os.write(ours, typed.format(topic=dlq.topic).encode() + b"\n")
         read_until(ours, b"deleted")
         assert shell.wait(30) == exit_code
     os.close(ours)
-    assert offsets(yard) == left
-    assert (yard.folder / "dead.jsonl").exists()
+    assert offsets(dlq) == left
+    assert (dlq.folder / "dead.jsonl").exists()
 
 
 def read_until(terminal: int, wanted: bytes) -> bytes:

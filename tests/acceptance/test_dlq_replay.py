@@ -29,8 +29,8 @@ def answer(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     return parsed
 
 
-def bury(system: System, count: int, amount: int = 1000) -> None:
-    """Make so many dead letters that a dropped constraint would let pass."""
+def fail_events(system: System, count: int, amount: int = 1000) -> None:
+    """Make a constraint refuse so many events, which pass once it is dropped."""
     system.database.execute(FORBID)
     before = system.database.totals()["total"]
     system.produce(make_value(payload={"amount": amount}) for _ in range(count))
@@ -43,7 +43,7 @@ def test_a_thousand_dead_letters_are_replayed_and_delivered_once_the_cause_is_go
     new_system: Callable[..., System],
 ) -> None:
     system = new_system(partitions=4)
-    bury(system, 1000)
+    fail_events(system, 1000)
     system.database.execute(ALLOW)
     survey = answer(system.cli("dlq", "replay", "--dry-run", "--json"))
     assert (survey["selected"], survey["would_pass"]) == (1000, 1000)
@@ -61,7 +61,7 @@ def test_a_thousand_dead_letters_are_replayed_and_delivered_once_the_cause_is_go
 
 def test_what_is_still_broken_comes_back_with_its_count_and_ends_in_the_parking_lot(system: System) -> None:
     system.cli("topics", "ensure")
-    bury(system, 3)
+    fail_events(system, 3)
     for count in (1, 2):
         done = answer(system.cli("dlq", "replay", "--max-replays", "2", "--wait", "--json"))
         assert (done["replayed"], done["dead_again"], done["delivered"]) == (3, 3, 0)
@@ -75,7 +75,7 @@ def test_what_is_still_broken_comes_back_with_its_count_and_ends_in_the_parking_
     system.assert_consistent()
 
 
-def test_replaying_a_letter_twice_never_changes_a_newer_row(system: System) -> None:
+def test_replaying_a_dead_letter_twice_never_changes_a_newer_row(system: System) -> None:
     old = make_value(event_id="order", payload={"amount": 1000}, timestamp="2026-11-24T10:00:00Z")
     new = make_value(event_id="order", payload={"amount": 5}, timestamp="2026-11-24T11:00:00Z")
     system.database.execute(FORBID)
@@ -133,7 +133,7 @@ def test_a_topic_that_kafka_connect_filled_is_replayed_to_where_each_record_came
 
 def test_a_killed_replay_is_resumed_and_sends_nothing_twice(new_system: Callable[..., System]) -> None:
     system = new_system(partitions=4)
-    bury(system, 900)
+    fail_events(system, 900)
     system.workers[0].process.stop()
     before = len(system.kafka.read(system.topic))
     for attempt in range(3):
@@ -155,7 +155,7 @@ def test_a_killed_replay_is_resumed_and_sends_nothing_twice(new_system: Callable
 
 
 def test_ctrl_c_ends_between_chunks_and_says_how_to_go_on(system: System) -> None:
-    bury(system, 200)
+    fail_events(system, 200)
     argv = system.cli_argv("dlq", "replay", "--rate", "50/s")
     process = subprocess.Popen(argv, env={**os.environ, **system.settings()}, stderr=subprocess.PIPE, text=True)
     eventually(lambda: system.database.value("SELECT count(*) FROM replay_letters WHERE state = 'produced'") > 0)
@@ -167,7 +167,7 @@ def test_ctrl_c_ends_between_chunks_and_says_how_to_go_on(system: System) -> Non
 
 
 def test_two_replays_of_one_topic_do_not_run_at_once(system: System) -> None:
-    bury(system, 200)
+    fail_events(system, 200)
     argv = system.cli_argv("dlq", "replay", "--rate", "10/s")
     process = subprocess.Popen(argv, env={**os.environ, **system.settings()}, stderr=subprocess.DEVNULL)
     eventually(lambda: system.database.value("SELECT count(*) FROM replay_letters WHERE state = 'produced'") > 0)
@@ -178,7 +178,7 @@ def test_two_replays_of_one_topic_do_not_run_at_once(system: System) -> None:
 
 
 def test_a_payload_is_mended_on_the_way(system: System) -> None:
-    bury(system, 5)
+    fail_events(system, 5)
     shown = system.cli("dlq", "replay", "--dry-run", "--set", "payload.amount=7")
     assert '-    "amount": 1000' in shown.stdout
     assert '+    "amount": 7' in shown.stdout
@@ -188,7 +188,7 @@ def test_a_payload_is_mended_on_the_way(system: System) -> None:
 
 
 def test_a_value_is_mended_in_the_editor(system: System) -> None:
-    bury(system, 2)
+    fail_events(system, 2)
     editor = system.folder / "editor.sh"
     editor.write_text('#!/bin/sh\nsed -i s/1000/9/ "$1"\n')
     editor.chmod(0o755)
@@ -198,7 +198,7 @@ def test_a_value_is_mended_in_the_editor(system: System) -> None:
     assert system.database.value("SELECT count(*) FROM events WHERE payload = '{\"amount\": 9}'") == 2
 
 
-def test_a_letter_without_a_home_fails_and_the_sum_says_so(system: System) -> None:
+def test_a_dead_letter_without_a_source_topic_fails_and_the_sum_says_so(system: System) -> None:
     system.produce([])
     system.kafka.produce(system.dlq_topic, [b"orphan"])
     done = answer(system.cli("dlq", "replay", "--json", exit_code=1))
@@ -206,7 +206,7 @@ def test_a_letter_without_a_home_fails_and_the_sum_says_so(system: System) -> No
 
 
 def test_a_rate_is_kept(system: System) -> None:
-    bury(system, 200)
+    fail_events(system, 200)
     started = time.monotonic()
     system.cli("dlq", "replay", "--rate", "100/s")
     assert time.monotonic() - started > 1.8

@@ -125,10 +125,10 @@ def environment(system: System, shim: Path) -> dict[str, str]:
 
 @pytest.mark.parametrize("page", [*filter(to_run, PAGES)], ids=lambda page: page.stem)
 def test_the_lines_of_a_page_do_what_they_say(lived: System, shim: Path, page: Path) -> None:
-    told = environment(lived, shim)
+    variables = environment(lived, shim)
     make_tables_of(page, lived)
     for line in to_run(page):
-        run(filled_in(line, lived), told, lived.folder)
+        run(filled_in(line, lived), variables, lived.folder)
 
 
 def make_tables_of(page: Path, system: System) -> None:
@@ -142,12 +142,12 @@ def make_tables_of(page: Path, system: System) -> None:
             connection.execute(block.encode())
 
 
-def run(line: str, told: dict[str, str], folder: Path) -> None:
+def run(line: str, variables: dict[str, str], folder: Path) -> None:
     if word := STAYS.match(line):
-        ended, said = until_stopped(line, SAYS[word[1]], told, folder)
+        ended, said = until_stopped(line, SAYS[word[1]], variables, folder)
     else:
         done = subprocess.run(
-            ["/bin/sh", "-c", line], env=told, cwd=folder, input=answers(line), capture_output=True, text=True,
+            ["/bin/sh", "-c", line], env=variables, cwd=folder, input=answers(line), capture_output=True, text=True,
             timeout=120, check=False,
         )  # fmt: skip
         ended, said = done.returncode, done.stdout + done.stderr
@@ -165,12 +165,12 @@ def allowed(line: str) -> set[int]:
     return {0, 1} if "grep" in line else {0, 130} if STAYS.match(line) else {0}
 
 
-def until_stopped(line: str, says: str, told: dict[str, str], folder: Path) -> tuple[int, str]:
+def until_stopped(line: str, says: str, variables: dict[str, str], folder: Path) -> tuple[int, str]:
     """Let it run until it says that it works, then ask it to stop as a terminal would."""
     log = folder / "stays.log"
     with log.open("wb") as out:
         running = subprocess.Popen(
-            ["/bin/sh", "-c", f"exec {line}"], env=told, cwd=folder, stdin=subprocess.DEVNULL, stdout=out,
+            ["/bin/sh", "-c", f"exec {line}"], env=variables, cwd=folder, stdin=subprocess.DEVNULL, stdout=out,
             stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:

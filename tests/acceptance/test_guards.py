@@ -111,7 +111,7 @@ def test_a_partition_that_stands_still_ends_the_worker(
     finished_by_the_next(system, 20)
 
 
-def test_an_idle_worker_and_one_that_is_held_are_left_alone(system: System) -> None:
+def test_an_idle_worker_and_one_that_is_paused_are_left_alone(system: System) -> None:
     system.environment["KEEPSTREAM_WORKER__PROGRESS_TIMEOUT_S"] = "2"
     system.environment["KEEPSTREAM_WORKER__LOOP_TIMEOUT_S"] = "2"
     worker = system.start_worker()

@@ -25,7 +25,7 @@ def narrow(system: System) -> System:
     return system
 
 
-def test_it_neither_holds_its_partition_nor_is_lost(narrow: System) -> None:
+def test_it_neither_pauses_its_partition_nor_is_lost(narrow: System) -> None:
     system = narrow
     worker = system.start_worker()
     system.produce([make_value(), b"small"])
@@ -68,7 +68,7 @@ def test_it_is_exported_and_replayed_with_its_own_bytes(narrow: System) -> None:
     assert [header for header in replayed.headers if header[0] in ("trace", "noise")] == HEADERS
 
 
-def test_an_original_that_is_gone_is_said_so_and_nothing_hollow_is_exported_or_replayed(narrow: System) -> None:
+def test_an_original_that_is_gone_is_reported_and_nothing_hollow_is_exported_or_replayed(narrow: System) -> None:
     system = narrow
     system.produce([NOISE])
     system.start_worker()

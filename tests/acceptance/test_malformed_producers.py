@@ -22,7 +22,7 @@ pytestmark = pytest.mark.real
 STATIC = {"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": "one"}
 
 
-def test_a_flood_of_dead_letters_holds_the_partition_until_somebody_has_looked(
+def test_too_many_dead_letters_pause_the_partition_until_an_operator_resumes_it(
     new_system: Callable[..., System],
 ) -> None:
     system = new_system(**STATIC, KEEPSTREAM_WORKER__BATCH_SIZE="10")
@@ -46,7 +46,7 @@ def test_a_flood_of_dead_letters_holds_the_partition_until_somebody_has_looked(
 
 
 @pytest.mark.parametrize("codec", ["gzip", "zstd"])
-def test_a_batch_that_unpacks_beyond_the_limit_holds_its_partition_only(
+def test_a_batch_that_unpacks_beyond_the_limit_pauses_its_partition_only(
     new_system: Callable[..., System], codec: str
 ) -> None:
     system = new_system(partitions=2, **STATIC)

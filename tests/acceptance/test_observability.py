@@ -164,7 +164,9 @@ def collector() -> Iterator[tuple[str, list[Any]]]:
     server.server_close()
 
 
-def test_a_producers_trace_goes_on_through_death_and_replay(system: System, collector: tuple[str, list[Any]]) -> None:
+def test_a_producers_trace_continues_in_its_dead_letter_and_replay(
+    system: System, collector: tuple[str, list[Any]]
+) -> None:
     url, spans = collector
     system.database.execute("ALTER TABLE events ADD CONSTRAINT cheap CHECK ((payload ->> 'amount')::int < 100)")
     worker = system.start_worker(

@@ -18,21 +18,21 @@ STALL_LIMIT_S = 5.0
 
 
 def reads(worker: Worker, partitions: int) -> bool:
-    return bool(told := assignments_told(worker)) and told[-1] == f"reading {partitions} partitions"
+    return bool(logged := assignments_logged(worker)) and logged[-1] == f"reading {partitions} partitions"
 
 
-def assignments_told(worker: Worker) -> list[str]:
+def assignments_logged(worker: Worker) -> list[str]:
     return [line["event"] for line in worker.log() if line["event"].startswith("reading ")]
 
 
 def assignments(worker: Worker) -> int:
-    return len(assignments_told(worker))
+    return len(assignments_logged(worker))
 
 
 def start_three(system: System, *, static: bool) -> list[tuple[Worker, dict[str, str]]]:
-    """Start workers; return each with what it was told beyond the system's settings."""
+    """Start workers; return each with its settings beyond the system's settings."""
     own = [{"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": f"{system.group_id}-{n}"} if static else {} for n in range(WORKERS)]
-    seats = [(system.start_worker(**told), told) for told in own]
+    seats = [(system.start_worker(**settings), settings) for settings in own]
     eventually(lambda: all(reads(worker, SHARE) for worker, _ in seats), 90, "partitions are shared")
     return seats
 
@@ -50,9 +50,9 @@ def roll(system: System, seats: list[tuple[Worker, dict[str, str]]], end: Callab
     traffic = Traffic(system, per_second=600)
     with traffic.flowing():
         eventually(lambda: system.database.totals()["total"] > 1000, 60, "events flow")
-        for worker, told in seats:
+        for worker, settings in seats:
             end(worker)
-            successor = system.start_worker(**told)
+            successor = system.start_worker(**settings)
             eventually(lambda new=successor: reads(new, SHARE), 60, "it reads its share")  # type: ignore[misc]
             settled = system.database.totals()["total"]
             eventually(lambda n=settled: system.database.totals()["total"] > n + 600, 60, "events flow again")  # type: ignore[misc]

@@ -100,7 +100,7 @@ def test_without_kafka_or_postgresql_the_rest_is_shown_with_exit_code_4(system: 
     assert nothing["lag"] is nothing["rates"]["in_per_s"] is None
 
 
-def test_a_hold_is_named_with_its_reason(own_servers: Servers, tmp_path: Path) -> None:
+def test_a_pause_is_named_with_its_reason(own_servers: Servers, tmp_path: Path) -> None:
     assert own_servers.postgres
     with Postgres(own_servers.postgres_url).new_schema() as database:
         system = System(Kafka(own_servers.bootstrap_servers), database, tmp_path)
@@ -134,7 +134,7 @@ def test_the_screen_and_its_errors_are_for_people(system: System) -> None:
     assert "Error: Kafka cannot be reached" in done.stderr
 
 
-def test_watch_looks_again_until_it_is_interrupted_and_sees_the_rate(system: System) -> None:
+def test_watch_repeats_until_it_is_interrupted_and_shows_the_rate(system: System) -> None:
     system.start_worker()
     system.produce([make_value()])
     system.settled(1)

@@ -163,7 +163,7 @@ def close(row: Row, system: System, producer: LedgerProducer, worker: Worker) ->
 
 
 def settled(system: System) -> int:
-    return system.in_place()
+    return system.settled_count()
 
 
 def warmed_up(system: System, producer: LedgerProducer, count: int = 200) -> Worker:

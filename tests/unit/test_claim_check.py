@@ -62,7 +62,7 @@ def test_a_reference_is_small_and_still_says_what_died_and_why(changes: dict[str
     assert pack_dead_letter(whole).dead_letter_id == letter.id
 
 
-def test_a_whole_letter_is_not_a_reference() -> None:
+def test_a_whole_dead_letter_is_not_a_claim_check() -> None:
     assert claim_check_sha256(found(published())) is None
 
 

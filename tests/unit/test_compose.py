@@ -98,7 +98,7 @@ def test_every_published_port_can_be_moved_and_none_is_given_twice() -> None:
     assert len(taken) == len(set(taken))
 
 
-def test_the_broker_tells_the_port_that_is_published() -> None:
+def test_the_broker_advertises_the_port_that_is_published() -> None:
     (port,) = SERVICES["kafka"]["ports"]
     listener = SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"].partition("EXTERNAL://")[2]
     assert listener == port.rpartition(":")[0]
@@ -165,7 +165,7 @@ def test_prometheus_scrapes_the_worker_at_its_port_and_finds_its_rules() -> None
     assert {f"/etc/prometheus/{name}" for name in config["rule_files"]} <= targets
 
 
-def test_grafana_finds_its_dashboards_where_it_is_told_to_look() -> None:
+def test_grafana_finds_its_dashboards_where_it_is_configured_to_search() -> None:
     provider = CHECKOUT / "deploy" / "grafana" / "provisioning" / "dashboards" / "keepstream.yml"
     path = yaml.safe_load(provider.read_text(encoding="utf-8"))["providers"][0]["options"]["path"]
     source = next(source for source, target in mounts(SERVICES["grafana"]) if target == path)

@@ -19,7 +19,7 @@ def test_images_are_those_of_the_compose_file() -> None:
     assert postgres_plan(1).image == SERVICES["postgres"]["image"]
 
 
-def test_the_broker_tells_our_port_and_needs_no_network_of_composes() -> None:
+def test_the_broker_advertises_our_port_and_needs_no_network_of_composes() -> None:
     environment = kafka_plan(23_456).environment
     assert environment["KAFKA_ADVERTISED_LISTENERS"] == "INTERNAL://localhost:19092,EXTERNAL://127.0.0.1:23456"
     assert environment["KAFKA_CONTROLLER_QUORUM_VOTERS"] == "1@localhost:9093"

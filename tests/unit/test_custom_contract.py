@@ -126,7 +126,7 @@ def test_steps_run_in_their_order() -> None:
         (lambda event, record: event.model_copy(update={"payload": {"x": object()}}), "contract_failed"),
     ],
 )
-def test_whatever_a_step_returns_our_own_contract_holds(step: Callable[[Event, Record], Any], reason: str) -> None:
+def test_whatever_a_step_returns_our_own_contract_applies(step: Callable[[Event, Record], Any], reason: str) -> None:
     validator = Validator(transforms={"step": step})
     found, message = refusal(validator, make_value())
     assert found == reason

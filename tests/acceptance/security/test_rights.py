@@ -69,7 +69,7 @@ def tables(system: System) -> list[str]:
     return [str(system.database.rows(f"SELECT * FROM {name}")) for name in table_names(system)]
 
 
-def test_the_searched_places_would_show_a_secret(secure: Secure) -> None:
+def test_the_searched_files_would_show_a_secret(secure: Secure) -> None:
     """The search above can fail: what it looks for is in every secret that was given."""
     given = [*secure.passwords.values(), *secure.settings_of("worker").values()]
     assert sum(CANARY in value for value in given) == len(ROLES) + 2

@@ -10,7 +10,7 @@ from playwright.sync_api import Browser
 
 from tests.acceptance.browser import chromium
 from tests.acceptance.console import MAY_REPLAY, ConsoleProcess, console
-from tests.acceptance.dead_letters import Graveyard
+from tests.acceptance.dead_letters import SeededTopic
 from tests.acceptance.web.malicious_requests import SECRET, XSS
 from tests.real import Kafka, Postgres, Servers
 
@@ -22,12 +22,12 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def graves(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graveyard]:
+def shared_dlq(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeededTopic]:
     """Letter 0 is harmless; 1 is hostile in every field; 2 holds a secret; 3 is nested deeply; 4 is large."""
     with Postgres(servers.postgres_url).new_schema() as database:
-        yard = Graveyard(Kafka(servers.bootstrap_servers), database, tmp_path_factory.mktemp("graves"))
-        yard.environment = {"KEEPSTREAM_KAFKA__TOPIC": yard.kafka.new_topic(1)}
-        yard.bury(0, value=b'{"event_id":"e-0","payload":{"amount":1}}')
+        dlq = SeededTopic(Kafka(servers.bootstrap_servers), database, tmp_path_factory.mktemp("shared_dlq"))
+        dlq.environment = {"KEEPSTREAM_KAFKA__TOPIC": dlq.kafka.new_topic(1)}
+        dlq.add(0, value=b'{"event_id":"e-0","payload":{"amount":1}}')
         hostile = XSS.encode()
         ours = ("id", "step", "verdict", "reason", "sqlstate", "event-id", "correlation-id")
         headers = [(f"keepstream.dlq.{name}", f"{name}{XSS}".encode()) for name in ours]
@@ -36,31 +36,31 @@ def graves(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterat
             ("__connect.errors.topic", hostile),
             (XSS, hostile),
         ]
-        yard.produce(json.dumps({XSS: XSS}).encode(), hostile, headers)
-        yard.bury(
+        dlq.produce(json.dumps({XSS: XSS}).encode(), hostile, headers)
+        dlq.add(
             2, value=json.dumps({"event_id": "e-2", "payload": {"Card": SECRET, "other": [{"card": SECRET}]}}).encode()
         )
-        yard.bury(3, value=b"[" * 300_000)
-        yard.bury(4, value=b'{"payload":"' + b"x" * 900_000 + b'"}')
+        dlq.add(3, value=b"[" * 300_000)
+        dlq.add(4, value=b'{"payload":"' + b"x" * 900_000 + b'"}')
         database.execute(
             "INSERT INTO events VALUES (%s, %s, %s, 'delivered', now(), now(), 0, %s, 'events', 0, 1)",
             XSS, json.dumps({XSS: XSS}), json.dumps({"card": SECRET}), XSS,
         )  # fmt: skip
         database.execute('UPDATE dead_letters SET reason = %s, message = %s WHERE "offset" = 0', XSS, XSS)
-        yield yard
+        yield dlq
 
 
 @pytest.fixture(scope="module")
-def guarded(graves: Graveyard) -> Iterator[ConsoleProcess]:
+def guarded(shared_dlq: SeededTopic) -> Iterator[ConsoleProcess]:
     """A console with logins that may replay."""
     limit = {"KEEPSTREAM_WEB__LOGIN_FAILURES_PER_MINUTE": "1000", "KEEPSTREAM_WEB__MASK_FIELDS": '["card"]'}
-    with console({**graves.settings(), **MAY_REPLAY, **limit}) as running:
+    with console({**shared_dlq.settings(), **MAY_REPLAY, **limit}) as running:
         running.log_in()
         yield running
 
 
 @pytest.fixture(scope="module")
-def open_one(graves: Graveyard) -> Iterator[ConsoleProcess]:
+def open_one(shared_dlq: SeededTopic) -> Iterator[ConsoleProcess]:
     """A console without logins, on loopback."""
-    with console(graves.settings()) as running:
+    with console(shared_dlq.settings()) as running:
         yield running

@@ -10,7 +10,7 @@ import pytest
 
 from keepstream.app.web.middleware import HEADERS
 from tests.acceptance.console import MAY_REPLAY, NAME, PASSWORD, TOKEN, WITH_LOGIN, ConsoleProcess, console
-from tests.acceptance.dead_letters import Graveyard
+from tests.acceptance.dead_letters import SeededTopic
 from tests.acceptance.web.malicious_requests import BEHIND_LOGIN, FORM, SECRET
 from tests.real import eventually
 
@@ -38,9 +38,9 @@ def test_without_a_login_nothing_is_shown_and_nothing_is_done(method: str, path:
     "arguments", [("--host", "192.0.2.1"), ("--host", "::"), ("--host", "example.org"), ("--allow-replay",)]
 )
 def test_without_a_login_it_does_not_start_where_that_is_not_safe(
-    arguments: tuple[str, ...], graves: Graveyard
+    arguments: tuple[str, ...], shared_dlq: SeededTopic
 ) -> None:
-    answer = graves.run("web", "--port", "0", *arguments)
+    answer = shared_dlq.run("web", "--port", "0", *arguments)
     assert answer.exit_code == 5
     assert "KEEPSTREAM_WEB__TOKEN" in answer.errors
 
@@ -61,8 +61,8 @@ def test_a_foreign_host_name_is_refused(open_one: ConsoleProcess) -> None:
         assert open_one.ask("GET", "/events", headers={"Host": host}).status == 200
 
 
-def test_behind_a_public_name_only_that_name_counts(graves: Graveyard) -> None:
-    with console({**graves.settings(), **MAY_REPLAY, "KEEPSTREAM_WEB__PUBLIC_URL": "https://c.example"}) as running:
+def test_behind_a_public_name_only_that_name_counts(shared_dlq: SeededTopic) -> None:
+    with console({**shared_dlq.settings(), **MAY_REPLAY, "KEEPSTREAM_WEB__PUBLIC_URL": "https://c.example"}) as running:
         assert running.get("/login").status == 421
         named = {"Host": "c.example", "Content-Type": FORM}
         body = urlencode({"name": NAME, "password": PASSWORD}).encode()
@@ -110,8 +110,8 @@ def test_a_login_leads_nowhere_else(after: str, guarded: ConsoleProcess) -> None
     assert "a=b" not in page.headers["set-cookie"]
 
 
-def test_login_attempts_are_limited_per_address_and_name(graves: Graveyard) -> None:
-    with console({**graves.settings(), **WITH_LOGIN}) as running:
+def test_login_attempts_are_limited_per_address_and_name(shared_dlq: SeededTopic) -> None:
+    with console({**shared_dlq.settings(), **WITH_LOGIN}) as running:
         for _ in range(5):
             assert running.post("/login", {"name": NAME, "password": "wrong"}).status == 403
         page = running.post("/login", {"name": NAME, "password": PASSWORD})
@@ -131,8 +131,8 @@ def test_a_bearer_token_reads_and_does_nothing_else(guarded: ConsoleProcess) -> 
     assert script.ask("POST", "/replay/dry-run", b"id=events-0-0", form).status == 401
 
 
-def test_a_session_ends_with_its_logout_and_with_its_time(graves: Graveyard) -> None:
-    with console({**graves.settings(), **WITH_LOGIN, "KEEPSTREAM_WEB__SESSION_LIFETIME_S": "2"}) as running:
+def test_a_session_ends_with_its_logout_and_with_its_time(shared_dlq: SeededTopic) -> None:
+    with console({**shared_dlq.settings(), **WITH_LOGIN, "KEEPSTREAM_WEB__SESSION_LIFETIME_S": "2"}) as running:
         running.log_in()
         assert running.get("/events").status == 200
         old = running.cookie

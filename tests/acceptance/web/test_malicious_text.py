@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.acceptance.console import ConsoleProcess
-from tests.acceptance.dead_letters import Graveyard
+from tests.acceptance.dead_letters import SeededTopic
 from tests.acceptance.web.malicious_requests import SECRET, XSS, Suspicious, pages
 from tests.real import eventually
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.real
 
 
 @pytest.mark.parametrize("which", range(19))
-def test_malicious_text_is_escaped_on_every_page(which: int, graves: Graveyard, guarded: ConsoleProcess) -> None:
-    path = pages(graves.topic)[which]
+def test_malicious_text_is_escaped_on_every_page(which: int, shared_dlq: SeededTopic, guarded: ConsoleProcess) -> None:
+    path = pages(shared_dlq.topic)[which]
     page = guarded.get(path)
     assert page.status < 500, page.text
     if page.headers.get("content-type", "").startswith("text/html"):
@@ -28,9 +28,11 @@ def test_malicious_text_is_escaped_on_every_page(which: int, graves: Graveyard, 
     assert "49" not in page.text.partition("{{7*7}}")[0][-3:]
 
 
-def test_the_pages_of_the_previous_test_show_the_malicious_text(graves: Graveyard, guarded: ConsoleProcess) -> None:
+def test_the_pages_of_the_previous_test_show_the_malicious_text(
+    shared_dlq: SeededTopic, guarded: ConsoleProcess
+) -> None:
     """Else escaping would not have been needed."""
-    for path in (f"/dead-letter?id={graves.topic}-0-1", "/dead-letters?all=1", f"/events?event-id={quote(XSS)}"):
+    for path in (f"/dead-letter?id={shared_dlq.topic}-0-1", "/dead-letters?all=1", f"/events?event-id={quote(XSS)}"):
         assert "&lt;script&gt;alert(1)" in guarded.get(path).text
 
 
@@ -57,7 +59,7 @@ def test_static_files_end_at_their_folder(path: str, guarded: ConsoleProcess) ->
     assert "import" not in page.text
 
 
-def test_large_requests_are_refused_and_large_payloads_cut(guarded: ConsoleProcess, graves: Graveyard) -> None:
+def test_large_requests_are_refused_and_large_payloads_cut(guarded: ConsoleProcess, shared_dlq: SeededTopic) -> None:
     assert guarded.submit("/replay/dry-run", id="x" * 2_000_000).status == 413
     assert guarded.get("/dead-letters?" + "&".join(f"id={i}" for i in range(201))).status == 400
     assert guarded.get("/dead-letters?reason=" + "x" * 1025).status == 400
@@ -66,23 +68,23 @@ def test_large_requests_are_refused_and_large_payloads_cut(guarded: ConsoleProce
     assert guarded.get("/dead-letters?partition=" + "9" * 15).status == 400
     assert guarded.get("/dead-letters?limit=100000000").status in (200, 400)
     for number in (3, 4):
-        page = guarded.get(f"/dead-letter?id={graves.topic}-0-{number}")
+        page = guarded.get(f"/dead-letter?id={shared_dlq.topic}-0-{number}")
         assert page.status == 200
         assert len(page.body) < 1_200_000
-    assert guarded.get(f"/replay/edit?id={graves.topic}-0-4").status == 409
+    assert guarded.get(f"/replay/edit?id={shared_dlq.topic}-0-4").status == 409
 
 
-def test_sql_stays_text(guarded: ConsoleProcess, graves: Graveyard) -> None:
+def test_sql_stays_text(guarded: ConsoleProcess, shared_dlq: SeededTopic) -> None:
     for text in ("' OR 1=1 --", "'; DROP TABLE events; --", "%' OR '%'='", "\\'", "$1", "%s"):
         page = guarded.get(f"/events?event-id={quote(text)}")
         assert "Nowhere" in page.text
         assert guarded.get(f"/events?correlation-id={quote(text)}").status == 200
         assert guarded.get(f"/dead-letters?reason={quote(text)}&event-id={quote(text)}").status == 200
-    assert graves.database.value("SELECT count(*) FROM events") == 1
+    assert shared_dlq.database.value("SELECT count(*) FROM events") == 1
 
 
-def test_masked_values_are_on_no_page(guarded: ConsoleProcess, graves: Graveyard) -> None:
-    place = f"{graves.topic}-0-2"
+def test_masked_values_are_on_no_page(guarded: ConsoleProcess, shared_dlq: SeededTopic) -> None:
+    place = f"{shared_dlq.topic}-0-2"
     seen = [guarded.get(path) for path in (f"/dead-letter?id={place}", "/dead-letters", f"/dead-letter/raw?id={place}",
                                            f"/replay/edit?id={place}", f"/events?event-id={quote(XSS)}")]  # fmt: skip
     for guess in (

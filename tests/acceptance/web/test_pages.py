@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, Page
 from keepstream.schemas.record import header
 from tests.acceptance.browser import PHONE, screenshot, serious_issues, visitor
 from tests.acceptance.console import MAY_REPLAY, NAME, ConsoleProcess, console
-from tests.acceptance.dead_letters import Graveyard
+from tests.acceptance.dead_letters import SeededTopic
 from tests.builders import make_value
 from tests.real import Kafka, Postgres, Servers, eventually
 
@@ -40,28 +40,28 @@ NAMES = (
 
 
 @pytest.fixture(scope="module")
-def graves(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graveyard]:
+def shared_dlq(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SeededTopic]:
     with Postgres(servers.postgres_url).new_schema() as database:
-        yard = Graveyard(Kafka(servers.bootstrap_servers), database, tmp_path_factory.mktemp("graves"))
-        yard.environment = {"KEEPSTREAM_KAFKA__TOPIC": yard.kafka.new_topic(2)}
+        dlq = SeededTopic(Kafka(servers.bootstrap_servers), database, tmp_path_factory.mktemp("shared_dlq"))
+        dlq.environment = {"KEEPSTREAM_KAFKA__TOPIC": dlq.kafka.new_topic(2)}
         for number in range(60):
             reason = "schema_invalid" if number % 4 == 0 else "check_violation"
-            yard.bury(number, value=make_value(event_id=f"e-{number}"), reason=reason, message="x" * (number * 3))
-        yield yard
+            dlq.add(number, value=make_value(event_id=f"e-{number}"), reason=reason, message="x" * (number * 3))
+        yield dlq
 
 
 @pytest.fixture(scope="module")
-def running(graves: Graveyard) -> Iterator[ConsoleProcess]:
-    with console({**graves.settings(), **MAY_REPLAY}) as started:
+def running(shared_dlq: SeededTopic) -> Iterator[ConsoleProcess]:
+    with console({**shared_dlq.settings(), **MAY_REPLAY}) as started:
         started.log_in()
         yield started
 
 
 @pytest.fixture(scope="module")
-def paths(graves: Graveyard, running: ConsoleProcess) -> dict[str, str]:
+def paths(shared_dlq: SeededTopic, running: ConsoleProcess) -> dict[str, str]:
     job = running.submit("/replay/dry-run", reason="schema_invalid", set="payload.amount=7").headers["location"]
     eventually(lambda: "What would happen" in running.get(job).text, 20)
-    place = f"{graves.topic}-0-7"
+    place = f"{shared_dlq.topic}-0-7"
     filtered = "/dead-letters?reason=schema_invalid&where=a%3Db&step=store"
     found = ["/", "/dead-letters?limit=12", filtered, "/dead-letters?key=none",
              f"/dead-letter?id={place}", "/replay?id=events-0-7", f"/replay/edit?id={place}", job, "/events",
@@ -191,15 +191,17 @@ def test_a_link_from_another_site_keeps_the_login(browser: Browser, running: Con
         chat.shutdown()
 
 
-def test_the_overview_keeps_itself_up_to_date(browser: Browser, running: ConsoleProcess, graves: Graveyard) -> None:
+def test_the_overview_keeps_itself_up_to_date(
+    browser: Browser, running: ConsoleProcess, shared_dlq: SeededTopic
+) -> None:
     from playwright.sync_api import expect
 
-    topic = graves.environment["KEEPSTREAM_KAFKA__TOPIC"]
+    topic = shared_dlq.environment["KEEPSTREAM_KAFKA__TOPIC"]
     with visitor(browser, running) as page:
         page.goto("/")
         page.evaluate("window.sameDocument = true")
         expect(page.locator("#lag")).to_have_text("0", timeout=10_000)
-        graves.kafka.produce(topic, [b"{}"] * 40)
+        shared_dlq.kafka.produce(topic, [b"{}"] * 40)
         expect(page.locator("#lag")).to_have_text("40", timeout=10_000)
         assert page.evaluate("window.sameDocument") is True
         assert page.locator("polyline.in").get_attribute("points")
@@ -216,11 +218,11 @@ def test_a_command_is_copied_as_it_is_shown(browser: Browser, running: ConsolePr
 
 
 def test_a_replay_is_slowed_down_and_cancelled_and_its_sum_still_adds_up(
-    browser: Browser, running: ConsoleProcess, graves: Graveyard
+    browser: Browser, running: ConsoleProcess, shared_dlq: SeededTopic
 ) -> None:
     from playwright.sync_api import expect
 
-    target = graves.environment["KEEPSTREAM_KAFKA__TOPIC"]
+    target = shared_dlq.environment["KEEPSTREAM_KAFKA__TOPIC"]
     with visitor(browser, running) as page:
         page.goto("/replay?reason=schema_invalid")
         page.get_by_label("Records per second").fill("2")
@@ -235,6 +237,6 @@ def test_a_replay_is_slowed_down_and_cancelled_and_its_sum_still_adds_up(
         assert selected == sum(parts)
         assert 0 < parts[0] < 15
         expect(page.locator(".command").first).to_contain_text("keepstream dlq replay --resume 1")
-    sent = [record for record in graves.kafka.read(target) if header(record, "keepstream.dlq.replayed-by")]
+    sent = [record for record in shared_dlq.kafka.read(target) if header(record, "keepstream.dlq.replayed-by")]
     assert len(sent) == parts[0]
     assert {header(record, "keepstream.dlq.replayed-by") for record in sent} == {NAME}

@@ -18,7 +18,7 @@ from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka import range_reader
 from keepstream.sinks.kafka.confirmed_producer import record_id_of
-from tests.acceptance.dead_letters import NOON, Graveyard
+from tests.acceptance.dead_letters import NOON, SeededTopic
 from tests.acceptance.web.test_list import ids, open_topic, page
 from tests.builders import make_dead_letter, make_failure, make_record
 
@@ -52,9 +52,9 @@ def copied(monkeypatch: pytest.MonkeyPatch) -> list[Message]:
     return seen
 
 
-def bury_many(yard: Graveyard, seconds: Iterable[float], first: int = 0) -> None:
+def add_many(dlq: SeededTopic, seconds: Iterable[float], first: int = 0) -> None:
     """Produce letters of one event each and write their rows; one in `RARE_EVERY` is of a rare kind."""
-    producer = Producer({"bootstrap.servers": yard.kafka.bootstrap_servers})
+    producer = Producer({"bootstrap.servers": dlq.kafka.bootstrap_servers})
     places: dict[int, str] = {}
     rows = []
     for number, second in enumerate(seconds, first):
@@ -64,11 +64,11 @@ def bury_many(yard: Graveyard, seconds: Iterable[float], first: int = 0) -> None
             event_id=f"e-{number}",
         )  # fmt: skip
         headers: Any = dead_letter_headers(letter, "1")
-        producer.produce(yard.topic, b"{}", headers=headers, partition=number % yard.partitions,
+        producer.produce(dlq.topic, b"{}", headers=headers, partition=number % dlq.partitions,
                          on_delivery=partial(confirm, places, number))  # fmt: skip
         rows.append((number, f"e-{number}", reason, at, at))
     assert producer.flush(30) == 0
-    with yard.database.connect() as connection:
+    with dlq.database.connect() as connection:
         connection.cursor().executemany(_ROW, [(*row, places[row[0]]) for row in rows])
 
 
@@ -76,18 +76,18 @@ def confirm(places: dict[int, str], number: int, _error: object, message: Messag
     places[number] = record_id_of(message)
 
 
-def pages(yard: Graveyard, size: int, **given: Any) -> list[Page]:
+def pages(dlq: SeededTopic, size: int, **given: Any) -> list[Page]:
     """Turn pages until there is none."""
     found: list[Page] = []
     start: Cursor | None = None
     while not found or not found[-1].exhausted:
-        found.append(page(yard, size, start, **given))
+        found.append(page(dlq, size, start, **given))
         start = found[-1].following
     return found
 
 
-def rare(yard: Graveyard, size: int = 50) -> list[int]:
-    return numbers(pages(yard, size, reasons=("rare",)))
+def rare(dlq: SeededTopic, size: int = 50) -> list[int]:
+    return numbers(pages(dlq, size, reasons=("rare",)))
 
 
 def numbers(found: list[Page]) -> list[int]:
@@ -96,72 +96,72 @@ def numbers(found: list[Page]) -> list[int]:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_matches_are_listed_once_newest_first_and_little_is_read(
-    shape: str, new_yard: Callable[..., Graveyard], copied: list[Message]
+    shape: str, new_dlq: Callable[..., SeededTopic], copied: list[Message]
 ) -> None:
-    yard = new_yard(2)
-    bury_many(yard, map(SHAPES[shape], range(LETTERS)))
+    dlq = new_dlq(2)
+    add_many(dlq, map(SHAPES[shape], range(LETTERS)))
     newest_first = sorted(RARE, key=lambda n: (SHAPES[shape](n), n), reverse=True)
-    assert rare(yard, 8) == newest_first
+    assert rare(dlq, 8) == newest_first
     assert len(copied) < LETTERS / 2, "in two pages"
-    with open_topic(yard) as topic:
+    with open_topic(dlq) as topic:
         for number in (0, 1, 777, LETTERS - 1):
             assert [one and one.id for one in (find_in_index(topic, f"e-{number}"),)] == [f"events-0-{number}"]
 
 
-def test_a_page_is_read_and_nothing_beside_it(yard: Graveyard, copied: list[Message]) -> None:
-    bury_many(yard, range(LETTERS + 50))
-    assert numbers([page(yard, 50)]) == [*range(LETTERS + 49, LETTERS - 1, -1)]
+def test_a_page_is_read_and_nothing_beside_it(dlq: SeededTopic, copied: list[Message]) -> None:
+    add_many(dlq, range(LETTERS + 50))
+    assert numbers([page(dlq, 50)]) == [*range(LETTERS + 49, LETTERS - 1, -1)]
     assert len(copied) <= 50 + 50 + 2, "of the topic only what lies behind the last complete block"
 
 
-def test_times_are_left_to_postgres(yard: Graveyard, copied: list[Message]) -> None:
-    bury_many(yard, range(LETTERS))
+def test_times_are_left_to_postgres(dlq: SeededTopic, copied: list[Message]) -> None:
+    add_many(dlq, range(LETTERS))
     until = (NOON + timedelta(seconds=1500)).isoformat()
     since = (NOON + timedelta(seconds=1490)).isoformat()
-    assert numbers([page(yard, 50, since=since, until=until)]) == [*range(1499, 1489, -1)]
-    with open_topic(yard) as topic:
+    assert numbers([page(dlq, 50, since=since, until=until)]) == [*range(1499, 1489, -1)]
+    with open_topic(dlq) as topic:
         oldest = topic.oldest(parse_query({"since": since, "until": until}))
         assert [one.id for one, _ in oldest] == [f"events-0-{number}" for number in range(1490, 1500)]
     assert len(copied) < LETTERS / 2
 
 
-def test_what_has_no_row_is_merged_by_time(new_yard: Callable[..., Graveyard]) -> None:
-    yard = new_yard(2)
+def test_what_has_no_row_is_merged_by_time(new_dlq: Callable[..., SeededTopic]) -> None:
+    dlq = new_dlq(2)
     for first in range(0, LETTERS, 600):
-        bury_many(yard, range(first, first + 600), first)
+        add_many(dlq, range(first, first + 600), first)
         produced_at = NOON + timedelta(seconds=first + 599.5)
-        yard.produce(b"{", None, [], first // 600 % 2, timestamp=int(produced_at.timestamp() * 1000))
-    yard.database.execute('DELETE FROM dead_letters WHERE "offset" BETWEEN 1500 AND 1600 OR "offset" %% 997 = 0')
-    yard.database.execute('UPDATE dead_letters SET place = NULL WHERE "offset" BETWEEN 2000 AND 2100')
-    yard.database.execute("UPDATE dead_letters SET state = 'settled' WHERE \"offset\" BETWEEN 300 AND 400")
-    failed_at = [letter.failed_at for one in pages(yard, 400) for letter, _ in one.found]
+        dlq.produce(b"{", None, [], first // 600 % 2, timestamp=int(produced_at.timestamp() * 1000))
+    dlq.database.execute('DELETE FROM dead_letters WHERE "offset" BETWEEN 1500 AND 1600 OR "offset" %% 997 = 0')
+    dlq.database.execute('UPDATE dead_letters SET place = NULL WHERE "offset" BETWEEN 2000 AND 2100')
+    dlq.database.execute("UPDATE dead_letters SET state = 'settled' WHERE \"offset\" BETWEEN 300 AND 400")
+    failed_at = [letter.failed_at for one in pages(dlq, 400) for letter, _ in one.found]
     assert failed_at == sorted(failed_at, reverse=True)
     assert len(failed_at) == LETTERS - 101 + 5
-    with open_topic(yard) as topic:
+    with open_topic(dlq) as topic:
         assert [letter.failed_at for letter, _ in list_all(topic, parse_query({}))] == failed_at
-    assert rare(yard, 3) == [n for n in reversed(RARE) if not 300 <= n <= 400]
+    assert rare(dlq, 3) == [n for n in reversed(RARE) if not 300 <= n <= 400]
 
 
-def test_copies_are_listed_once(yard: Graveyard) -> None:
-    bury_many(yard, range(LETTERS))
-    bury_many(yard, range(30), first=LETTERS)
-    yard.database.execute('DELETE FROM dead_letters WHERE "offset" >= %s', LETTERS)
-    bury_many(yard, range(30), first=LETTERS)
-    assert len(numbers(pages(yard, 1000))) == LETTERS + 30
+def test_copies_are_listed_once(dlq: SeededTopic) -> None:
+    add_many(dlq, range(LETTERS))
+    add_many(dlq, range(30), first=LETTERS)
+    dlq.database.execute('DELETE FROM dead_letters WHERE "offset" >= %s', LETTERS)
+    add_many(dlq, range(30), first=LETTERS)
+    assert len(numbers(pages(dlq, 1000))) == LETTERS + 30
 
 
-def test_what_was_imported_is_found_though_its_time_does_not_fit(yard: Graveyard) -> None:
-    bury_many(yard, (100_000 + n for n in range(LETTERS - 100)))
-    bury_many(yard, range(100), first=LETTERS - 100)
-    assert sorted(rare(yard)) == RARE
+def test_what_was_imported_is_found_though_its_time_does_not_fit(dlq: SeededTopic) -> None:
+    add_many(dlq, (100_000 + n for n in range(LETTERS - 100)))
+    add_many(dlq, range(100), first=LETTERS - 100)
+    assert sorted(rare(dlq)) == RARE
 
 
-def test_what_left_the_topic_is_counted(yard: Graveyard) -> None:
-    bury_many(yard, range(LETTERS))
-    admin = AdminClient({"bootstrap.servers": yard.kafka.bootstrap_servers})
-    for done in admin.delete_records([TopicPartition(yard.topic, 0, RARE[3])]).values():
+def test_what_left_the_topic_is_counted(dlq: SeededTopic) -> None:
+    add_many(dlq, range(LETTERS))
+    admin = AdminClient({"bootstrap.servers": dlq.kafka.bootstrap_servers})
+    for done in admin.delete_records([TopicPartition(dlq.topic, 0, RARE[3])]).values():
         done.result(30)
-    found = pages(yard, 50, reasons=("rare",))
+    found = pages(dlq, 50, reasons=("rare",))
     assert sorted(numbers(found)) == RARE[3:]
     assert sum(one.missing for one in found) == 3
 
@@ -178,20 +178,20 @@ UNSURE = {
 
 
 @pytest.mark.parametrize("place", UNSURE.values(), ids=UNSURE)
-def test_where_rows_name_other_records_the_topic_is_read(yard: Graveyard, place: str) -> None:
-    bury_many(yard, range(LETTERS))
-    yard.database.execute(f"UPDATE dead_letters SET place = {place}")
-    assert rare(yard) == RARE[::-1]
-    with open_topic(yard) as topic:
+def test_where_rows_name_other_records_the_topic_is_read(dlq: SeededTopic, place: str) -> None:
+    add_many(dlq, range(LETTERS))
+    dlq.database.execute(f"UPDATE dead_letters SET place = {place}")
+    assert rare(dlq) == RARE[::-1]
+    with open_topic(dlq) as topic:
         assert [letter.id for letter, _ in list_all(topic, parse_query({}))][:2] == ["events-0-2999", "events-0-2998"]
         assert find_in_index(topic, "e-5") is None
         assert find(topic, "e-5", lambda _: None)
 
 
-def test_one_row_that_names_another_record_hides_nothing(yard: Graveyard) -> None:
-    bury_many(yard, range(LETTERS))
-    yard.database.execute(f"UPDATE dead_letters SET place = '{yard.topic}-0-7' WHERE \"offset\" = %s", RARE[5])
-    assert {*rare(yard, 4)} == {*RARE}
-    with open_topic(yard) as topic:
+def test_one_row_that_names_another_record_hides_nothing(dlq: SeededTopic) -> None:
+    add_many(dlq, range(LETTERS))
+    dlq.database.execute(f"UPDATE dead_letters SET place = '{dlq.topic}-0-7' WHERE \"offset\" = %s", RARE[5])
+    assert {*rare(dlq, 4)} == {*RARE}
+    with open_topic(dlq) as topic:
         listed = [letter.id for letter, _ in list_all(topic, parse_query({}))]
     assert sorted(listed) == sorted(f"events-0-{number}" for number in range(LETTERS))
