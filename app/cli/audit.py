@@ -75,7 +75,7 @@ def print_summary(deep: DeepAudit, found: int, duration_s: float, *, complete: b
         return
     if complete:
         sign = "OFF" if found else "ok "
-        click.echo(f"  {sign}  records in neither place or in both: {found:,} of {deep.records:,} read")
+        click.echo(f"  {sign}  records neither stored nor dead-lettered, or both: {found:,} of {deep.records:,} read")
     else:
         click.echo("       stopped at the first discrepancy; --all names every one")
     notify(f"{deep.records:,} records and {deep.dead_letters:,} dead letters read in {duration_s:.1f} s")
@@ -83,7 +83,7 @@ def print_summary(deep: DeepAudit, found: int, duration_s: float, *, complete: b
 
 @click.command(epilog="Example: keepstream audit --deep --since 24h || page-somebody")
 @click.option("--deep", is_flag=True, help="Read the topic and the dead letter topic again, and name each record that "
-              "is in neither place or in both.")  # fmt: skip
+              "is neither stored nor dead-lettered, or both.")  # fmt: skip
 @time_option("--since", help="Deep: records since TIME (2h, 7d or RFC 3339), by Kafka's timestamps.")
 @click.option("--from-offset", type=OFFSET, metavar="OFFSET", help="Deep: from this offset, inclusive.")
 @click.option("--to-offset", type=OFFSET, metavar="OFFSET", help="Deep: up to this offset, exclusive.")
@@ -92,7 +92,7 @@ def print_summary(deep: DeepAudit, found: int, duration_s: float, *, complete: b
 @click.option("--all", "every_one", is_flag=True, help="Deep: name every discrepancy, not only the first.")
 @json_option
 def audit(*, deep: bool, every_one: bool, as_json: bool, **scope_options: Any) -> None:  # noqa: ANN401 - fields of AuditScope
-    """Check that every record ended in exactly one place and was counted once. Writes nothing; workers may run.
+    """Check that each record is stored or dead-lettered, and counted once. Writes nothing; workers may run.
 
     The quick form compares offsets, counters, rows and dead letters in PostgreSQL, in one query. The deep form reads
     both topics again and compares their records with PostgreSQL. Exit 1 on a discrepancy.
@@ -120,7 +120,7 @@ def _quick(connection: psycopg.Connection[tuple[object, ...]], *, as_json: bool)
     topics = sorted({check.topic for check in checks if check.topic})
     if len(topics) > 1:
         notify(
-            f"these tables hold the events of {', '.join(topics)}: the same event_id in two topics is one event, "
+            f"these tables contain the events of {', '.join(topics)}: the same event_id in two topics is one event, "
             "and no check detects it"
         )
     if as_json:

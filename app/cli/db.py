@@ -22,7 +22,12 @@ from keepstream.app.cli.output import (
 from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
 
 
-@click.command(epilog="Example: keepstream db prune --older-than 90d --dry-run")
+@click.group()
+def db() -> None:
+    """Create, check and prune the tables in PostgreSQL."""
+
+
+@db.command(epilog="Example: keepstream db prune --older-than 90d --dry-run")
 @time_option("--before", "--older-than", "before", required=True,
              help="Events older than TIME (90d, 12h or RFC 3339), by their own timestamp.")  # fmt: skip
 @click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
@@ -31,9 +36,9 @@ from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
 def prune(*, before: datetime, dry_run: bool, yes: bool, as_json: bool) -> None:
     """Delete delivered events older than TIME, in small transactions. Workers may run.
 
-    It counts first and asks. Deletions are recorded per partition, so the audit still holds. A duplicate of a deleted
-    event counts as a new event: keep rows longer than producers may resend. Counters, dead letters and pending rows
-    stay.
+    It counts first and asks. Deletions are recorded per partition, so the accounts still balance. A duplicate of a
+    deleted event counts as a new event: keep rows longer than producers may resend. Counters, dead letters and pending
+    rows stay.
     """
     from keepstream.sinks.postgres import prune as retention
 
@@ -47,21 +52,10 @@ def prune(*, before: datetime, dry_run: bool, yes: bool, as_json: bool) -> None:
             check_confirmable(yes=yes)
             if not yes and not click.confirm("Delete them?", err=True):
                 raise KeepstreamError("refused", "nothing was deleted", exit_code=REFUSED)
-            deleted: Counter[tuple[str, int]] = Counter()
-            for batch in retention.prune(connection, before):
-                deleted += batch
-            counts = dict(sorted(deleted.items()))
+            counts = sum(retention.prune(connection, before), Counter[tuple[str, int]]())
             notify(f"{sum(counts.values()):,} rows deleted")
     name = "would_delete" if dry_run else "deleted"
-    print_rows([{"topic": topic, "partition": p, name: n} for (topic, p), n in counts.items()], as_json=as_json)
-
-
-@click.group()
-def db() -> None:
-    """Create, check and prune the tables in PostgreSQL."""
-
-
-db.add_command(prune)
+    print_rows([{"topic": topic, "partition": p, name: n} for (topic, p), n in sorted(counts.items())], as_json=as_json)
 
 
 @db.command(epilog="Example: keepstream db migrate --dry-run")

@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,11 +57,11 @@ def list_dead_letters(*, chosen: DeadLetterQuery, follow: bool, as_json: bool) -
 def _line(found: Listed) -> str:
     """Return a line, with the message truncated to the width of a terminal."""
     dead_letter, state = found
-    room = shutil.get_terminal_size().columns - _MESSAGE_AT if sys.stdout.isatty() else None
+    width = max(20, shutil.get_terminal_size().columns - _MESSAGE_AT) if sys.stdout.isatty() else None
     return _LINE.format(
         format_time(dead_letter.failed_at, "seconds"), state or "-", dead_letter.step or "-",
         one_line(dead_letter.reason or "-"), one_line(dead_letter.id), one_line(dead_letter.origin_topic or "-"),
-        one_line(dead_letter.message, room and max(room, 20)),
+        one_line(dead_letter.message, width),
     )  # fmt: skip
 
 
@@ -128,14 +129,12 @@ def _type(dead_letter: DeadLetterRecord) -> str | None:
     return json_path(value, "payload.type") or json_path(value, "type") or header(dead_letter.record, "ce_type")
 
 
+_DEFAULT = ("step", "reason", "verdict")
 _GROUPS: dict[str, Callable[[DeadLetterRecord], str | None]] = {
-    "step": lambda dead_letter: dead_letter.step,
-    "reason": lambda dead_letter: dead_letter.reason,
-    "verdict": lambda dead_letter: dead_letter.verdict,
+    **{name: attrgetter(name) for name in _DEFAULT},
     "type": _type,
     "hour": lambda dead_letter: dead_letter.failed_at.strftime("%Y-%m-%dT%H:00Z"),
 }
-_DEFAULT = ("step", "reason", "verdict")
 
 
 @click.command(epilog="Example: keepstream dlq stats --since 1h --fail-above 100 || page-somebody")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import shutil
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -27,6 +28,8 @@ from keepstream.sinks.dead_letter_file import read_dead_letters, stream_dead_let
 
 if TYPE_CHECKING:
     from keepstream.app.dlq.topic import DeadLetterTopic
+
+_BATCH = 1000
 
 
 @click.command(epilog="Example: keepstream dlq export --since 7d --output dead.jsonl")
@@ -68,9 +71,6 @@ def _matching(topic: DeadLetterTopic, chosen: DeadLetterQuery) -> Iterator[Kafka
             yield dead_letter.record
 
 
-_BATCH = 1000
-
-
 @click.command(epilog="Example: keepstream dlq purge --before 30d --export dead-2026-10.jsonl")
 @time_option("--before", help="Delete up to the first dead letter that failed at TIME or later.")
 @click.option("--through", type=OFFSET, metavar="OFFSET", help="Delete up to this offset, included.")
@@ -93,29 +93,34 @@ def purge(
         raise bad_selector("--before, --through", "exactly one of them is needed")
     check_confirmable(yes=yes)
     with open_dead_letter_topic(Selection(partitions=partitions)) as topic:
-        if through is not None and not partitions and len(topic.partitions) > 1:
-            raise bad_selector("--through", "an offset is one partition's: name it with --partition")
-        plan = _Purge(topic, partitions or topic.partitions, before, through)
+        if through is not None:
+            _check_through(topic, partitions, through)
         path = export_to or Path(f"{topic.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
-        rows = plan.run(path, asks=not yes)
+        rows = _Purge(topic, partitions or topic.partitions, before, through).run(path, yes=yes)
     print_rows(rows, as_json=as_json)
 
 
+def _check_through(topic: DeadLetterTopic, partitions: tuple[int, ...], through: int) -> None:
+    if not partitions and len(topic.partitions) > 1:
+        raise bad_selector("--through", "an offset is one partition's: name it with --partition")
+    for partition, (_, end) in topic.client.watermarks(topic.name, partitions or topic.partitions).items():
+        if through >= end:
+            raise bad_selector("--through", f"partition {partition} ends before offset {end}")
+
+
+@dataclass(slots=True)
 class _Purge:
     """Exports dead letters, asks, deletes them from the topic and marks them discarded."""
 
-    def __init__(
-        self, topic: DeadLetterTopic, partitions: tuple[int, ...], before: datetime | None, through: int | None
-    ) -> None:
-        self._topic = topic
-        self._partitions = partitions
-        self._before, self._through = before, through
-        self._removed: dict[int, int] = {}
-        self._cut: dict[int, int] = {}
-        if through is not None:
-            self._check_through(through)
+    topic: DeadLetterTopic
+    partitions: Sequence[int]
+    before: datetime | None
+    through: int | None
+    removed: Counter[int] = field(default_factory=Counter)
+    ends: dict[int, int] = field(default_factory=dict)
+    """Partition -> the offset after the last dead letter that is exported."""
 
-    def run(self, path: Path, *, asks: bool) -> list[dict[str, int]]:
+    def run(self, path: Path, *, yes: bool) -> list[dict[str, int]]:
         """Return a row per partition that lost dead letters."""
         count = write_export(path, self._selected())
         if count == 0:
@@ -123,47 +128,33 @@ class _Purge:
             notify("there is nothing to delete")
             return []
         notify(f"{count:,} dead letters are exported to {path}")
-        if asks:
-            self._ask(count)
-        starts = self._topic.client.delete_records(self._topic.name, self._cut)  # only what was exported
-        if self._topic.index:
-            self._discard(path)
+        question = f"Type {self.topic.name} to delete {count:,} dead letters"
+        if not yes and click.prompt(question, err=True, default="", show_default=False) != self.topic.name:
+            raise KeepstreamError("refused", "that is not the topic's name: nothing was deleted", exit_code=REFUSED)
+        starts = self.topic.client.delete_records(self.topic.name, self.ends)
+        if index := self.topic.index:
+            with path.open("rb") as file:
+                ids = (DeadLetterRecord(record).id for record in read_dead_letters(file))
+                while batch := list(itertools.islice(ids, _BATCH)):
+                    index.discard(batch)
         notify(f"{count:,} dead letters deleted")
-        return [{"partition": p, "removed": n, "starts_at": starts[p]} for p, n in sorted(self._removed.items())]
-
-    def _check_through(self, through: int) -> None:
-        for partition, (_, end) in self._topic.client.watermarks(self._topic.name, self._partitions).items():
-            if through >= end:
-                raise bad_selector("--through", f"partition {partition} ends before offset {end}")
+        return [{"partition": p, "removed": n, "starts_at": starts[p]} for p, n in sorted(self.removed.items())]
 
     def _selected(self) -> Iterator[KafkaRecord]:
-        """Yield what is deleted; count it per partition, and note the offset after the last."""
+        """Yield what is deleted; count it per partition."""
         from keepstream.sinks.kafka.dead_letter_reader import oldest_first
 
-        for partition, bounds in self._topic.client.watermarks(self._topic.name, self._partitions).items():
-            dead_letters = oldest_first(self._topic.client, self._topic.name, {partition: [bounds]}, copies=True)
+        for partition, bounds in self.topic.client.watermarks(self.topic.name, self.partitions).items():
+            dead_letters = oldest_first(self.topic.client, self.topic.name, {partition: [bounds]}, copies=True)
             for dead_letter in itertools.takewhile(self._is_selected, dead_letters):
-                self._removed[partition] = self._removed.get(partition, 0) + 1
-                self._cut[partition] = dead_letter.record.offset + 1
-                yield self._topic.resolve(dead_letter).record
+                self.removed[partition] += 1
+                self.ends[partition] = dead_letter.record.offset + 1
+                yield self.topic.resolve(dead_letter).record
 
     def _is_selected(self, dead_letter: DeadLetterRecord) -> bool:
-        if self._through is not None:
-            return dead_letter.record.offset <= self._through
-        return self._before is not None and dead_letter.failed_at < self._before
-
-    def _ask(self, count: int) -> None:
-        typed = click.prompt(f"Type {self._topic.name} to delete {count:,} dead letters", err=True, default="",
-                             show_default=False)  # fmt: skip
-        if typed != self._topic.name:
-            raise KeepstreamError("refused", "that is not the topic's name: nothing was deleted", exit_code=REFUSED)
-
-    def _discard(self, path: Path) -> None:
-        assert self._topic.index is not None  # noqa: S101
-        with path.open("rb") as file:
-            ids = (DeadLetterRecord(record).id for record in read_dead_letters(file))
-            while batch := list(itertools.islice(ids, _BATCH)):
-                self._topic.index.discard(batch)
+        if self.through is not None:
+            return dead_letter.record.offset <= self.through
+        return self.before is not None and dead_letter.failed_at < self.before
 
 
 @click.command("import", epilog="Example: keepstream dlq import dead.jsonl")

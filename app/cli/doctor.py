@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keepstream.app.cli.output import json_option, load_services, print_rows
-from keepstream.app.errors import FAILED, KeepstreamError
+from keepstream.app.errors import KeepstreamError
 
 if TYPE_CHECKING:
     import psycopg
@@ -40,7 +41,7 @@ def doctor(*, as_json: bool) -> None:
     print_rows([asdict(finding) for finding in findings], as_json=as_json)
     failed = [finding.check for finding in findings if finding.state == "fail"]
     if failed:
-        raise KeepstreamError("unhealthy", f"failed: {', '.join(failed)}", exit_code=FAILED)
+        raise KeepstreamError("unhealthy", f"failed: {', '.join(failed)}")
 
 
 def examine(services: Services) -> Iterator[Finding]:
@@ -114,7 +115,7 @@ def _postgres(services: Services) -> Iterator[Finding]:
         tables = _tables(connection)
         yield tables
         if tables.state == "ok" and (others := other_topics(connection, services.settings.kafka.topic)):
-            seen = f"they also hold the events of {', '.join(others)}: the same event_id in two topics is one event"
+            seen = f"they also contain the events of {', '.join(others)}: the same event_id in two topics is one event"
             yield Finding("tables", "warn", seen, "give each topic a schema: KEEPSTREAM_POSTGRES__SCHEMA_NAME")
 
 
@@ -138,8 +139,6 @@ def _version(number: int) -> Finding:
 
 
 def _port(services: Services) -> Iterator[Finding]:
-    import socket
-
     http = services.settings.http
     if not http.enabled or http.port == 0:
         return

@@ -1,9 +1,10 @@
-"""``keepstream events``: produce, validate, list, look up."""
+"""``keepstream events``: produces, validates, lists and shows events."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
@@ -13,13 +14,21 @@ from keepstream.app.cli.options import time_option
 from keepstream.app.cli.output import json_option, load_services, notify, print_json, print_rows
 from keepstream.app.cli.types import COUNT, Topic
 from keepstream.app.errors import NOT_FOUND, KeepstreamError
-from keepstream.schemas.record import is_text
+from keepstream.schemas.record import KafkaRecord, is_text
 
 if TYPE_CHECKING:
     from keepstream.app.connect.services import Services
 
 
-@click.command("list", epilog="Example: keepstream events list --status failed --since 2h --json | jq -r .event_id")
+FLUSH_TIMEOUT_S = 60
+
+
+@click.group()
+def events() -> None:
+    """Produce, validate, list and show events."""
+
+
+@events.command("list", epilog="Example: keepstream events list --status failed --since 2h --json | jq -r .event_id")
 @click.option("--status", type=click.Choice(["pending", "delivered", "failed"]), help="Only events with this status.")
 @click.option("--correlation-id", metavar="TEXT", help="Only events with this correlation id.")
 @time_option("--since", help="Created at or after TIME: 2h, 7d (ago), or 2026-11-24T10:00:00Z.")
@@ -31,23 +40,7 @@ def list_events(*, as_json: bool, **conditions: Any) -> None:  # noqa: ANN401 - 
     from keepstream.sinks.postgres.events import EventSearch
 
     with load_services().postgres() as connection:
-        rows = EventSearch(connection).matching(conditions)
-        if as_json:
-            for row in rows:
-                print_json(row)
-        else:
-            print_rows(list(rows), as_json=False)
-
-
-FLUSH_TIMEOUT_S = 60
-
-
-@click.group()
-def events() -> None:
-    """Produce, validate, list and look up events."""
-
-
-events.add_command(list_events)
+        print_rows(EventSearch(connection).matching(conditions), as_json=as_json)
 
 
 @events.command(epilog="Example: jq -c .[] orders.json | keepstream events produce - --key-field event_id")
@@ -105,19 +98,17 @@ def show(*, event_id: str, as_json: bool) -> None:
 
     with load_services().postgres() as connection:
         search = EventSearch(connection)
-        row, deaths = search.event(event_id), search.deaths(event_id)
-    if not row and not deaths:
-        raise KeepstreamError(
-            "unknown_event", f"no row and no dead letter has event_id {event_id!r}",
-            "it may not be consumed yet: see `keepstream lag`", NOT_FOUND,
-        )  # fmt: skip
+        row, dead_letters = search.event(event_id), search.deaths(event_id)
+    if not row and not dead_letters:
+        message = f"no row and no dead letter has event_id {event_id!r}"
+        raise KeepstreamError("unknown_event", message, "it may not be consumed yet: see `keepstream lag`", NOT_FOUND)
     if as_json:
-        print_json({"event": row, "dead_letters": deaths})
+        print_json({"event": row, "dead_letters": dead_letters})
         return
     if row:
         print_rows([{"field": name, "value": value} for name, value in row.items()], as_json=False)
-    if deaths:
-        print_rows(deaths, as_json=False)
+    if dead_letters:
+        print_rows(dead_letters, as_json=False)
 
 
 def _produce(
@@ -139,7 +130,7 @@ def _produce(
         else:
             refused.append(error.str())
 
-    for value in _lines(source):
+    for value in filter(None, (line.rstrip(b"\r\n") for line in source)):
         try:
             _send(producer, topic, value, key=_key(value, key_field), headers=headers, on_delivery=delivered)
         except KafkaException as error:  # too large
@@ -159,19 +150,10 @@ def _send(producer: Any, topic: str, value: bytes, **options: Any) -> None:  # n
             return
 
 
-def _lines(source: IO[bytes]) -> Iterator[bytes]:
-    for line in source:
-        value = line.rstrip(b"\r\n")
-        if value:
-            yield value
-
-
 def _key(value: bytes, field: str | None) -> bytes | None:
-    if field is None:
-        return None
     try:
-        found = json.loads(value).get(field)
-    except (ValueError, AttributeError, RecursionError):
+        found = json.loads(value).get(field) if field else None
+    except (ValueError, AttributeError, RecursionError):  # no JSON, no object, nested too deeply: no key
         return None
     return None if found is None else str(found).encode()
 
@@ -189,10 +171,7 @@ def _headers(given: tuple[str, ...]) -> list[tuple[str, str | bytes | None]]:
 
 
 def _verdicts(source: IO[bytes]) -> Iterator[tuple[int, Any]]:
-    import time
-
     from keepstream.schemas.event import Rejection
-    from keepstream.schemas.record import KafkaRecord
 
     check = load_services().validator.validate
     now_ms = int(time.time() * 1000)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import partial
@@ -97,15 +97,15 @@ def print_json(row: Mapping[str, object]) -> None:
     click.echo(json.dumps(row, default=_plain, ensure_ascii=False))
 
 
-def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool) -> None:
-    """Print rows as JSON lines, or as a table."""
+def print_rows(rows: Iterable[Mapping[str, object]], *, as_json: bool) -> None:
+    """Print rows as JSON lines, each as it comes, or as a table."""
     if as_json:
         for row in rows:
             print_json(row)
         return
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    rows, table = list(rows), Table(box=None, pad_edge=False, header_style="bold")
     for name in rows[0] if rows else ():
         table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left", overflow="fold")
     for row in rows:
@@ -126,7 +126,7 @@ def table_console() -> Console:
 
 
 def notify(message: str) -> None:
-    """Write a line to stderr: stdout holds results only."""
+    """Write a line to stderr: results alone go to stdout."""
     click.echo(message, err=True)
 
 

@@ -82,7 +82,7 @@ def open_standard_streams() -> None:
 COMMANDS = {
     "worker": ("keepstream.app.cli.worker", "worker", "Consume the topic until SIGTERM."),
     "demo": ("keepstream.app.cli.demo", "demo", "Watch real events flow, then see the proof. Needs nothing installed."),
-    "events": ("keepstream.app.cli.events", "events", "Produce, validate, list and look up events."),
+    "events": ("keepstream.app.cli.events", "events", "Produce, validate, list and show events."),
     "dlq": ("keepstream.app.cli.root", "dlq", "Find, understand, replay and remove dead letters."),
     "web": ("keepstream.app.cli.web", "web", "Serve the console: see the stream, mend dead letters."),
     "db": ("keepstream.app.cli.db", "db", "Create and check the tables."),
@@ -168,11 +168,7 @@ DLQ_COMMANDS = {
     "list": ("keepstream.app.cli.dlq_browse", "list_dead_letters", "List dead letters, newest first."),
     "show": ("keepstream.app.cli.dlq_browse", "show", "Show one dead letter, with its event and replays."),
     "stats": ("keepstream.app.cli.dlq_browse", "stats", "Count dead letters by step, reason, type or hour."),
-    "replay": (
-        "keepstream.app.cli.dlq_replay",
-        "replay",
-        "Send dead letters back, once each, and prove it.",
-    ),
+    "replay": ("keepstream.app.cli.dlq_replay", "replay", "Send dead letters back, once each, and prove it."),
     "export": ("keepstream.app.cli.dlq_transfer", "export", "Write dead letters to a file, byte for byte."),
     "import": ("keepstream.app.cli.dlq_transfer", "import_dead_letters", "Put exported dead letters back."),
     "purge": ("keepstream.app.cli.dlq_transfer", "purge", "Export, then delete old dead letters."),

@@ -43,7 +43,11 @@ def status(*, watch: bool, interval_s: float, as_json: bool) -> None:
         from keepstream.app.cli.status_screen import screen
 
         table_console().print(screen(report))
-    _raise_unavailable(reading)
+    from keepstream.app.status.observer import WORKERS
+
+    for part, error in reading.missing.items():
+        if part != WORKERS:
+            raise error
 
 
 def _reports(services: Services, interval_s: float) -> Iterator[tuple[StatusReading, dict[str, Any]]]:
@@ -73,14 +77,6 @@ def _watch(reports: Iterator[tuple[StatusReading, dict[str, Any]]], *, as_json: 
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         for _, report in reports:
             live.update(screen(report), refresh=True)
-
-
-def _raise_unavailable(reading: StatusReading) -> None:
-    from keepstream.app.status.observer import WORKERS
-
-    for part, error in reading.missing.items():
-        if part != WORKERS:
-            raise error
 
 
 @click.command(epilog="Example: keepstream lag --max-lag 10000 || page-somebody")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from keepstream.app.cli.output import json_option, load_services, print_rows, wait_option, wait_until_reachable
-from keepstream.app.errors import FAILED, KeepstreamError
+from keepstream.app.errors import KeepstreamError
+from keepstream.schemas.replay import PARKING_SUFFIX
 
 if TYPE_CHECKING:
     from keepstream.sinks.kafka.admin import KafkaAdmin
@@ -28,11 +28,20 @@ def topics() -> None:
 @json_option
 def ensure(*, partitions: int, replication: int, wait_s: float, as_json: bool) -> None:
     """Create missing topics. Dead letters are kept until they are purged (retention.ms=-1)."""
+    from confluent_kafka import KafkaException
+
+    from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
+
     services = load_services()
     admin, kafka = wait_until_reachable(services.admin, wait_s), services.settings.kafka
     rows = []
-    for name, config in _wanted_topics(kafka.topic, kafka.dlq_topic).items():
-        created = _create(admin, name, partitions, replication, config)
+    for name in (kafka.topic, kafka.dlq_topic, kafka.dlq_topic + PARKING_SUFFIX):
+        try:
+            config = {} if name == kafka.topic else DEAD_LETTER_TOPIC_CONFIG
+            created = admin.create_topic(name, partitions, replication, config)
+        except KafkaException as error:
+            message = f"topic {name!r} was not created: {error.args[0].str()}"
+            raise KeepstreamError("topic_not_created", message) from None
         rows.append({"topic": name, "state": "created" if created else "exists"})
     print_rows(rows, as_json=as_json)
 
@@ -48,24 +57,7 @@ def status(*, as_json: bool) -> None:
     missing = [row["topic"] for row in rows if row["partitions"] is None]
     if missing:
         names = ", ".join(map(str, missing))
-        raise KeepstreamError("topic_missing", f"missing topics: {names}", "run `keepstream topics ensure`", FAILED)
-
-
-def _wanted_topics(topic: str, dlq_topic: str) -> dict[str, Mapping[str, str]]:
-    from keepstream.schemas.replay import PARKING_SUFFIX
-    from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
-
-    return {topic: {}, dlq_topic: DEAD_LETTER_TOPIC_CONFIG, dlq_topic + PARKING_SUFFIX: DEAD_LETTER_TOPIC_CONFIG}
-
-
-def _create(admin: KafkaAdmin, name: str, partitions: int, replication: int, config: Mapping[str, str]) -> bool:
-    from confluent_kafka import KafkaException
-
-    try:
-        return admin.create_topic(name, partitions, replication, config)
-    except KafkaException as error:
-        message = f"topic {name!r} was not created: {error.args[0].str()}"
-        raise KeepstreamError("topic_not_created", message) from None
+        raise KeepstreamError("topic_missing", f"missing topics: {names}", "run `keepstream topics ensure`")
 
 
 def _describe(admin: KafkaAdmin, name: str) -> dict[str, Any]:

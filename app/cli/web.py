@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from keepstream.app.cli.output import load_settings, notify
-from keepstream.app.errors import FAILED, KeepstreamError
+from keepstream.app.errors import KeepstreamError
 
 STOP_WITHIN_S = 4.0
 
@@ -61,4 +61,4 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
         asyncio.run(run())
     except OSError as error:
         where = f"{settings.web.host}:{settings.web.port}"
-        raise KeepstreamError("not_bound", f"{where}: {error.strerror}", exit_code=FAILED) from None
+        raise KeepstreamError("not_bound", f"{where}: {error.strerror}") from None

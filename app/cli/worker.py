@@ -40,21 +40,15 @@ def worker(
         "worker": {"batch_size": batch_size, "processes": workers},
     })  # fmt: skip
     from keepstream.app.config.contract import load_contract
-
-    validator = load_contract(settings)
-    if settings.worker.processes > 1:
-        run_workers(settings)
-    else:
-        run_alone(settings, validator)
-
-
-def run_workers(settings: Settings) -> None:
-    """Run several workers as child processes."""
-    from keepstream.app.process.supervisor import run_workers
     from keepstream.app.telemetry import logging as logs
 
+    validator = load_contract(settings)
     logs.configure(settings)
-    sys.exit(run_workers(settings))
+    if settings.worker.processes > 1:
+        from keepstream.app.process.supervisor import run_workers
+
+        sys.exit(run_workers(settings))
+    run_alone(settings, validator)
 
 
 def run_alone(settings: Settings, validator: Validator) -> None:
@@ -62,10 +56,8 @@ def run_alone(settings: Settings, validator: Validator) -> None:
     import asyncio
 
     from keepstream.app.process.exit import exit_fatal, exit_now, exit_on_thread_memory_error
-    from keepstream.app.telemetry import logging as logs
     from keepstream.app.worker.run import run
 
-    logs.configure(settings)
     exit_on_thread_memory_error()
     try:
         asyncio.run(run(settings, validator))

@@ -53,7 +53,7 @@ def prove(
     """Compare the producer's counts with the accounts; ``discrepancies`` is the number found by a deep audit."""
     found = partition_accounts(connection)
     checks = [*_checks(producer, found, dead_records), *check_accounts(found)]
-    checks.append(Check("records in neither place or in both = 0", discrepancies, 0))
+    checks.append(Check("records neither stored nor dead-lettered, or both = 0", discrepancies, 0))
     dead_letters = [
         (str(step), str(reason), int(count)) for step, reason, count in connection.execute(_DEAD_LETTERS, [topic])
     ]

@@ -52,7 +52,7 @@ def test_what_was_settled_in_peace_holds_in_both_forms(settled: System) -> None:
     done = settled.cli("audit", "--deep")
     assert "OFF" not in done.stdout
     assert "ok   consumed = delivered + duplicate + stale + dead-lettered: 300 = 300" in done.stdout
-    assert "ok   records in neither place or in both: 0 of 300 read" in done.stdout
+    assert "ok   records neither stored nor dead-lettered, or both: 0 of 300 read" in done.stdout
     rows = lines(settled.cli("audit", "--json"))
     assert len(rows) == 2 * 6 + 1
     assert all(row["holds"] for row in rows)
