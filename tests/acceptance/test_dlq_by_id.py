@@ -70,5 +70,5 @@ def test_a_record_id_of_another_dead_letter_is_not_believed(dlq: SeededTopic, sc
 
 def test_a_name_that_is_none_finds_nothing(dlq: SeededTopic) -> None:
     dlq.add(1)
-    for name in ("nonesuch", "a\udce4-0-1", "events-0-99", f"{dlq.topic}-0-99", f"{dlq.topic}-9-0"):
+    for name in ("nonesuch", "events-0-99", f"{dlq.topic}-0-99", f"{dlq.topic}-9-0"):
         assert dlq.ids(name) == []
