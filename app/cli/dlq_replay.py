@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from keepstream.app.cli.options import selectors
-from keepstream.app.cli.output import json_option, load_services, notify, print_json, progress_bar
+from keepstream.app.cli.output import check_confirmable, json_option, load_services, notify, print_json, progress_bar
 from keepstream.app.cli.types import REPLAY_ID, Seconds, Topic
 from keepstream.app.dlq.format import one_line
 from keepstream.app.dlq.selectors import DeadLetterQuery
-from keepstream.app.errors import INTERRUPTED, REFUSED, KeepstreamError
+from keepstream.app.errors import INTERRUPTED, REFUSED, USAGE, KeepstreamError
 from keepstream.processors.replay.selection import Selection
 from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 
@@ -62,6 +62,8 @@ def conclude(run: ReplayRun, result: Reconciliation, *, known: bool, as_json: bo
 
 
 MAX_EDITED = 100
+_BESIDE_RESUME = frozenset({"resume_id", "wait", "wait_timeout_s", "yes", "as_json"})
+"""A resumed replay has its selection and all other options already."""
 
 
 @click.command(epilog="Example: keepstream dlq replay --reason check_violation --since 2h --dry-run")
@@ -98,10 +100,15 @@ def replay(  # noqa: PLR0913 - one parameter per option
 
     Key, value, timestamp and original headers stay; the error's headers go. What was replayed too often is parked.
     Ctrl-C or kill -9 at any point: --resume ID goes on and sends nothing twice. The last line adds up:
-    selected = replayed + skipped + failed; exit 1 when it does not, or when something failed.
+    selected = replayed + skipped + failed; exit 1 when it does not, or when something failed. Off a terminal it
+    refuses without --yes.
     """
     from keepstream.app.dlq.replay import open_replayer, options_from
 
+    if resume_id is not None:
+        _check_resume(click.get_current_context(), resume_id)
+    else:
+        check_confirmable(yes=yes or dry_run)
     services = load_services()
     options = options_from(
         services.settings.kafka.dlq_topic,
@@ -121,6 +128,16 @@ def replay(  # noqa: PLR0913 - one parameter per option
         result = _work(replayer, run, selection, total)
         known = _wait(replayer, run, result, wait_timeout_s) if wait else True
     conclude(run, result, known=known, as_json=as_json)
+
+
+def _check_resume(context: click.Context, replay_id: int) -> None:
+    """Refuse what a resumed replay would ignore."""
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if name not in _BESIDE_RESUME and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
+            why = f"--resume {replay_id}: {option} cannot be given: a resumed replay keeps its selection and options"
+            raise KeepstreamError("bad_option", why, "only --wait, --wait-timeout, --yes and --json can", USAGE)
 
 
 def _prepare(  # noqa: PLR0913
@@ -148,7 +165,7 @@ def _prepare(  # noqa: PLR0913
     if dry_run or found.selected == 0:
         return None
     targets = ", ".join(found.targets) or options.parking_topic
-    if sys.stderr.isatty() and not yes and not click.confirm(f"Replay {found.selected:,} to {targets}?", err=True):
+    if not yes and not click.confirm(f"Replay {found.selected:,} to {targets}?", err=True):
         raise KeepstreamError("refused", "nothing was replayed", exit_code=REFUSED)
     run = replayer.begin(selection, options, ends)
     for dead_letter, value in edited.values():

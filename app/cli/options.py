@@ -12,7 +12,9 @@ from keepstream.app.cli.types import COUNT, OFFSET, PARTITION
 from keepstream.app.dlq.selectors import ALTERNATIVES, parse_query, parse_time_option
 
 time_option = functools.partial(
-    click.option, metavar="TIME", callback=lambda _, option, text: text and parse_time_option(option.opts[0], text)
+    click.option,
+    metavar="TIME",
+    callback=lambda _, option, text: None if text is None else parse_time_option(option.opts[0], text),
 )
 """An option whose value is a time: 2h, 7d (ago) or RFC 3339. A malformed one ends with exit code 2."""
 

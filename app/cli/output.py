@@ -164,9 +164,9 @@ def progress_bar(description: str, total: int | None = None) -> Iterator[Callabl
 
 
 def check_confirmable(*, yes: bool) -> None:
-    """Raise KeepstreamError (5) when a deletion needs confirmation and stdin is not a terminal."""
+    """Raise KeepstreamError (5) when what a command does needs confirmation and stdin is not a terminal."""
     if not yes and not sys.stdin.isatty():
-        message = "refusing to delete without confirmation: stdin is not a terminal"
+        message = "refused without confirmation: stdin is not a terminal"
         raise KeepstreamError("refused", message, "pass --yes", REFUSED)
 
 

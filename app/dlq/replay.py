@@ -208,11 +208,13 @@ def options_from(
     """Parse replay options. `KeepstreamError` names the option that is malformed."""
     try:
         pairs = tuple(parse_condition(change) for change in changes)
-        per_s = float(rate.removesuffix("/s")) if rate else None
+        per_s = None if rate is None else float(rate.removesuffix("/s"))
     except SelectorError as error:
         raise KeepstreamError("bad_option", f"--set: {error}", exit_code=USAGE) from None
     except ValueError:
         raise KeepstreamError("bad_option", f"--rate: {rate!r} is not a rate like 500/s", exit_code=USAGE) from None
+    if to_topic == "":
+        raise KeepstreamError("bad_option", "--to-topic is empty", exit_code=USAGE)
     if per_s is not None and not 0 < per_s < math.inf:
         raise KeepstreamError("bad_option", "--rate must be more than 0", exit_code=USAGE)
     return ReplayOptions(to_topic, changes=pairs, rate=per_s, parking_topic=dlq_topic + PARKING_SUFFIX, **more)

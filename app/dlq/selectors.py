@@ -32,12 +32,18 @@ class DeadLetterQuery:
 
 
 def parse_query(given: Mapping[str, Any]) -> DeadLetterQuery:
-    """Parse options: times and conditions are texts, repeatable ones tuples. `KeepstreamError` names the wrong one."""
+    """Parse options: times and conditions are texts, repeatable ones tuples. `KeepstreamError` names the wrong one.
+
+    An empty text is wrong: an unset variable in a script must not select everything.
+    """
     since, until = given.get("since"), given.get("until")
+    for name, option in (("ids", "ID"), *((name, option) for name, (option, *_) in ALTERNATIVES.items())):
+        if "" in given.get(name, ()):
+            raise bad_selector(option, "is empty")
     selection = Selection(
         ids=given.get("ids", ()),
-        since=parse_time_option("--since", since) if since else None,
-        until=parse_time_option("--until", until) if until else None,
+        since=None if since is None else parse_time_option("--since", since),
+        until=None if until is None else parse_time_option("--until", until),
         partitions=given.get("partitions", ()),
         from_offset=given.get("from_offset"),
         where=tuple(_parsed("--where", parse_condition, text) for text in given.get("where", ())),

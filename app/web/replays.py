@@ -105,7 +105,7 @@ def _options(console: Console, query: Query, form: Any) -> ReplayOptions:  # noq
     if to_topic and not _TOPIC.fullmatch(to_topic):
         raise KeepstreamError("bad_option", "--to-topic: not a valid topic name", exit_code=USAGE)
     return options_from(
-        console.settings.kafka.dlq_topic, to_topic or None, changes, form.get("rate", "").strip(),
+        console.settings.kafka.dlq_topic, to_topic or None, changes, form.get("rate", "").strip() or None,
         same_partition=bool(form.get("same-partition")), limit=query.chosen.limit, max_replays=int(max_replays),
         resolved_too=query.chosen.resolved_too,
     )  # fmt: skip

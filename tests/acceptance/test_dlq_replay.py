@@ -48,7 +48,7 @@ def test_a_thousand_dead_letters_are_replayed_and_delivered_once_the_cause_is_go
     survey = answer(system.cli("dlq", "replay", "--dry-run", "--json"))
     assert (survey["selected"], survey["would_pass"]) == (1000, 1000)
     assert system.database.totals()["total"] == 1000
-    done = answer(system.cli("dlq", "replay", "--wait", "--json"))
+    done = answer(system.cli("dlq", "replay", "--yes", "--wait", "--json"))
     assert done["adds_up"]
     assert (done["selected"], done["replayed"], done["skipped"], done["failed"]) == (1000, 1000, 0, 0)
     assert (done["delivered"], done["dead_again"]) == (1000, 0)
@@ -63,12 +63,12 @@ def test_what_is_still_broken_comes_back_with_its_count_and_ends_in_the_parking_
     system.cli("topics", "ensure")
     fail_events(system, 3)
     for count in (1, 2):
-        done = answer(system.cli("dlq", "replay", "--max-replays", "2", "--wait", "--json"))
+        done = answer(system.cli("dlq", "replay", "--yes", "--max-replays", "2", "--wait", "--json"))
         assert (done["replayed"], done["dead_again"], done["delivered"]) == (3, 3, 0)
         newest = [letter for letter in system.dead().values() if header(letter, "keepstream.dlq.replay-count")]
         assert sum(header(one, "keepstream.dlq.replay-count") == str(count) for one in newest) == 3
         assert all(header(one, "__connect.errors.offset") in ("0", "1", "2") for one in newest)
-    done = answer(system.cli("dlq", "replay", "--max-replays", "2", "--wait", "--json"))
+    done = answer(system.cli("dlq", "replay", "--yes", "--max-replays", "2", "--wait", "--json"))
     assert (done["selected"], done["skipped"], done["replayed"]) == (3, 3, 0)
     assert len(system.kafka.read(f"{system.dlq_topic}-parked")) == 3
     assert system.cli("dlq", "list", "--json").stdout == ""
@@ -85,7 +85,7 @@ def test_replaying_a_dead_letter_twice_never_changes_a_newer_row(system: System)
         system.settled(count)
     system.database.execute(ALLOW)
     for _ in range(2):
-        done = answer(system.cli("dlq", "replay", "--all", "--wait", "--json"))
+        done = answer(system.cli("dlq", "replay", "--yes", "--all", "--wait", "--json"))
         assert (done["replayed"], done["delivered"]) == (1, 1)
     assert system.database.value("SELECT payload ->> 'amount' FROM events WHERE event_id = 'order'") == "5"
     assert system.database.totals()["stale"] == 2
@@ -100,7 +100,7 @@ def test_a_header_of_the_record_does_not_choose_the_topic_of_its_replay(system: 
     assert f"  {system.topic}  " in system.cli("dlq", "list").stdout
     dry_run = system.cli("dlq", "replay", "--dry-run")
     assert f"1  to {system.topic}\n" in dry_run.stdout
-    assert answer(system.cli("dlq", "replay", "--json"))["replayed"] == 1
+    assert answer(system.cli("dlq", "replay", "--yes", "--json"))["replayed"] == 1
     assert len(system.kafka.read(system.topic)) == 2
     assert system.kafka.read(elsewhere) == []
 
@@ -117,7 +117,7 @@ def test_a_topic_that_kafka_connect_filled_is_replayed_to_where_each_record_came
                      ("__connect.errors.exception.message", b"no")],
         )  # fmt: skip
     producer.flush()
-    done = answer(system.cli("dlq", "replay", "--json"))
+    done = answer(system.cli("dlq", "replay", "--yes", "--json"))
     assert (done["selected"], done["replayed"]) == (10, 10)
     for origin in origins:
         records = system.kafka.read(origin)
@@ -127,7 +127,7 @@ def test_a_topic_that_kafka_connect_filled_is_replayed_to_where_each_record_came
             assert header(record, "own") == "1"
             assert header(record, "keepstream.dlq.replay-count") == "1"
             assert header(record, "__connect.errors.exception.message") is None
-    assert "0 selected" in system.cli("dlq", "replay").stderr
+    assert "0 selected" in system.cli("dlq", "replay", "--yes").stderr
     assert all(len(system.kafka.read(origin)) == 5 for origin in origins)
 
 
@@ -137,7 +137,7 @@ def test_a_killed_replay_is_resumed_and_sends_nothing_twice(new_system: Callable
     system.workers[0].process.stop()
     before = len(system.kafka.read(system.topic))
     for attempt in range(3):
-        arguments = ("--rate", "400/s") if attempt == 0 else ("--resume", "1")
+        arguments = ("--yes", "--rate", "400/s") if attempt == 0 else ("--resume", "1")
         argv = system.cli_argv("dlq", "replay", *arguments)
         process = subprocess.Popen(argv, env={**os.environ, **system.settings()}, stderr=subprocess.DEVNULL)
         sent = f"SELECT count(*) FROM replay_letters WHERE state = 'produced' AND seen_in_pass = {attempt + 1}"
@@ -156,7 +156,7 @@ def test_a_killed_replay_is_resumed_and_sends_nothing_twice(new_system: Callable
 
 def test_ctrl_c_ends_between_chunks_and_says_how_to_go_on(system: System) -> None:
     fail_events(system, 200)
-    argv = system.cli_argv("dlq", "replay", "--rate", "50/s")
+    argv = system.cli_argv("dlq", "replay", "--yes", "--rate", "50/s")
     process = subprocess.Popen(argv, env={**os.environ, **system.settings()}, stderr=subprocess.PIPE, text=True)
     eventually(lambda: system.database.value("SELECT count(*) FROM replay_letters WHERE state = 'produced'") > 0)
     process.send_signal(2)
@@ -168,10 +168,10 @@ def test_ctrl_c_ends_between_chunks_and_says_how_to_go_on(system: System) -> Non
 
 def test_two_replays_of_one_topic_do_not_run_at_once(system: System) -> None:
     fail_events(system, 200)
-    argv = system.cli_argv("dlq", "replay", "--rate", "10/s")
+    argv = system.cli_argv("dlq", "replay", "--yes", "--rate", "10/s")
     process = subprocess.Popen(argv, env={**os.environ, **system.settings()}, stderr=subprocess.DEVNULL)
     eventually(lambda: system.database.value("SELECT count(*) FROM replay_letters WHERE state = 'produced'") > 0)
-    refused = system.cli("dlq", "replay", "--json", exit_code=5)
+    refused = system.cli("dlq", "replay", "--yes", "--json", exit_code=5)
     assert json.loads(refused.stderr.splitlines()[-1])["error"]["code"] == "busy"
     process.kill()
     process.wait()
@@ -182,7 +182,7 @@ def test_a_payload_is_mended_on_the_way(system: System) -> None:
     shown = system.cli("dlq", "replay", "--dry-run", "--set", "payload.amount=7")
     assert '-    "amount": 1000' in shown.stdout
     assert '+    "amount": 7' in shown.stdout
-    done = answer(system.cli("dlq", "replay", "--set", "payload.amount=7", "--wait", "--json"))
+    done = answer(system.cli("dlq", "replay", "--yes", "--set", "payload.amount=7", "--wait", "--json"))
     assert (done["delivered"], done["dead_again"]) == (5, 0)
     assert system.database.value("SELECT count(*) FROM events WHERE payload = '{\"amount\": 7}'") == 5
 
@@ -192,7 +192,7 @@ def test_a_value_is_mended_in_the_editor(system: System) -> None:
     editor = system.folder / "editor.sh"
     editor.write_text('#!/bin/sh\nsed -i s/1000/9/ "$1"\n')
     editor.chmod(0o755)
-    done = system.cli("dlq", "replay", "--edit", "--wait", "--json", EDITOR=str(editor))
+    done = system.cli("dlq", "replay", "--yes", "--edit", "--wait", "--json", EDITOR=str(editor))
     assert answer(done)["delivered"] == 2
     assert "+" in done.stderr
     assert system.database.value("SELECT count(*) FROM events WHERE payload = '{\"amount\": 9}'") == 2
@@ -201,12 +201,12 @@ def test_a_value_is_mended_in_the_editor(system: System) -> None:
 def test_a_dead_letter_without_a_source_topic_fails_and_the_sum_says_so(system: System) -> None:
     system.produce([])
     system.kafka.produce(system.dlq_topic, [b"orphan"])
-    done = answer(system.cli("dlq", "replay", "--json", exit_code=1))
+    done = answer(system.cli("dlq", "replay", "--yes", "--json", exit_code=1))
     assert (done["selected"], done["failed"], done["adds_up"]) == (1, 1, True)
 
 
 def test_a_rate_is_kept(system: System) -> None:
     fail_events(system, 200)
     started = time.monotonic()
-    system.cli("dlq", "replay", "--rate", "100/s")
+    system.cli("dlq", "replay", "--yes", "--rate", "100/s")
     assert time.monotonic() - started > 1.8

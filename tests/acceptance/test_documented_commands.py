@@ -103,6 +103,8 @@ def filled_in(line: str, system: System) -> str:
         system.cli("dlq", "replay", "--all", "--yes")
         replay = str(system.database.value("SELECT max(id) FROM replays"))
         line = line.replace("--resume 3", f"--resume {replay}")
+    elif "dlq replay" in line:
+        line = line.replace("dlq replay", "dlq replay --yes")
     line = (
         line.replace("order-4711-0-17", letter)
         .replace("REASON", "check_violation")

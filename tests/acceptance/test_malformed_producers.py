@@ -164,9 +164,9 @@ def test_a_dead_letter_of_a_recreated_topic_is_another_one_than_that_of_the_same
     for dead_letter_id in ids:
         shown = json.loads(system.cli("dlq", "show", dead_letter_id, "--json").stdout)
         assert (shown["id"], shown["origin_offset"]) == (dead_letter_id, int(dead_letter_id.rpartition("-")[2]))
-    named = system.cli("dlq", "replay", "--set", "payload={}", "--wait", "--json", ids[0])
+    named = system.cli("dlq", "replay", "--yes", "--set", "payload={}", "--wait", "--json", ids[0])
     assert json.loads(named.stdout)["delivered"] == 1
-    rest = json.loads(system.cli("dlq", "replay", "--wait", "--json").stdout)
+    rest = json.loads(system.cli("dlq", "replay", "--yes", "--wait", "--json").stdout)
     assert (rest["selected"], rest["replayed"], rest["dead_again"]) == (3, 3, 3)
     states = dict(system.database.rows("""SELECT topic || '-' || "offset", state FROM dead_letters"""))
     assert states == {
