@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 
-_SYMBOL = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
+SYMBOL = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 _SEPARATORS = {",": ", ", ":": ": "}
 
 
@@ -47,7 +47,7 @@ def indent_json(text: str) -> str:
 
 
 def _symbols(text: str) -> Iterator[str]:
-    return (found[0] for found in _SYMBOL.finditer(text))
+    return (found[0] for found in SYMBOL.finditer(text))
 
 
 def _unescaped(symbol: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 import time
@@ -13,10 +14,11 @@ from click.core import ParameterSource
 from keepstream.app.cli.options import selectors
 from keepstream.app.cli.output import check_confirmable, json_option, load_services, notify, print_json, progress_bar
 from keepstream.app.cli.types import REPLAY_ID, Seconds, Topic
-from keepstream.app.dlq.format import one_line
+from keepstream.app.dlq.format import escape_control_characters, one_line
 from keepstream.app.dlq.selectors import DeadLetterQuery
 from keepstream.app.errors import INTERRUPTED, REFUSED, USAGE, KeepstreamError
 from keepstream.processors.replay.selection import Selection
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def print_dry_run(found: DryRun, *, dry_run: bool, as_json: bool) -> None:
         return
     write = click.echo if dry_run else notify
     for difference in found.differences:
-        write(difference)
+        write(escape_control_characters(difference))
     write(f"{found.selected:,} selected: {found.would_pass:,} would pass now, "
          f"{sum(found.refused.values()):,} would not, {found.would_park:,} would be parked")  # fmt: skip
     for topic, count in found.targets.most_common():
@@ -61,7 +63,6 @@ def conclude(run: ReplayRun, result: Reconciliation, *, known: bool, as_json: bo
         raise KeepstreamError("not_settled", "some outcomes are not known yet", "is a worker running?")
 
 
-MAX_EDITED = 100
 _BESIDE_RESUME = frozenset({"resume_id", "wait", "wait_timeout_s", "yes", "as_json"})
 """A resumed replay has its selection and all other options already."""
 
@@ -173,25 +174,17 @@ def _prepare(  # noqa: PLR0913
     return run, found.selected
 
 
-def _edit(replayer: Replayer, selection: Selection, options: ReplayOptions, ends: dict[int, int]) -> dict[str, Any]:
+def _edit(
+    replayer: Replayer, selection: Selection, options: ReplayOptions, ends: dict[int, int]
+) -> dict[str, tuple[DeadLetterRecord, bytes]]:
+    from keepstream.app.dlq.edit import MAX_EDITED, edit_in_editor
     from keepstream.processors.replay.outgoing import diff
 
-    dead_letters = list(replayer.unresolved(selection, options, ends))
-    if len(dead_letters) > MAX_EDITED:
-        message = f"{len(dead_letters)} dead letters are too many to edit; select at most {MAX_EDITED}"
-        raise KeepstreamError("too_many", message)
-    before = b"".join((dead_letter.record.value or b"") + b"\n" for dead_letter in dead_letters)
-    after = click.edit(before.decode(errors="surrogateescape"), require_save=False) or ""
-    lines = after.rstrip("\n").split("\n")
-    if len(lines) != len(dead_letters):
-        message = f"the editor was given {len(dead_letters)} lines and returned {len(lines)}: nothing was replayed"
-        raise KeepstreamError("edit_failed", message)
     edited = {}
-    for dead_letter, line in zip(dead_letters, lines, strict=True):
-        value = line.encode(errors="surrogateescape")
-        if value != dead_letter.record.value:
-            notify(diff(dead_letter, value))
-            edited[dead_letter.id] = (dead_letter, value)
+    dead_letters = itertools.islice(replayer.unresolved(selection, options, ends), MAX_EDITED + 1)
+    for dead_letter, value in edit_in_editor([*dead_letters]):
+        notify(escape_control_characters(diff(dead_letter, value)))
+        edited[dead_letter.id] = (dead_letter, value)
     return edited
 
 

@@ -6,8 +6,8 @@ import base64
 from datetime import datetime
 from typing import Any
 
+from keepstream.processors.replay.json_edit import indent
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
-from keepstream.schemas.json_text import decode_json, indent_json
 
 
 def to_row(dead_letter: DeadLetterRecord, state: str | None) -> dict[str, Any]:
@@ -33,11 +33,11 @@ def text_of(value: bytes | None) -> str | None:
 
 
 def pretty(value: bytes | None) -> str:
-    """Return a payload for display: JSON indented, other text as it is, the rest escaped."""
+    """Return a payload for display: JSON indented, its numbers as written; other text as it is, the rest escaped."""
     if value is None:
         return "(no value: a tombstone)"
     try:
-        return escape_control_characters(indent_json(decode_json(value)))
+        return escape_control_characters(indent(value))
     except (ValueError, RecursionError):
         return escape_control_characters(value.decode(errors="backslashreplace"))
 

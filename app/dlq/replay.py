@@ -213,8 +213,6 @@ def options_from(
         raise KeepstreamError("bad_option", f"--set: {error}", exit_code=USAGE) from None
     except ValueError:
         raise KeepstreamError("bad_option", f"--rate: {rate!r} is not a rate like 500/s", exit_code=USAGE) from None
-    if to_topic == "":
-        raise KeepstreamError("bad_option", "--to-topic is empty", exit_code=USAGE)
     if per_s is not None and not 0 < per_s < math.inf:
         raise KeepstreamError("bad_option", "--rate must be more than 0", exit_code=USAGE)
     return ReplayOptions(to_topic, changes=pairs, rate=per_s, parking_topic=dlq_topic + PARKING_SUFFIX, **more)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from keepstream.app.dlq.format import escape_control_characters, pretty
 from keepstream.app.dlq.lookup import failed_field
 from keepstream.app.errors import REFUSED, KeepstreamError
 from keepstream.app.web.masking import Mask
+from keepstream.processors.replay.json_edit import indent, reformat, span_of
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import MAX_TIMESTAMP_MS
 
@@ -59,24 +61,15 @@ def line_at(value: bytes | None, path: str, lines: Sequence[str]) -> int | None:
     parts = path.split(".")
     while parts:
         try:
-            document = json.loads(value or b"")
-            _put_mark(document, parts)
-            marked = json.dumps(document, indent=2, ensure_ascii=False).split("\n")
-        except (ValueError, LookupError, TypeError, RecursionError):
+            text = (value or b"").decode()
+            start, end = span_of(text, parts)
+            marked = indent((text[:start] + json.dumps(_MARK) + text[end:]).encode()).split("\n")
+        except (ValueError, LookupError, RecursionError):
             parts.pop()
             continue
         found = next((number for number, line in enumerate(marked) if _MARK in line), None)
         return found if found is not None and found < len(lines) else None
     return 0 if len(lines) > 1 else None
-
-
-def _put_mark(document: Any, parts: Sequence[str]) -> None:  # noqa: ANN401
-    *parents, last = parts
-    for part in parents:
-        document = document[int(part)] if isinstance(document, list) else document[part]
-    key: Any = int(last) if isinstance(document, list) else last
-    document[key]  # raises for a missing key, which the assignment would create
-    document[key] = _MARK
 
 
 def timeline_of(dead_letter: DeadLetterRecord, known: dict[str, Any]) -> list[TimelineEntry]:
@@ -109,7 +102,6 @@ class Draft:
 
     text: str
     form: tuple[str, str] | None
-    ascii_only: bool = False
 
 
 def draft_of(dead_letter: DeadLetterRecord, show_bytes: int) -> Draft:
@@ -123,7 +115,7 @@ def draft_of(dead_letter: DeadLetterRecord, show_bytes: int) -> Draft:
         raise _unfit(f"its value is larger than {show_bytes:,} bytes")
     for form, ascii_only in itertools.product(_FORMS, (False, True)):
         if (shown := _indented(text, form, ascii_only=ascii_only)) is not None:
-            return Draft(shown, form, ascii_only)
+            return Draft(shown, form)
     if any(not (char.isprintable() or char in "\n\t") for char in text):
         raise _unfit("its value has control characters")
     return Draft(text, None)
@@ -135,11 +127,8 @@ def edited_value(draft: Draft, text: str) -> bytes | None:
     if text == draft.text:
         return None
     if draft.form is not None:
-        try:
-            document = json.loads(text)
-            return json.dumps(document, separators=draft.form, ensure_ascii=draft.ascii_only).encode()
-        except (ValueError, RecursionError):
-            pass
+        with contextlib.suppress(ValueError, RecursionError):
+            text = reformat(text, draft.form)
     return text.encode(errors="replace")
 
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
+from keepstream.processors.replay.json_edit import RepeatedNameError, indent, json_text, set_path
 from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.claim_check import claim_check_sha256
 from keepstream.schemas.dead_letter import PREFIX, REPLAY_COUNT
@@ -69,22 +68,21 @@ def target_topic_of(dead_letter: DeadLetterRecord, options: ReplayOptions) -> st
 
 
 def apply_changes(value: bytes | None, changes: Sequence[tuple[str, str]]) -> bytes | None:
-    """Set each path to its text (JSON where it parses, else a string); the bytes stay when there is nothing to change.
+    """Set each path to its text (JSON where it parses, else a string); all other bytes stay as they are.
 
-    Raises ChangeError when the value is not JSON or a path leads nowhere.
+    Raises ChangeError when the value is not JSON, or a path leads nowhere or to a name that an object has twice.
     """
     if not changes:
         return value
     try:
-        document = json.loads(value or b"")
+        text = (value or b"").decode()
+        for path, wanted in changes:
+            text = _set(text, path, wanted)
+    except ChangeError:
+        raise
     except (ValueError, RecursionError):
         raise ChangeError("the value is not JSON, so no path of it can be set") from None
-    for path, text in changes:
-        _set(document, path, text)
-    try:
-        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
-    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can write
-        return json.dumps(document, separators=(",", ":")).encode()
+    return text.encode(errors="backslashreplace")  # half a surrogate pair becomes the escape that JSON has for it
 
 
 def revalidate(validator: Validator, dead_letter: DeadLetterRecord, value: bytes | None) -> Rejection | None:
@@ -104,24 +102,15 @@ def diff(dead_letter: DeadLetterRecord, value: bytes | None) -> str:
 
 def _lines(value: bytes | None) -> list[str]:
     try:
-        return json.dumps(json.loads(value or b""), indent=2, ensure_ascii=False).splitlines()
+        return indent(value or b"").splitlines()
     except (ValueError, RecursionError):
         return (value or b"").decode(errors="backslashreplace").splitlines()
 
 
-def _set(document: Any, path: str, text: str) -> None:  # noqa: ANN401
-    *parents, last = path.split(".")
-    parent = document
+def _set(text: str, path: str, wanted: str) -> str:
     try:
-        for part in parents:
-            parent = parent[int(part)] if isinstance(parent, list) else parent[part]
-        parent[int(last) if isinstance(parent, list) else last] = _parsed(text)
-    except (KeyError, IndexError, TypeError, ValueError):
+        return set_path(text, path, json_text(wanted))
+    except RepeatedNameError as error:
+        raise ChangeError(f"the value has {str(error)!r} more than once, so {path!r} cannot be set") from None
+    except LookupError:
         raise ChangeError(f"the value has no path {path!r} that could be set") from None
-
-
-def _parsed(text: str) -> Any:  # noqa: ANN401
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return text
