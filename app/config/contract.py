@@ -1,4 +1,4 @@
-"""A deployment's own contract and transforms, imported by name."""
+"""A deployment's mapping, and its own contract and transforms, imported by name."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STEPS_GROUP = "keepstream.steps"
 def load_contract(settings: Settings) -> Validator:
     """Return the validator of the settings. Raises KeepstreamError (2) when a name cannot be imported."""
     contract = find_contract(settings.contract) if settings.contract else Event
-    return Validator(contract, find_transforms(settings.steps))
+    return Validator(contract, find_transforms(settings.steps), settings.mapping.compile())
 
 
 def find_contract(name: str) -> type[Contract | Event]:

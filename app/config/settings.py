@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from keepstream.app.config.base import Bytes, Seconds, Section
 from keepstream.app.config.kafka import KafkaSettings
+from keepstream.app.config.mapping import MappingSettings
 from keepstream.app.config.postgres import PostgresSettings
 
 FILE = Path("keepstream.toml")
@@ -198,6 +199,8 @@ class Settings(BaseSettings):
     """Logging."""
     traces: TracesSettings = TracesSettings()
     """Tracing."""
+    mapping: MappingSettings = MappingSettings()
+    """Other event shapes, without code."""
     contract: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     """A contract for another event shape, as ``module:Class`` (docs/own-events.md). Default none: the README's."""
     steps: tuple[str, ...] = ()

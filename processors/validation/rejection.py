@@ -47,6 +47,15 @@ def usable_event_id(value: bytes) -> str | None:
     return event_id if usable else None
 
 
+def likely_unit(found: object) -> str:
+    """Return a question that names the unit of a number, by how large it is for a time between 2001 and 2286."""
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < 10**20:
+        return ""
+    units = {10: "epoch seconds", 13: "epoch milliseconds", 16: "epoch microseconds", 19: "epoch nanoseconds"}
+    unit = units.get(len(str(abs(int(found)))))
+    return f"; {unit}?" if unit else ""
+
+
 def _sentence(field: str, error: ErrorDetails) -> str:
     return _SENTENCES.get((field, error["type"])) or error["msg"][0].lower() + error["msg"][1:]
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
+from typing import Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -27,6 +28,7 @@ MAX_VALUE_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 
 _parse = TypeAdapter(Envelope).validator.validate_json
+_check_fields = TypeAdapter(Envelope).validator.validate_python
 _CLOSING_BRACE = ord("}")
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _EDGE_YEARS = frozenset(("0001", "9999"))
@@ -35,18 +37,38 @@ _LONGEST_IN_US_AND_UTC = len("2026-11-24T10:00:00.123456Z")
 _TRACEPARENT = re.compile("[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 
 
-class Validator:
-    """The checks of a deployment: its contract and transforms, then keepstream's own contract.
+class Rewrite(Protocol):
+    """Interface of a mapping: reads a record of another shape. Pure."""
 
-    ``check_contract`` is the plain function where a deployment has neither: the default has no cost.
+    @property
+    def empty_value(self) -> bool:
+        """Whether a record without a value may be an event."""
+        ...
+
+    def apply(self, record: Record, value: bytes) -> tuple[bytes, dict[str, object]] | Rejection:
+        """Return the document in the contract's shape and its text fields. The payload may be any JSON value."""
+        ...
+
+
+class Validator:
+    """The checks of a deployment: its mapping, its contract and transforms, then keepstream's own contract.
+
+    ``check_contract`` is the plain function where a deployment has none of them: the default has no cost.
     """
 
     def __init__(
-        self, contract: type[Contract | Event] = Event, transforms: Mapping[str, Transform] = MappingProxyType({})
+        self,
+        contract: type[Contract | Event] = Event,
+        transforms: Mapping[str, Transform] = MappingProxyType({}),
+        mapping: Rewrite | None = None,
     ) -> None:
         custom = CustomContract(contract, transforms) if contract is not Event or transforms else None
-        self.check_contract: Callable[[Record], ValidEvent | Rejection]
-        self.check_contract = partial(check_contract, custom=custom) if custom else check_contract
+        self.check_contract: Callable[[Record], ValidEvent | Rejection] = check_contract
+        if mapping is not None:
+            read = partial(_read_mapped, mapping=mapping, custom=custom)
+            self.check_contract = partial(_check_any if mapping.empty_value else check_contract, read=read)
+        elif custom is not None:
+            self.check_contract = partial(check_contract, read=partial(_read_custom, custom=custom))
 
     def validate(self, record: Record) -> ValidEvent | Rejection:
         """Check contract and content: PostgreSQL stores what this accepts."""
@@ -54,8 +76,13 @@ class Validator:
         return checked if isinstance(checked, Rejection) else check_content(checked) or checked
 
 
-def check_contract(record: Record, custom: CustomContract | None = None) -> ValidEvent | Rejection:
-    """Check size, depth, JSON, fields and the length of numbers when they are written out."""
+def check_contract(
+    record: Record, read: Callable[[Record, bytes], ValidEvent | Rejection] | None = None
+) -> ValidEvent | Rejection:
+    """Check size, depth, JSON, fields and the length of numbers when they are written out.
+
+    ``read`` takes over after size and depth, where a deployment has another shape than ours.
+    """
     value = record.value
     if not value:
         return _nothing(value)
@@ -63,19 +90,45 @@ def check_contract(record: Record, custom: CustomContract | None = None) -> Vali
         return Rejection("too_large", f"the value has {len(value)} bytes; at most {MAX_VALUE_BYTES} are accepted")
     if value.count(b"{") + value.count(b"[") > MAX_DEPTH and depth(value) > MAX_DEPTH:
         return Rejection("too_deep", f"the value nests deeper than {MAX_DEPTH} levels")
+    if read is not None:
+        return read(record, value)
     if record.headers and is_cloud_event(record):
         value = cloud_event_document(record, value)
+    return _check_document(record, value)
+
+
+def _read_custom(record: Record, value: bytes, custom: CustomContract) -> ValidEvent | Rejection:
+    if record.headers and is_cloud_event(record):
+        value = cloud_event_document(record, value)
+    rewritten = custom.document(record, value)
+    return rewritten if isinstance(rewritten, Rejection) else _check_document(record, rewritten)
+
+
+def _check_any(record: Record, read: Callable[[Record, bytes], ValidEvent | Rejection]) -> ValidEvent | Rejection:
+    return check_contract(record, read) if record.value else read(record, b"")
+
+
+def _read_mapped(
+    record: Record, value: bytes, mapping: Rewrite, custom: CustomContract | None
+) -> ValidEvent | Rejection:
+    """Check what the mapping makes of the record. Without a custom contract its payload may be any JSON value."""
+    mapped = mapping.apply(record, value)
+    if isinstance(mapped, Rejection):
+        return mapped
+    document, fields = mapped
     if custom is not None:
-        rewritten = custom.document(record, value)
-        if isinstance(rewritten, Rejection):
-            return rewritten
-        value = rewritten
+        rewritten = custom.document(record, document)
+        return rewritten if isinstance(rewritten, Rejection) else _check_document(record, rewritten)
+    return _check_document(record, document, fields | {"payload": {}})
+
+
+def _check_document(record: Record, document: bytes, fields: dict[str, object] | None = None) -> ValidEvent | Rejection:
     try:
-        event = _parse(value)
+        event = _parse(document) if fields is None else _check_fields(fields)
     except ValidationError as error:
-        return to_rejection(error, value)
-    unwritable = find_unwritable(value)
-    return Rejection(*unwritable, _usable(event["event_id"])) if unwritable else _complete(record, value, event)
+        return to_rejection(error, document)
+    unwritable = find_unwritable(document)
+    return Rejection(*unwritable, _usable(event["event_id"])) if unwritable else _complete(record, document, event)
 
 
 def check_content(event: ValidEvent) -> Rejection | None:

@@ -1,0 +1,1 @@
+"""Where in a record of another shape the parts of an event are, compiled once from the settings. Pure."""

@@ -1,0 +1,119 @@
+"""Eight shapes that producers usually write: each is stored by at most six lines of settings, on real parts."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from confluent_kafka import Producer
+
+from keepstream.schemas.record import header
+from tests.acceptance.conftest import System
+
+pytestmark = pytest.mark.real
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a producer writes, the lines below ``[keepstream.mapping]``, and what is stored."""
+
+    lines: str
+    value: bytes
+    event_id: str
+    payload: Any
+    created_at: str
+    key: bytes | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    correlation_id: str | None = None
+
+
+SHAPES = {
+    "epoch milliseconds": Shape(
+        'timestamp_format = "epoch_ms"',
+        b'{"event_id": "a", "payload": {"n": 1.000000000000000001}, "timestamp": 1764000000123}',
+        "a",
+        {"n": Decimal("1.000000000000000001")},
+        "2025-11-24T16:00:00.123+00:00",
+    ),
+    "no zone": Shape(
+        'timestamp_zone = "Europe/Paris"',
+        b'{"event_id": "a", "payload": {}, "timestamp": "2026-11-24T10:00:00.5"}',
+        "a",
+        {},
+        "2026-11-24T09:00:00.5+00:00",
+    ),
+    "camel case": Shape(
+        'id = "/eventId"\ntimestamp = "/occurredAt"\ncorrelation_id = "/correlationId"\npayload = "/data"',
+        b'{"eventId":"a","occurredAt": "2026-11-24T10:00:00Z", "correlationId":7,"data": {"n": 12345678901234567890}}',
+        "a",
+        {"n": 12345678901234567890},
+        "2026-11-24T10:00:00+00:00",
+        correlation_id="7",
+    ),
+    "integer id": Shape(
+        'id = "order-{/id}"\ntimestamp = "/created"\ntimestamp_format = "epoch_s"\npayload = "value"',
+        b'{"id": 12345678901234567890123, "created": 1764000000}',
+        "order-12345678901234567890123",
+        {"id": 12345678901234567890123, "created": 1764000000},
+        "2025-11-24T16:00:00+00:00",
+    ),
+    "array payload": Shape(
+        'payload = "/payload"',
+        b'{"event_id": "a", "payload": [1, "x", null, 1e2], "timestamp": "2026-11-24T10:00:00Z"}',
+        "a",
+        [1, "x", None, 100],
+        "2026-11-24T10:00:00+00:00",
+    ),
+}
+
+
+def environment(lines: str) -> dict[str, str]:
+    """The same settings as variables."""
+    table = tomllib.loads(lines)
+    return {
+        f"KEEPSTREAM_MAPPING__{name.upper()}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in table.items()
+    }
+
+
+def produce(system: System, shape: Shape, *values: bytes) -> None:
+    producer = Producer({"bootstrap.servers": system.kafka.bootstrap_servers})
+    for value in values:
+        producer.produce(system.topic, value, key=shape.key, headers=dict(shape.headers))
+    assert producer.flush(30) == 0
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_usual_shape_is_stored_by_a_few_lines(new_system: Callable[..., System], name: str) -> None:
+    shape = SHAPES[name]
+    assert len(shape.lines.splitlines()) <= 6
+    system = new_system()
+    (system.folder / "keepstream.toml").write_text(f"[keepstream.mapping]\n{shape.lines}\n")
+    source = system.folder / "events.jsonl"
+    source.write_bytes(shape.value + b"\n")
+    if not shape.headers and not shape.key:
+        system.cli("events", "validate", str(source))
+    produce(system, shape, shape.value, shape.value, b'{"nothing": "of it"}')
+    system.start_worker(**environment(shape.lines))
+    system.settled(3)
+    totals = system.database.totals()
+    assert (totals["delivered"], totals["duplicate"]) == (1, 1)
+    query = "SELECT event_id, payload::text, created_at, correlation_id FROM events"
+    ((event_id, payload, created_at, correlation_id),) = system.database.rows(query)
+    assert (event_id, correlation_id) == (shape.event_id, shape.correlation_id or shape.event_id)
+    assert json.loads(payload, parse_float=Decimal) == shape.payload
+    assert created_at.isoformat() == _python(shape.created_at)
+    (dead,) = system.dead().values()
+    assert header(dead, "keepstream.dlq.reason") == "missing_field"
+    system.cli("audit", "--deep")
+
+
+def _python(text: str) -> str:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).isoformat()
