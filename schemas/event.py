@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, NotRequired, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, with_config
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, with_config
 from typing_extensions import TypedDict  # typing.TypedDict is not enough for pydantic before Python 3.12
 
 from keepstream.schemas.record import MAX_ID_CHARS, Record
@@ -15,9 +15,10 @@ from keepstream.schemas.record import MAX_ID_CHARS, Record
 MAX_RETRY_ATTEMPT = 2**31 - 1  # PostgreSQL's integer
 
 # RFC 3339 with a zone, limited to what PostgreSQL reads the same way: no hour 24, no leap second, zones up to 15:59.
+# Java leaves out seconds that are zero, Python's strftime the zone's colon, PostgreSQL the zone's minutes.
 RFC3339 = (
-    r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,9})?"
-    r"([Zz]|[+-](0[0-9]|1[0-5]):[0-5][0-9])$"
+    r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
+    r"([Zz]|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)$"
 )
 _STRICT = ConfigDict(extra="ignore", strict=True, frozen=True, hide_input_in_errors=True)
 
@@ -42,7 +43,7 @@ class Event(BaseModel):
     """When it happened, RFC 3339 with a zone. The newest wins. Absent: the record's Kafka timestamp."""
     correlation_id: CorrelationId | None = None
     """Id shared by related events. Absent: header ``correlation_id``, the trace id of ``traceparent``, the event_id."""
-    retry_attempt: RetryAttempt = 0
+    retry_attempt: Annotated[RetryAttempt, BeforeValidator(lambda given: 0 if given is None else given)] = 0
     """Number of earlier attempts by the producer."""
 
 
@@ -63,7 +64,7 @@ class Envelope(TypedDict):
     metadata: NotRequired[JsonObject | None]
     timestamp: NotRequired[Timestamp | None]
     correlation_id: NotRequired[CorrelationId | None]
-    retry_attempt: NotRequired[RetryAttempt]
+    retry_attempt: NotRequired[RetryAttempt | None]
 
 
 @dataclass(frozen=True, slots=True)

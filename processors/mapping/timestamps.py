@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from keepstream.processors.validation.rejection import likely_unit
+from keepstream.processors.validation.rejection import likely_unit, not_text
 
 Format = Literal["rfc3339", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns"]
 Read = Callable[[object], str]
@@ -51,7 +51,7 @@ def find_zone(name: str) -> tzinfo:
 
 def _as_written(found: object) -> str:
     if not isinstance(found, str):
-        raise ValueError("must be text" + likely_unit(found))  # noqa: TRY004 - the record's fault, not a type's
+        raise ValueError(not_text(found))  # noqa: TRY004 - the record's fault, not a type's
     return found
 
 

@@ -32,6 +32,8 @@ def to_rejection(error: ValidationError, value: bytes) -> Rejection:
     field = ".".join(map(str, first["loc"])) or "event"
     if first["type"] == "missing":
         return Rejection("missing_field", f"{field}: is required and absent", event_id)
+    if (field, first["type"]) == ("timestamp", "string_type"):
+        return Rejection("invalid_timestamp", f"timestamp: {not_text(error.errors()[0]['input'])}", event_id)
     reason = "invalid_timestamp" if field == "timestamp" else "invalid_field"
     return Rejection(reason, f"{field}: {_sentence(field, first)}", event_id)
 
@@ -45,6 +47,11 @@ def usable_event_id(value: bytes) -> str | None:
     event_id = found.get("event_id") if isinstance(found, dict) else None
     usable = isinstance(event_id, str) and 0 < len(event_id) <= MAX_ID_CHARS and "\0" not in event_id
     return event_id if usable else None
+
+
+def not_text(found: object) -> str:
+    """Say what is wrong with a timestamp that is not text."""
+    return f"must be text like 2026-11-24T10:00:00Z{likely_unit(found)}"
 
 
 def likely_unit(found: object) -> str:

@@ -150,15 +150,16 @@ def test_the_limits_themselves_are_those_of_postgresql(connection: Connection, n
 
 @given(
     st.datetimes(),
-    st.text("0123456789", max_size=9),
-    st.sampled_from(["Z", "z", "+00:00", "-00:00", "+15:59", "-15:59", "+05:30"]),
+    st.none() | st.text("0123456789", max_size=9),
+    st.sampled_from(["Z", "z", "+00:00", "-00:00", "+15:59", "-15:59", "+0530", "-0000", "+00", "-09", "+15"]),
     st.sampled_from("Tt "),
 )
 @MODEST
 async def test_a_timestamp_means_the_same_moment_to_postgresql(
-    real_table: PostgresTable, when: object, fraction: str, zone: str, separator: str
+    real_table: PostgresTable, when: object, fraction: str | None, zone: str, separator: str
 ) -> None:
-    text = f"{str(when)[:10]}{separator}{str(when)[11:19]}{'.' + fraction if fraction else ''}{zone}"
+    seconds = "" if fraction is None else str(when)[16:19] + ("." + fraction if fraction else "")
+    text = f"{str(when)[:10]}{separator}{str(when)[11:16]}{seconds}{zone}"
     verdict = await try_to_store(real_table, make_value(event_id=text, timestamp=text))
     if isinstance(verdict, Rejection):
         assert verdict.reason == "invalid_timestamp"
@@ -166,6 +167,11 @@ async def test_a_timestamp_means_the_same_moment_to_postgresql(
         return
     query = "SELECT created_at FROM events WHERE event_id = %s"
     assert real_table.read(query, text) == [(parse_timestamp(text),)]
+
+
+async def test_a_retry_attempt_of_null_is_stored_as_zero(real_table: PostgresTable) -> None:
+    assert isinstance(await try_to_store(real_table, make_value(event_id="e", retry_attempt=None)), ValidEvent)
+    assert real_table.read("SELECT retry_count FROM events") == [(0,)]
 
 
 async def test_of_two_repeats_finer_than_a_microsecond_the_same_one_wins_in_one_batch_or_not(

@@ -87,7 +87,7 @@ def test_the_id_comes_from_any_source(source: str, event_id: str) -> None:
         ({"payload": "/data"}, "missing_field", "data: is required and absent or null (mapping.payload)"),
         ({"payload": "/n"}, "missing_field", "n: is required"),
         ({"timestamp": "/when"}, "missing_field", "when: is required and absent or null (mapping.timestamp)"),
-        ({"timestamp": "/at"}, "invalid_timestamp", "at: must be text; epoch milliseconds?"),
+        ({"timestamp": "/at"}, "invalid_timestamp", "at: must be text like 2026-11-24T10:00:00Z; epoch milliseconds?"),
         ({"metadata": "/lines"}, "invalid_field", "lines: must be a JSON object or null (mapping.metadata)"),
         ({"correlation_id": "/lines"}, "invalid_field", "lines: must be text or an integer"),
     ],

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.processors.validation.validate import MAX_DEPTH, MAX_VALUE_BYTES, validate
-from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.schemas.event import Event, Rejection, ValidEvent
 from tests.builders import make_record, make_value
 from tests.malicious_input import HOSTILE, as_payload, corpus
 
@@ -49,7 +49,6 @@ def accepted(value: bytes) -> dict[str, Any]:
         ("retry_attempt", 1.0, "invalid_field", "retry_attempt: input should be a valid integer"),
         ("retry_attempt", True, "invalid_field", "retry_attempt: input should be a valid integer"),
         ("retry_attempt", "1", "invalid_field", "retry_attempt: input should be a valid integer"),
-        ("retry_attempt", None, "invalid_field", "retry_attempt: input should be a valid integer"),
     ],
 )
 def test_a_bad_field_is_named_with_what_is_wrong(field: str, value: object, reason: str, message: str) -> None:
@@ -105,6 +104,12 @@ def test_ids_are_measured_in_characters_and_kept_as_they_are(text: str) -> None:
 
 def test_unknown_fields_are_ignored() -> None:
     assert accepted(make_value(event_id="e", nonsense=[1]))["event_id"] == "e"
+
+
+def test_null_is_as_absent_in_every_optional_field() -> None:
+    nulls = dict.fromkeys(("metadata", "timestamp", "correlation_id", "retry_attempt"))
+    assert accepted(make_value(event_id="e", **nulls))["correlation_id"] == "e"
+    assert Event.model_validate_json(make_value(event_id="e", **nulls)).retry_attempt == 0
 
 
 def test_of_two_equal_keys_the_last_one_counts() -> None:
