@@ -8,6 +8,7 @@ from pydantic import AfterValidator, model_validator
 
 from keepstream.app.config.base import Section
 from keepstream.processors.mapping.mapping import MappingOptions, RecordMapping, compile_mapping
+from keepstream.processors.mapping.presets import PRESETS, Preset
 from keepstream.processors.mapping.sources import RECORD, compile_source
 from keepstream.processors.mapping.timestamps import Format, find_zone
 
@@ -42,6 +43,9 @@ class MappingSettings(Section):
     the value), ``constant:text``, ``none``, or text with these in braces (``order-{/order/no}``).
     """
 
+    preset: Preset | None = None
+    """A mapping that has a name: ``cloudevents`` (structured and binary), ``dapr``, ``debezium`` (change events) or
+    ``debezium-outbox``. Parts that are named here as well replace the preset's."""
     id: Source | None = None
     """Source of the event's id. Integers become text. Default ``/event_id``."""
     timestamp: Annotated[str, AfterValidator(_time_source)] | None = None
@@ -68,5 +72,6 @@ class MappingSettings(Section):
 
     def compile(self) -> RecordMapping | None:
         """Return the mapping, None where no field is set. Raises ValueError when fields contradict each other."""
-        given = self.model_dump(exclude_unset=True)
-        return compile_mapping(MappingOptions(**given)) if given else None
+        given = self.model_dump(exclude_unset=True, exclude={"preset"})
+        preset = PRESETS[self.preset] if self.preset else None
+        return compile_mapping(MappingOptions(**given), preset) if given or preset else None

@@ -60,15 +60,16 @@ class RecordMapping:
     metadata: JsonPart
     retry_attempt: bool = False
     """Whether the member ``retry_attempt`` of the value is the event's, as in the contract."""
-    empty_value: bool = False
-    """Whether a record without a value may be an event: all of a CloudEvent can be in its headers."""
+    any_value: bool = False
+    """Whether a record without a value, or with one that is not JSON, may be an event: CloudEvents are described in
+    headers."""
 
     def apply(self, record: Record, value: bytes) -> Mapped | Rejection:
         """Return the event, or the rejection of a record that lacks what the mapping asks for."""
         try:
             root = from_json(value)
         except ValueError:
-            if not self.empty_value:
+            if not self.any_value:
                 return not_json(value)
             root = NOT_JSON
         document = Document(record, value, root)
@@ -145,13 +146,16 @@ def compile_mapping(options: MappingOptions, preset: RecordMapping | None = None
 
 def _over(preset: RecordMapping, options: MappingOptions, own: Mapping[str, object]) -> RecordMapping:
     plain = MappingOptions()
+    when = (options.timestamp, options.timestamp_zone, options.timestamp_format != plain.timestamp_format or None)
     given = {
         "event_id": options.id, "correlation_id": options.correlation_id, "payload": options.payload,
-        "metadata": options.metadata,
-        "timestamp": options.timestamp or options.timestamp_zone
-        or (options.timestamp_format if options.timestamp_format != plain.timestamp_format else None),
+        "metadata": options.metadata, "timestamp": next((found for found in when if found is not None), None),
     }  # fmt: skip
-    return replace(preset, **{name: own[name] for name, spec in given.items() if spec is not None})  # type: ignore[arg-type]
+    chosen = {name: own[name] for name, spec in given.items() if spec is not None}
+    for name, part in chosen.items():
+        if isinstance(part, JsonPart):
+            chosen[name] = part._replace(member=None)
+    return replace(preset, **chosen)  # type: ignore[arg-type]
 
 
 def _id(spec: str | None) -> Callable[[Document], str]:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from keepstream.processors.mapping.document import Document, Path, UnmappedError, value_at
+from keepstream.processors.mapping.document import NOT_JSON, Document, Path, UnmappedError, value_at
 from keepstream.schemas.record import header, text_of
 
 SOURCES = (
@@ -59,7 +59,7 @@ def compile_source(spec: str) -> Source:
     if colon and rest and name in _WITH_ARGUMENT:
         return _of_text(spec, _WITH_ARGUMENT[name](rest))
     if spec == "value":
-        return Source(spec, lambda document: document.root, _whole, "value")
+        return Source(spec, _root, _whole, "value")
     if spec in _PLAIN:
         return _of_text(spec, _PLAIN[spec])
     raise ValueError(f"{spec!r} is no source: write {SOURCES}")
@@ -137,8 +137,12 @@ def _sha256(document: Document) -> str:
     return f"sha256:{sha256(document.value).hexdigest()}"
 
 
+def _root(document: Document) -> object:
+    return None if document.root is NOT_JSON else document.root
+
+
 def _whole(document: Document) -> bytes | None:
-    return None if document.root is None else document.value
+    return None if _root(document) is None else document.value
 
 
 def _nothing(_document: Document) -> None:

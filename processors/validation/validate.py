@@ -41,8 +41,8 @@ class Rewrite(Protocol):
     """Interface of a mapping: reads a record of another shape. Pure."""
 
     @property
-    def empty_value(self) -> bool:
-        """Whether a record without a value may be an event."""
+    def any_value(self) -> bool:
+        """Whether a record without a value may be an event, or one whose value is not JSON."""
         ...
 
     def apply(self, record: Record, value: bytes) -> tuple[bytes, dict[str, object]] | Rejection:
@@ -66,7 +66,7 @@ class Validator:
         self.check_contract: Callable[[Record], ValidEvent | Rejection] = check_contract
         if mapping is not None:
             read = partial(_read_mapped, mapping=mapping, custom=custom)
-            self.check_contract = partial(_check_any if mapping.empty_value else check_contract, read=read)
+            self.check_contract = partial(_check_any if mapping.any_value else check_contract, read=read)
         elif custom is not None:
             self.check_contract = partial(check_contract, read=partial(_read_custom, custom=custom))
 

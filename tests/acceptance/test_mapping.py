@@ -1,4 +1,4 @@
-"""Eight shapes that producers usually write: each is stored by at most six lines of settings, on real parts."""
+"""The shapes that producers usually write: each is stored by at most six lines of settings, on real parts."""
 
 from __future__ import annotations
 
@@ -69,6 +69,57 @@ SHAPES = {
         [1, "x", None, 100],
         "2026-11-24T10:00:00+00:00",
     ),
+    "structured CloudEvent": Shape(
+        'preset = "cloudevents"',
+        b'{"specversion": "1.0", "id": "7", "source": "/shop", "type": "placed", "time": "2026-11-24T10:00:00Z",'
+        b' "datacontenttype": "application/json", "data": {"n": 1.000000000000000001}}',
+        "/shop 7",
+        {"n": Decimal("1.000000000000000001")},
+        "2026-11-24T10:00:00+00:00",
+    ),
+    "binary CloudEvent of text": Shape(
+        'preset = "cloudevents"',
+        b"hello",
+        "/shop 7",
+        "hello",
+        "2026-11-24T10:00:00+00:00",
+        headers={
+            "ce_specversion": "1.0",
+            "ce_id": "7",
+            "ce_source": "/shop",
+            "ce_time": "2026-11-24T10:00Z",
+            "content-type": "text/plain",
+        },
+    ),
+    "Dapr": Shape(
+        'preset = "dapr"',
+        b'{"data": {"orderId": 1}, "datacontenttype": "application/json", "id": "5929aaac", "pubsubname": "p",'
+        b' "source": "checkout", "specversion": "1.0", "time": "2026-11-24T10:00:00Z", "topic": "orders",'
+        b' "traceid": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "type": "com.dapr.event.sent"}',
+        "checkout 5929aaac",
+        {"orderId": 1},
+        "2026-11-24T10:00:00+00:00",
+        correlation_id="0af7651916cd43dd8448eb211c80319c",
+    ),
+    "Debezium change event": Shape(
+        'preset = "debezium"',
+        b'{"before": null, "after": {"id": 1, "price": 1.50}, "source": {"db": "shop", "schema": "public",'
+        b' "table": "orders", "ts_ms": 1764000000123}, "op": "c", "ts_ms": 1764000000999}',
+        'shop.public.orders {"id":1}',
+        {"id": 1, "price": Decimal("1.50")},
+        "2025-11-24T16:00:00.123+00:00",
+        key=b'{"id":1}',
+    ),
+    "outbox row": Shape(
+        'preset = "debezium-outbox"\ntimestamp = "/at"\ntimestamp_format = "epoch_ms"',
+        b'{"total": 1.10, "at": 1764000000123}',
+        "0e984725",
+        {"total": Decimal("1.10"), "at": 1764000000123},
+        "2025-11-24T16:00:00.123+00:00",
+        key=b"order-1",
+        headers={"id": "0e984725"},
+        correlation_id="order-1",
+    ),
 }
 
 
@@ -98,7 +149,8 @@ def test_a_usual_shape_is_stored_by_a_few_lines(new_system: Callable[..., System
     source.write_bytes(shape.value + b"\n")
     if not shape.headers and not shape.key:
         system.cli("events", "validate", str(source))
-    produce(system, shape, shape.value, shape.value, b'{"nothing": "of it"}')
+    produce(system, shape, shape.value, shape.value)
+    produce(system, Shape("", b"", "", {}, ""), b'{"nothing": "of it"}')
     system.start_worker(**environment(shape.lines))
     system.settled(3)
     totals = system.database.totals()

@@ -208,7 +208,7 @@ def test_without_a_mapping_the_contract_is_the_plain_function() -> None:
     ],
 )
 def test_the_payload_is_the_member_whatever_surrounds_it(value: bytes, payload: object) -> None:
-    none = {"correlation_id": "none", "timestamp": "none"}
+    none: dict[str, Any] = {"correlation_id": "none", "timestamp": "none"}
     found = mapped(value, id="/id", payload="/data", metadata="none", **none)
     assert (found["event_id"], found["payload"], found["correlation_id"]) == ("1", payload, "1")
     assert "metadata" not in found

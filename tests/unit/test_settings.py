@@ -56,7 +56,8 @@ OTHER: dict[tuple[str, ...], str] = {
     ("web", "worker_urls"): '["http://w:9108/metrics"]',
     ("postgres", "synchronous_commit"): "false", ("http", "enabled"): "false", ("log", "level"): "debug",
     ("log", "format"): "json", ("log", "worker"): "1", ("traces", "enabled"): "true",
-    ("contract",): "m:C", ("steps",): '["s"]', ("mapping", "id"): "key", ("mapping", "timestamp"): "record",
+    ("contract",): "m:C", ("steps",): '["s"]', ("mapping", "preset"): "dapr", ("mapping", "id"): "key",
+    ("mapping", "timestamp"): "record",
     ("mapping", "timestamp_format"): "epoch_ms", ("mapping", "timestamp_zone"): "UTC",
     ("mapping", "correlation_id"): "header:c", ("mapping", "payload"): "value", ("mapping", "metadata"): "/meta",
 }  # fmt: skip
