@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
+from keepstream.app.cli.events_validate import validate
 from keepstream.app.cli.options import time_option
-from keepstream.app.cli.output import json_option, load_services, notify, print_json, print_rows
+from keepstream.app.cli.output import json_option, load_services, print_json, print_rows
 from keepstream.app.cli.types import COUNT, Topic
 from keepstream.app.errors import NOT_FOUND, KeepstreamError
-from keepstream.schemas.record import KafkaRecord, is_text
+from keepstream.schemas.record import is_text
 
 if TYPE_CHECKING:
     from keepstream.app.connect.services import Services
@@ -26,6 +25,9 @@ FLUSH_TIMEOUT_S = 60
 @click.group()
 def events() -> None:
     """Produce, validate, list and show events."""
+
+
+events.add_command(validate)
 
 
 @events.command("list", epilog="Example: keepstream events list --status failed --since 2h --json | jq -r .event_id")
@@ -63,30 +65,6 @@ def produce(
     print_rows([{"topic": target, "acknowledged": acknowledged, "refused": len(refused)}], as_json=as_json)
     if refused:
         raise KeepstreamError("not_acknowledged", f"{len(refused)} records were refused, the first: {refused[0]}")
-
-
-@events.command(epilog="Example: keepstream events validate orders.jsonl")
-@click.argument("source", type=click.File("rb"))
-@json_option
-def validate(*, source: IO[bytes], as_json: bool) -> None:
-    """Check each line of SOURCE (a file, or - for stdin) against the contract, as the worker would.
-
-    Prints what is wrong; exit 1 when anything is.
-    """
-    good, bad = 0, 0
-    for number, rejection in _verdicts(source):
-        if rejection is None:
-            good += 1
-            continue
-        bad += 1
-        row = {"line": number, "reason": rejection.reason, "message": rejection.message}
-        if as_json:
-            print_json(row)
-        else:
-            click.echo(f"line {number}: {rejection.message} [{rejection.reason}]")
-    notify(f"{good} valid, {bad} invalid")
-    if bad:
-        raise KeepstreamError("invalid_events", f"{bad} of {good + bad} lines are not events")
 
 
 @events.command(epilog="Example: keepstream events show order-4711 --json | jq .event.status")
@@ -168,13 +146,3 @@ def _headers(given: tuple[str, ...]) -> list[tuple[str, str | bytes | None]]:
             raise click.BadParameter(f"{name!r} is not text, which a name has to be", param_hint="--header")
         pairs.append((name, os.fsencode(value)))
     return pairs
-
-
-def _verdicts(source: IO[bytes]) -> Iterator[tuple[int, Any]]:
-    from keepstream.schemas.event import Rejection
-
-    check = load_services().validator.validate
-    now_ms = int(time.time() * 1000)
-    for number, line in enumerate(source, 1):
-        verdict = check(KafkaRecord("-", 0, number, now_ms, None, line.rstrip(b"\r\n")))
-        yield number, verdict if isinstance(verdict, Rejection) else None

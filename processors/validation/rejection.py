@@ -8,6 +8,7 @@ import pydantic_core
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from keepstream.processors.validation import strangers
 from keepstream.schemas.event import Rejection
 from keepstream.schemas.record import MAX_ID_CHARS
 
@@ -28,10 +29,12 @@ def to_rejection(error: ValidationError, value: bytes) -> Rejection:
         return _not_json(first, value)
     event_id = usable_event_id(value)
     if not first["loc"] and first["type"] not in _OF_A_WHOLE_MODEL:
-        return Rejection("not_an_object", "the value is valid JSON but not an object", event_id)
+        looks = strangers.of_json(pydantic_core.from_json(value))
+        return Rejection("not_an_object", f"the value is valid JSON but not an object{looks}", event_id)
     field = ".".join(map(str, first["loc"])) or "event"
     if first["type"] == "missing":
-        return Rejection("missing_field", f"{field}: is required and absent", event_id)
+        looks = strangers.of_object(pydantic_core.from_json(value)) if field == "event_id" else ""
+        return Rejection("missing_field", f"{field}: is required and absent{looks}", event_id)
     if (field, first["type"]) == ("timestamp", "string_type"):
         return Rejection("invalid_timestamp", f"timestamp: {not_text(error.errors()[0]['input'])}", event_id)
     reason = "invalid_timestamp" if field == "timestamp" else "invalid_field"
@@ -71,14 +74,15 @@ def _not_json(error: ErrorDetails, value: bytes) -> Rejection:
     try:
         value.decode()
     except UnicodeDecodeError as undecodable:
-        return Rejection("invalid_utf8", f"the value is not UTF-8: byte {undecodable.start} cannot be decoded")
+        where = f"byte {undecodable.start} cannot be decoded{strangers.of_bytes(value)}"
+        return Rejection("invalid_utf8", f"the value is not UTF-8: {where}")
     if "surrogate" in error["msg"] or ("hex escape" in error["msg"] and _python_reads(value)):
         return Rejection("lone_surrogate", f"a string contains half of a surrogate pair: {_where(error)}")
     if "number out of range" in error["msg"]:
         return Rejection("number_out_of_range", f"a number has more digits than are accepted: {_where(error)}")
     if value.startswith("\ufeff".encode()):
         return Rejection("invalid_json", "the value starts with a byte order mark, which JSON does not allow")
-    return Rejection("invalid_json", f"the value is not JSON: {_where(error)}")
+    return Rejection("invalid_json", f"the value is not JSON: {_where(error)}{strangers.of_bytes(value)}")
 
 
 def _python_reads(value: bytes) -> bool:

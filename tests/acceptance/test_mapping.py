@@ -5,122 +5,18 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
 from keepstream.schemas.record import header
 from tests.acceptance.conftest import System
+from tests.builders import make_value
+from tests.event_shapes import SHAPES, Shape
 
 pytestmark = pytest.mark.real
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What a producer writes, the lines below ``[keepstream.mapping]``, and what is stored."""
-
-    lines: str
-    value: bytes
-    event_id: str
-    payload: Any
-    created_at: str
-    key: bytes | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    correlation_id: str | None = None
-
-
-SHAPES = {
-    "epoch milliseconds": Shape(
-        'timestamp_format = "epoch_ms"',
-        b'{"event_id": "a", "payload": {"n": 1.000000000000000001}, "timestamp": 1764000000123}',
-        "a",
-        {"n": Decimal("1.000000000000000001")},
-        "2025-11-24T16:00:00.123+00:00",
-    ),
-    "no zone": Shape(
-        'timestamp_zone = "Europe/Paris"',
-        b'{"event_id": "a", "payload": {}, "timestamp": "2026-11-24T10:00:00.5"}',
-        "a",
-        {},
-        "2026-11-24T09:00:00.5+00:00",
-    ),
-    "camel case": Shape(
-        'id = "/eventId"\ntimestamp = "/occurredAt"\ncorrelation_id = "/correlationId"\npayload = "/data"',
-        b'{"eventId":"a","occurredAt": "2026-11-24T10:00:00Z", "correlationId":7,"data": {"n": 12345678901234567890}}',
-        "a",
-        {"n": 12345678901234567890},
-        "2026-11-24T10:00:00+00:00",
-        correlation_id="7",
-    ),
-    "integer id": Shape(
-        'id = "order-{/id}"\ntimestamp = "/created"\ntimestamp_format = "epoch_s"\npayload = "value"',
-        b'{"id": 12345678901234567890123, "created": 1764000000}',
-        "order-12345678901234567890123",
-        {"id": 12345678901234567890123, "created": 1764000000},
-        "2025-11-24T16:00:00+00:00",
-    ),
-    "array payload": Shape(
-        'payload = "/payload"',
-        b'{"event_id": "a", "payload": [1, "x", null, 1e2], "timestamp": "2026-11-24T10:00:00Z"}',
-        "a",
-        [1, "x", None, 100],
-        "2026-11-24T10:00:00+00:00",
-    ),
-    "structured CloudEvent": Shape(
-        'preset = "cloudevents"',
-        b'{"specversion": "1.0", "id": "7", "source": "/shop", "type": "placed", "time": "2026-11-24T10:00:00Z",'
-        b' "datacontenttype": "application/json", "data": {"n": 1.000000000000000001}}',
-        "/shop 7",
-        {"n": Decimal("1.000000000000000001")},
-        "2026-11-24T10:00:00+00:00",
-    ),
-    "binary CloudEvent of text": Shape(
-        'preset = "cloudevents"',
-        b"hello",
-        "/shop 7",
-        "hello",
-        "2026-11-24T10:00:00+00:00",
-        headers={
-            "ce_specversion": "1.0",
-            "ce_id": "7",
-            "ce_source": "/shop",
-            "ce_time": "2026-11-24T10:00Z",
-            "content-type": "text/plain",
-        },
-    ),
-    "Dapr": Shape(
-        'preset = "dapr"',
-        b'{"data": {"orderId": 1}, "datacontenttype": "application/json", "id": "5929aaac", "pubsubname": "p",'
-        b' "source": "checkout", "specversion": "1.0", "time": "2026-11-24T10:00:00Z", "topic": "orders",'
-        b' "traceid": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "type": "com.dapr.event.sent"}',
-        "checkout 5929aaac",
-        {"orderId": 1},
-        "2026-11-24T10:00:00+00:00",
-        correlation_id="0af7651916cd43dd8448eb211c80319c",
-    ),
-    "Debezium change event": Shape(
-        'preset = "debezium"',
-        b'{"before": null, "after": {"id": 1, "price": 1.50}, "source": {"db": "shop", "schema": "public",'
-        b' "table": "orders", "ts_ms": 1764000000123}, "op": "c", "ts_ms": 1764000000999}',
-        'shop.public.orders {"id":1}',
-        {"id": 1, "price": Decimal("1.50")},
-        "2025-11-24T16:00:00.123+00:00",
-        key=b'{"id":1}',
-    ),
-    "outbox row": Shape(
-        'preset = "debezium-outbox"\ntimestamp = "/at"\ntimestamp_format = "epoch_ms"',
-        b'{"total": 1.10, "at": 1764000000123}',
-        "0e984725",
-        {"total": Decimal("1.10"), "at": 1764000000123},
-        "2025-11-24T16:00:00.123+00:00",
-        key=b"order-1",
-        headers={"id": "0e984725"},
-        correlation_id="order-1",
-    ),
-}
 
 
 def environment(lines: str) -> dict[str, str]:
@@ -132,10 +28,10 @@ def environment(lines: str) -> dict[str, str]:
     }
 
 
-def produce(system: System, shape: Shape, *values: bytes) -> None:
+def produce(system: System, topic: str, shape: Shape, *values: bytes) -> None:
     producer = Producer({"bootstrap.servers": system.kafka.bootstrap_servers})
     for value in values:
-        producer.produce(system.topic, value, key=shape.key, headers=dict(shape.headers))
+        producer.produce(topic, value, key=shape.key, headers=dict(shape.headers))
     assert producer.flush(30) == 0
 
 
@@ -145,12 +41,8 @@ def test_a_usual_shape_is_stored_by_a_few_lines(new_system: Callable[..., System
     assert len(shape.lines.splitlines()) <= 6
     system = new_system()
     (system.folder / "keepstream.toml").write_text(f"[keepstream.mapping]\n{shape.lines}\n")
-    source = system.folder / "events.jsonl"
-    source.write_bytes(shape.value + b"\n")
-    if not shape.headers and not shape.key:
-        system.cli("events", "validate", str(source))
-    produce(system, shape, shape.value, shape.value)
-    produce(system, Shape("", b"", "", {}, ""), b'{"nothing": "of it"}')
+    produce(system, system.topic, shape, shape.value, shape.value)
+    produce(system, system.topic, Shape("", b"", "", {}, ""), b'{"nothing": "of it"}')
     system.start_worker(**environment(shape.lines))
     system.settled(3)
     totals = system.database.totals()
@@ -159,13 +51,35 @@ def test_a_usual_shape_is_stored_by_a_few_lines(new_system: Callable[..., System
     ((event_id, payload, created_at, correlation_id),) = system.database.rows(query)
     assert (event_id, correlation_id) == (shape.event_id, shape.correlation_id or shape.event_id)
     assert json.loads(payload, parse_float=Decimal) == shape.payload
-    assert created_at.isoformat() == _python(shape.created_at)
+    assert created_at == datetime.fromisoformat(shape.created_at)
     (dead,) = system.dead().values()
     assert header(dead, "keepstream.dlq.reason") == "missing_field"
     system.cli("audit", "--deep")
 
 
-def _python(text: str) -> str:
-    from datetime import datetime
+def test_a_live_topic_is_checked_and_gets_settings_under_which_all_of_it_passes(system: System) -> None:
+    for shape in SHAPES.values():
+        topic = system.kafka.new_topic(2)
+        produce(system, topic, shape, *[shape.value] * 20)
+        asked = ("events", "validate", "--topic", topic, "--last", "10", "--suggest")
+        checked = system.cli(*asked, exit_code=1)
+        assert "0 valid, " in checked.stderr
+        (system.folder / "keepstream.toml").write_text(checked.stdout[checked.stdout.index("[keepstream.mapping]") :])
+        assert "0 invalid" in system.cli(*asked).stderr
+        (system.folder / "keepstream.toml").unlink()
+    assert system.database.totals()["total"] == 0
 
-    return datetime.fromisoformat(text).isoformat()
+
+def test_a_topic_says_how_many_records_do_not_pass_and_why(system: System) -> None:
+    system.produce([make_value(event_id="a"), b"\0\0\0\0\x07{}", b'{"payload": {}}', b'{"payload": {}}'])
+    asked = ("events", "validate", "--topic", system.topic)
+    rows = [json.loads(line) for line in system.cli(*asked, "--json", exit_code=1).stdout.splitlines()]
+    assert [(row["records"], row["reason"], row["first"]) for row in rows] == [
+        (2, "missing_field", f"{system.topic}-0-2"),
+        (1, "invalid_json", f"{system.topic}-0-1"),
+    ]
+    assert "schema id 7" in rows[1]["message"]
+    assert "1 valid, 3 invalid" in system.cli(*asked, "--last", "4", exit_code=1).stderr
+    assert "0 valid, 1 invalid" in system.cli(*asked, "--last", "1", exit_code=1).stderr
+    system.cli("events", "validate", exit_code=2)
+    system.cli("events", "validate", "--topic", "no-such-topic", exit_code=3)
