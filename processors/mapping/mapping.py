@@ -31,11 +31,8 @@ _PAYLOAD, _METADATA = b'"payload"', b'"metadata"'
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 
-class Mapped(NamedTuple):
-    """An event in the contract's shape: the document as JSON, and those of its fields that are text."""
-
-    document: bytes
-    fields: dict[str, object]
+Mapped = tuple[bytes, dict[str, object]]
+"""An event in the contract's shape: the document as JSON, and its fields beside payload and metadata."""
 
 
 class JsonPart(NamedTuple):
@@ -86,9 +83,9 @@ class RecordMapping:
             tail += f',"timestamp":{_quote(timestamp)}'
         if correlation_id is not None:
             tail += f',"correlation_id":{_quote(correlation_id)}'
-        if self.retry_attempt and (attempt := value_at(root, _ATTEMPT)) is not None:
-            fields["retry_attempt"] = attempt
-        return Mapped(b"%b%b}" % (body, tail.encode()), fields)
+        if self.retry_attempt and type(root) is dict and root.get("retry_attempt") is not None:
+            fields["retry_attempt"] = root["retry_attempt"]
+        return b"%b%b}" % (body, tail.encode()), fields
 
     def _body(self, document: Document) -> bytes:
         """Return an object with payload and metadata, without its closing brace; later members win in jsonb."""
@@ -106,16 +103,17 @@ class RecordMapping:
 
     def _renamed(self, document: Document, *, with_metadata: bool) -> bytes | None:
         """Return the value itself with its members renamed: a third of the work of cutting them out."""
-        name, inner = self.payload.member, self.metadata.member if with_metadata else None
-        renamed: bytes | None = document.value
+        value, name, inner = document.value, self.payload.member, self.metadata.member if with_metadata else None
         if name is None or name == inner:
             return None
-        if name != _PAYLOAD or inner not in (None, _METADATA):
-            if not is_plain(document.value):
-                return None
-            renamed = document.value if name == _PAYLOAD else rename_member(document.value, name, _PAYLOAD)
-            if renamed is not None and inner not in (None, _METADATA):
-                renamed = rename_member(renamed, inner, _METADATA)
+        renamed: bytes | None = value
+        if name != _PAYLOAD:
+            renamed = (
+                None if "payload" in document.root or not is_plain(value) else rename_member(value, name, _PAYLOAD)
+            )
+        if renamed is not None and inner not in (None, _METADATA):
+            unique = "metadata" not in document.root and is_plain(value)
+            renamed = rename_member(renamed, inner, _METADATA) if unique else None
         return renamed and (renamed[:-1] if renamed[-1:] == b"}" else renamed.rstrip(b" \t\r\n")[:-1])
 
 

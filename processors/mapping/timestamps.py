@@ -19,6 +19,7 @@ Read = Callable[[object], str]
 _DIGITS = {"epoch_s": 0, "epoch_ms": 3, "epoch_us": 6, "epoch_ns": 9}
 _EPOCH = datetime.fromtimestamp(0, UTC)
 _FINEST = 9
+_FRACTIONS = [f".%0{places}d" for places in range(_FINEST + 1)]
 _POWERS = [10**places for places in range(_FINEST + 1)]
 _MAX_MAGNITUDE = 21  # of nanoseconds in the year 9999
 _WITHOUT_ZONE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(\.[0-9]{1,9})?")
@@ -72,28 +73,25 @@ def _in_zone(zone: tzinfo) -> Read:
 
 def _since_1970(digits: int) -> Read:
     def read(found: object) -> str:
-        count, places = _integer(found, digits)
+        count, places = (found, digits) if type(found) is int else _integer(found, digits)
         seconds, fraction = divmod(count, _POWERS[places])
-        days, second = divmod(seconds, 86_400)
         try:
-            date = _date(days)
+            time = _to_second(seconds)
         except OverflowError:
             raise ValueError("is beyond the year 9999" + likely_unit(found)) from None
-        time = f"{second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}"
-        return f"{date}T{time}.{fraction:0{places}d}Z" if fraction else f"{date}T{time}Z"
+        return f"{time}{_FRACTIONS[places] % fraction}Z" if fraction else f"{time}Z"
 
     return read
 
 
 @lru_cache(4096)
-def _date(days: int) -> str:
-    return (_EPOCH + timedelta(days=days)).date().isoformat()
+def _to_second(seconds: int) -> str:
+    """Return a time as text. Most events share their second with others: the cache saves a tenth of the work."""
+    return (_EPOCH + timedelta(seconds=seconds)).isoformat()[:19]
 
 
 def _integer(found: object, digits: int) -> tuple[int, int]:
-    """Return a number as an integer and how many of its digits are below the second."""
-    if type(found) is int:
-        return found, digits
+    """Return a number that is no integer as one, and how many of its digits are below the second."""
     if isinstance(found, bool) or not isinstance(found, str | float):
         raise ValueError("must be a number since 1970")  # noqa: TRY004 - the record's fault
     text = str(found)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.processors.mapping.timestamps import Format, timestamp_reader
-from keepstream.processors.validation.validate import moment
+from keepstream.processors.validation.validate import parse_timestamp
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ def test_any_time_survives_each_unit(when: datetime) -> None:
     micros = (when - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)
     forms: list[tuple[Format, int]] = [("epoch_us", micros), ("epoch_ns", micros * 1000)]
     for form, number in forms:
-        assert moment(timestamp_reader(form, None)(number)) == when
+        assert parse_timestamp(timestamp_reader(form, None)(number)) == when
 
 
 @pytest.mark.parametrize(
