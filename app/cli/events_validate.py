@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -16,9 +17,10 @@ from keepstream.app.errors import FAILED, KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.connect.services import Services
-    from keepstream.schemas.event import Rejection
+    from keepstream.schemas.event import Rejection, ValidEvent
     from keepstream.schemas.record import KafkaRecord
 
+_SAMPLE_BYTES = 64 * 1024 * 1024
 _MOST_REASONS = 20
 
 
@@ -36,30 +38,67 @@ def validate(*, source: IO[bytes] | None, topic: str | None, last: int, suggest:
     """
     if (source is None) == (topic is None):
         raise click.UsageError("give either SOURCE or --topic")
-    services = load_services()
+    services, findings = load_services(), Findings()
+    check = services.validator.validate
     if source is not None:
-        records = list(_lines(source))
-        found = _rejections(services, records)
-        _print_lines(found, as_json=as_json)
+        for record, rejection in findings.checked(_lines(source), check):
+            _print_line(record, rejection, as_json=as_json)
     else:
-        records = _last_records(services, topic or "", last)
-        found = _rejections(services, records)
-        _print_reasons(found, len(records), as_json=as_json)
+        for _ in findings.checked(_last_records(services, topic or "", last), check):
+            pass
+        if findings.invalid:
+            print_rows(findings.reasons(), as_json=as_json)
     if suggest:
-        _suggest(records, len(found), as_json=as_json)
-    what = "lines" if source is not None else "records"
-    notify(f"{len(records) - len(found)} valid, {len(found)} invalid")
-    if found:
-        message = f"{len(found)} of {len(records)} {what} are not events"
+        _suggest(findings, as_json=as_json)
+    notify(f"{findings.total - findings.invalid} valid, {findings.invalid} invalid")
+    if findings.invalid:
+        what = "lines" if source is not None else "records"
+        message = f"{findings.invalid} of {findings.total} {what} are not events"
         raise KeepstreamError("invalid_events", message, exit_code=FAILED)
 
 
-def _rejections(services: Services, records: Sequence[KafkaRecord]) -> list[tuple[KafkaRecord, Rejection]]:
-    from keepstream.schemas.event import Rejection
+@dataclass
+class Findings:
+    """What was checked: the counts, the reasons, and a sample of the records for a suggestion."""
 
-    check = services.validator.validate
-    verdicts = ((record, check(record)) for record in records)
-    return [(record, verdict) for record, verdict in verdicts if isinstance(verdict, Rejection)]
+    total: int = 0
+    invalid: int = 0
+    sample: list[KafkaRecord] = field(default_factory=list)
+    _sample_bytes: int = 0
+    _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
+    _first: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
+
+    def checked(
+        self, records: Iterable[KafkaRecord], check: Callable[[KafkaRecord], ValidEvent | Rejection]
+    ) -> Iterator[tuple[KafkaRecord, Rejection]]:
+        """Check all records; yield those that are rejected."""
+        from keepstream.schemas.event import Rejection
+
+        for record in records:
+            self.total += 1
+            self._keep(record)
+            verdict = check(record)
+            if isinstance(verdict, Rejection):
+                self._count(record, verdict)
+                yield record, verdict
+
+    def reasons(self) -> list[dict[str, Any]]:
+        """Return a row for each reason, commonest first. Messages that differ in numbers only are one."""
+        common = self._counts.most_common(_MOST_REASONS)
+        return [{"records": count, "reason": kind[0], **self._first[kind]} for kind, count in common]
+
+    def _keep(self, record: KafkaRecord) -> None:
+        self._sample_bytes += len(record.value or b"")
+        if self._sample_bytes < _SAMPLE_BYTES:
+            self.sample.append(record)
+
+    def _count(self, record: KafkaRecord, rejection: Rejection) -> None:
+        from keepstream.schemas.record import record_id
+
+        self.invalid += 1
+        kind = rejection.reason, re.sub(r"\d+", "N", rejection.message)
+        self._counts[kind] += 1
+        self._first.setdefault(kind, {"first": record_id(record), "message": rejection.message})
 
 
 def _lines(source: IO[bytes]) -> Iterator[KafkaRecord]:
@@ -70,7 +109,7 @@ def _lines(source: IO[bytes]) -> Iterator[KafkaRecord]:
         yield KafkaRecord("-", 0, number, now_ms, None, line.rstrip(b"\r\n"))
 
 
-def _last_records(services: Services, topic: str, count: int) -> list[KafkaRecord]:
+def _last_records(services: Services, topic: str, count: int) -> Iterator[KafkaRecord]:
     """Read the last records of a topic, as many from each partition."""
     from keepstream.app.connect.services import kafka_errors
     from keepstream.sinks.kafka.range_reader import RangeReader
@@ -78,47 +117,29 @@ def _last_records(services: Services, topic: str, count: int) -> list[KafkaRecor
     with kafka_errors(), RangeReader(services.admin(), topic) as reader:
         watermarks = reader.watermarks()
         share = -(-count // max(len(watermarks), 1))
-        return list(reader.read({p: (max(start, end - share), end) for p, (start, end) in watermarks.items()}))
+        yield from reader.read({p: (max(start, end - share), end) for p, (start, end) in watermarks.items()})
 
 
-def _print_lines(found: Sequence[tuple[KafkaRecord, Rejection]], *, as_json: bool) -> None:
-    for record, rejection in found:
-        row = {"line": record.offset, "reason": rejection.reason, "message": rejection.message}
-        if as_json:
-            print_json(row)
-        else:
-            click.echo(f"line {record.offset}: {rejection.message} [{rejection.reason}]")
+def _print_line(record: KafkaRecord, rejection: Rejection, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"line": record.offset, "reason": rejection.reason, "message": rejection.message})
+    else:
+        click.echo(f"line {record.offset}: {rejection.message} [{rejection.reason}]")
 
 
-def _print_reasons(found: Sequence[tuple[KafkaRecord, Rejection]], total: int, *, as_json: bool) -> None:
-    """Print a row for each reason; messages that differ in numbers only are one."""
-    from keepstream.schemas.record import record_id
-
-    counts: Counter[tuple[str, str]] = Counter()
-    first: dict[tuple[str, str], dict[str, Any]] = {}
-    for record, rejection in found:
-        kind = rejection.reason, re.sub(r"\d+", "N", rejection.message)
-        counts[kind] += 1
-        first.setdefault(kind, {"first": record_id(record), "message": rejection.message})
-    rows = [{"records": count, "reason": kind[0], **first[kind]} for kind, count in counts.most_common(_MOST_REASONS)]
-    if not total:
-        notify("the topic has no records")
-    if rows:
-        print_rows(rows, as_json=as_json)
-
-
-def _suggest(records: Sequence[KafkaRecord], rejected: int, *, as_json: bool) -> None:
+def _suggest(findings: Findings, *, as_json: bool) -> None:
     from keepstream.processors.mapping.suggest import suggest, to_toml
 
-    if not rejected:
+    if not findings.invalid:
         notify("nothing to suggest: all pass")
         return
-    options, accepted = suggest(records)
-    if accepted <= len(records) - rejected:
+    options, accepted = suggest(findings.sample)
+    count = len(findings.sample)
+    if accepted * findings.total <= (findings.total - findings.invalid) * count:
         notify("no mapping is known under which more would pass: docs/mapping.md, docs/own-events.md")
         return
     if as_json:
-        print_json({"mapping": options, "accepted": accepted, "records": len(records)})
+        print_json({"mapping": options, "accepted": accepted, "records": count})
     else:
         click.echo(to_toml(options))
-    notify(f"with this in keepstream.toml {accepted} of {len(records)} pass; look at it before you use it")
+    notify(f"with this in keepstream.toml {accepted} of {count} pass; read it before you use it")

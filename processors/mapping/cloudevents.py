@@ -14,8 +14,7 @@ from dataclasses import replace
 
 from keepstream.processors.mapping.document import NOT_JSON, Document, UnmappedError, not_json
 from keepstream.processors.mapping.mapping import JsonPart, RecordMapping, json_object
-from keepstream.schemas.event import cloud_event_id
-from keepstream.schemas.record import header, text_of
+from keepstream.schemas.record import cloud_event_id, header, text_of
 
 _PREFIX = "ce_"
 _DATA = frozenset(("data", "data_base64"))

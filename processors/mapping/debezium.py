@@ -10,8 +10,7 @@ from pydantic_core import from_json
 from keepstream.processors.mapping.document import Document, Path, UnmappedError, cut, value_at
 from keepstream.processors.mapping.mapping import JsonPart, RecordMapping, json_object
 from keepstream.processors.mapping.timestamps import timestamp_reader
-from keepstream.schemas.event import cloud_event_id
-from keepstream.schemas.record import header, text_of
+from keepstream.schemas.record import cloud_event_id, header, text_of
 
 _CHANGES = ("c", "r", "u", "d")
 _QUALIFIERS = ("db", "schema", "table", "collection")

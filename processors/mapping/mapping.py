@@ -21,11 +21,10 @@ from keepstream.processors.mapping.document import (
 from keepstream.processors.mapping.sources import RECORD, Source, compile_source
 from keepstream.processors.mapping.timestamps import Format, timestamp_reader
 from keepstream.schemas.event import Rejection
-from keepstream.schemas.record import Record
+from keepstream.schemas.record import MAX_ID_CHARS, Record
 
 ReadText = Callable[[Document], str | None]
 ReadJson = Callable[[Document], bytes | None]
-_LONGEST_USABLE_ID = 255
 _ATTEMPT = ("retry_attempt",)
 _PAYLOAD, _METADATA = b'"payload"', b'"metadata"'
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
@@ -242,4 +241,4 @@ def json_object(members: Mapping[str, bytes]) -> bytes:
 
 def _usable(event_id: str | None) -> str | None:
     """Return an id that a row could have."""
-    return event_id if event_id and len(event_id) <= _LONGEST_USABLE_ID and "\0" not in event_id else None
+    return event_id if event_id and len(event_id) <= MAX_ID_CHARS and "\0" not in event_id else None
