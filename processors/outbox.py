@@ -52,9 +52,9 @@ class OutboxPublisher:
 
         Raises PartitionRevokedError.
         """
-        by_offset = {one.record.offset: one for one in dead}
-        waiting = {record.offset: record for record in records}
-        confirmed: dict[int, str | None] = {}
+        by_id = {one.id: one for one in dead}
+        waiting = dict(zip(by_id, records, strict=True))
+        confirmed: dict[str, str | None] = {}
 
         async def attempt() -> None:
             failure = None
@@ -64,12 +64,12 @@ class OutboxPublisher:
                 self.metrics.publish_took(time.perf_counter() - started)
                 failure = publication.failure
                 confirmed.update(publication.record_ids)
-                for offset in publication.record_ids:
-                    del waiting[offset]
-                self.metrics.dead_lettered([by_offset[offset] for offset in publication.record_ids])
+                for dead_letter_id in publication.record_ids:
+                    del waiting[dead_letter_id]
+                self.metrics.dead_lettered([by_id[dead_letter_id] for dead_letter_id in publication.record_ids])
             if confirmed:
                 with _every_failure_systemic():
-                    await self.outbox.remove(queue.topic, queue.partition, confirmed)
+                    await self.outbox.remove(confirmed)
                 confirmed.clear()
             if failure:
                 raise SystemicError(failure)

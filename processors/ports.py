@@ -54,8 +54,8 @@ class DeadLetterOutbox(Protocol):
         """Return the dead letters of a partition, byte for byte as they were decided."""
         ...
 
-    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
-        """Remove confirmed dead letters; store their record ids in the dead letter index. Keys are source offsets."""
+    async def remove(self, record_ids: Mapping[str, str | None]) -> None:
+        """Remove confirmed dead letters, by id; store their record ids in the dead letter index."""
         ...
 
 

@@ -21,7 +21,14 @@ from keepstream.schemas.dead_letter import (
     parse_replay_count,
 )
 from keepstream.schemas.failure import Failure, Step, Verdict
-from keepstream.schemas.record import MAX_TIMESTAMP_MS, KafkaRecord, cloud_event_id, parse_record_id, text_of
+from keepstream.schemas.record import (
+    MAX_TIMESTAMP_MS,
+    KafkaRecord,
+    cloud_event_id,
+    parse_incarnation_name,
+    parse_record_id,
+    text_of,
+)
 
 TOPIC = (
     CONNECT + "topic", "__streams.errors.topic", "__dlq.errors.topic", "kafka_dlt-original-topic", "x-original-topic",
@@ -90,6 +97,11 @@ class DeadLetterRecord:
     def origin_offset(self) -> int | None:
         return self._origin[2]
 
+    @property
+    def incarnation(self) -> int:
+        """How often the origin topic had been re-created or truncated before, as keepstream's id says."""
+        return parse_incarnation_name(parse_record_id(self._own_id or "")[0] or "")[1]
+
     @cached_property
     def _own_id(self) -> str | None:
         """Return the id that keepstream wrote: its headers follow those of the original record."""
@@ -104,7 +116,7 @@ class DeadLetterRecord:
         """
         topic, partition, offset = parse_record_id(self._own_id or "")
         if topic:
-            return topic.partition("~")[0], partition, offset
+            return parse_incarnation_name(topic)[0], partition, offset
         return self._text(TOPIC), self._number(PARTITION), self._number(OFFSET)
 
     @property
@@ -178,7 +190,9 @@ class DeadLetterRecord:
             self.message or "", self.sqlstate, self.attempts or 1,
         )  # fmt: skip
         first = self.first_failed_at or self.failed_at
-        return DeadLetter(self.record, failure, first, self.failed_at, self.event_id, self.correlation_id)
+        return DeadLetter(
+            self.record, failure, first, self.failed_at, self.event_id, self.correlation_id, self.incarnation
+        )
 
     @cached_property
     def _values(self) -> dict[str, bytes]:

@@ -96,6 +96,6 @@ class Totals:
 class Publication:
     """The dead letters that the broker has confirmed, and why it has not confirmed the others."""
 
-    record_ids: Mapping[int, str | None] = field(default_factory=dict)
-    """Offset of the source record -> record id in the dead letter topic, None where the broker did not return it."""
+    record_ids: Mapping[str, str | None] = field(default_factory=dict)
+    """Id of the dead letter -> its record id in the dead letter topic, None where the broker did not return it."""
     failure: Failure | None = None

@@ -64,6 +64,12 @@ def incarnation_name(topic: str, incarnation: int) -> str:
     return f"{topic}~{incarnation}" if incarnation else topic
 
 
+def parse_incarnation_name(name: str) -> tuple[str, int]:
+    """Split what `incarnation_name` returned into the topic and its incarnation, 0 where the name says none."""
+    topic, _, number = name.partition("~")
+    return topic, int(number) if _is_number(number) else 0
+
+
 def parse_record_id(record_id: str) -> tuple[str | None, int | None, int | None]:
     """Split ``topic-partition-offset``; three times None for any other text."""
     topic, *numbers = record_id.rsplit("-", 2)

@@ -161,8 +161,8 @@ class _Outbox:
     async def load(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
         return await self.inner.load(topic, partition)
 
-    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
-        await self.fail_point.during("remove", self.inner.remove(topic, partition, record_ids))
+    async def remove(self, record_ids: Mapping[str, str | None]) -> None:
+        await self.fail_point.during("remove", self.inner.remove(record_ids))
         self.fail_point.hit("after-remove")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -39,8 +40,8 @@ class MemoryStore:
     rows: dict[str, Row] = field(default_factory=dict)
     totals: OutcomeCounts = field(default_factory=OutcomeCounts)
     letters: dict[str, DeadLetter] = field(default_factory=dict)
-    outbox: dict[tuple[str, int], dict[int, KafkaRecord]] = field(default_factory=dict)
-    """(topic, partition) -> offset of the record that died -> its letter."""
+    outbox: dict[tuple[str, int], dict[str, KafkaRecord]] = field(default_factory=dict)
+    """(topic, partition) -> id of the dead letter -> the record to publish."""
     refuse: Callable[[str, Sequence[ValidEvent]], None] = lambda _method, _events: None
     is_healthy: bool = True
     removal_failures: list[StepError] = field(default_factory=list)
@@ -73,13 +74,14 @@ class MemoryStore:
 
     async def load(self, topic: str, partition: int) -> list[KafkaRecord]:
         """As `DeadLetterOutbox`."""
-        return [record for _, record in sorted(self.outbox.get((topic, partition), {}).items())]
+        waiting = map(DeadLetterRecord, self.outbox.get((topic, partition), {}).values())
+        return [one.record for one in sorted(waiting, key=lambda one: (one.incarnation, one.record.offset))]
 
-    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
+    async def remove(self, record_ids: Mapping[str, str | None]) -> None:
         if self.removal_failures:
             raise self.removal_failures.pop(0)
-        for offset in record_ids:
-            self.outbox.get((topic, partition), {}).pop(offset, None)
+        for waiting, dead_letter_id in itertools.product(self.outbox.values(), record_ids):
+            waiting.pop(dead_letter_id, None)
 
     def _accept(self, method: str, events: Sequence[ValidEvent]) -> None:
         ids = {event.event_id for event in events}
@@ -96,7 +98,7 @@ class MemoryStore:
         self.totals += tally
         self.letters.update({letter.id: letter for letter in settlement.dead_letters})
         for record in settlement.outbox:
-            self.outbox.setdefault((record.topic, record.partition), {})[record.offset] = record
+            self.outbox.setdefault((record.topic, record.partition), {})[DeadLetterRecord(record).id] = record
         for letter in settlement.dead_letters:
             row = self.rows.get(letter.event_id or "")
             if row and row.status == "pending":
@@ -147,7 +149,8 @@ class MemoryDeadLetters:
     async def publish(self, records: Sequence[KafkaRecord]) -> Publication:
         if self.failures:
             return Publication(failure=self.failures.pop(0).failure)
-        record_ids = {record.offset: f"dlq-0-{offset}" for offset, record in enumerate(records, len(self.records))}
+        ids = (DeadLetterRecord(record).id for record in records)
+        record_ids = {one: f"dlq-0-{offset}" for offset, one in enumerate(ids, len(self.records))}
         self.records.extend(records)
         return Publication(record_ids)
 

@@ -11,6 +11,7 @@ from typing import Protocol
 from confluent_kafka import KafkaError, KafkaException
 
 from keepstream.schemas.claim_check import StoredDeadLetter, make_claim_check, pack_dead_letter
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import Failure, Step, SystemicError, Verdict
 from keepstream.schemas.outcome import Publication
 from keepstream.schemas.record import KafkaRecord
@@ -74,7 +75,7 @@ class KafkaDeadLetterQueue:
         except KafkaException as no_producer:  # without a token for OAUTHBEARER
             answers = [no_producer.args[0]] * len(dead_letters)
         record_ids = {
-            record.offset: answer or None
+            DeadLetterRecord(record).id: answer or None
             for record, answer in zip(records, answers, strict=True)
             if isinstance(answer, str)
         }

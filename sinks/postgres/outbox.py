@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from psycopg.types.numeric import Int4, Int8
 
 from keepstream.schemas.failure import Step
-from keepstream.schemas.record import KafkaRecord
+from keepstream.schemas.record import KafkaRecord, parse_record_id
 from keepstream.sinks.postgres.connection import Pool
 from keepstream.sinks.postgres.errors import step_connection
 from keepstream.sinks.postgres.statements import statement
@@ -52,12 +52,13 @@ class PostgresOutbox:
             cursor = await connection.execute(LOAD, {"topic": topic, "partition": Int4(partition)}, binary=True)
             return [unpack(packed) for (packed,) in await cursor.fetchall()]
 
-    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
-        """Delete confirmed dead letters; store their record ids, by the offset of the source record."""
+    async def remove(self, record_ids: Mapping[str, str | None]) -> None:
+        """Delete confirmed dead letters, by id; store their record ids."""
+        topics, partitions, offsets = zip(*map(parse_record_id, record_ids), strict=True)
         given = {
-            "topic": topic,
-            "partition": Int4(partition),
-            "offsets": [*map(Int8, record_ids)],
+            "topics": [*topics],
+            "partitions": [*map(Int4, partitions)],
+            "offsets": [*map(Int8, offsets)],
             "record_ids": [*record_ids.values()],
         }
         async with step_connection(self.pool, Step.STORE) as connection:

@@ -145,7 +145,7 @@ async def test_a_letter_larger_than_the_topic_allows_is_a_pause_and_the_queue_wo
     topic = kafka.new_topic(name="dlq", config={"max.message.bytes": "10000"})
     queue = open_dead_letter_topic(topic, **{"compression.type": "none"})
     publication = await queue.publish([letter_of(make_record(b"a", 1)), letter_of(make_record(b"x" * 50_000, 2))])
-    assert publication.record_ids.keys() == {1}
+    assert publication.record_ids.keys() == {"events-0-1"}
     assert publication.failure
     assert "MSG_SIZE_TOO_LARGE" in publication.failure.message
     await eventually_publishes(queue)
@@ -176,8 +176,9 @@ async def test_publications_side_by_side_get_their_own_places_and_none_is_too_la
     letters = [letter_of(make_record(b"%04d" % number * 1500, number)) for number in range(40)]
     published = await asyncio.gather(*(queue.publish([letter]) for letter in letters))
     there = {f"{topic}-{record.partition}-{record.offset}": record.value for record in kafka.read(topic)}
-    found = {place: n for one in published for n, place in one.record_ids.items()}
-    assert {place: letters[n].value for place, n in found.items()} == there
+    values = {DeadLetterRecord(letter).id: letter.value for letter in letters}
+    found = {place: values[letter_id] for one in published for letter_id, place in one.record_ids.items()}
+    assert found == there
     assert kept.originals == []
 
 
@@ -243,7 +244,7 @@ def letter_of(record: Record | None = None) -> KafkaRecord:
 
 
 def by_place(publication: Publication) -> dict[str | None, str]:
-    return {place: f"events-0-{offset}" for offset, place in publication.record_ids.items()}
+    return {place: letter_id for letter_id, place in publication.record_ids.items()}
 
 
 def places(kafka: Kafka, topic: str) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from keepstream.schemas.dead_letter import to_record
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import TransientError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement
@@ -204,10 +205,28 @@ async def test_the_outbox_holds_what_is_to_be_published_byte_for_byte_until_its_
     await real_table.store.settle(Settlement(offset_range(0, 3), [], dead, outbox=letters))
     assert await outbox.load("events", 0) == [replace(one, headers=[*one.headers]) for one in letters]
     assert await outbox.load("events", 1) == []
-    await outbox.remove("events", 0, {0: "dlq-0-7", 2: None})
+    await outbox.remove({"events-0-0": "dlq-0-7", "events-0-2": None})
     assert [record.offset for record in await outbox.load("events", 0)] == [1]
     places = real_table.read('SELECT "offset", place FROM dead_letters ORDER BY "offset"')
     assert places == [(0, "dlq-0-7"), (1, None), (2, None)]
+
+
+async def test_a_late_confirmation_is_of_the_topic_before_it_was_recreated(real_table: PostgresTable) -> None:
+    """Its dead letter has the same partition and offset as that of the topic that has the name now."""
+    outbox, place = PostgresOutbox(real_table.store.pool), "SELECT topic, place FROM dead_letters ORDER BY topic"
+    before, after = (make_dead_letter(make_record(None, 0), incarnation=incarnation) for incarnation in (0, 1))
+    await real_table.store.settle(Settlement(offset_range(0, 1), [], [before], outbox=[to_record(before, "1")]))
+    await real_table.rewind()
+    again = replace(offset_range(0, 1), incarnation=1)
+    await real_table.store.settle(Settlement(again, [], [after], outbox=[to_record(after, "1")]))
+    loaded = await outbox.load("events", 0)
+    assert [DeadLetterRecord(record).to_dead_letter().id for record in loaded] == ["events-0-0", "events~1-0-0"]
+    await outbox.remove({"events-0-0": "dlq-0-7"})
+    assert [DeadLetterRecord(record).id for record in await outbox.load("events", 0)] == ["events~1-0-0"]
+    assert real_table.read(place) == [("events", "dlq-0-7"), ("events~1", None)]
+    await outbox.remove({"events~1-0-0": "dlq-0-8"})
+    assert await outbox.load("events", 0) == []
+    assert real_table.read(place) == [("events", "dlq-0-7"), ("events~1", "dlq-0-8")]
 
 
 async def test_a_partition_is_behind_while_the_outbox_holds_something_of_it(real_table: PostgresTable) -> None:
@@ -215,5 +234,5 @@ async def test_a_partition_is_behind_while_the_outbox_holds_something_of_it(real
     dead = make_dead_letter(make_record(None, 1))
     await real_table.store.settle(Settlement(offset_range(0, 3), [], [dead], outbox=[to_record(dead, "1")]))
     assert (await offsets.peek("events"))[0] == (0, 1)
-    await PostgresOutbox(real_table.store.pool).remove("events", 0, {1: None})
+    await PostgresOutbox(real_table.store.pool).remove({"events-0-1": None})
     assert (await offsets.peek("events"))[0] == (0, 3)

@@ -121,8 +121,9 @@ class Database:
     async def load_outbox(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
         return await self._write(Step.STORE, lambda: finished(self.memory.load(topic, partition)))
 
-    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
-        await self._write(Step.STORE, lambda: finished(self.memory.remove(topic, partition, {**record_ids})))
+    async def remove(self, record_ids: Mapping[str, str | None]) -> None:
+        confirmed = {**record_ids}
+        await self._write(Step.STORE, lambda: finished(self.memory.remove(confirmed)))
 
     async def healthy(self) -> bool:
         """Answer once a statement does not time out any more."""
@@ -159,7 +160,7 @@ class Database:
         def done() -> dict[int, tuple[int, int]]:
             offsets, outbox, incarnations = self.memory.next_offsets, self.memory.outbox, self.memory.incarnations
             return {
-                p: (incarnations[t, p], min([offset, *outbox.get((t, p), ())]))
+                p: (incarnations[t, p], min([offset, *(one.offset for one in outbox.get((t, p), {}).values())]))
                 for (t, p), offset in offsets.items()
                 if t == topic
             }
@@ -276,5 +277,5 @@ class Outbox:
     async def load(self, topic: str, partition: int) -> Sequence[KafkaRecord]:
         return await self.database.load_outbox(topic, partition)
 
-    async def remove(self, topic: str, partition: int, record_ids: Mapping[int, str | None]) -> None:
-        await self.database.remove(topic, partition, record_ids)
+    async def remove(self, record_ids: Mapping[str, str | None]) -> None:
+        await self.database.remove(record_ids)

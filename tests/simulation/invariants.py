@@ -53,7 +53,7 @@ class Judge:
         for letter in settlement.dead_letters:
             self._check_verdict(letter)
         waiting = store.outbox.get((offset_range.topic, offset_range.partition), {}).keys()
-        dead = {letter.record.offset for letter in settlement.dead_letters}
+        dead = {letter.id for letter in settlement.dead_letters}
         # A database that went back may hold again what was published; the next check of the stored offsets finds it.
         is_bounded = waiting == dead or (waiting > dead and self._has_forgotten())
         require(is_bounded, "L", f"{offset_range} settles {dead} and leaves {waiting} in the outbox")

@@ -17,6 +17,7 @@ from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.processors.pipeline import Pipeline
 from keepstream.processors.replay.replay import Replay
 from keepstream.schemas.dead_letter import DeadLetter
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import Failure, RecordError, Step, Verdict
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Publication, Settlement
@@ -58,7 +59,7 @@ def dlq_not_awaited() -> Any:
 
     async def hopeful(self: DeadLetterTopic, records: Sequence[KafkaRecord]) -> Publication:
         await publish(self, records)
-        return Publication({record.offset: None for record in records})
+        return Publication({DeadLetterRecord(record).id: None for record in records})
 
     return patch(DeadLetterTopic, "publish", hopeful)
 
@@ -93,7 +94,7 @@ def outbox_outside_the_transaction() -> Any:
     async def settle_in_two(self: Database, settlement: Settlement) -> OutcomeCounts:
         tally = await settle(self, settlement)
         place = (settlement.offset_range.topic, settlement.offset_range.partition)
-        letters = {record.offset: record for record in settlement.outbox}
+        letters = {DeadLetterRecord(record).id: record for record in settlement.outbox}
         await self.network.ask(lambda: self.memory.outbox.setdefault(place, {}).update(letters))
         return tally
 

@@ -22,7 +22,7 @@ class Memory:
     rows: dict[str, Row]
     totals: OutcomeCounts
     letters: dict[str, DeadLetter]
-    outbox: dict[tuple[str, int], dict[int, KafkaRecord]]
+    outbox: dict[tuple[str, int], dict[str, KafkaRecord]]
     consumed: int
 
     @classmethod
@@ -49,5 +49,5 @@ class Memory:
         return has_forgotten
 
 
-def _copy(outbox: dict[tuple[str, int], dict[int, KafkaRecord]]) -> dict[tuple[str, int], dict[int, KafkaRecord]]:
+def _copy(outbox: dict[tuple[str, int], dict[str, KafkaRecord]]) -> dict[tuple[str, int], dict[str, KafkaRecord]]:
     return {partition: {**letters} for partition, letters in outbox.items()}

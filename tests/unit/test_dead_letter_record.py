@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.processors.replay.outgoing import target_topic_of
-from keepstream.schemas.dead_letter import dead_letter_headers
+from keepstream.schemas.dead_letter import dead_letter_headers, to_record
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import Step, Verdict
 from keepstream.schemas.replay import ReplayOptions
@@ -83,6 +83,16 @@ def test_a_letter_of_ours_is_read_back_whole() -> None:
     assert (letter.attempts, letter.sqlstate, letter.replay_count) == (4, "23514", 0)
     assert (letter.first_failed_at, letter.last_failed_at, letter.failed_at) == (first, last, last)
     assert (letter.event_id, letter.correlation_id) == ("e-1", "c-1")
+
+
+@pytest.mark.parametrize(
+    ("incarnation", "letter_id"), [(0, "orders-3-42"), (1, "orders~1-3-42"), (12, "orders~12-3-42")]
+)
+def test_a_letter_of_ours_comes_back_with_the_incarnation_of_its_topic(incarnation: int, letter_id: str) -> None:
+    written = make_dead_letter(make_record(topic="orders", partition=3, offset=42), incarnation=incarnation)
+    letter = DeadLetterRecord(to_record(written, "1.0"))
+    assert (letter.id, letter.origin_topic, letter.incarnation) == (letter_id, "orders", incarnation)
+    assert letter.to_dead_letter().id == written.id == letter_id
 
 
 @pytest.mark.parametrize("writer", WRITTEN_BY)

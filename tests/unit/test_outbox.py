@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.processors.partition_queue import PartitionRevokedError
+from keepstream.schemas.dead_letter import to_record
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import RecordError, TransientError
 from keepstream.schemas.outcome import OutcomeCounts, Publication
 from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.postgres.outbox import pack, unpack
-from tests.builders import make_batch, make_failure, make_record, make_value
+from tests.builders import make_batch, make_dead_letter, make_failure, make_record, make_value
 from tests.fakes import MemoryDeadLetters
 from tests.unit.pipeline_fixture import PipelineFixture, StoreScript, deadlock, dlq_unavailable, unreachable
 
@@ -42,7 +44,7 @@ async def test_a_dead_letter_is_published_after_it_was_decided() -> None:
 
     async def seen(records: Sequence[KafkaRecord]) -> Publication:
         offsets.append(world.next_offset)
-        assert {record.offset for record in records} == world.store.outbox["events", 0].keys()
+        assert {DeadLetterRecord(record).id for record in records} == world.store.outbox["events", 0].keys()
         return await publish(records)
 
     world.letters.publish = seen  # type: ignore[method-assign]
@@ -70,7 +72,7 @@ async def test_what_failed_before_the_decision_is_not_published() -> None:
 async def test_nothing_more_is_settled_while_the_topic_takes_nothing() -> None:
     world = PipelineFixture(StoreScript(frozenset({"bad"})))
     settled: list[list[tuple[int, int, int]]] = []
-    waiting: list[list[int]] = []
+    waiting: list[list[str]] = []
 
     def failed(*_: object, **__: object) -> None:
         settled.append([*world.store.settled])
@@ -81,7 +83,7 @@ async def test_nothing_more_is_settled_while_the_topic_takes_nothing() -> None:
     values = [make_value(event_id=event_id) for event_id in ("bad", "a", "b")]
     counts = await world.process([make_record(value, offset) for offset, value in enumerate(values)])
     assert counts == OutcomeCounts(delivered=2, dead_lettered=1)
-    assert (settled[-3:], waiting[-3:]) == ([[(0, 1, 1)]] * 3, [[0]] * 3)
+    assert (settled[-3:], waiting[-3:]) == ([[(0, 1, 1)]] * 3, [["events-0-0"]] * 3)
 
 
 async def test_only_what_the_broker_has_not_confirmed_is_published_again() -> None:
@@ -108,7 +110,7 @@ async def test_a_queue_publishes_first_what_an_earlier_one_has_decided_with_the_
     batch = make_batch(broken(0))
     await world.process(broken(0))
     (first,) = world.letters.records
-    world.store.outbox["events", 0] = {first.offset: first}
+    world.store.outbox["events", 0] = {"events-0-0": first}
     later = replace(world.pipeline.outbox, app_version="9.9.9")
     await later.recover(batch.queue)
     assert decided == []
@@ -119,11 +121,31 @@ async def test_a_queue_publishes_first_what_an_earlier_one_has_decided_with_the_
 
 async def test_a_queue_that_is_closed_publishes_nothing_of_an_earlier_one() -> None:
     world, batch = PipelineFixture(), make_batch(broken(0))
-    world.store.outbox["events", 0] = {0: make_record(b"{", 0)}
+    world.store.outbox["events", 0] = {"events-0-0": make_record(b"{", 0)}
     batch.queue.close()
     with pytest.raises(PartitionRevokedError):
         await world.pipeline.outbox.recover(batch.queue)
     assert world.letters.records == []
+
+
+async def test_dead_letters_of_equal_offsets_of_a_topic_and_its_successor_are_both_published() -> None:
+    """The offsets of a re-created topic begin again."""
+    world, batch = PipelineFixture(), make_batch(broken(0))
+    before, after = (make_dead_letter(broken(0)[0], incarnation=incarnation) for incarnation in (0, 1))
+    world.store.outbox["events", 0] = {one.id: to_record(one, "1") for one in (before, after)}
+    await world.pipeline.outbox.recover(batch.queue)
+    assert [letter.id for letter in world.letters.published] == ["events-0-0", "events~1-0-0"]
+    assert [letter.id for letter in world.metrics.letters] == ["events-0-0", "events~1-0-0"]
+    assert world.store.outbox["events", 0] == {}
+
+
+async def test_a_late_confirmation_leaves_the_dead_letter_of_the_recreated_topic_in_the_outbox() -> None:
+    world, batch = PipelineFixture(), make_batch(broken(0))
+    before, after = (make_dead_letter(broken(0)[0], incarnation=incarnation) for incarnation in (0, 1))
+    decided = to_record(after, "1")
+    world.store.outbox["events", 0] = {after.id: decided}
+    await world.pipeline.outbox.publish(batch.queue, [before], [to_record(before, "1")])
+    assert world.store.outbox["events", 0] == {"events~1-0-0": decided}
 
 
 NAMES = st.text(st.characters(codec=None, exclude_categories=()), max_size=8)

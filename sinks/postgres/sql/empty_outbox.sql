@@ -1,9 +1,11 @@
--- Deletes confirmed dead letters from the outbox and notes their coordinates. Commits as the session does: what a crash
--- takes back here is published again, under the same id.
+-- Deletes confirmed dead letters from the outbox and notes their coordinates. Their topic is that of the id (topic~n): a
+-- confirmation may come late, when the topic was re-created and another of its dead letters has the same offset.
+-- Commits as the session does: what a crash takes back here is published again, under the same id.
 WITH removed AS (
     DELETE FROM dead_letter_outbox o
-    USING unnest(%(offsets)s::bigint[], %(record_ids)s::text[]) AS p("offset", place)
-    WHERE split_part(o.topic, '~', 1) = %(topic)s AND o.partition = %(partition)s AND o."offset" = p."offset"
+    USING unnest(%(topics)s::text[], %(partitions)s::integer[], %(offsets)s::bigint[], %(record_ids)s::text[])
+        AS p(topic, partition, "offset", place)
+    WHERE (o.topic, o.partition, o."offset") = (p.topic, p.partition, p."offset")
     RETURNING o.topic, o.partition, o."offset", p.place
 )
 UPDATE dead_letters d SET place = r.place
