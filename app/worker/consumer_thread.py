@@ -185,6 +185,9 @@ class ConsumerThread(AIOKafkaConsumerThread):
         return await self.call_thread(self._log_bounds_in_thread, partitions)  # type: ignore[no-any-return]
 
     async def _log_bounds_in_thread(self, partitions: Sequence[TopicPartition]) -> LogBounds:
+        # The ids are read first. The start of a deleted topic beside the id of its successor would skip the successor's
+        # first records; an id that is older than the bounds differs from the cluster's at the next check.
+        ids = await asyncio.to_thread(self._admin.topic_ids, {tp.topic for tp in partitions})
         bounds = await self._starts_and_ends(partitions)
         if not bounds:  # the call waited for the slowest leader
             answers = await asyncio.gather(*(self._starts_and_ends([tp]) for tp in partitions))
@@ -194,7 +197,6 @@ class ConsumerThread(AIOKafkaConsumerThread):
         # aiokafka's own committed() leaves the metadata out.
         found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(list(bounds))
         committed = {tp: CommittedOffset.parse(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
-        ids = await asyncio.to_thread(self._admin.topic_ids, {tp.topic for tp in bounds})
         starts, ends = ({tp: log[i] for tp, log in bounds.items()} for i in range(2))
         return LogBounds(starts, ends, committed, ids)
 

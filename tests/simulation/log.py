@@ -136,12 +136,14 @@ class Consumer:
 
     async def log_bounds(self, places: Sequence[TopicPartition]) -> Bounds:
         await self._travel()
+        topic_id = self.log.topic_id
+        await self._travel()
         logs = {tp: self.log.partitions[tp.partition] for tp in places}
         starts, ends = {tp: log.start for tp, log in logs.items()}, {tp: log.end for tp, log in logs.items()}
         await self._travel()
         committed = {tp: self.log.committed[tp.partition] for tp in places if tp.partition in self.log.committed}
         await self._travel()
-        return Bounds(starts, ends, committed, {TOPIC: self.log.topic_id})
+        return Bounds(starts, ends, committed, {TOPIC: topic_id})
 
     async def seek_all(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
         await self._travel()
