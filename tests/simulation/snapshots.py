@@ -37,7 +37,7 @@ class Memory:
     def restore(self, world: simulation.World) -> bool:
         """Return there; say whether anything was forgotten."""
         store = world.memory
-        has_forgotten = store.next_offsets != self.next_offsets or store.rows.keys() != self.rows.keys()
+        has_forgotten = Memory.of(world) != self
         store.next_offsets, store.letters = {**self.next_offsets}, {**self.letters}
         store.rows = {event_id: replace(row) for event_id, row in self.rows.items()}
         store.totals, store.outbox = replace(self.totals), _copy(self.outbox)
@@ -50,4 +50,4 @@ class Memory:
 
 
 def _copy(outbox: dict[tuple[str, int], dict[str, KafkaRecord]]) -> dict[tuple[str, int], dict[str, KafkaRecord]]:
-    return {partition: {**letters} for partition, letters in outbox.items()}
+    return {partition: {**letters} for partition, letters in outbox.items() if letters}
