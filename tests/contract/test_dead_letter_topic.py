@@ -103,6 +103,16 @@ async def test_each_letter_comes_back_with_its_place(
     assert len(publication.record_ids) == 50
 
 
+async def test_letters_of_equal_offsets_of_a_topic_and_its_successor_have_a_place_each(
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
+) -> None:
+    topic = kafka.new_topic(name="dlq")
+    letters = [to_record(make_dead_letter(incarnation=incarnation), VERSION) for incarnation in (0, 1)]
+    publication = await open_dead_letter_topic(topic).publish(letters)
+    assert by_place(publication) == places(kafka, topic)
+    assert publication.record_ids.keys() == {"events-0-0", "events~1-0-0"}
+
+
 async def test_one_key_stays_on_one_partition(
     kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
 ) -> None:
