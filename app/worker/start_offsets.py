@@ -85,7 +85,7 @@ class StartOffsetResolver:
             self.first_offsets[partition] = _first_offset(start, stored.get(partition))
             self.incarnations[partition] = _incarnation(start, stored.get(partition))
             if topic_id is not None and topic_id != known_id:
-                await self._offsets.set_topic_id(*partition, topic_id)
+                await self._offsets.set_topic_id(*partition, known_id, topic_id)
             self.topic_ids[partition] = topic_id or known_id
             starts[partition] = start
         return starts
@@ -125,7 +125,8 @@ class StartOffsetResolver:
                       "start, known events count as duplicates", *partition, stored)  # fmt: skip
             if at and not await self._offsets.rewind(*partition, at.incarnation, next_offset=start.offset):
                 raise RewoundElsewhereError
-        if start.lost and await self._offsets.skip_gap(*partition, expected_offset=first, next_offset=start.offset):
+        incarnation = _incarnation(start, at)
+        if start.lost and await self._offsets.skip_gap(*partition, incarnation, first, next_offset=start.offset):
             log.error("%s-%d: retention deleted %d records that are not in PostgreSQL", *partition, start.lost)
             self._metrics.offset_gaps.labels(partition[0]).inc(start.lost)
 

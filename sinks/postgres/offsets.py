@@ -64,9 +64,11 @@ class PostgresOffsets:
             }  # fmt: skip
             return (await connection.execute(REWIND, parameters)).rowcount > 0
 
-    async def skip_gap(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> bool:
+    async def skip_gap(
+        self, topic: str, partition: int, incarnation: int, expected_offset: int, next_offset: int
+    ) -> bool:
         """Move the offset over records that were deleted unread; return False when another worker has moved it."""
-        values = {"next_offset": next_offset, "expected_offset": expected_offset}
+        values = {"incarnation": incarnation, "next_offset": next_offset, "expected_offset": expected_offset}
         return await self._write(SKIP_GAP, topic, partition, **values) > 0
 
     async def load_topic_ids(self, topic: str, partitions: Iterable[int]) -> dict[int, str]:
@@ -75,9 +77,9 @@ class PostgresOffsets:
             cursor = await connection.execute(LOAD_TOPIC_IDS, {"topic": topic, "partitions": list(partitions)})
             return dict(await cursor.fetchall())
 
-    async def set_topic_id(self, topic: str, partition: int, topic_id: str) -> None:
-        """Store the topic id that the partition's offset belongs to."""
-        await self._write(SET_TOPIC_ID, topic, partition, topic_id=topic_id)
+    async def set_topic_id(self, topic: str, partition: int, known_id: str | None, topic_id: str) -> None:
+        """Store the topic id that the partition's offset belongs to, unless another worker has changed ``known_id``."""
+        await self._write(SET_TOPIC_ID, topic, partition, known_id=known_id, topic_id=topic_id)
 
     async def _write(self, query: str, topic: str, partition: int, **values: int | str | None) -> int:
         widths = {name: Int8(value) if isinstance(value, int) else value for name, value in values.items()}

@@ -175,10 +175,13 @@ class Database:
 
         await self._ask_offsets(insert)
 
-    async def skip_gap(self, topic: str, partition: int, expected_offset: int, next_offset: int) -> bool:
+    async def skip_gap(
+        self, topic: str, partition: int, incarnation: int, expected_offset: int, next_offset: int
+    ) -> bool:
         def skip() -> bool:
-            offsets = self.memory.next_offsets
-            if offsets.get((topic, partition)) != expected_offset:
+            offsets, incarnations = self.memory.next_offsets, self.memory.incarnations
+            at = offsets.get((topic, partition)), incarnations[topic, partition]
+            if at != (expected_offset, incarnation):
                 return False
             offsets[topic, partition] = next_offset
             self.skipped_in_gaps += next_offset - expected_offset
@@ -189,8 +192,12 @@ class Database:
     async def load_topic_ids(self, topic: str, partitions: Iterable[int]) -> dict[int, str]:
         return await self._ask_offsets(lambda: {p: self.topic_ids[p] for p in partitions if p in self.topic_ids})
 
-    async def set_topic_id(self, topic: str, partition: int, topic_id: str) -> None:
-        await self._ask_offsets(lambda: self.topic_ids.update({partition: topic_id}))
+    async def set_topic_id(self, topic: str, partition: int, known_id: str | None, topic_id: str) -> None:
+        def replace_known() -> None:
+            if self.topic_ids.get(partition) == known_id:
+                self.topic_ids[partition] = topic_id
+
+        await self._ask_offsets(replace_known)
 
     async def rewind(self, topic: str, partition: int, incarnation: int, next_offset: int) -> bool:
         def go_back() -> bool:

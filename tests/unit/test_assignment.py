@@ -49,7 +49,9 @@ class Elsewhere:
         self.rewound_to = next_offset
         return incarnation == 0
 
-    async def skip_gap(self, *_partition: object, expected_offset: int, next_offset: int) -> bool:
+    async def skip_gap(
+        self, _topic: str, _partition: int, _incarnation: int, expected_offset: int, next_offset: int
+    ) -> bool:
         raise NotImplementedError
 
     async def seek_all(self, offsets: Mapping[TopicPartition, int], _epoch: int) -> None:
@@ -154,7 +156,9 @@ class Forgetful(Elsewhere):
     async def open(self, _topic: str, _partition: int, next_offset: int, _topic_id: str | None) -> None:
         self.opened.append(next_offset)
 
-    async def skip_gap(self, *_partition: object, expected_offset: int, next_offset: int) -> bool:
+    async def skip_gap(
+        self, _topic: str, _partition: int, _incarnation: int, expected_offset: int, next_offset: int
+    ) -> bool:
         return expected_offset < next_offset
 
 
