@@ -121,7 +121,8 @@ class Replayer:
         found = self.ledger.resume(replay_id)
         if found is None:
             message = f"there is no replay {replay_id} of {self.dlq_topic}"
-            raise KeepstreamError("unknown_replay", message, exit_code=NOT_FOUND)
+            hint = "did KEEPSTREAM_KAFKA__DLQ_TOPIC name another topic when it began? Nothing was changed"
+            raise KeepstreamError("unknown_replay", message, hint, NOT_FOUND)
         return found[0], selection_from(found[1])
 
     def run(
@@ -213,6 +214,8 @@ def options_from(
         raise KeepstreamError("bad_option", f"--set: {error}", exit_code=USAGE) from None
     except ValueError:
         raise KeepstreamError("bad_option", f"--rate: {rate!r} is not a rate like 500/s", exit_code=USAGE) from None
+    if to_topic in (dlq_topic, dlq_topic + PARKING_SUFFIX):
+        raise KeepstreamError("bad_option", f"--to-topic: {to_topic} holds dead letters itself", exit_code=USAGE)
     if per_s is not None and not 0 < per_s < math.inf:
         raise KeepstreamError("bad_option", "--rate must be more than 0", exit_code=USAGE)
     return ReplayOptions(to_topic, changes=pairs, rate=per_s, parking_topic=dlq_topic + PARKING_SUFFIX, **more)

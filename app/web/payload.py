@@ -86,7 +86,7 @@ def timeline_of(dead_letter: DeadLetterRecord, known: dict[str, Any]) -> list[Ti
         entries.append(TimelineEntry(dead_letter.last_failed_at, f"Dead-lettered, attempt {attempts}", detail))
     for row in known["replays"]:
         record_id = f"{row['target_topic']}-{row['target_partition']}-{row['target_offset']}"
-        detail = record_id if row["target_topic"] else ""
+        detail = row["error"] or (record_id if row["target_topic"] else "")
         entries.append(
             TimelineEntry(row["updated_at"], f"Replay {row['replay_id']}: {row['state'].replace('_', ' ')}", detail)
         )

@@ -16,8 +16,9 @@ from keepstream.schemas.record import parse_record_id
 from keepstream.sinks.postgres.connection import Connection
 from keepstream.sinks.postgres.statements import statement
 
-UNRESOLVED = frozenset({"open", "planned"})
-"""``planned``: a replay was ended before it produced the dead letter; its resume will produce it."""
+UNRESOLVED = frozenset({"open", "planned", "failed"})
+"""``planned``: a replay was ended before it produced the dead letter; its resume will produce it.
+``failed``: a replay did not send a dead letter of another system; those with a row are open again."""
 
 _ALTERNATIVES = ("event_ids", "steps", "reasons", "verdicts", "sqlstates")
 _BY_CAUSE, _BY_EVENT = map(statement, ("dead_letters_by_cause", "dead_letters_by_event"))
@@ -30,7 +31,7 @@ FROM unnest(%(ids)s::text[], %(topics)s::text[], %(partitions)s::integer[], %(of
      AS l(id, topic, partition, "offset")
 LEFT JOIN dead_letters d ON (d.topic, d.partition, d."offset") = (l.topic, l.partition, l."offset")
 LEFT JOIN LATERAL (
-    SELECT state FROM replay_letters WHERE letter_id = l.id ORDER BY updated_at DESC LIMIT 1
+    SELECT state FROM replay_letters WHERE letter_id = l.id ORDER BY state = 'failed', updated_at DESC LIMIT 1
 ) r ON d.topic IS NULL
 LEFT JOIN in_replay ON in_replay.id = l.id
 WHERE coalesce(in_replay.id, d.state, r.state) IS NOT NULL"""
@@ -56,7 +57,7 @@ SELECT event_id, status, created_at, updated_at, retry_count, correlation_id, so
        source_offset
 FROM events WHERE event_id = %s"""
 _REPLAYS = """
-SELECT replay_id, state, target_topic, target_partition, target_offset, updated_at
+SELECT replay_id, state, target_topic, target_partition, target_offset, error, updated_at
 FROM replay_letters WHERE letter_id = %s ORDER BY replay_id"""
 
 

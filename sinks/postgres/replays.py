@@ -28,7 +28,7 @@ INSERT INTO replays (dlq_topic, selection, started_by, options, dlq_ends)
 VALUES (%s, %s, %s, %s, %s) RETURNING id"""
 _RESUME = """
 UPDATE replays SET passes = passes + 1, state = 'running', finished_at = NULL
-WHERE id = %s RETURNING dlq_topic, selection, options, dlq_ends, passes"""
+WHERE id = %s AND dlq_topic = %s RETURNING selection, options, dlq_ends, passes"""
 _FINISH = """
 UPDATE replays SET state = %s, selected = %s, replayed = %s, skipped = %s, failed = %s, finished_at = now(),
                    planned = '{}'
@@ -87,11 +87,11 @@ class PostgresReplayLedger:
         return ReplayRun(self._rows(_BEGIN, given)[0][0], 1, dict(ends), options)
 
     def resume(self, replay_id: int) -> tuple[ReplayRun, dict[str, Any]] | None:
-        """Begin the next pass of a run; return it with its selection, or None when there is no such run."""
-        rows = self._rows(_RESUME, [replay_id])
-        if not rows or rows[0][0] != self.dlq_topic:
+        """Begin the next pass of a run; return it with its selection, or None when this topic has no such run."""
+        rows = self._rows(_RESUME, [replay_id, self.dlq_topic])
+        if not rows:
             return None
-        _, selection, options, ends, passes = rows[0]
+        selection, options, ends, passes = rows[0]
         options["changes"] = tuple(tuple(pair) for pair in options["changes"])
         run = ReplayRun(replay_id, passes, {int(p): end for p, end in ends.items()}, ReplayOptions(**options))
         return run, selection

@@ -60,6 +60,13 @@ def test_an_empty_time_is_no_time(command: list[str]) -> None:
     assert command[-1] in done.stderr
 
 
+@pytest.mark.parametrize("topic", ["event-dlq", "event-dlq-parked"])
+def test_dead_letters_are_not_sent_to_where_dead_letters_are(topic: str) -> None:
+    done = replay("--yes", "--to-topic", topic)
+    assert done.exit_code == USAGE
+    assert f"--to-topic: {topic}" in done.stderr
+
+
 def test_off_a_terminal_nothing_is_sent_without_yes() -> None:
     done = replay("--since", "2h")
     assert done.exit_code == REFUSED
