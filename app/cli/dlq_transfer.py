@@ -93,6 +93,7 @@ def purge(
         raise bad_selector("--before, --through", "exactly one of them is needed")
     check_confirmable(yes=yes)
     with open_dead_letter_topic(Selection(partitions=partitions)) as topic:
+        topic.check_rights()
         if through is not None:
             _check_through(topic, partitions, through)
         path = export_to or Path(f"{topic.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
@@ -167,6 +168,7 @@ def import_dead_letters(*, source: IO[bytes], as_json: bool) -> None:
     is confirmed by the broker. Those that a purge discarded are open again.
     """
     with open_dead_letter_topic() as topic, _spooled(source) as file:
+        topic.check_rights()
         try:
             deque(read_dead_letters(file), maxlen=0)
         except InvalidExportError as error:

@@ -22,6 +22,8 @@ from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
 from keepstream.sinks.postgres.connection import CLIENT_ENCODING, DatabaseEncodingError, Session
 from keepstream.sinks.postgres.errors import reason_of
 
+_NO_RIGHT = ("42501", "25006")
+"""Insufficient privilege; a write in a read-only transaction."""
 _CHECK_SECURITY = "check KEEPSTREAM_KAFKA__SECURITY__..."
 
 
@@ -95,7 +97,9 @@ class Services:
                 ) from None
             except psycopg.Error as error:
                 if error.sqlstate and not error.sqlstate.startswith(("08", "57P")):
-                    raise KeepstreamError("postgres_refused", f"PostgreSQL refuses: {reason_of(error)}") from None
+                    hint = "docs/security.md lists what each role may" if error.sqlstate in _NO_RIGHT else ""
+                    message = f"PostgreSQL refuses: {reason_of(error)}"
+                    raise KeepstreamError("postgres_refused", message, hint) from None
                 if isinstance(error, psycopg.OperationalError):
                     raise unreachable_postgres(error, postgres) from None
                 raise

@@ -68,6 +68,11 @@ class DeadLetterTopic:
             )  # fmt: skip
         return dead_letter
 
+    def check_rights(self) -> None:
+        """Check, before Kafka is changed, that PostgreSQL will take what follows. Raises `KeepstreamError` (1)."""
+        if self.index:
+            self.index.check_rights()
+
     def notify_unpublished(self) -> None:
         """Notify of dead letters that no list shows yet."""
         if self.index and (count := self.index.unpublished()):

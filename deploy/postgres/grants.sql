@@ -13,6 +13,6 @@ GRANT INSERT, UPDATE ON events, stream_offsets, event_counters TO keepstream_wor
 GRANT INSERT ON dead_letters, dead_letter_originals, dead_letter_outbox TO keepstream_worker;
 GRANT UPDATE (place) ON dead_letters TO keepstream_worker;
 GRANT DELETE ON dead_letter_outbox TO keepstream_worker;
--- The operator: `keepstream dlq replay`, `dlq purge` and the console. The state of dead letters, never events or counters.
+-- The operator: `keepstream dlq replay`, `purge`, `import` and the console. State and place of dead letters, never events or counters.
 GRANT INSERT, UPDATE ON replays, replay_letters TO keepstream_operator;
-GRANT UPDATE (state) ON dead_letters TO keepstream_operator;
+GRANT UPDATE (state, place) ON dead_letters TO keepstream_operator;

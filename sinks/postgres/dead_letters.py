@@ -100,6 +100,10 @@ class DeadLetterIndex:
         """Return the record id in the dead letter topic of each of these dead letters."""
         return {dead_letter_id: one.record_id for dead_letter_id, one in self.known(ids).items()}
 
+    def check_rights(self) -> None:
+        """Update no row. Raises psycopg errors where this session may not update dead letters."""
+        self._connection.execute("UPDATE dead_letters SET state = state, place = place WHERE false")
+
     def discard(self, dead_letter_ids: Sequence[str]) -> int:
         """Mark open dead letters as discarded; return how many were."""
         return self._change(dead_letter_ids, "open", "discarded")

@@ -127,6 +127,24 @@ def test_the_reader_sees_events_and_dead_letters(secure: Secure, system: System)
     assert worker.process.stop() == 0
 
 
+def test_the_operator_imports_and_purges_and_the_reader_changes_no_topic(
+    secure: Secure, system: System, tmp_path: Path
+) -> None:
+    worker = system.start_worker(**secure.settings_of("worker"))
+    system.produce([b"broken"])
+    system.settled(1)
+    file, operator = tmp_path / "dead.jsonl", secure.settings_of("operator")
+    system.cli("dlq", "export", "--output", str(file), **operator)
+    before = len(system.kafka.read(system.dlq_topic))
+    reader = operator | secure.postgres_as("reader")
+    system.cli("dlq", "import", str(file), exit_code=1, **reader)
+    system.cli("dlq", "purge", "--before", "0s", "--yes", "--export", str(tmp_path / "x"), exit_code=1, **reader)
+    assert len(system.kafka.read(system.dlq_topic)) == before
+    system.cli("dlq", "import", str(file), **operator)
+    assert len(system.kafka.read(system.dlq_topic)) == before + 1
+    assert worker.process.stop() == 0
+
+
 @pytest.mark.parametrize("role", ["worker", "operator", "reader"])
 def test_nobody_creates_topics(secure: Secure, system: System, role: str) -> None:
     mine = {"KEEPSTREAM_KAFKA__TOPIC": f"{system.topic}-new"}
