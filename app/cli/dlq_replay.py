@@ -16,7 +16,7 @@ from keepstream.app.cli.output import check_confirmable, json_option, load_servi
 from keepstream.app.cli.types import REPLAY_ID, Seconds, Topic
 from keepstream.app.dlq.format import escape_control_characters, one_line
 from keepstream.app.dlq.selectors import DeadLetterQuery
-from keepstream.app.errors import INTERRUPTED, REFUSED, USAGE, KeepstreamError
+from keepstream.app.errors import INTERRUPTED, NOT_FOUND, REFUSED, USAGE, KeepstreamError
 from keepstream.processors.replay.selection import Selection
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
@@ -102,7 +102,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     Key, value, timestamp and original headers stay; the error's headers go. What was replayed too often is parked.
     Ctrl-C or kill -9 at any point: --resume ID goes on and sends nothing twice. The last line adds up:
     selected = replayed + skipped + failed; exit 1 when it does not, or when something failed. Off a terminal it
-    refuses without --yes.
+    refuses without --yes. Exit 3 when ids or selectors match nothing.
     """
     from keepstream.app.dlq.replay import open_replayer, options_from
 
@@ -159,6 +159,9 @@ def _prepare(  # noqa: PLR0913
     how = DryRunOptions(edited={name: value for name, (_, value) in edited.items()})
     found = replayer.dry_run(selection, options, ends, how)
     print_dry_run(found, dry_run=dry_run, as_json=as_json)
+    if found.selected == 0 and selection != Selection():
+        message, hint = "no dead letter that is open matches the selection", "--all takes resolved ones too"
+        raise KeepstreamError("nothing_selected", message, hint, NOT_FOUND)
     for interrupted in replayer.ledger.interrupted():
         notify(
             f"replay {interrupted} was interrupted and has planned dead letters; resume it with: --resume {interrupted}"

@@ -98,7 +98,8 @@ def lived(new_system: Callable[..., System], tmp_path: Path) -> System:
 
 def filled_in(line: str, system: System) -> str:
     """Put what a reader would have at hand in the place of what stands for it."""
-    letter = next(iter(system.dead()))
+    name = "topic || '-' || partition || '-' || \"offset\""
+    letter = str(system.database.value(f"SELECT {name} FROM dead_letters ORDER BY state <> 'open' LIMIT 1"))
     if "--resume" in line:
         system.cli("dlq", "replay", "--all", "--yes")
         replay = str(system.database.value("SELECT max(id) FROM replays"))
