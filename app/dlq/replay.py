@@ -62,7 +62,7 @@ class DryRunOptions:
 
 @dataclass(frozen=True, slots=True)
 class Replayer:
-    """A dead letter topic, its replay ledger and a producer. Open, it has the lock of the topic's replays."""
+    """A dead letter topic, its replay ledger and a producer. It locks the topic's replays while it produces."""
 
     client: KafkaAdmin
     dlq_topic: str
@@ -112,12 +112,17 @@ class Replayer:
     def begin(
         self, selection: Selection, options: ReplayOptions, ends: Mapping[int, int], started_by: str | None = None
     ) -> ReplayRun:
-        """Insert a new run. ``started_by``: the user, else that of this process; replayed records carry the name."""
+        """Insert a new run. ``started_by``: the user, else that of this process; replayed records carry the name.
+
+        Raises KeepstreamError (5) while another replay of the topic produces.
+        """
+        self._lock()
         user = started_by or _user_name()
         return self.ledger.begin(selection.as_json(), user, replace(options, requested_by=user), ends)
 
     def resume(self, replay_id: int) -> tuple[ReplayRun, Selection]:
-        """Return the run's next pass and its selection. Raises KeepstreamError (3) when there is no such replay."""
+        """Return the run's next pass and its selection. Raises KeepstreamError: 3 for an unknown replay, else 5."""
+        self._lock()
         found = self.ledger.resume(replay_id)
         if found is None:
             message = f"there is no replay {replay_id} of {self.dlq_topic}"
@@ -134,7 +139,15 @@ class Replayer:
         with _gc_disabled(), closing(self.dead_letters(selection, run.dlq_ends, copies=True)) as dead_letters:
             result = replay.execute(dead_letters)
         self.ledger.finish(run, result, cancelled=stop())
+        self.ledger.unlock()
         return result
+
+    def _lock(self) -> None:
+        try:
+            self.ledger.lock()
+        except ReplayBusyError as error:
+            raise KeepstreamError("busy", str(error), "wait for it, or end it", REFUSED) from None
+        self.ledger.settle()
 
     def outcome(self, run: ReplayRun, result: Reconciliation) -> bool:
         """Count how many were delivered and how many failed again; True once that is known for all of them."""
@@ -175,18 +188,13 @@ class Replayer:
 
 @contextmanager
 def open_replayer(services: Services, options: ReplayOptions) -> Iterator[Replayer]:
-    """Lock the replays of a topic. `KeepstreamError` when a server is away or another replay of the topic runs."""
+    """Open the replays of the topic of the settings. Raises `KeepstreamError` when a server is away."""
     client, topic, validator = services.admin(), services.settings.kafka.dlq_topic, services.validator
     with (
         kafka_errors("the replay can be resumed"),
         services.postgres() as connection,
         closing(PostgresReplayLedger(connection, topic)) as ledger,
     ):
-        try:
-            ledger.lock()
-        except ReplayBusyError as error:
-            raise KeepstreamError("busy", str(error), "wait for it, or end it", REFUSED) from None
-        ledger.settle()
         producer = KafkaReplayProducer(client, options.parking_topic)
         claim_checks = ClaimCheckReader(lambda: connection)
         yield Replayer(client, topic, ledger, producer, claim_checks, DeadLetterIndex(connection), validator)

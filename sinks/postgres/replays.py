@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
+
+from psycopg.errors import LockNotAvailable
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
@@ -23,6 +26,7 @@ RECORD = statement("replay_record")
 UNRESOLVED = statement("replay_unresolved")
 SETTLE = statement("replay_settle")
 
+_LOCK_KEY = "hashtextextended('keepstream replay of ' || %s, 0)"
 _BEGIN = """
 INSERT INTO replays (dlq_topic, selection, started_by, options, dlq_ends)
 VALUES (%s, %s, %s, %s, %s) RETURNING id"""
@@ -72,14 +76,19 @@ class PostgresReplayLedger:
         """End the thread that records, once it has recorded. The connection is the caller's."""
         self._recorder.shutdown()
 
-    def lock(self) -> None:
-        """Take the advisory lock of this topic's replays, for the life of the connection. Raises ReplayBusyError."""
+    def __post_init__(self) -> None:
         # All queries are by key: an estimate of few rows must not become a sequential scan per chunk.
         self.connection.execute("SET enable_seqscan = off")
         self.connection.execute("SET jit = off")  # the cost of a disabled scan would trigger compilation
-        query = "SELECT pg_try_advisory_lock(hashtextextended('keepstream replay of ' || %s, 0))"
-        if not self._rows(query, [self.dlq_topic])[0][0]:
+
+    def lock(self) -> None:
+        """Take the advisory lock of this topic's replays, until `unlock` or disconnection. Raises ReplayBusyError."""
+        if not self._rows(f"SELECT pg_try_advisory_lock({_LOCK_KEY})", [self.dlq_topic])[0][0]:
             raise ReplayBusyError(f"another replay of {self.dlq_topic} is running")
+
+    def unlock(self) -> None:
+        """Release the lock: the next replay of this topic may begin."""
+        self._rows(f"SELECT pg_advisory_unlock({_LOCK_KEY})", [self.dlq_topic])
 
     def begin(self, selection: str, started_by: str, options: ReplayOptions, ends: Mapping[int, int]) -> ReplayRun:
         """Insert a new run: its selection (JSON), user and options, and the ends of the dead letter topic."""
@@ -146,9 +155,14 @@ class PostgresReplayLedger:
         return [row[0] for row in self._rows(_INTERRUPTED, [self.dlq_topic])]
 
     def settle(self) -> None:
-        """Update the outcome of everything that replays produced so far."""
+        """Update the outcome of everything that replays produced so far.
+
+        Where another replay has locked some of the rows, the next call updates them.
+        """
         self._recorded()
-        self.connection.execute(SETTLE)
+        with suppress(LockNotAvailable), self.connection.transaction():
+            self.connection.execute("SET LOCAL lock_timeout = '200ms'")  # sooner than a deadlock is found
+            self.connection.execute(SETTLE)
 
     def reconcile(self, run: ReplayRun) -> Reconciliation:
         counts = dict(self._rows(_STATES, [run.id, run.id]))
