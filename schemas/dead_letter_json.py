@@ -62,6 +62,9 @@ def _number(found: dict[str, Any], name: str) -> int:
 
 
 def _name(name: object) -> str:
-    if not isinstance(name, str) or not is_text(name):
-        raise InvalidExportError("a header's name is not text")
+    if not isinstance(name, str):
+        raise InvalidExportError("a header's name is not a string")
+    name = name.replace("\0", "\ufffd")  # as in a dead letter: librdkafka ends a name at NUL
+    if not is_text(name):
+        raise InvalidExportError("a header's name is not UTF-8")
     return name
