@@ -10,6 +10,12 @@ SYMBOL = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 _SEPARATORS = {",": ", ", ":": ": "}
 
 
+class JsonText(str):
+    """A JSON document as it is stored: numbers keep their digits, which Python's types would round."""
+
+    __slots__ = ()
+
+
 def decode_json(value: bytes) -> str:
     """Return bytes as the text of one JSON document. Raises ValueError or RecursionError when they are none."""
     text = value.decode(json.detect_encoding(value), "surrogatepass")

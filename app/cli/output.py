@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from functools import partial
@@ -16,6 +16,7 @@ import click
 
 from keepstream.app.cli.types import Seconds
 from keepstream.app.errors import REFUSED, UNREACHABLE, USAGE, KeepstreamError
+from keepstream.schemas.json_text import JsonText
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -94,23 +95,59 @@ def load_services(overrides: Mapping[str, Mapping[str, object]] | None = None) -
 
 def print_json(row: Mapping[str, object]) -> None:
     """Write one object per line to stdout."""
-    click.echo(json.dumps(row, default=_plain, ensure_ascii=False))
+    click.echo(json_text_of(row))
+
+
+def json_text_of(value: object) -> str:
+    """Return a value as JSON; `JsonText` in it is written as it is."""
+    if isinstance(value, JsonText):
+        return value
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{_quoted(str(name))}: {json_text_of(item)}' for name, item in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(json_text_of, value))}]"
+    return _quoted(value)
+
+
+def _quoted(value: object) -> str:
+    return json.dumps(value, default=_plain, ensure_ascii=False)
 
 
 def print_rows(rows: Iterable[Mapping[str, object]], *, as_json: bool) -> None:
-    """Print rows as JSON lines, each as it comes, or as a table."""
+    """Print rows as JSON lines, each as it comes, or as a table: folded to a terminal, a line per row in a pipe."""
     if as_json:
         for row in rows:
             print_json(row)
-        return
+    elif known := list(rows):
+        (_print_table if sys.stdout.isatty() else _print_columns)(known)
+
+
+def _print_table(rows: Sequence[Mapping[str, object]]) -> None:
     from rich.table import Table
 
-    rows, table = list(rows), Table(box=None, pad_edge=False, header_style="bold")
-    for name in rows[0] if rows else ():
-        table.add_column(name, justify="right" if isinstance(rows[0][name], int) else "left", overflow="fold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name, value in rows[0].items():
+        table.add_column(name, justify="right" if isinstance(value, int) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*["" if value is None else str(_plain(value)) for value in row.values()])
+        table.add_row(*map(_cell, row.values()))
     table_console().print(table)
+
+
+def _print_columns(rows: Sequence[Mapping[str, object]]) -> None:
+    from keepstream.app.dlq.format import one_line
+
+    lines = [[*rows[0]], *([one_line(_cell(value)) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    sides = [">" if isinstance(value, int) else "<" for value in rows[0].values()]
+    for line in lines:
+        cells = (f"{text:{side}{width}}" for text, side, width in zip(line, sides, widths, strict=True))
+        click.echo("  ".join(cells).rstrip())
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    return json_text_of(value) if isinstance(value, Mapping | list) else str(_plain(value))
 
 
 PIPE_WIDTH = 200

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import psycopg
@@ -13,6 +12,7 @@ from keepstream.app.dlq.format import escape_control_characters
 from keepstream.app.errors import FAILED, KeepstreamError
 from keepstream.app.web.context import console_of
 from keepstream.app.web.masking import Mask
+from keepstream.schemas.json_text import indent_json
 from keepstream.sinks.postgres.events import NO_FILTER, EventSearch
 
 routes = web.RouteTableDef()
@@ -55,6 +55,6 @@ def _masked(event: dict[str, Any] | None, mask: Mask) -> dict[str, Any] | None:
     """Return the row with payload and metadata as masked text."""
     if event is None:
         return None
-    texts = {name: escape_control_characters(json.dumps(mask.document(event[name]), indent=2, ensure_ascii=False))
+    texts = {name: escape_control_characters(indent_json(mask.text(event[name] or "null")))
              for name in ("payload", "metadata")}  # fmt: skip
     return {**event, **texts}

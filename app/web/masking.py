@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from keepstream.app.errors import REFUSED, KeepstreamError
 from keepstream.schemas.json_text import decode_json, replace_values
@@ -26,16 +25,16 @@ class Mask:
         if not self._names or not value:
             return value
         try:
-            shown = replace_values(decode_json(value), self.hides, HIDDEN)
+            text = decode_json(value)
         except (ValueError, RecursionError):
             return NOT_JSON
-        return value if shown is None else shown.encode(errors="surrogatepass")
+        shown = self.text(text)
+        return value if shown == text else shown.encode(errors="surrogatepass")
 
-    def document(self, document: Any) -> Any:  # noqa: ANN401
-        """Return the masked document."""
-        if isinstance(document, dict):
-            return {name: HIDDEN if self.hides(name) else self.document(found) for name, found in document.items()}
-        return [self.document(item) for item in document] if isinstance(document, list) else document
+    def text(self, text: str) -> str:
+        """Return masked JSON text: the same text when nothing is masked."""
+        masked = replace_values(text, self.hides, HIDDEN) if self._names else None
+        return text if masked is None else masked
 
     def header(self, name: str, value: bytes | None) -> bytes | None:
         return HIDDEN.encode() if self.hides(name) else value

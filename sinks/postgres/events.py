@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from psycopg.rows import dict_row
 from psycopg.types.json import set_json_loads
 
+from keepstream.schemas.json_text import JsonText
 from keepstream.sinks.postgres.connection import Connection
 
 _FETCH = 1000
-_MAX_INT_DIGITS = 4300
 _EVENT = """
 SELECT event_id, status, payload, metadata, created_at, updated_at, retry_count, correlation_id,
        source_topic, source_partition, source_offset
@@ -39,11 +38,11 @@ class EventSearch:
     """Queries of events, on a connection in autocommit."""
 
     def __init__(self, connection: Connection) -> None:
-        set_json_loads(_any_json, connection)
+        set_json_loads(_as_text, connection)
         self._connection = connection
 
     def event(self, event_id: str) -> dict[str, Any] | None:
-        """Return the event's row, with payload and metadata."""
+        """Return the event's row, with payload and metadata as `JsonText`."""
         return next(iter(self._rows(_EVENT, [event_id])), None)
 
     def deaths(self, event_id: str) -> list[dict[str, Any]]:
@@ -69,6 +68,5 @@ class EventSearch:
             return cursor.execute(query, given).fetchall()
 
 
-def _any_json(data: str | bytes) -> Any:  # noqa: ANN401
-    """Read JSON; a number of more digits than Python turns into an integer stays text."""
-    return json.loads(data, parse_int=lambda digits: int(digits) if len(digits) <= _MAX_INT_DIGITS else digits)
+def _as_text(data: str | bytes) -> JsonText:
+    return JsonText(data if isinstance(data, str) else data.decode())

@@ -28,3 +28,15 @@ def test_events_are_listed_newest_first_and_filtered(dlq: SeededTopic) -> None:
     assert "e-3" in dlq.run("events", "list").text
     assert dlq.run("events", "list", "--until", "soon").exit_code == 2
     assert dlq.run("events", "list", **without_postgres()).exit_code == 4
+
+
+def test_numbers_are_shown_as_they_are_stored(dlq: SeededTopic) -> None:
+    digits = "0.123456789012345678901234567890"
+    dlq.database.execute(
+        "INSERT INTO events (event_id, payload, status, created_at, source_topic, source_partition, source_offset)"
+        " VALUES ('digits', %s, 'delivered', now(), 'events', 0, 99)",
+        f'{{"long": {digits}, "tiny": 1e-30, "n": {"9" * 5000}}}',
+    )  # fmt: skip
+    for arguments in (["--json"], []):
+        shown = dlq.run("events", "show", "digits", *arguments).text
+        assert f'{{"n": {"9" * 5000}, "long": {digits}, "tiny": 0.{"0" * 29}1}}' in shown
