@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_settings, print_rows
+from keepstream.app.cli.output import json_option, load_settings, notify, print_rows
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -30,6 +30,10 @@ def show(*, as_json: bool, explain: bool) -> None:
         for row in rows:
             del row["meaning"]
     print_rows(rows, as_json=as_json)
+    from keepstream.app.config.variables import environment, unread_variables
+
+    for sentence in unread_variables(environment()):
+        notify(f"warning: {sentence}")
 
 
 def settings_rows(model: BaseModel, prefix: str) -> Iterator[dict[str, Any]]:

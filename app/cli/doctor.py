@@ -58,9 +58,12 @@ def examine(services: Services) -> Iterator[Finding]:
 
 def _settings(services: Services) -> Iterator[Finding]:
     from keepstream.app.config.contract import load_contract
+    from keepstream.app.config.variables import environment, unread_variables
 
     load_contract(services.settings)
     yield Finding("settings", "ok", "valid")
+    for sentence in unread_variables(environment()):
+        yield Finding("settings", "warn", sentence, "correct its name, or unset it")
 
 
 def _faust(_services: Services) -> Iterator[Finding]:

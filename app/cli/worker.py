@@ -44,6 +44,8 @@ def worker(
 
     validator = load_contract(settings)
     logs.configure(settings)
+    if settings.log.worker is None:  # else its parent has done it
+        logs.warn_of_unread_variables()
     if settings.worker.processes > 1:
         from keepstream.app.process.supervisor import run_workers
 

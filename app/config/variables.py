@@ -63,8 +63,9 @@ def _is_of_kubernetes(name: str, value: str) -> bool:
 
 
 def _sentence(name: str, known: list[str]) -> str:
-    alike = difflib.get_close_matches(name.upper(), known, 1, 0.8)
-    return f"{name} is set, but is no setting" + (f"; did you mean {alike[0]}?" if alike else "")
+    ends = [variable.removeprefix(PREFIX) for variable in known]
+    alike = difflib.get_close_matches(name.upper().removeprefix(PREFIX), ends, 1, 0.8)
+    return f"{name} is set, but is no setting" + (f"; did you mean {PREFIX}{alike[0]}?" if alike else "")
 
 
 def _is_json(text: str) -> bool:

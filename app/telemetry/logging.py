@@ -23,6 +23,7 @@ from pydantic import BaseModel, SecretStr
 from keepstream.app.config.base import HOLDS_A_SECRET
 from keepstream.app.config.base import secret as secret_of
 from keepstream.app.config.settings import Settings
+from keepstream.app.config.variables import environment, unread_variables
 from keepstream.processors.partition_queue import Batch
 
 _WARNINGS_ONLY = (
@@ -76,6 +77,12 @@ def configure(settings: Settings) -> None:
     logging.captureWarnings(capture=True)
     sys.excepthook = _uncaught
     threading.excepthook = lambda args: _uncaught(args.exc_type, args.exc_value, args.exc_traceback)
+
+
+def warn_of_unread_variables() -> None:
+    """Log a line for each variable that looks like a setting and is none."""
+    for sentence in unread_variables(environment()):
+        logging.getLogger("keepstream").warning("%s", sentence)
 
 
 def count(counter: Counter) -> None:
