@@ -31,7 +31,8 @@ def only_one_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ("name", "value"),
     [
         *((name, "x") for name, _ in variables()), ("keepstream_kafka__topic", "x"), ("PATH", "/bin"),
-        ("KEEPSTREAM_SERVICE_HOST", "10.0.0.1"), ("KEEPSTREAM_SERVICE_PORT_HTTP", "80"), ("KEEPSTREAM_WEB__USERS__ann", "x"),
+        ("KEEPSTREAM_SERVICE_HOST", "10.0.0.1"), ("KEEPSTREAM_SERVICE_PORT_HTTP", "80"),
+        ("KEEPSTREAM_WEB__USERS__ann", "x"),
         ("KEEPSTREAM_WORKER_PORT", "tcp://10.0.0.1:9108"), ("KEEPSTREAM_WORKER_PORT_9108_TCP_ADDR", "10.0.0.1"),
     ],
 )  # fmt: skip
