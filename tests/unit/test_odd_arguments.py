@@ -138,7 +138,7 @@ def test_an_unexpected_error_is_one_line_without_its_text(
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("headers", [["\udcff", None]]), ("headers", [["a\0b", ""]]), ("timestamp", 10**20), ("offset", -(2**70))],
+    [("headers", [["\udcff", None]]), ("timestamp", 10**20), ("offset", -(2**70))],
 )
 def test_an_imported_dead_letter_that_the_client_cannot_send_is_refused(field: str, value: object) -> None:
     line = {"topic": "t", "partition": 0, "offset": 0, "timestamp": 0, "key": None, "value": None, "headers": []}
