@@ -24,12 +24,15 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--size", type=int, default=360)
     parser.add_argument("--batch-size", type=int, default=100)
+    parser.add_argument("--transaction-size", type=int, default=1000)
+    parser.add_argument("--synchronous-commit", action="store_true", help="every commit waits for the disk")
     parser.add_argument("--runs", type=int, default=3)
     given = parser.parse_args()
     name = f"keepstream-{given.batch_size}"
-    contestant = Contestant(name, name, keepstream(given.batch_size), counts_exactly=True)
+    settings = {"KEEPSTREAM_WORKER__TRANSACTION_SIZE": str(given.transaction_size)}
+    contestant = Contestant(name, name, keepstream(given.batch_size, **settings), counts_exactly=True)
     rates = []
-    with open_stage() as stage:
+    with open_stage(synchronous_commit=given.synchronous_commit) as stage:
         for _ in range(given.runs):
             run = drain(stage, contestant, Backlog(given.events, given.size, PARTITIONS))
             print(json.dumps(run.as_json()), flush=True)
