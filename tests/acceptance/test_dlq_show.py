@@ -57,7 +57,7 @@ def test_raw_is_the_exact_bytes_and_nothing_else(dlq: SeededTopic, value: bytes 
     assert dlq.run("dlq", "show", "events-0-1").exit_code == 0
 
 
-@pytest.mark.parametrize("name", ["events-0-7", "e-7", "nothing", "\udcff", "x" * 3000])
+@pytest.mark.parametrize("name", ["events-0-7", "e-7", "nothing", "x" * 3000])
 def test_a_dead_letter_that_is_not_there_is_not_found(dlq: SeededTopic, name: str) -> None:
     dlq.add(1)
     answer = dlq.run("dlq", "show", name)
