@@ -7,6 +7,10 @@ from benchmarks.contestants import connect, flink
 
 KEEPSTREAM_100 = Contestant("keepstream-100", "keepstream, batch 100", keepstream(100), counts_exactly=True)
 KEEPSTREAM_500 = Contestant("keepstream-500", "keepstream, batch 500", keepstream(500), counts_exactly=True)
+KEEPSTREAM_1000 = Contestant(
+    "keepstream-1000", "keepstream's default, up to 1,000 rows per commit",
+    keepstream(100, KEEPSTREAM_WORKER__TRANSACTION_SIZE="1000"), counts_exactly=True,
+)  # fmt: skip
 FLOOR = Contestant("floor", "floor: keepstream's SQL and confluent-kafka", module("floor"), counts_exactly=True)
 RAW_JSON = Contestant("raw-json", "hand-written loop, raw JSON", module("raw_json"))
 HAND = Contestant("hand", "hand-written loop, executemany", module("hand"))
@@ -17,7 +21,10 @@ BYTEWAX = Contestant("bytewax", "Bytewax", module("wax", "bytewax"))
 CONNECT = Contestant("connect", "Kafka Connect + Debezium JDBC sink, 4 tasks", connect.command, flat=True)
 FLINK = Contestant("flink", "Flink SQL, parallelism 2", flink.command)
 
-ALL = (KEEPSTREAM_100, KEEPSTREAM_500, FLOOR, RAW_JSON, HAND, PLAIN_FAUST, FAST_STREAM, QUIX, BYTEWAX, CONNECT, FLINK)
+ALL = (
+    KEEPSTREAM_100, KEEPSTREAM_500, KEEPSTREAM_1000, FLOOR, RAW_JSON, HAND, PLAIN_FAUST, FAST_STREAM, QUIX, BYTEWAX,
+    CONNECT, FLINK,
+)  # fmt: skip
 
 
 def named(names: str) -> tuple[Contestant, ...]:
