@@ -104,11 +104,11 @@ def test_the_query_of_complete_blocks_takes_nothing_of_the_budget(
 ) -> None:
     now = [0.0]
 
-    def load(_index: object, _reader: object) -> frozenset[tuple[int, int]]:
+    def load(_index: object, _reader: object) -> dict[int, list[tuple[int, int]]]:
         now[0] += 10
-        return frozenset()
+        return {}
 
-    monkeypatch.setattr("keepstream.app.dlq.coverage._complete_blocks", load)
+    monkeypatch.setattr("keepstream.app.dlq.coverage._complete_ranges", load)
     monkeypatch.setattr("keepstream.app.dlq.page.time", SimpleNamespace(monotonic=lambda: now[0]))
     for number in range(3):
         dlq.add(number)
