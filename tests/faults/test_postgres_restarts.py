@@ -24,7 +24,7 @@ IN_FLIGHT_S = 0.06
 
 
 @pytest.mark.parametrize(
-    "restarts", [5, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(3600)])], ids=["short", "long"]
+    "restarts", [3, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(3600)])], ids=["short", "long"]
 )
 def test_restarts_of_postgres_kill_no_record_of_a_batch_of_one(
     rig: Rig, new_system: Callable[..., System], new_producer: Callable[..., LedgerProducer], row: Callable[[str], Row],
