@@ -42,7 +42,9 @@ class BatchPart:
         """Return the whole batch, checked against the contract."""
         verdicts = [validator.check_contract(record) for record in batch.records]
         events = [verdict for verdict in verdicts if isinstance(verdict, ValidEvent)]
-        dead = [rejected(r, v) for r, v in zip(batch.records, verdicts, strict=True) if isinstance(v, Rejection)]
+        dead: Sequence[DeadLetter] = ()
+        if len(events) < len(verdicts):  # most batches have none, and need no second pass
+            dead = [rejected(r, v) for r, v in zip(batch.records, verdicts, strict=True) if isinstance(v, Rejection)]
         return cls(batch.queue, batch.offset_range, events, dead, batch.borders)
 
     def reject_content(self, suspects: Sequence[ValidEvent]) -> bool:

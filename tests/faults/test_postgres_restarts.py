@@ -1,4 +1,4 @@
-"""PostgreSQL restarts again and again while records arrive one at a time: the smallest batch has nobody to blame."""
+"""PostgreSQL restarts again and again while records arrive one at a time, in batches of one."""
 
 from __future__ import annotations
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from keepstream.app.cli.root import root
 from keepstream.app.config.contract import load_contract
 from keepstream.app.config.settings import Settings
+from keepstream.processors.mapping.document import cut, value_at
 from keepstream.processors.validation.validate import Validator, check_contract
 from keepstream.schemas.event import Event, Rejection, ValidEvent
 from keepstream.schemas.record import Record
@@ -320,3 +321,20 @@ def test_a_uuid_in_upper_case_stays_as_it_is_written() -> None:
     text = "0F0E0D0C-0B0A-4908-8706-050403020100"
     assert mapped(make_value(event_id=text), id="/event_id", timestamp="/timestamp")["timestamp"] == AT
     assert mapped(make_value(event_id=text), id="/event_id")["event_id"] == text
+
+
+NAMES = st.sampled_from(["0", "1", "a", "no"])
+VALUES = st.recursive(
+    st.integers(0, 9) | NAMES,
+    lambda inner: st.lists(inner, min_size=1, max_size=3) | st.dictionaries(NAMES, inner, min_size=1),
+    max_leaves=12,
+)
+
+
+@example(document={"items": [7], "0": 3}, path=("items", "0"))
+@given(document=VALUES, path=st.lists(NAMES, min_size=1, max_size=4).map(tuple))
+def test_the_text_that_is_cut_is_the_value_at_the_path(document: Any, path: tuple[str, ...]) -> None:
+    """Also where a list is indexed and a member elsewhere has the number as its name."""
+    expected = value_at(document, path)
+    if expected is not None:
+        assert json.loads(cut(json.dumps(document), path)) == expected
