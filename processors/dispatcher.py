@@ -15,7 +15,7 @@ from keepstream.processors.partition_queue import (
 )
 from keepstream.schemas.failure import Failure, FencedError
 from keepstream.schemas.outcome import OutcomeCounts
-from keepstream.schemas.record import TopicPartition
+from keepstream.schemas.record import Incarnation, TopicPartition
 
 MIN_QUEUE_BYTES = 256 * 1024
 
@@ -79,14 +79,16 @@ class Dispatcher:
                 self._on_fatal(error)
 
     def open(
-        self, starts: Mapping[TopicPartition, int], incarnations: Mapping[TopicPartition, int] | None = None
+        self, starts: Mapping[TopicPartition, int], incarnations: Mapping[TopicPartition, Incarnation] | None = None
     ) -> int:
         """Open queues at these offsets and close those before; return the epoch of the seek that has to follow."""
         self.close(starts)
         self._epoch += 1
         for partition, offset in starts.items():
-            incarnation = (incarnations or {}).get(partition, 0)
-            queue = PartitionQueue(*partition, offset, self._epoch, self.capacity_freed, incarnation, limit=self._limit)
+            incarnation = (incarnations or {}).get(partition, Incarnation())
+            queue = PartitionQueue(
+                *partition, offset, self._epoch, self.capacity_freed, *incarnation, limit=self._limit
+            )
             self._queues[partition] = queue
             task = asyncio.create_task(self._work(queue), name=task_name(partition))
             self._tasks.add(task)

@@ -83,6 +83,7 @@ class PartitionQueue:
     capacity_freed: asyncio.Event
     incarnation: int = 0
     """How often the topic was found re-created or truncated."""
+    topic_id: str | None = None
     limit: TransactionLimit = ONE_BATCH
     paused: Failure | None = None
     """The failure that pauses the partition; None while it is not paused."""
@@ -128,8 +129,9 @@ class PartitionQueue:
             raise RuntimeError(f"{self.topic}-{self.partition}: {lost} were fetched and never reached the queue")
         records = fetched.records
         offset_range = BatchRange(
-            self.topic, self.partition, fetched.begin, records[-1].offset + 1, len(records), self.incarnation
-        )
+            self.topic, self.partition, fetched.begin, records[-1].offset + 1, len(records), self.incarnation,
+            self.topic_id,
+        )  # fmt: skip
         self.appended_to = offset_range.next_offset
         self.unsettled.append(Batch(self, records, offset_range, fetched.size_bytes))
         self._changed.set()

@@ -47,7 +47,7 @@ class BatchRange:
 
     ``expected_offset`` is the stored offset before it (the fence). Offsets need not be contiguous: compaction, aborted
     transactions and markers leave holes. ``records`` is what the counters must add up to.
-    ``incarnation`` is how often the topic had been found re-created or truncated: it is part of the fence.
+    ``incarnation`` and ``topic_id`` are those of `Incarnation`, and part of the fence.
     """
 
     topic: str
@@ -56,6 +56,7 @@ class BatchRange:
     next_offset: int
     records: int
     incarnation: int = 0
+    topic_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,17 @@ class TopicPartition(NamedTuple):
     partition: int
 
 
+class Incarnation(NamedTuple):
+    """One of the topics that had a name, one after the other.
+
+    The number counts how often the topic was found re-created or truncated, and the id is Kafka's own, where known.
+    A database that lost its offsets counts from 0 again: only both together identify a topic.
+    """
+
+    number: int = 0
+    topic_id: str | None = None
+
+
 class Record(Protocol):
     """Interface of a consumed record. aiokafka's ``ConsumerRecord`` satisfies it: no copy on the hot path."""
 

@@ -37,6 +37,7 @@ class MemoryStore:
 
     next_offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     incarnations: Counter[tuple[str, int]] = field(default_factory=Counter)
+    topic_ids: dict[tuple[str, int], str | None] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     totals: OutcomeCounts = field(default_factory=OutcomeCounts)
     letters: dict[str, DeadLetter] = field(default_factory=dict)
@@ -90,8 +91,8 @@ class MemoryStore:
 
     def _fence(self, offset_range: BatchRange) -> None:
         partition = offset_range.topic, offset_range.partition
-        expected = offset_range.expected_offset, offset_range.incarnation
-        if (self.next_offsets.get(partition), self.incarnations[partition]) != expected:
+        expected = offset_range.expected_offset, offset_range.incarnation, offset_range.topic_id
+        if (self.next_offsets.get(partition), self.incarnations[partition], self.topic_ids.get(partition)) != expected:
             raise FencedError(offset_range.topic, offset_range.partition, offset_range.expected_offset)
 
     def _finish(self, settlement: Settlement, tally: OutcomeCounts) -> None:

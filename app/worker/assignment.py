@@ -141,7 +141,7 @@ class Assignment:
     @property
     def topic_ids(self) -> dict[TopicPartition, str]:
         """Return the topic id, where it is known, that each open partition was started with."""
-        ids = self._start_offsets.topic_ids
+        ids = {partition: one.topic_id for partition, one in self._start_offsets.incarnations.items()}
         return {partition: topic_id for partition in self.dispatcher.partitions if (topic_id := ids.get(partition))}
 
     @property

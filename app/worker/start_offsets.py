@@ -20,7 +20,7 @@ from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.start_offset import StartOffset, StartReason, decide_start_offset
 from keepstream.schemas.committed_offset import CommittedOffset
-from keepstream.schemas.record import TopicPartition
+from keepstream.schemas.record import Incarnation, TopicPartition
 from keepstream.sinks.postgres.offsets import PostgresOffsets, StoredOffset
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
@@ -38,14 +38,13 @@ class StartOffsetResolver:
     """Resolves start offsets and stores them in PostgreSQL.
 
     ``first_offsets`` are keepstream's first offsets of the partitions, as far as this worker knows them. They are
-    committed to Kafka beside the offsets, for the case that PostgreSQL loses them. ``topic_ids`` are the ids of the
-    topics that partitions were started with, where known.
+    committed to Kafka beside the offsets, for the case that PostgreSQL loses them. ``incarnations`` are those of the
+    topics that the partitions were started with.
     """
 
     def __init__(self, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings) -> None:
         self.first_offsets: dict[TopicPartition, int] = {}
-        self.incarnations: dict[TopicPartition, int] = {}
-        self.topic_ids: dict[TopicPartition, str | None] = {}
+        self.incarnations: dict[TopicPartition, Incarnation] = {}
         self._offsets = offsets
         self._metrics = metrics
         self._settings = settings
@@ -70,34 +69,35 @@ class StartOffsetResolver:
         # The stored offsets are read first: the former owner may still be settling, and a log end that was read before
         # it settled more would make the topic look re-created.
         stored: dict[TopicPartition, StoredOffset] = {}
-        known_ids: dict[TopicPartition, str] = {}
         for topic in {topic for topic, _ in partitions}:
             numbers = [number for t, number in partitions if t == topic]
             stored |= _by_partition(topic, await self._offsets.load(topic, numbers))
-            known_ids |= _by_partition(topic, await self._offsets.load_topic_ids(topic, numbers))
         bounds = await thread.log_bounds([aiokafka.structs.TopicPartition(*partition) for partition in partitions])
         starts = {}
         for partition in (TopicPartition(*tp) for tp in bounds.starts):
-            topic_id, known_id = bounds.topic_ids.get(partition.topic), known_ids.get(partition)
-            is_other_topic = topic_id is not None and known_id is not None and known_id != topic_id
-            start = self._start_of(partition, stored.get(partition), bounds, is_other_topic=is_other_topic)
-            await self._record(partition, start, stored.get(partition), topic_id)
-            self.first_offsets[partition] = _first_offset(start, stored.get(partition))
-            self.incarnations[partition] = _incarnation(start, stored.get(partition))
-            if topic_id is not None and topic_id != known_id:
-                await self._offsets.set_topic_id(*partition, known_id, topic_id)
-            self.topic_ids[partition] = topic_id or known_id
+            topic_id, at = bounds.topic_ids.get(partition.topic), stored.get(partition)
+            self._forget_other_topic(partition, topic_id)
+            start = self._start_of(partition, at, bounds, topic_id)
+            await self._record(partition, start, at, topic_id)
+            self.first_offsets[partition] = _first_offset(start, at)
+            self.incarnations[partition] = _incarnation(start, at, topic_id)
             starts[partition] = start
         return starts
 
+    def _forget_other_topic(self, partition: TopicPartition, topic_id: str | None) -> None:
+        """Forget the first offset of another topic that had this name: in this one it may be past the end."""
+        if partition in self.incarnations and _is_other_topic(self.incarnations[partition].topic_id, topic_id):
+            del self.first_offsets[partition], self.incarnations[partition]
+
     def _start_of(
-        self, partition: TopicPartition, stored: StoredOffset | None, bounds: LogBounds, *, is_other_topic: bool
+        self, partition: TopicPartition, stored: StoredOffset | None, bounds: LogBounds, topic_id: str | None
     ) -> StartOffset:
         tp = aiokafka.structs.TopicPartition(*partition)
         return decide_start_offset(
             stored.next_offset if stored else None, self._known_offset(partition, bounds.committed.get(tp)),
             bounds.starts[tp], bounds.ends[tp],
-            is_other_topic=is_other_topic, reset_to_end=self._settings.auto_offset_reset == "latest",
+            is_other_topic=stored is not None and _is_other_topic(stored.topic_id, topic_id),
+            reset_to_end=self._settings.auto_offset_reset == "latest",
         )  # fmt: skip
 
     def _known_offset(self, partition: TopicPartition, committed: CommittedOffset | None) -> CommittedOffset | None:
@@ -123,9 +123,11 @@ class StartOffsetResolver:
         elif start.reason is StartReason.RECREATED:
             log.error("%s-%d was re-created or truncated, the stored offset %d is of another log; reading it from its "
                       "start, known events count as duplicates", *partition, stored)  # fmt: skip
-            if at and not await self._offsets.rewind(*partition, at.incarnation, next_offset=start.offset):
+            if at and not await self._offsets.rewind(*partition, at.of, start.offset, topic_id):
                 raise RewoundElsewhereError
-        incarnation = _incarnation(start, at)
+        elif at and at.topic_id is None and topic_id is not None:
+            await self._offsets.set_topic_id(*partition, topic_id)
+        incarnation = _incarnation(start, at, topic_id)
         if start.lost and await self._offsets.skip_gap(*partition, incarnation, first, next_offset=start.offset):
             log.error("%s-%d: retention deleted %d records that are not in PostgreSQL", *partition, start.lost)
             self._metrics.offset_gaps.labels(partition[0]).inc(start.lost)
@@ -137,8 +139,14 @@ def _first_offset(start: StartOffset, stored: StoredOffset | None) -> int:
     return stored.first_offset
 
 
-def _incarnation(start: StartOffset, stored: StoredOffset | None) -> int:
-    return (stored.incarnation if stored else 0) + (start.reason is StartReason.RECREATED)
+def _incarnation(start: StartOffset, stored: StoredOffset | None, topic_id: str | None) -> Incarnation:
+    """Return what the row of the partition holds once the start offset is stored."""
+    known = stored.of if stored else Incarnation()
+    return Incarnation(known.number + (start.reason is StartReason.RECREATED), topic_id or known.topic_id)
+
+
+def _is_other_topic(known_id: str | None, topic_id: str | None) -> bool:
+    return known_id is not None and topic_id is not None and known_id != topic_id
 
 
 def _by_partition(topic: str, values: Mapping[int, T]) -> dict[TopicPartition, T]:

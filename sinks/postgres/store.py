@@ -132,6 +132,7 @@ def _range_parameters(offset_range: BatchRange) -> dict[str, Any]:
         "end": Int8(offset_range.next_offset),
         "records": Int8(offset_range.records),
         "incarnation": Int4(offset_range.incarnation),
+        "topic_id": offset_range.topic_id,
     }
 
 

@@ -16,6 +16,7 @@ from keepstream.processors.validation.validate import parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
+from keepstream.schemas.record import Incarnation
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
 from keepstream.sinks.postgres.offsets import PostgresOffsets
 from keepstream.sinks.postgres.store import PostgresStore
@@ -38,7 +39,7 @@ class Table(Protocol):
 
     @property
     def store(self) -> EventStore: ...
-    async def open(self, partition: int, start: int) -> None: ...
+    async def open(self, partition: int, start: int, topic_id: str | None = None) -> None: ...
     async def rewind(self) -> None:
         """Start partition 0 at offset 0 again, as when the topic was re-created."""
         ...
@@ -58,8 +59,9 @@ class Table(Protocol):
 class MemoryTable:
     store: MemoryStore = field(default_factory=MemoryStore)
 
-    async def open(self, partition: int, start: int) -> None:
+    async def open(self, partition: int, start: int, topic_id: str | None = None) -> None:
         self.store.next_offsets["events", partition] = start
+        self.store.topic_ids["events", partition] = topic_id
 
     async def rewind(self) -> None:
         self.store.next_offsets["events", 0] = 0
@@ -101,11 +103,11 @@ class PostgresTable:
         if self._reader:
             self._reader.close()
 
-    async def open(self, partition: int, start: int) -> None:
-        await PostgresOffsets(self.store.pool).open("events", partition, start)
+    async def open(self, partition: int, start: int, topic_id: str | None = None) -> None:
+        await PostgresOffsets(self.store.pool).open("events", partition, start, topic_id)
 
     async def rewind(self) -> None:
-        await PostgresOffsets(self.store.pool).rewind("events", 0, incarnation=0, next_offset=0)
+        await PostgresOffsets(self.store.pool).rewind("events", 0, Incarnation(), next_offset=0)
 
     def clear(self) -> None:
         self.database.execute("TRUNCATE events, stream_offsets, event_counters, dead_letters")

@@ -61,6 +61,19 @@ async def test_a_late_transaction_of_the_topic_before_it_was_recreated_is_refuse
     assert await table.store.settle(Settlement(of_the_new_topic, [event(0)])) == OutcomeCounts(delivered=1)
 
 
+async def test_a_late_transaction_is_refused_by_a_database_that_has_lost_the_topic_before(table: Table) -> None:
+    """It counts incarnations from 0 again, as the former topic did: Kafka's own id tells them apart."""
+    await table.open(7, 0, "second")
+    late = replace(offset_range(0, 1), partition=7, topic_id="first")
+    with pytest.raises(FencedError):
+        await table.store.settle(Settlement(late, [event(0)]))
+    with pytest.raises(FencedError):
+        await table.store.settle_by_steps(late, event(0))
+    assert (table.rows(), table.next_offset(7)) == ({}, 0)
+    await table.store.settle(Settlement(replace(late, topic_id="second"), [event(0)]))
+    assert table.next_offset(7) == 1
+
+
 @PATHS
 async def test_the_same_event_again_is_a_duplicate_and_changes_nothing(table: Table, path: Any) -> None:
     await settle(table, 0, 1, event(0))

@@ -16,6 +16,7 @@ from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import TransientError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement
+from keepstream.schemas.record import Incarnation
 from keepstream.sinks.postgres.offsets import PostgresOffsets
 from keepstream.sinks.postgres.outbox import PostgresOutbox
 from keepstream.sinks.postgres.store import _settle
@@ -240,17 +241,18 @@ async def test_a_partition_is_behind_while_the_outbox_holds_something_of_it(real
 
 async def test_a_worker_that_was_frozen_puts_no_topic_id_back(real_table: PostgresTable) -> None:
     offsets = PostgresOffsets(real_table.store.pool)
-    await offsets.set_topic_id("events", 0, None, "first")
-    await offsets.set_topic_id("events", 0, "first", "second")
-    for known_id in (None, "first"):
-        await offsets.set_topic_id("events", 0, known_id, "first")
-    assert await offsets.load_topic_ids("events", [0]) == {0: "second"}
+    await offsets.set_topic_id("events", 0, "first")
+    assert await offsets.rewind("events", 0, Incarnation(0, "first"), 0, "second")
+    await offsets.set_topic_id("events", 0, "first")
+    assert not await offsets.rewind("events", 0, Incarnation(0, "first"), 0, "first")
+    assert not await offsets.rewind("events", 0, Incarnation(1, "first"), 0, "first")
+    assert (await offsets.load("events", [0]))[0].of == Incarnation(1, "second")
 
 
 async def test_a_gap_of_the_topic_before_moves_no_offset_of_the_recreated_one(real_table: PostgresTable) -> None:
     offsets = PostgresOffsets(real_table.store.pool)
     await real_table.rewind()
-    assert not await offsets.skip_gap("events", 0, incarnation=0, expected_offset=0, next_offset=5)
+    assert not await offsets.skip_gap("events", 0, Incarnation(0), expected_offset=0, next_offset=5)
     assert real_table.next_offset() == 0
-    assert await offsets.skip_gap("events", 0, incarnation=1, expected_offset=0, next_offset=5)
+    assert await offsets.skip_gap("events", 0, Incarnation(1), expected_offset=0, next_offset=5)
     assert real_table.next_offset() == 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -14,7 +14,7 @@ import psycopg
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, Step, StepError, SystemicError, TransientError, Verdict
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Publication, Settlement
-from keepstream.schemas.record import KafkaRecord, record_id
+from keepstream.schemas.record import Incarnation, KafkaRecord, record_id
 from keepstream.sinks.postgres.offsets import StoredOffset
 from tests.builders import make_failure
 from tests.fakes import MemoryDeadLetters, MemoryStore
@@ -104,7 +104,6 @@ class Database:
     overloaded_to_s: float = 0.0
     skipped_in_gaps: int = 0
     """Offsets that were passed because retention had deleted them, over all partitions."""
-    topic_ids: dict[int, str] = field(default_factory=dict)
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
         self.network.loop.tell(f"settle {settlement.offset_range}, {len(settlement.dead_letters)} dead")
@@ -149,7 +148,7 @@ class Database:
         def stored() -> dict[int, StoredOffset]:
             offsets = self.memory.next_offsets
             return {
-                p: StoredOffset(offsets[topic, p], 0, self.memory.incarnations[topic, p])
+                p: StoredOffset(offsets[topic, p], 0, *self._incarnation(topic, p))
                 for p in partitions
                 if (topic, p) in offsets
             }
@@ -171,17 +170,20 @@ class Database:
         def insert() -> None:
             if (topic, partition) not in self.memory.next_offsets:
                 self.memory.next_offsets[topic, partition] = next_offset
-                self.topic_ids[partition] = topic_id
+                self.memory.incarnations[topic, partition] = 0
+                self.memory.topic_ids[topic, partition] = topic_id
 
         await self._ask_offsets(insert)
 
+    def _incarnation(self, topic: str, partition: int) -> Incarnation:
+        return Incarnation(self.memory.incarnations[topic, partition], self.memory.topic_ids.get((topic, partition)))
+
     async def skip_gap(
-        self, topic: str, partition: int, incarnation: int, expected_offset: int, next_offset: int
+        self, topic: str, partition: int, known: Incarnation, expected_offset: int, next_offset: int
     ) -> bool:
         def skip() -> bool:
-            offsets, incarnations = self.memory.next_offsets, self.memory.incarnations
-            at = offsets.get((topic, partition)), incarnations[topic, partition]
-            if at != (expected_offset, incarnation):
+            offsets = self.memory.next_offsets
+            if (offsets.get((topic, partition)), self._incarnation(topic, partition)) != (expected_offset, known):
                 return False
             offsets[topic, partition] = next_offset
             self.skipped_in_gaps += next_offset - expected_offset
@@ -189,24 +191,14 @@ class Database:
 
         return await self._ask_offsets(skip)
 
-    async def load_topic_ids(self, topic: str, partitions: Iterable[int]) -> dict[int, str]:
-        return await self._ask_offsets(lambda: {p: self.topic_ids[p] for p in partitions if p in self.topic_ids})
-
-    async def set_topic_id(self, topic: str, partition: int, known_id: str | None, topic_id: str) -> None:
-        def replace_known() -> None:
-            if self.topic_ids.get(partition) == known_id:
-                self.topic_ids[partition] = topic_id
-
-        await self._ask_offsets(replace_known)
-
-    async def rewind(self, topic: str, partition: int, incarnation: int, next_offset: int) -> bool:
+    async def rewind(self, topic: str, partition: int, known: Incarnation, next_offset: int, new_topic_id: str) -> bool:
         def go_back() -> bool:
             """As sql/rewind.sql."""
-            is_same = self.memory.incarnations[topic, partition] == incarnation
-            is_there = is_same and (topic, partition) in self.memory.next_offsets
+            is_there = self._incarnation(topic, partition) == known and (topic, partition) in self.memory.next_offsets
             if is_there:
                 self.memory.next_offsets[topic, partition] = next_offset
                 self.memory.incarnations[topic, partition] += 1
+                self.memory.topic_ids[topic, partition] = new_topic_id
             return is_there
 
         return await self._ask_offsets(go_back)

@@ -84,7 +84,7 @@ class World:
 
     def settled_to(self, log: PartitionLog) -> int:
         """Return where the database says that a partition stands; 0 for an offset of the topic of this name before."""
-        if self.database.topic_ids.get(log.number, self.log.topic_id) != self.log.topic_id:
+        if self.memory.topic_ids.get((TOPIC, log.number), self.log.topic_id) != self.log.topic_id:
             return 0
         return self.memory.next_offsets.get((TOPIC, log.number), 0)
 

@@ -17,7 +17,7 @@ class Memory:
     """All that the database holds, and how many records the judge saw settled by then."""
 
     next_offsets: dict[tuple[str, int], int]
-    topic_ids: dict[int, str]
+    topic_ids: dict[tuple[str, int], str | None]
     incarnations: Counter[tuple[str, int]]
     rows: dict[str, Row]
     totals: OutcomeCounts
@@ -30,7 +30,7 @@ class Memory:
         store = world.memory
         rows = {event_id: replace(row) for event_id, row in store.rows.items()}
         return cls(
-            {**store.next_offsets}, {**world.database.topic_ids}, Counter(store.incarnations), rows,
+            {**store.next_offsets}, {**store.topic_ids}, Counter(store.incarnations), rows,
             replace(store.totals), {**store.letters}, _copy(store.outbox), world.judge.consumed,
         )  # fmt: skip
 
@@ -41,7 +41,7 @@ class Memory:
         store.next_offsets, store.letters = {**self.next_offsets}, {**self.letters}
         store.rows = {event_id: replace(row) for event_id, row in self.rows.items()}
         store.totals, store.outbox = replace(self.totals), _copy(self.outbox)
-        world.database.topic_ids, store.incarnations = {**self.topic_ids}, Counter(self.incarnations)
+        store.topic_ids, store.incarnations = {**self.topic_ids}, Counter(self.incarnations)
         world.judge.consumed = self.consumed
         world.database.restarts += 1
         for log in world.log.partitions:  # what retention has deleted since cannot be read again

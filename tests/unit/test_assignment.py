@@ -17,6 +17,7 @@ from keepstream.app.worker.run import build_app
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import Batch
 from keepstream.schemas.outcome import OutcomeCounts
+from keepstream.schemas.record import Incarnation
 from keepstream.sinks.postgres.offsets import StoredOffset
 from tests.simulation.log import Bounds
 
@@ -42,15 +43,14 @@ class Elsewhere:
         self.end = self.stored = self.end + 5
         return {0: StoredOffset(stored, 0)}
 
-    async def load_topic_ids(self, _topic: str, _partitions: Iterable[int]) -> dict[int, str]:
-        return {}
-
-    async def rewind(self, _topic: str, _partition: int, incarnation: int, next_offset: int) -> bool:
+    async def rewind(
+        self, _topic: str, _partition: int, known: Incarnation, next_offset: int, _topic_id: str | None
+    ) -> bool:
         self.rewound_to = next_offset
-        return incarnation == 0
+        return known.number == 0
 
     async def skip_gap(
-        self, _topic: str, _partition: int, _incarnation: int, expected_offset: int, next_offset: int
+        self, _topic: str, _partition: int, _known: Incarnation, expected_offset: int, next_offset: int
     ) -> bool:
         raise NotImplementedError
 
@@ -120,8 +120,10 @@ class Recreated(Elsewhere):
     async def load(self, _topic: str, _partitions: Iterable[int]) -> dict[int, StoredOffset]:
         return {0: StoredOffset(2 if self.incarnation else 10, 0, self.incarnation)}
 
-    async def rewind(self, _topic: str, _partition: int, incarnation: int, next_offset: int) -> bool:
-        assert (incarnation, next_offset) == (0, 0)
+    async def rewind(
+        self, _topic: str, _partition: int, known: Incarnation, next_offset: int, _topic_id: str | None
+    ) -> bool:
+        assert (known.number, next_offset) == (0, 0)
         self.incarnation = 1
         return False
 
@@ -146,18 +148,19 @@ class Forgetful(Elsewhere):
         super().__init__()
         self.opened: list[int] = []
         self.start = 0
+        self.topic_id = "first"
 
     async def load(self, _topic: str, _partitions: Iterable[int]) -> dict[int, StoredOffset]:
         return {}
 
     async def log_bounds(self, _partitions: Sequence[TopicPartition]) -> Bounds:
-        return Bounds({TP: self.start}, {TP: self.end}, {})
+        return Bounds({TP: self.start}, {TP: self.end}, {}, {"events": self.topic_id})
 
     async def open(self, _topic: str, _partition: int, next_offset: int, _topic_id: str | None) -> None:
         self.opened.append(next_offset)
 
     async def skip_gap(
-        self, _topic: str, _partition: int, _incarnation: int, expected_offset: int, next_offset: int
+        self, _topic: str, _partition: int, _known: Incarnation, expected_offset: int, next_offset: int
     ) -> bool:
         return expected_offset < next_offset
 
@@ -172,6 +175,20 @@ async def test_a_partition_that_only_this_worker_remembers_begins_where_it_began
     assignment.start([TP])
     await started(assignment)
     assert (world.opened, world.sought) == ([10, 10], {TP: 10})
+    assignment.close()
+
+
+async def test_where_a_topic_began_says_nothing_of_the_next_one_of_its_name() -> None:
+    """Simulation, seed 84018 of 2026-11-30: PostgreSQL forgot the partition, and its topic was re-created shorter."""
+    world = Forgetful()
+    world.start = 4
+    assignment = assignment_in(world)
+    assignment.start([TP])
+    await started(assignment)
+    world.start, world.end, world.topic_id = 0, 5, "second"
+    assignment.start([TP])
+    await started(assignment)
+    assert (world.opened, world.sought) == ([4, 0], {TP: 0})
     assignment.close()
 
 

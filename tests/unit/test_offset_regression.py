@@ -12,7 +12,7 @@ from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.schemas.outcome import OutcomeCounts
-from keepstream.schemas.record import TopicPartition
+from keepstream.schemas.record import Incarnation, TopicPartition
 
 START = 10
 
@@ -55,7 +55,7 @@ async def test_only_what_went_back_is_begun_again(
         _process, recover=_recovered, buffer_bytes=1, on_fenced=_ignored, on_fatal=lambda _error: None
     )
     partitions = [TopicPartition("events", number) for number in range(2)]
-    dispatcher.open(dict.fromkeys(partitions, START), dict.fromkeys(partitions, 1))
+    dispatcher.open(dict.fromkeys(partitions, START), dict.fromkeys(partitions, Incarnation(1)))
     await asyncio.sleep(0)
     told: list[TopicPartition] = []
 

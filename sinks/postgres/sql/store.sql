@@ -3,7 +3,7 @@
 WITH fence AS (
     SELECT 1 FROM stream_offsets
     WHERE topic = %(topic)s AND partition = %(partition)s AND next_offset = %(begin)s
-      AND incarnation = %(incarnation)s
+      AND incarnation = %(incarnation)s AND topic_id IS NOT DISTINCT FROM %(topic_id)s::text
       AND EXISTS (SELECT FROM event_counters WHERE topic = %(topic)s AND partition = %(partition)s)
     FOR UPDATE
 ), incoming AS ({incoming}),
