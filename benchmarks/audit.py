@@ -26,6 +26,7 @@ from benchmarks.backlog import BROKER_JVM, PARTITIONS, TOPIC, event
 from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.postgres import EmbeddedPostgres
 from keepstream.app.embedded.process import WorkerProcess
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from keepstream.sinks.postgres.migrate import migrate
 
 TIMEOUT_S = 600
@@ -36,7 +37,8 @@ DELETE FROM events WHERE event_id = (
 
 def fill(bootstrap_servers: str, count: int, size: int) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    for made in admin.create_topics([NewTopic(TOPIC, PARTITIONS, 1), NewTopic("event-dlq", 1, 1)]).values():
+    topics = [NewTopic(TOPIC, PARTITIONS, 1), NewTopic("event-dlq", 1, 1, config=DEAD_LETTER_TOPIC_CONFIG)]
+    for made in admin.create_topics(topics).values():
         made.result(timeout=30)
     producer = Producer({"bootstrap.servers": bootstrap_servers, "compression.type": "lz4", "linger.ms": 20,
                          "queue.buffering.max.messages": 1_000_000})  # fmt: skip

@@ -21,6 +21,7 @@ from confluent_kafka import Producer
 from keepstream.schemas.dead_letter import DeadLetter, dead_letter_headers
 from keepstream.schemas.failure import Failure, Step, Verdict
 from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.real import Kafka, Postgres, start_servers
 
 Headers = list[tuple[str, str | bytes | None]]
@@ -34,7 +35,7 @@ def main(letters: int = 1_000_000, partitions: int = 1) -> None:
     with start_servers() as servers:
         assert not isinstance(servers, str), servers
         kafka = Kafka(servers.bootstrap_servers)
-        topic = kafka.new_topic(partitions, "event-dlq", {"retention.ms": "-1"})
+        topic = kafka.new_topic(partitions, "event-dlq", DEAD_LETTER_TOPIC_CONFIG)
         print(f"filling {topic} with {letters:,} dead letters", flush=True)
         fill(kafka.bootstrap_servers, topic, letters, partitions)
         with Postgres(servers.postgres_url).new_schema() as database:

@@ -14,6 +14,7 @@ import sys
 import time
 
 from benchmarks.dlq_list import FAILURE, fill
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.real import Database, Kafka, Postgres, start_servers
 
 PARTITIONS = 8
@@ -33,7 +34,7 @@ def main(sizes: list[int]) -> None:
 
 
 def measure(kafka: Kafka, database: Database, letters: int) -> None:
-    topic = kafka.new_topic(1, "event-dlq", {"retention.ms": "-1"})
+    topic = kafka.new_topic(1, "event-dlq", DEAD_LETTER_TOPIC_CONFIG)
     target = kafka.new_topic(PARTITIONS, "events")
     fill(kafka.bootstrap_servers, topic, letters, 1)
     with database.connect() as connection:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from confluent_kafka import Producer
@@ -75,11 +76,11 @@ def event(number: int, size_bytes: int, *, flat: bool = False) -> bytes:
     return json.dumps(document).encode()
 
 
-def create(bootstrap_servers: str, topic: str, partitions: int) -> None:
+def create(bootstrap_servers: str, topic: str, partitions: int, config: Mapping[str, str] | None = None) -> None:
     """Create a topic, and leave it alone where it is there."""
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
     if topic not in admin.list_topics(timeout=30).topics:
-        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(timeout=30)
+        admin.create_topics([NewTopic(topic, partitions, 1, config=dict(config or {}))])[topic].result(timeout=30)
 
 
 def fill(bootstrap_servers: str, backlog: Backlog) -> str:

@@ -13,6 +13,7 @@ import psycopg
 from benchmarks.events import Backlog, create, fill
 from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.postgres import EmbeddedPostgres
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 
 BROKER_JVM = ("-Xmx1g", "-XX:+UseSerialGC")
 DATABASE = {"track_commit_timestamp": "on", "max_wal_size": "4GB"}
@@ -57,5 +58,5 @@ def open_stage(*, synchronous_commit: bool = False) -> Iterator[Stage]:
         EmbeddedPostgres(settings=settings) as postgres,
         tempfile.TemporaryDirectory() as folder,
     ):
-        create(kafka.bootstrap_servers, DLQ_TOPIC, 1)
+        create(kafka.bootstrap_servers, DLQ_TOPIC, 1, DEAD_LETTER_TOPIC_CONFIG)
         yield Stage(kafka, postgres, Path(folder), synchronous_commit)

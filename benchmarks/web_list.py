@@ -18,6 +18,7 @@ from benchmarks.dlq_list import FAILURE, START, fill
 from keepstream.app.dlq.page import Cursor
 from keepstream.app.web.query import cursor_text
 from keepstream.schemas.failure import Failure, Step, Verdict
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from keepstream.sinks.postgres.dead_letters import DeadLetterKey
 from tests.acceptance.console import ConsoleProcess, console
 from tests.real import Database, Kafka, Postgres, start_servers
@@ -38,7 +39,7 @@ def main(letters: int = 1_000_000, partitions: int = 1) -> None:
     with start_servers() as servers:
         assert not isinstance(servers, str), servers
         kafka = Kafka(servers.bootstrap_servers)
-        topic = kafka.new_topic(partitions, "event-dlq", {"retention.ms": "-1"})
+        topic = kafka.new_topic(partitions, "event-dlq", DEAD_LETTER_TOPIC_CONFIG)
         print(f"filling {topic} with {letters:,} dead letters", flush=True)
         fill(kafka.bootstrap_servers, topic, letters, partitions, why)
         with Postgres(servers.postgres_url).new_schema() as database:

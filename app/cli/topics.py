@@ -27,7 +27,7 @@ def topics() -> None:
 @wait_option
 @json_option
 def ensure(*, partitions: int, replication: int, wait_s: float, as_json: bool) -> None:
-    """Create missing topics. Dead letters are kept until they are purged (retention.ms=-1)."""
+    """Create missing topics. Dead letters are kept until they are purged (retention.ms=-1), and dated by the broker."""
     from confluent_kafka import KafkaException
 
     from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG

@@ -19,7 +19,7 @@ from keepstream.app.demo.traffic import DemoProducer, traffic
 from keepstream.app.embedded.process import WorkerProcess
 from keepstream.app.embedded.services import EmbeddedServers, embedded_services
 from keepstream.app.status.audit import DeepAudit
-from keepstream.sinks.kafka.admin import KafkaAdmin
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG, KafkaAdmin
 from keepstream.sinks.kafka.dead_letter_reader import read_all
 from keepstream.sinks.postgres.connection import Connection
 from keepstream.sinks.postgres.migrate import migrate
@@ -66,7 +66,7 @@ class Demo:
     def run(self) -> Proof:
         """Produce, wait, prove. Raises KeepstreamError when the worker ends by itself or stalls."""
         self._kafka.create_topic(self.topic, PARTITIONS, 1, {})
-        self._kafka.create_topic(self.dlq_topic, 1, 1, {})
+        self._kafka.create_topic(self.dlq_topic, 1, 1, DEAD_LETTER_TOPIC_CONFIG)
         live = min(MAX_LIVE, int(self.events * LIVE_SHARE))
         with self._schema() as connection:
             self._produce_backlog(self.events - live)

@@ -22,9 +22,12 @@ from keepstream.schemas.record import TopicPartition
 log = logging.getLogger(__name__)
 Range = tuple[int, int]
 """The first offset of a partition, and the offset after the last: half open."""
-DEAD_LETTER_TOPIC_CONFIG = {"retention.ms": "-1", "max.message.bytes": str(2 * 1024 * 1024)}
+DEAD_LETTER_TOPIC_CONFIG = {
+    "retention.ms": "-1", "max.message.bytes": str(2 * 1024 * 1024), "message.timestamp.type": "LogAppendTime",
+}  # fmt: skip
 """Dead letters are kept until they are purged. One is its record plus our headers: twice the broker's default of 1 MiB
-takes every record that the source topic took."""
+takes every record that the source topic took. The broker dates them: by a worker whose clock is wrong, it would refuse
+them."""
 _ELECTING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
 """Passing answers about a partition whose leader moves, or that was just created."""
 OLDEST_TIMEOUT_S = 3.0

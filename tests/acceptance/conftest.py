@@ -20,7 +20,7 @@ import pytest
 from keepstream.app.embedded.process import WorkerProcess
 from keepstream.app.status.audit import DeepAudit, quick_audit
 from keepstream.schemas.record import KafkaRecord, header
-from keepstream.sinks.kafka.admin import KafkaAdmin
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG, KafkaAdmin
 from tests.acceptance.dead_letters import SeededTopic
 from tests.real import Database, Kafka, Servers, eventually
 
@@ -83,7 +83,7 @@ class System:
 
     def __post_init__(self) -> None:
         self.topic = self.kafka.new_topic(self.partitions)
-        self.dlq_topic = self.kafka.new_topic(1, "event-dlq")
+        self.dlq_topic = self.kafka.new_topic(1, "event-dlq", DEAD_LETTER_TOPIC_CONFIG)
         self.group_id = f"group-{uuid.uuid4().hex[:12]}"
 
     def settings(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ import pytest
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import eventually
@@ -111,7 +112,7 @@ def test_dead_letters_deleted_from_the_topic_are_named(settled: System) -> None:
 
 
 def test_dead_letters_that_never_came_are_named(settled: System) -> None:
-    settled.dlq_topic = settled.kafka.new_topic(1, "event-dlq")
+    settled.dlq_topic = settled.kafka.new_topic(1, "event-dlq", DEAD_LETTER_TOPIC_CONFIG)
     found = differences(settled, "--all", "--partition", "0")
     assert found == [("letter_lost", 0, offset) for offset in range(50, 65)]
     assert differences(settled, "--from-offset", "52", "--to-offset", "54", "--all") == [

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import Producer
 
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import eventually
@@ -81,7 +82,7 @@ def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lived(new_system: Callable[..., System], tmp_path: Path) -> System:
     """A system as one that has run for a while: events, dead letters of two kinds, replays that were interrupted."""
     system = new_system(partitions=6, KEEPSTREAM_WEB__PORT="0", PYTHONUNBUFFERED="1", KEEPSTREAM_WEB__TOKEN="t" * 32)
-    system.kafka.create_topic(f"{system.dlq_topic}-parked")
+    system.kafka.create_topic(f"{system.dlq_topic}-parked", config=DEAD_LETTER_TOPIC_CONFIG)
     system.database.execute("ALTER TABLE events ADD CONSTRAINT small CHECK (length(payload ->> 'text') < 30)")
     system.start_worker()
     producer = Producer({"bootstrap.servers": system.kafka.bootstrap_servers})

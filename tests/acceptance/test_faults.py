@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from keepstream.schemas.record import header
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import Kafka, Postgres, Servers, eventually
@@ -150,7 +151,7 @@ def test_without_a_dead_letter_topic_the_partition_waits_and_nothing_is_skipped(
     system.produce([make_value()])
     waiting = "SELECT count(*) FROM dead_letter_outbox"
     assert (system.database.totals()["total"] < 4, system.database.value(waiting)) == (True, 1)
-    system.kafka.create_topic(missing)
+    system.kafka.create_topic(missing, config=DEAD_LETTER_TOPIC_CONFIG)
     system.settled(4, 60)
     system.assert_consistent()
     assert [header(letter, "keepstream.dlq.reason") for letter in system.dead().values()] == ["invalid_json"]

@@ -7,6 +7,7 @@ import random
 
 import pytest
 
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import eventually
@@ -21,7 +22,8 @@ HEADERS = [("trace", b"1"), ("noise", random.Random(1).randbytes(1000)), ("trace
 @pytest.fixture
 def narrow(system: System) -> System:
     """A system whose dead letter topic takes 20 kB."""
-    system.dlq_topic = system.kafka.new_topic(name="event-dlq", config={"max.message.bytes": "20000"})
+    config = DEAD_LETTER_TOPIC_CONFIG | {"max.message.bytes": "20000"}
+    system.dlq_topic = system.kafka.new_topic(name="event-dlq", config=config)
     return system
 
 

@@ -35,7 +35,6 @@ def test_a_backlog_of_records_of_1_mb_fits(
     new_system: Callable[..., System], codec: str, compressible: bool, broken: bool
 ) -> None:
     system = new_system(PARTITIONS)
-    system.dlq_topic = system.kafka.new_topic(1, "event-dlq", {"max.message.bytes": str(2 * 1024 * 1024)})
     values = large_values(compressible=compressible)
     settings = {"compression.type": codec, "batch.num.messages": 1, "message.max.bytes": 1_048_588,
                 "partitioner": "random", "linger.ms": 0}  # fmt: skip

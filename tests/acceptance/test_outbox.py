@@ -11,6 +11,7 @@ import pytest
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.crash_points import EXIT_CRASH_POINT
@@ -54,7 +55,7 @@ def test_a_worker_publishes_what_the_one_before_has_decided_and_could_not_publis
         False
     ) == 0
     first.process.kill()
-    system.kafka.create_topic(system.dlq_topic)
+    system.kafka.create_topic(system.dlq_topic, config=DEAD_LETTER_TOPIC_CONFIG)
     assert system.cli("audit", "--deep", "--json").returncode == 0, "what waits is not lost"
     assert system.cli("dlq", "list", "--json").stdout == ""
     assert system.cli("dlq", "list", "--reason", "invalid_json", "--json").stdout == ""

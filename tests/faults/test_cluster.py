@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from keepstream.app.embedded import EmbeddedUnavailableError
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.faults.cluster import Cluster, ClusterNode, start_cluster
@@ -63,7 +64,7 @@ def test_a_dead_letter_topic_short_of_replicas_holds_and_resumes(
     short = row("dead letter topic short of in-sync replicas")
     with Postgres(rig.postgres.url).new_schema() as database:
         system = System(cluster, database, tmp_path)
-        system.dlq_topic = cluster.new_topic(1, "event-dlq", {"min.insync.replicas": "3"})
+        system.dlq_topic = cluster.new_topic(1, "event-dlq", DEAD_LETTER_TOPIC_CONFIG | {"min.insync.replicas": "3"})
         try:
             producer = new_producer(system)
             worker = system.start_worker()

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka.admin._acl import AclOperation
 from confluent_kafka.admin._resource import ResourceType
 
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.conftest import System
 from tests.acceptance.secure import DEPLOY, SCHEMA, Secure, allow, start_secure, table_names
 from tests.conftest import DEBIAN_BINARIES
@@ -60,7 +61,7 @@ def tables_made(secure: Secure, tmp_path_factory: pytest.TempPathFactory) -> Non
 def system(secure: Secure, tables_made: None, tmp_path: Path) -> Iterator[System]:
     """Topics with their rights, and empty tables."""
     made = System(Kafka(secure.kafka.bootstrap_servers), Database(secure.postgres.url, SCHEMA), tmp_path)
-    made.kafka.create_topic(f"{made.dlq_topic}-parked")
+    made.kafka.create_topic(f"{made.dlq_topic}-parked", config=DEAD_LETTER_TOPIC_CONFIG)
     for role, rights in acls(made).items():
         allow(secure.kafka, role, rights)
     yield made
