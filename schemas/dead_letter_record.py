@@ -7,6 +7,7 @@ Stream, SmallRye, Karafka Pro, django-kafka, arroyo, and our own.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -167,14 +168,9 @@ class DeadLetterRecord:
 
     @cached_property
     def failed_at(self) -> datetime:
-        """Time of the last failure in UTC: keepstream's header, else the record's own timestamp."""
-        timestamp_ms = min(max(self.record.timestamp, 0), MAX_TIMESTAMP_MS)
+        """Time of the last failure in UTC: keepstream's header, else the original timestamp."""
+        timestamp_ms = min(max(self.original_timestamp, 0), MAX_TIMESTAMP_MS)
         return self.last_failed_at or datetime.fromtimestamp(timestamp_ms / 1000, UTC)
-
-    @property
-    def has_original_timestamp(self) -> bool:
-        """Whether a header has the original record's timestamp; this record's then says when it was published."""
-        return self.raw(ORIGINAL_TIMESTAMP) is not None
 
     @property
     def original_timestamp(self) -> int:
@@ -182,6 +178,17 @@ class DeadLetterRecord:
         text = self._header(ORIGINAL_TIMESTAMP) or ""
         is_number = text.removeprefix("-").isdigit() and text.isascii() and len(text) < 20  # noqa: PLR2004 - 64 bits
         return int(text) if is_number else self.record.timestamp
+
+    @property
+    def dated_headers(self) -> Sequence[tuple[str, bytes | None]]:
+        """Headers that have the original timestamp, for a topic where the broker dates the records.
+
+        In front: behind the headers of another system it would make an id that they contain keepstream's.
+        """
+        headers, timestamp = self.record.headers, self.record.timestamp
+        if timestamp <= 0 or self.raw(ORIGINAL_TIMESTAMP) is not None:
+            return headers
+        return [(ORIGINAL_TIMESTAMP, b"%d" % timestamp), *headers]
 
     def to_dead_letter(self) -> DeadLetter:
         """Return the dead letter that keepstream published as this record."""

@@ -164,6 +164,7 @@ class _Purge:
 def import_dead_letters(*, source: IO[bytes], as_json: bool) -> None:
     """Put exported dead letters (FILE, or - for stdin) back into the dead letter topic, byte for byte.
 
+    The broker dates them anew; the timestamp of another system's dead letter is kept in a header.
     Every line is checked before the first is sent: exit 1 and nothing is imported when one is not a dead letter. Each
     is confirmed by the broker. Those that a purge discarded are open again.
     """

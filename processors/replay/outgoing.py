@@ -34,7 +34,7 @@ def build_replay_record(
     marks = [*_run_marks(run.id, options.requested_by), (REPLAY_OF, dead_letter.id.encode())]
     replays = dead_letter.replay_count
     if replays >= options.max_replays:
-        headers = [*record.headers, *marks]
+        headers = [*dead_letter.dated_headers, *marks]
         return ReplayRecord(
             dead_letter.id, options.parking_topic, None, record.key, record.value, headers, record.timestamp, parks=True
         )

@@ -1,4 +1,4 @@
-"""Produces exported dead letters to a topic again, byte for byte."""
+"""Produces exported dead letters to a topic again: key, value and headers byte for byte."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka.confirmed_producer import record_id_of
-from keepstream.sinks.kafka.dead_letters import NOW, PRODUCER_SETTINGS
+from keepstream.sinks.kafka.dead_letters import PRODUCER_SETTINGS
 
 Imported = tuple[KafkaRecord, str | None]
 """A record and its new record id, None where the broker did not report it."""
@@ -33,8 +33,8 @@ class DeadLetterImporter:
         """Produce, and yield batches with their new record ids, each once the broker has confirmed it.
 
         Raises KafkaException when it has not.
-        A dead letter goes to its old partition where there is one of that number. librdkafka writes the current
-        time for the timestamps 0 and -1.
+        A dead letter goes to its old partition where there is one of that number. Retention counts from the import, so
+        its timestamp is new; the one that it had is in a header.
         """
         source = iter(records)
         while batch := list(itertools.islice(source, _BATCH)):
@@ -59,11 +59,6 @@ class DeadLetterImporter:
 
         partition = {"partition": record.partition} if record.partition in self._partitions else {}
         self._producer.produce(
-            self._topic, value=record.value, key=record.key, headers=[*record.headers],
-            timestamp=_timestamp_of(record), on_delivery=confirm, **partition,  # type: ignore[arg-type]
+            self._topic, value=record.value, key=record.key, headers=[*DeadLetterRecord(record).dated_headers],
+            on_delivery=confirm, **partition,  # type: ignore[arg-type]
         )  # fmt: skip
-
-
-def _timestamp_of(record: KafkaRecord) -> int:
-    """Return the current time for a dead letter with an original timestamp: retention counts from the import."""
-    return NOW if DeadLetterRecord(record).has_original_timestamp else max(record.timestamp, NOW)

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.dead_letters import SeededTopic, without_postgres
 
 pytestmark = pytest.mark.real
@@ -37,6 +38,12 @@ def undated(rows: list[tuple[Any, ...]]) -> list[str]:
     return sorted(str((partition, *rest)) for partition, _written_at, *rest in rows)
 
 
+def dated(rows: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Return rows as they are imported: another system's have their timestamp in a header."""
+    header = "keepstream.dlq.original-timestamp"
+    return [(*rest, [(header, b"%d" % rest[1]), *headers]) for *rest, headers in rows]
+
+
 def offsets(dlq: SeededTopic, partition: int = 0) -> list[int]:
     return [record.offset for record in dlq.kafka.read(dlq.topic) if record.partition == partition]
 
@@ -46,10 +53,11 @@ def test_an_export_comes_back_byte_for_byte(new_dlq: Callable[..., SeededTopic])
     for number, odd in enumerate(ODD):
         dlq.produce(**odd, partition=number % 2)
     assert dlq.run("dlq", "export", "--output", "dead.jsonl").exit_code == 0
-    other = dlq.kafka.new_topic(2, "event-dlq")
+    other = dlq.kafka.new_topic(2, "event-dlq", DEAD_LETTER_TOPIC_CONFIG)
     answer = dlq.run("dlq", "import", "dead.jsonl", "--json", KEEPSTREAM_KAFKA__DLQ_TOPIC=other)
     assert answer.rows == [{"topic": other, "imported": len(ODD)}]
-    assert contents(dlq, other) == contents(dlq, dlq.topic)
+    assert undated(contents(dlq, other)) == undated(dated(contents(dlq, dlq.topic)))
+    assert {DeadLetterRecord(record).original_timestamp for record in dlq.kafka.read(other)} == {1, 1_795_514_400_000}
     assert (dlq.folder / "dead.jsonl").stat().st_mode & 0o777 == 0o600
 
 
@@ -61,9 +69,9 @@ def test_an_export_goes_through_a_pipe_into_a_topic_with_fewer_partitions(
         dlq.produce(**odd, partition=number % 3)
     exported = dlq.run("dlq", "export", "--output", "-", **without_postgres())
     assert (exported.exit_code, exported.errors) == (0, "6 dead letters exported\n")
-    other = dlq.kafka.new_topic(1, "event-dlq")
+    other = dlq.kafka.new_topic(1, "event-dlq", DEAD_LETTER_TOPIC_CONFIG)
     assert dlq.pipe(exported.output, "dlq", "import", "-", KEEPSTREAM_KAFKA__DLQ_TOPIC=other).exit_code == 0
-    assert [c[1:] for c in contents(dlq, other)] == [c[1:] for c in contents(dlq, dlq.topic)]
+    assert [c[2:] for c in contents(dlq, other)] == [c[2:] for c in dated(contents(dlq, dlq.topic))]
 
 
 def test_selectors_choose_what_is_exported_and_copies_are_kept(dlq: SeededTopic) -> None:

@@ -156,6 +156,25 @@ def test_every_record_timestamp_gives_a_time(timestamp: int) -> None:
     assert DeadLetterRecord(make_record(timestamp=timestamp)).failed_at.tzinfo is UTC
 
 
+def test_a_letter_of_another_writer_keeps_its_timestamp_in_a_header_once() -> None:
+    letter = buried(*WRITTEN_BY["Kafka Connect"])
+    again = DeadLetterRecord(make_record(timestamp=5, topic="dlq", offset=9, headers=letter.dated_headers))
+    assert again.dated_headers == again.record.headers
+    assert list(again.record.headers[1:]) == WRITTEN_BY["Kafka Connect"]
+    assert again.original_timestamp == letter.record.timestamp
+    assert (again.id, again.failed_at) == (letter.id, letter.failed_at)
+
+
+def test_the_header_of_the_timestamp_makes_no_id_that_the_record_brought_along_ours() -> None:
+    letter = buried(("keepstream.dlq.id", b"payments-0-0"), *WRITTEN_BY["Kafka Connect"])
+    assert buried(*letter.dated_headers).id == letter.id == "orders-3-42"
+
+
+@pytest.mark.parametrize("timestamp", [-1, 0])
+def test_a_letter_without_a_timestamp_gets_no_header_of_it(timestamp: int) -> None:
+    assert not DeadLetterRecord(make_record(timestamp=timestamp, headers=())).dated_headers
+
+
 @pytest.mark.parametrize(("text", "count"), [(b"3", 3), (b"-1", 0), (b"x", 0), (b"", 0), (b"9999999999", 0)])
 def test_a_replay_count_that_is_none_is_zero(text: bytes, count: int) -> None:
     assert buried(("keepstream.dlq.replay-count", text)).replay_count == count

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from keepstream.processors.replay import replay as replay_module
+from keepstream.processors.replay.outgoing import build_replay_record
 from keepstream.processors.replay.replay import Replay
 from keepstream.processors.replay.selection import Selection
 from keepstream.schemas.dead_letter import REPLAY_COUNT, dead_letter_headers
@@ -66,6 +67,14 @@ def test_a_letter_replayed_too_often_is_parked_with_everything_it_carried() -> N
     assert list(parked.headers)[: len(letter.record.headers)] == list(letter.record.headers)
     assert (result.selected, result.skipped, result.replayed) == (1, 1, 0)
     assert result.adds_up
+
+
+def test_a_parked_letter_of_another_system_keeps_its_timestamp_in_a_header() -> None:
+    """The broker dates what is parked."""
+    letter = DeadLetterRecord(make_record(timestamp=5, headers=[("source_topic", b"events")]))
+    parked = build_replay_record(letter, run_of(options=ReplayOptions(max_replays=0)))
+    assert parked.parks
+    assert list(parked.headers[:2]) == [("keepstream.dlq.original-timestamp", b"5"), ("source_topic", b"events")]
 
 
 def test_copies_of_one_death_go_out_once() -> None:
