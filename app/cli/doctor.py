@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from keepstream.sinks.kafka.admin import KafkaAdmin
 
 CLOCK_SKEW_LIMIT_S = 5.0
+_Risks = Mapping[str, tuple[str, str]]
+"""A topic's settings: the value to warn of, and the fix."""
+_RISKS: _Risks = {
+    "unclean.leader.election.enable":
+        ("true", "set it to false: such an election loses acknowledged records and reuses their offsets"),
+}  # fmt: skip
+_DEAD_LETTER_RISKS: _Risks = {
+    **_RISKS,
+    "message.timestamp.type":
+        ("CreateTime", "set it to LogAppendTime: Kafka may refuse dead letters of a worker whose clock is wrong"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,24 +92,25 @@ def _kafka(services: Services) -> Iterator[Finding]:
 
     admin, kafka = services.admin(), services.settings.kafka
     yield Finding("kafka", "ok", f"{admin.broker_count()} brokers at {kafka.bootstrap_servers}")
-    for topic in (kafka.topic, kafka.dlq_topic):
+    for topic, risks in ((kafka.topic, _RISKS), (kafka.dlq_topic, _DEAD_LETTER_RISKS)):
         try:
             partitions = admin.partitions(topic)
         except TopicMissingError:
             yield Finding("topic", "fail", f"{topic} is missing", "run `keepstream topics ensure`")
         else:
             yield Finding("topic", "ok", f"{topic}: {len(partitions)} partitions")
-            yield from _elections(admin, topic)
+            yield from _configuration(admin, topic, risks)
 
 
-def _elections(admin: KafkaAdmin, topic: str) -> Iterator[Finding]:
+def _configuration(admin: KafkaAdmin, topic: str, risks: _Risks) -> Iterator[Finding]:
     from confluent_kafka import KafkaException
 
-    # A worker may lack the right to read the configuration of a topic, and not every broker has this setting.
+    # A worker may lack the right to read the configuration of a topic, and not every broker has these settings.
     with suppress(KafkaException):
-        if admin.topic_config(topic).get("unclean.leader.election.enable") == "true":
-            fix = "set it to false: such an election loses acknowledged records and reuses their offsets"
-            yield Finding("topic", "warn", f"{topic}: unclean.leader.election.enable is true", fix)
+        config = admin.topic_config(topic)
+        for name, (value, fix) in risks.items():
+            if config.get(name) == value:
+                yield Finding("topic", "warn", f"{topic}: {name} is {value}", fix)
 
 
 def _postgres(services: Services) -> Iterator[Finding]:

@@ -31,6 +31,15 @@ PRODUCER_SETTINGS: dict[str, str | int | float | bool] = {
 
 NOW = 0
 """Timestamp for librdkafka: the current time."""
+_CLOCK = (
+    "the worker's wall clock is further ahead or behind than the topic allows; set the clock, or "
+    "message.timestamp.type=LogAppendTime on the topic"
+)
+_CAUSES = {
+    KafkaError.INVALID_TIMESTAMP: f": {_CLOCK}",
+    # The broker's answer for more than one record, and for what it does not take for another reason.
+    KafkaError.INVALID_RECORD: f": probably {_CLOCK}; a compacted topic refuses dead letters without a key",
+}
 Answer = str | KafkaError | Failure
 """The record id of a dead letter, empty where the broker did not return it; or the error."""
 
@@ -64,7 +73,8 @@ class KafkaDeadLetterQueue:
         """Publish dead letters; return those that the broker has confirmed, and the failure of the others.
 
         A dead letter that is not confirmed may have been published, and will be again, under the same id. Its timestamp
-        is the time of publishing: retention counts from it, and Kafka refuses timestamps far from the current time.
+        is the time of publishing, by the broker's clock where the topic has LogAppendTime, else by this host's:
+        retention counts from it, and Kafka refuses timestamps far from the current time.
         """
         dead_letters = [replace(record, topic=self._topic, timestamp=NOW) for record in records]
         try:
@@ -121,6 +131,7 @@ class KafkaDeadLetterQueue:
         if isinstance(error, Failure):
             return error
         message = f"the dead letter topic {self._topic!r} did not take a dead letter: {error.name()}"
+        message += _CAUSES.get(error.code(), "")
         return Failure(Step.STORE, Verdict.SYSTEMIC, "dlq_unavailable", message)
 
 

@@ -92,6 +92,13 @@ def test_doctor_warns_of_a_topic_that_may_lose_what_it_acknowledged(system: Syst
     assert warned["fix"]
 
 
+def test_doctor_warns_of_a_dead_letter_topic_that_workers_date(system: System) -> None:
+    system.dlq_topic = system.kafka.new_topic(1, "event-dlq")
+    (warned,) = [row for row in lines(system.cli("doctor", "--json")) if row["state"] == "warn"]
+    assert warned["seen"] == f"{system.dlq_topic}: message.timestamp.type is CreateTime"
+    assert "LogAppendTime" in warned["fix"]
+
+
 def test_doctor_says_what_a_migration_of_another_text_means(system: System) -> None:
     system.database.execute("UPDATE schema_migrations SET checksum = 'another' WHERE version = 1")
     done = system.cli("doctor", "--json", exit_code=1)

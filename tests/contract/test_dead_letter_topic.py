@@ -17,6 +17,7 @@ from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import SystemicError, Verdict
 from keepstream.schemas.outcome import Publication
 from keepstream.schemas.record import KafkaRecord, Record
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from keepstream.sinks.kafka.dead_letters import KafkaDeadLetterQueue
 from tests.builders import make_dead_letter, make_failure, make_record
 from tests.real import Kafka
@@ -159,6 +160,28 @@ async def test_a_letter_larger_than_the_topic_allows_is_a_pause_and_the_queue_wo
     assert publication.failure
     assert "MSG_SIZE_TOO_LARGE" in publication.failure.message
     await eventually_publishes(queue)
+
+
+@pytest.mark.parametrize(("count", "answer"), [(1, "INVALID_TIMESTAMP: the"), (2, "INVALID_RECORD: probably the")])
+async def test_a_refused_timestamp_is_a_pause_that_says_what_to_do(
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue], count: int, answer: str
+) -> None:
+    """No millisecond may pass between the producer's clock and the broker's; Kafka's answer depends on the count."""
+    topic = kafka.new_topic(name="dlq", config={"message.timestamp.before.max.ms": "0"})
+    queue = open_dead_letter_topic(topic, **{"linger.ms": 50})
+    failure = (await queue.publish([letter_of(make_record(b"x", i)) for i in range(count)])).failure
+    assert failure is not None
+    assert (failure.verdict, failure.reason) == (Verdict.SYSTEMIC, "dlq_unavailable")
+    assert f"{answer} worker's wall clock is further ahead or behind than the topic allows" in failure.message
+    assert "set the clock, or message.timestamp.type=LogAppendTime on the topic" in failure.message
+
+
+async def test_the_topic_that_keepstream_creates_takes_letters_whatever_the_clock_says(
+    kafka: Kafka, open_dead_letter_topic: Callable[..., KafkaDeadLetterQueue]
+) -> None:
+    config = DEAD_LETTER_TOPIC_CONFIG | {"message.timestamp.before.max.ms": "0", "message.timestamp.after.max.ms": "0"}
+    queue = open_dead_letter_topic(kafka.new_topic(name="dlq", config=config), **{"linger.ms": 50})
+    assert not (await queue.publish([letter_of(make_record(b"x", i)) for i in range(2)])).failure
 
 
 @dataclass
