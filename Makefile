@@ -10,7 +10,7 @@ SEEDS ?= 100000
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long mutants simulate faults faults-short bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs observe lock clean
+.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long mutants simulate faults faults-short soak bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs observe lock clean
 .PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint test-container release-check
 
 help: ## Show this list
@@ -59,6 +59,9 @@ faults: $(INSTALLED) ## Inject every fault on real servers, then print the table
 
 faults-short: $(INSTALLED) ## Inject the faults in the short form of `make test`
 	@$(BIN)/pytest -q tests/faults
+
+soak: $(INSTALLED) ## Let every idle limit run out for MINUTES=30: a standby, an outage, a worker started before the migration
+	@SOAK_MINUTES=$(if $(filter command% environment%,$(origin MINUTES)),$(MINUTES),30) $(BIN)/pytest -q -m long tests/faults/test_idle_soak.py
 
 mutants: $(INSTALLED) ## Run the mutation tests in a copy of the tree (10 minutes)
 	@$(BIN)/python -m tests.mutation
