@@ -46,7 +46,7 @@ limits[1].update(max_idle={IDLE_S}, max_lifetime={IDLE_S * 2})
 
 @dataclass(frozen=True)
 class IdleServers:
-    """A broker and a database that end what is idle for a few seconds, and a link to the database that a test can cut."""
+    """A broker and a database that end what is idle for a few seconds, and a link that a test can cut."""
 
     kafka: Kafka
     postgres: EmbeddedPostgres
