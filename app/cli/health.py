@@ -58,12 +58,20 @@ def _words(cmdline: Path) -> set[bytes]:
 
 def listening_addresses(processes: Iterable[Path]) -> Iterator[tuple[str, int]]:
     """Yield host and port of each TCP socket on which one of the processes listens; proc(5) has the format."""
-    sockets = {descriptor.resolve().name for process in processes for descriptor in process.glob("fd/*")}
+    sockets = {*_open_files(processes)}
     for table in PROC.glob("net/tcp*"):
         for line in table.read_text().splitlines()[1:]:
             columns = line.split()
             if columns[3] == "0A" and f"socket:[{columns[9]}]" in sockets:  # TCP_LISTEN
                 yield _address(columns[1])
+
+
+def _open_files(processes: Iterable[Path]) -> Iterator[str]:
+    for process in processes:
+        with suppress(OSError):  # it has just ended
+            for descriptor in os.scandir(process / "fd"):
+                with suppress(OSError):  # it was just closed
+                    yield os.readlink(descriptor)
 
 
 def _address(text: str) -> tuple[str, int]:

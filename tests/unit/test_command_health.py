@@ -94,6 +94,12 @@ def test_an_unspecified_ipv6_address_is_asked_on_loopback() -> None:
         assert ("::1", server.getsockname()[1]) in found
 
 
+def test_a_process_that_ends_while_it_is_looked_at_does_no_harm() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        found = [*listening_addresses([Path("/proc/0"), Path("/proc/self")])]
+        assert ("127.0.0.1", server.getsockname()[1]) in found
+
+
 def test_itself_is_no_process_to_ask() -> None:
     assert module._words(Path("/proc") / str(os.getpid()) / "cmdline") == set()
 
