@@ -69,9 +69,9 @@ def listening_addresses(processes: Iterable[Path]) -> Iterator[tuple[str, int]]:
 def _open_files(processes: Iterable[Path]) -> Iterator[str]:
     for process in processes:
         with suppress(OSError):  # it has just ended
-            for descriptor in os.scandir(process / "fd"):
+            for descriptor in (process / "fd").iterdir():
                 with suppress(OSError):  # it was just closed
-                    yield os.readlink(descriptor)
+                    yield str(descriptor.readlink())
 
 
 def _address(text: str) -> tuple[str, int]:
