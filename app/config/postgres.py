@@ -10,6 +10,9 @@ from pydantic import Field, SecretStr, model_validator
 from keepstream.app.config.base import Seconds, SecretFile, Section, is_loopback, secret
 
 
+DEFAULT_PORT = 5432
+
+
 class PostgresSettings(Section):
     """The database of events, counters, offsets and dead letters."""
 
@@ -82,6 +85,24 @@ def effective(url: str) -> dict[str, str]:
 def hosts(given: dict[str, str]) -> list[str]:
     """Return where libpq would connect to; an address wins over its name."""
     return (given.get("hostaddr") or given.get("host") or "").split(",")
+
+
+def addresses(settings: PostgresSettings) -> str:
+    """Return the servers that libpq would try, as ``host:port``, without anything else of the URL.
+
+    A password that is not percent-encoded may be taken for a host, a port or a database: then none is named.
+    """
+    given = effective(settings.url.get_secret_value())
+    if "@" in given.get("host", "") + given.get("dbname", ""):
+        return "the server of the URL"
+    return ", ".join(f"{host or 'the local socket'}:{port}" for host, port in servers(given))
+
+
+def servers(given: dict[str, str]) -> list[tuple[str, int]]:
+    """Return host and port of each server that libpq would try."""
+    names = hosts(given)
+    ports = [int(port) if port.isdecimal() else DEFAULT_PORT for port in (given.get("port") or "").split(",")]
+    return list(zip(names, ports if len(ports) == len(names) else ports * len(names), strict=False))
 
 
 def is_local(host: str) -> bool:

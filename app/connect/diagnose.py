@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from confluent_kafka import KafkaError
 
 from keepstream.app.config.base import host_of, port_of
 from keepstream.app.config.kafka import KafkaSettings
-from keepstream.app.config.postgres import PostgresSettings, effective, hosts
+from keepstream.app.config.postgres import PostgresSettings, effective, servers
 from keepstream.app.connect.client_config import tls_context
 from keepstream.app.connect.oauth import diagnose_token
 
@@ -67,24 +68,43 @@ def _reason(error: OSError) -> str:
 
 
 NO_BROKER, NO_SERVER = "no broker answers", "no server answers"
+_SEE_URL, _SEE_LIMITS = "check KEEPSTREAM_POSTGRES__URL", "end idle sessions, or raise max_connections"
+_CLIENT_CERTIFICATE = "a client certificate is required: sslcert and sslkey in the URL"
+_WAIT = "wait for it, or name another server in KEEPSTREAM_POSTGRES__URL"
 _POSTGRES = (
-    ("password authentication failed", "the password was refused"),
-    ("no password supplied", "no password supplied"),
-    ("no pg_hba.conf entry", "pg_hba.conf has no entry for this user, host, database and TLS mode"),
-    ("certificate authentication failed", "the client certificate was refused"),
-    ("requires a valid client certificate", "a client certificate is required: sslcert and sslkey in the URL"),
-    ("certificate required", "a client certificate is required: sslcert and sslkey in the URL"),
-    ("unknown ca", "the client certificate was refused: its issuer is unknown to the server"),
-    ("does not support SSL", "TLS is switched off on the server"),
-    ("does not match host name", "its certificate is for another host name"),
-    ("root certificate file", "sslrootcert is missing or cannot be read"),
-    ("certificate file", "sslcert or sslkey is missing, cannot be read, or lets others read it"),
-    ("private key file", "sslcert or sslkey is missing, cannot be read, or lets others read it"),
-    ("is not permitted to log in", "the role may not log in"),
-    ("too many connections", "all connections of the server are in use"),
-    ("starting up", "the server is starting up"),
-)
-"""Part of libpq's text -> explanation. The first match is taken."""
+    ("password authentication failed", "the password was refused, or there is no such role", _SEE_URL),
+    ("no password supplied", "no password supplied", _SEE_URL),
+    ("no pg_hba.conf entry", "pg_hba.conf has no entry for this user, host, database and TLS mode", _SEE_URL),
+    ("certificate authentication failed", "the client certificate was refused", _SEE_URL),
+    ("requires a valid client certificate", _CLIENT_CERTIFICATE, _SEE_URL),
+    ("certificate required", _CLIENT_CERTIFICATE, _SEE_URL),
+    ("unknown ca", "the client certificate was refused: its issuer is unknown to the server", _SEE_URL),
+    ("authentication failed", "the login was refused: pg_hba.conf says how this role logs in", _SEE_URL),
+    ("does not support SSL", "TLS is switched off on the server", _SEE_URL),
+    ("does not match host name", "its certificate is for another host name", _SEE_URL),
+    ("root certificate file", "sslrootcert is missing or cannot be read", _SEE_URL),
+    ("certificate file", "sslcert or sslkey is missing, cannot be read, or lets others read it", _SEE_URL),
+    ("private key file", "sslcert or sslkey is missing, cannot be read, or lets others read it", _SEE_URL),
+    ("is not permitted to log in", "the role may not log in", "ALTER ROLE ... LOGIN, or name another role in the URL"),
+    ("permission denied for database", "the role may not connect to the database", "GRANT CONNECT ON DATABASE"),
+    ("too many connections for role", "the role has all the connections that it may have", _SEE_LIMITS),
+    ("too many connections for database", "the database has all the connections that it may have", _SEE_LIMITS),
+    ("too many connections", "all connections of the server are in use", _SEE_LIMITS),
+    ("too many clients", "all connections of the server are in use", _SEE_LIMITS),
+    ("connection slots are reserved", "all connections of the server are in use but those for superusers", _SEE_LIMITS),
+    ("starting up", "the server is starting up", _WAIT),
+    ("shutting down", "the server is shutting down", _WAIT),
+    ("in recovery mode", "the server is recovering from a crash", _WAIT),
+    ("not yet accepting connections", "the server is in recovery, and not far enough to be read", _WAIT),
+    ("not currently accepting connections", "the database allows no connections", "ALTER DATABASE, or name another"),
+    ("not accepting connections", "the server is in recovery, and accepts no connections (hot_standby is off)", _WAIT),
+    ("terminating connection", "the server ended the connection", _WAIT),
+    ("closed the connection unexpectedly", "the server ended the connection", _WAIT),
+    ("session is read-only", "the server is a read-only standby, and the URL asks for another", _SEE_URL),
+    ("failed to resolve host", "its host name is unknown", _SEE_URL),
+    ("could not translate host name", "its host name is unknown", _SEE_URL),
+)  # fmt: skip
+"""Part of libpq's text -> explanation, and what to do. The first match is taken."""
 
 
 class LastKafkaError:
@@ -135,13 +155,14 @@ class LastKafkaError:
         return host_of(server), port_of(server)
 
 
-def explain_postgres_error(text: str, settings: PostgresSettings) -> str:
-    """Explain a failed connection. libpq's text is not quoted: it may contain parts of the URL."""
+def explain_postgres_error(text: str, settings: PostgresSettings) -> tuple[str, str]:
+    """Explain a failed connection, and say what to do. libpq's text is not quoted: it may contain parts of the URL."""
     if "certificate verify failed" in text:
         given = effective(settings.url.get_secret_value())
-        port = int((given.get("port") or "5432").split(",")[0])
-        tls_error = diagnose_postgres_tls(hosts(given)[0], port, given.get("sslrootcert"))
-        return tls_error or "its certificate is refused"
-    if "database" in text and "does not exist" in text:
-        return "there is no such database"
-    return next((meaning for needle, meaning in _POSTGRES if needle in text), NO_SERVER)
+        tls_error = diagnose_postgres_tls(*servers(given)[0], given.get("sslrootcert"))
+        return tls_error or "its certificate is refused", _SEE_URL
+    for what in ("database", "role"):
+        if re.search(rf'{what} ".*" does not exist', text):
+            return f"there is no such {what}", _SEE_URL
+    found = ((meaning, hint) for part, meaning, hint in _POSTGRES if part in text)
+    return next(found, (NO_SERVER, _SEE_URL))

@@ -11,7 +11,7 @@ import psycopg
 from confluent_kafka import KafkaException
 
 from keepstream.app.config.contract import load_contract
-from keepstream.app.config.postgres import PostgresSettings, conninfo
+from keepstream.app.config.postgres import PostgresSettings, addresses, conninfo
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.diagnose import LastKafkaError, explain_postgres_error
@@ -107,8 +107,9 @@ class Services:
 
 def unreachable_postgres(error: Exception, settings: PostgresSettings) -> KeepstreamError:
     """Explain a failed connection without quoting the driver, whose text may hold the URL."""
-    message = f"PostgreSQL cannot be reached: {explain_postgres_error(str(error), settings)}"
-    return KeepstreamError("postgres_unreachable", message, "check KEEPSTREAM_POSTGRES__URL", UNREACHABLE)
+    why, hint = explain_postgres_error(str(error), settings)
+    message = f"PostgreSQL cannot be reached at {addresses(settings)}: {why}"
+    return KeepstreamError("postgres_unreachable", message, hint, UNREACHABLE)
 
 
 @contextmanager

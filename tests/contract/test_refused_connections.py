@@ -1,0 +1,53 @@
+"""What commands say when a real PostgreSQL refuses a connection."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import psycopg
+import pytest
+from pydantic import SecretStr
+
+from keepstream.app.config.postgres import PostgresSettings
+from keepstream.app.config.settings import Settings
+from keepstream.app.connect.services import Services
+from keepstream.app.embedded.postgres import EmbeddedPostgres
+from keepstream.app.errors import UNREACHABLE, KeepstreamError
+
+pytestmark = pytest.mark.real
+SLOTS = {"max_connections": "4", "superuser_reserved_connections": "1", "reserved_connections": "1"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[EmbeddedPostgres]:
+    """A server with few connection slots that trusts everybody."""
+    with EmbeddedPostgres(settings=SLOTS) as postgres, psycopg.connect(postgres.url, autocommit=True) as connection:
+        (postgres.home() / "pgdata" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
+        connection.execute("SELECT pg_reload_conf()")
+        connection.execute("CREATE ROLE app LOGIN")
+        yield postgres
+
+
+def refused(url: str) -> KeepstreamError:
+    settings = Settings(_env_file=None, postgres=PostgresSettings(url=SecretStr(url)))
+    with pytest.raises(KeepstreamError) as error, Services(settings).postgres():
+        pass
+    assert error.value.exit_code == UNREACHABLE
+    return error.value
+
+
+def test_a_missing_role_a_missing_database_and_an_unknown_host_are_told_apart(server: EmbeddedPostgres) -> None:
+    at = f"127.0.0.1:{server.port}"
+    assert refused(f"postgresql://nobody@{at}/postgres").message.endswith(f"{at}: there is no such role")
+    assert refused(f"postgresql://app@{at}/none").message.endswith(f"{at}: there is no such database")
+    assert refused("postgresql://app@db.invalid/none").message.endswith("db.invalid:5432: its host name is unknown")
+
+
+def test_full_connection_slots_are_no_unreachable_server(server: EmbeddedPostgres) -> None:
+    url = f"postgresql://app@127.0.0.1:{server.port}/postgres"
+    with ExitStack() as opened:
+        opened.enter_context(psycopg.connect(url))
+        error = refused(url)
+    assert "all connections of the server are in use" in error.message
+    assert "max_connections" in error.hint
