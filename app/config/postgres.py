@@ -9,7 +9,6 @@ from pydantic import Field, SecretStr, model_validator
 
 from keepstream.app.config.base import Seconds, SecretFile, Section, is_loopback, secret
 
-
 DEFAULT_PORT = 5432
 
 
