@@ -33,7 +33,7 @@ def commands(group: click.Group = root, path: tuple[str, ...] = ()) -> Iterator[
             yield (*path, name)
 
 
-def _command(path: tuple[str, ...]) -> click.Command:
+def command_at(path: tuple[str, ...]) -> click.Command:
     command: click.Command = root
     for name in path:
         assert isinstance(command, click.Group)
@@ -47,7 +47,7 @@ def _command(path: tuple[str, ...]) -> click.Command:
 def command_lines(draw: st.DrawFn, path: tuple[str, ...]) -> list[str]:
     """Return the words, some of the options with odd values, and odd arguments."""
     words = [*path]
-    for parameter in draw(st.lists(st.sampled_from([None, *_command(path).params]), max_size=4)):
+    for parameter in draw(st.lists(st.sampled_from([None, *command_at(path).params]), max_size=4)):
         if not isinstance(parameter, click.Option):
             words.append(draw(odd_values))
         elif parameter.opts[0] not in ENDLESS:

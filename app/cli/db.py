@@ -27,14 +27,13 @@ def db() -> None:
     """Create, check and prune the tables in PostgreSQL."""
 
 
-@db.command(epilog="Example: keepstream db prune --older-than 90d --dry-run")
-@time_option("--before", "--older-than", "before", required=True,
-             help="Events older than TIME (90d, 12h or RFC 3339), by their own timestamp.")  # fmt: skip
+@db.command(epilog="Example: keepstream db prune --until 90d --dry-run")
+@time_option("--until", required=True, help="Events before TIME (90d, 12h ago, or RFC 3339), by their own timestamp.")
 @click.option("--dry-run", is_flag=True, help="Count, and delete nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @json_option
-def prune(*, before: datetime, dry_run: bool, yes: bool, as_json: bool) -> None:
-    """Delete delivered events older than TIME, in small transactions. Workers may run.
+def prune(*, until: datetime, dry_run: bool, yes: bool, as_json: bool) -> None:
+    """Delete delivered events from before TIME, in small transactions. Workers may run.
 
     It counts first and asks. Deletions are recorded per partition, so the accounts still balance. A duplicate of a
     deleted event counts as a new event: keep rows longer than producers may resend. Counters, dead letters and pending
@@ -42,17 +41,17 @@ def prune(*, before: datetime, dry_run: bool, yes: bool, as_json: bool) -> None:
     """
     from keepstream.sinks.postgres import prune as retention
 
-    if before > datetime.now(UTC):
-        raise KeepstreamError("bad_usage", "--before: TIME is in the future", "`keepstream db prune --help`", USAGE)
+    if until > datetime.now(UTC):
+        raise KeepstreamError("bad_usage", "--until: TIME is in the future", "`keepstream db prune --help`", USAGE)
     with load_services().postgres() as connection:
-        counts = retention.prunable(connection, before)
+        counts = retention.prunable(connection, until)
         total = sum(counts.values())
-        notify(f"{total:,} delivered events are older than {before:%Y-%m-%dT%H:%M:%SZ}")
+        notify(f"{total:,} delivered events are older than {until:%Y-%m-%dT%H:%M:%SZ}")
         if total and not dry_run:
             check_confirmable(yes=yes)
             if not yes and not click.confirm("Delete them?", err=True):
                 raise KeepstreamError("refused", "nothing was deleted", exit_code=REFUSED)
-            counts = sum(retention.prune(connection, before), Counter[tuple[str, int]]())
+            counts = sum(retention.prune(connection, until), Counter[tuple[str, int]]())
             notify(f"{sum(counts.values()):,} rows deleted")
     name = "would_delete" if dry_run else "deleted"
     print_rows([{"topic": topic, "partition": p, name: n} for (topic, p), n in sorted(counts.items())], as_json=as_json)

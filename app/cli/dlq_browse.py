@@ -81,7 +81,7 @@ def show(*, name: str, raw: bool, as_json: bool) -> None:
         dead_letter = find(topic, name, notify)
         if dead_letter is None:
             raise KeepstreamError("unknown_letter", f"no dead letter has the id, coordinates or event_id {name!r}",
-                               "`keepstream dlq list --all` lists them", NOT_FOUND)  # fmt: skip
+                               "`keepstream dlq list --include-resolved` lists them", NOT_FOUND)  # fmt: skip
         if raw:
             _write_raw(topic.resolve(dead_letter))
             return

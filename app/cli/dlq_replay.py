@@ -160,7 +160,10 @@ def _prepare(  # noqa: PLR0913
     found = replayer.dry_run(selection, options, ends, how)
     print_dry_run(found, dry_run=dry_run, as_json=as_json)
     if found.selected == 0 and selection != Selection():
-        message, hint = "no dead letter that is open matches the selection", "--all takes resolved ones too"
+        message, hint = (
+            "no dead letter that is open matches the selection",
+            "--include-resolved takes resolved ones too",
+        )
         raise KeepstreamError("nothing_selected", message, hint, NOT_FOUND)
     for interrupted in replayer.ledger.interrupted():
         notify(

@@ -71,17 +71,17 @@ def _matching(topic: DeadLetterTopic, chosen: DeadLetterQuery) -> Iterator[Kafka
             yield dead_letter.record
 
 
-@click.command(epilog="Example: keepstream dlq purge --before 30d --export dead-2026-10.jsonl")
-@time_option("--before", help="Delete up to the first dead letter that failed at TIME or later.")
-@click.option("--through", type=OFFSET, metavar="OFFSET", help="Delete up to this offset, included.")
+@click.command(epilog="Example: keepstream dlq purge --until 30d --export dead-2026-10.jsonl")
+@time_option("--until", help="Delete up to the first dead letter that failed at TIME or later.")
+@click.option("--to-offset", type=OFFSET, metavar="OFFSET", help="Delete up to this offset, exclusive.")
 @click.option("--partition", "partitions", multiple=True, type=PARTITION, metavar="NUMBER",
-              help="Only this partition. Repeatable. --through needs it where there are several.")  # fmt: skip
+              help="Only this partition. Repeatable. --to-offset needs it where there are several.")  # fmt: skip
 @click.option("--export", "export_to", type=click.Path(path_type=Path), metavar="FILE",
               help="A new file for what is deleted. Default: TOPIC-TIME.jsonl in the current folder.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask for the topic's name.")
 @json_option
 def purge(
-    *, before: datetime | None, through: int | None, partitions: tuple[int, ...], export_to: Path | None, yes: bool,
+    *, until: datetime | None, to_offset: int | None, partitions: tuple[int, ...], export_to: Path | None, yes: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
     """Export old dead letters to a file, then delete them from the topic, resolved or not.
@@ -89,24 +89,24 @@ def purge(
     They are deleted once the file is safe on the disk and the topic's name was typed. Dead letters that were open are
     discarded then; `keepstream dlq import` of the file brings them back. Off a terminal it refuses without --yes.
     """
-    if (before is None) == (through is None):
-        raise bad_selector("--before, --through", "exactly one of them is needed")
+    if (until is None) == (to_offset is None):
+        raise bad_selector("--until, --to-offset", "exactly one of them is needed")
     check_confirmable(yes=yes)
     with open_dead_letter_topic(Selection(partitions=partitions)) as topic:
         topic.check_rights()
-        if through is not None:
-            _check_through(topic, partitions, through)
+        if to_offset is not None:
+            _check_offset(topic, partitions, to_offset)
         path = export_to or Path(f"{topic.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.jsonl")
-        rows = _Purge(topic, partitions or topic.partitions, before, through).run(path, yes=yes)
+        rows = _Purge(topic, partitions or topic.partitions, until, to_offset).run(path, yes=yes)
     print_rows(rows, as_json=as_json)
 
 
-def _check_through(topic: DeadLetterTopic, partitions: tuple[int, ...], through: int) -> None:
+def _check_offset(topic: DeadLetterTopic, partitions: tuple[int, ...], to_offset: int) -> None:
     if not partitions and len(topic.partitions) > 1:
-        raise bad_selector("--through", "an offset is one partition's: name it with --partition")
+        raise bad_selector("--to-offset", "an offset is one partition's: name it with --partition")
     for partition, (_, end) in topic.client.watermarks(topic.name, partitions or topic.partitions).items():
-        if through >= end:
-            raise bad_selector("--through", f"partition {partition} ends before offset {end}")
+        if to_offset > end:
+            raise bad_selector("--to-offset", f"partition {partition} ends at offset {end}")
 
 
 @dataclass(slots=True)
@@ -115,8 +115,8 @@ class _Purge:
 
     topic: DeadLetterTopic
     partitions: Sequence[int]
-    before: datetime | None
-    through: int | None
+    until: datetime | None
+    to_offset: int | None
     removed: Counter[int] = field(default_factory=Counter)
     ends: dict[int, int] = field(default_factory=dict)
     """Partition -> the offset after the last dead letter that is exported."""
@@ -153,9 +153,9 @@ class _Purge:
                 yield self.topic.resolve(dead_letter).record
 
     def _is_selected(self, dead_letter: DeadLetterRecord) -> bool:
-        if self.through is not None:
-            return dead_letter.record.offset <= self.through
-        return self.before is not None and dead_letter.failed_at < self.before
+        if self.to_offset is not None:
+            return dead_letter.record.offset < self.to_offset
+        return self.until is not None and dead_letter.failed_at < self.until
 
 
 @click.command("import", epilog="Example: keepstream dlq import dead.jsonl")

@@ -33,7 +33,9 @@ _BY_RANGE = [
                  help="Payload holds VALUE at a JSON path, like payload.order_id=4711. Repeatable: all must hold."),
     click.option("--limit", type=COUNT, metavar="COUNT", help="Most dead letters."),
 ]  # fmt: skip
-_ALL = click.option("--all", "resolved_too", is_flag=True, help="Resolved dead letters too: replayed, discarded.")
+_RESOLVED = click.option(
+    "--include-resolved", "resolved_too", is_flag=True, help="Resolved dead letters too: replayed, discarded."
+)
 
 _NAMES = ("ids", *ALTERNATIVES, "since", "until", "partitions", "from_offset", "where", "limit", "resolved_too")
 
@@ -42,7 +44,7 @@ def selectors(*, resolved: bool = True) -> Callable[[Callable[..., Any]], Callab
     """Add ``[IDS]...`` and the selector options to a command, which gets them as one ``chosen: DeadLetterQuery``.
 
     Different options must all hold; values of one repeated option are alternatives. ``resolved=False`` leaves out
-    --all, for commands that take resolved dead letters anyway. An invalid selector ends with exit code 2.
+    --include-resolved, for commands that take resolved dead letters anyway. An invalid selector ends with exit code 2.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,7 +54,7 @@ def selectors(*, resolved: bool = True) -> Callable[[Callable[..., Any]], Callab
             return command(chosen=chosen, **given)
 
         decorated: Callable[..., Any] = with_selection
-        for add in reversed([*_BY_TEXT, *_BY_RANGE, *([_ALL] if resolved else [])]):
+        for add in reversed([*_BY_TEXT, *_BY_RANGE, *([_RESOLVED] if resolved else [])]):
             decorated = add(decorated)
         return click.argument("ids", nargs=-1)(decorated)
 

@@ -24,7 +24,7 @@ ALTERNATIVES = {
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterQuery:
-    """A selection with its limit. ``limit`` None: the default. ``resolved_too``: --all was given."""
+    """A selection with its limit. ``limit`` None: the default. ``resolved_too``: --include-resolved was given."""
 
     selection: Selection
     limit: int | None = None

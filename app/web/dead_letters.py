@@ -120,5 +120,5 @@ def _reload(console: Console) -> None:
 
 def _counted(query: Query, rows: Any) -> int | None:  # noqa: ANN401
     """Return the number of dead letters in the selection, if the facets' counts cover all its selectors."""
-    beyond = {name for name, _ in query.pairs} - {*GROUPS, "since", "until", "all"}
+    beyond = {name for name, _ in query.pairs} - {*GROUPS, "since", "until", "include-resolved"}
     return None if rows is None or beyond else matching(rows, query).total()

@@ -18,7 +18,7 @@ from keepstream.sinks.postgres.dead_letters import DeadLetterKey
 Pair = tuple[str, str]
 REPEATABLE = {"id": "ids", **{option[2:]: name for name, (option, *_) in ALTERNATIVES.items()}, "where": "where"}
 """Parameter -> what `parse_query` calls it."""
-SINGLE = ("since", "until", "from-offset", "limit", "all")
+SINGLE = ("since", "until", "from-offset", "limit", "include-resolved")
 NAMES = (*REPEATABLE, "partition", *SINGLE)
 MAX_PAIRS, MAX_VALUE_CHARS = 200, 1024
 _MAX_OFFSET, _MAX_INT32 = 2**62, 2**31 - 1
@@ -56,7 +56,7 @@ class Query:
         options: list[str] = []
         for name, value in self.pairs:
             if name != "id":
-                options += [f"--{name}"] if name == "all" else [f"--{name}={value}"]
+                options += [f"--{name}"] if name == "include-resolved" else [f"--{name}={value}"]
         ids = self.values("id")
         return shlex.join(["keepstream", *words.split(), *options, *(["--", *ids] if ids else [])])
 
@@ -84,14 +84,14 @@ def _options(query: Query) -> Mapping[str, Any]:
         given[name] = query.first(name) or None
     if given["limit"] == 0:
         raise bad_selector("--limit", "is 0")
-    given["resolved_too"] = bool(query.first("all"))
+    given["resolved_too"] = bool(query.first("include-resolved"))
     return given
 
 
 def _number(name: str, text: str) -> int:
     most = _MAX_INT32 if name in ("partition", "limit") else _MAX_OFFSET
     if not (text.isascii() and text.isdigit() and len(text) < 20 and int(text) <= most):  # noqa: PLR2004
-        raise bad_selector(f"--{name}", f"{text!r} is not a number")
+        raise bad_selector(name if name == "before" else f"--{name}", f"{text!r} is not a number")
     return int(text)
 
 
@@ -108,7 +108,7 @@ def cursor_of(text: str) -> Cursor:
     """Parse a cursor. Raises `KeepstreamError` for a malformed one."""
     topic_only = text.endswith(_TOPIC_ONLY)
     if topic_only and text.count("~") > 1:
-        raise bad_selector("--before", "has two continuations")
+        raise bad_selector("before", "has two continuations")
     written, *key = text.removesuffix(_TOPIC_ONLY).split("~", 2)
     pairs = [end.partition(".") for end in written.split("_")] if written else []
     ends = {_number("before", partition): _number("before", offset) for partition, _, offset in pairs}
@@ -117,8 +117,8 @@ def cursor_of(text: str) -> Cursor:
 
 def _key(microseconds: str, letter_id: str = "") -> DeadLetterKey:
     if None in parse_record_id(letter_id):
-        raise bad_selector("--before", "is not the cursor of a page")
+        raise bad_selector("before", "is not the cursor of a page")
     try:
         return DeadLetterKey(_EPOCH + timedelta(microseconds=_number("before", microseconds)), letter_id)
     except OverflowError:
-        raise bad_selector("--before", "has a time out of range") from None
+        raise bad_selector("before", "has a time out of range") from None

@@ -121,7 +121,7 @@ def test_dead_letters_that_never_came_are_named(settled: System) -> None:
 
 
 def test_dead_letters_that_were_purged_on_purpose_are_no_discrepancy(settled: System) -> None:
-    settled.cli("dlq", "purge", "--through", "9", "--partition", "0", "--yes")
+    settled.cli("dlq", "purge", "--to-offset", "10", "--partition", "0", "--yes")
     assert differences(settled, "--all", exit_code=0) == []
 
 

@@ -129,7 +129,7 @@ def test_the_audit_and_the_command_line_read_the_same_contract(shop: System) -> 
     shop.start_worker()
     shop.settled(3)
     shop.cli("audit", "--deep")
-    listed = shop.cli("dlq", "replay", "--all", "--dry-run", "--json")
+    listed = shop.cli("dlq", "replay", "--include-resolved", "--dry-run", "--json")
     assert "missing_field" in listed.stdout
     # Read as an event of ours, the repeat would be a record that should have died.
     shop.cli(
@@ -143,7 +143,7 @@ def test_what_the_table_refused_is_replayed_once_it_takes_it(shop: System) -> No
     shop.settled(1)
     with shop.database.connect() as connection:
         connection.execute("ALTER TABLE orders DROP CONSTRAINT orders_amount_check")
-    shop.cli("dlq", "replay", "--all", "--yes", "--wait")
+    shop.cli("dlq", "replay", "--include-resolved", "--yes", "--wait")
     eventually(lambda: shop.database.value("SELECT amount::int FROM orders") == -1, 30, "it is mapped")
     assert shop.database.totals()["delivered"] == 1
 

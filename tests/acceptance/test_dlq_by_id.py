@@ -44,7 +44,7 @@ def test_they_are_replayed_and_listed_without_a_scan(dlq: SeededTopic, scans: li
         dlq.add(number, key=b"%d" % number, state="settled" if number == 90 else "open")
     names = ["events-0-7", f"{dlq.topic}-0-100", "events-0-90", "events-0-8"]
     assert dlq.ids(*names) == ["100", "8", "7"]
-    assert dlq.ids(*names, "--all", "--until", "2026-11-24T13:30:00Z") == ["8", "7"]
+    assert dlq.ids(*names, "--include-resolved", "--until", "2026-11-24T13:30:00Z") == ["8", "7"]
     target = dlq.kafka.new_topic()
     assert replay(dlq, target, *names) == (3, [(b"7", b"{}"), (b"8", b"{}"), (b"100", b"{}")])
     assert dlq.ids(*names) == []

@@ -51,7 +51,7 @@ def test_the_newest_unresolved_are_listed_first(dlq: SeededTopic) -> None:
     for number, state in enumerate(["open", "settled", None, "produced", "planned", "discarded", "dead_again", "open"]):
         dlq.add(number, state=state)
     assert dlq.ids() == ["7", "4", "2", "0"]
-    assert dlq.ids("--all") == ["7", "6", "5", "4", "3", "2", "1", "0"]
+    assert dlq.ids("--include-resolved") == ["7", "6", "5", "4", "3", "2", "1", "0"]
     assert dlq.ids("--limit", "2") == ["7", "4"]
 
 
@@ -199,7 +199,7 @@ def test_dead_letters_are_counted_by_the_given_groups(dlq: SeededTopic) -> None:
     assert answer.errors == "3 dead letters\n"
     by_type = dlq.here("dlq", "stats", "--by", "type", "--json").rows
     assert by_type == [{"letters": 2, "type": "order"}, {"letters": 1, "type": None}]
-    by_hour = dlq.here("dlq", "stats", "--by", "hour", "--all", "--json").rows
+    by_hour = dlq.here("dlq", "stats", "--by", "hour", "--include-resolved", "--json").rows
     assert by_hour == [{"letters": 3, "hour": "2026-11-24T12:00Z"}, {"letters": 1, "hour": "2026-11-24T13:00Z"}]
     assert dlq.here("dlq", "stats", "--reason", "late", "--by", "step", "--json").rows[0]["letters"] == 1
 
@@ -237,4 +237,4 @@ def test_a_replayed_dead_letter_of_another_system_is_resolved(dlq: SeededTopic) 
         "VALUES (1, 'o-0-5', 'settled', 1)"
     )  # fmt: skip
     assert dlq.ids() == []
-    assert dlq.ids("--all") == ["o-0-5"]
+    assert dlq.ids("--include-resolved") == ["o-0-5"]

@@ -88,7 +88,7 @@ def test_an_export_never_overwrites(dlq: SeededTopic) -> None:
     (dlq.folder / "dead.jsonl").write_text("precious")
     answer = dlq.run("dlq", "export", "--output", "dead.jsonl")
     assert answer.exit_code == 5
-    answer = dlq.run("dlq", "purge", "--before", "0s", "--export", "dead.jsonl", "--yes")
+    answer = dlq.run("dlq", "purge", "--until", "0s", "--export", "dead.jsonl", "--yes")
     assert answer.exit_code == 5
     assert (dlq.folder / "dead.jsonl").read_text() == "precious"
     assert offsets(dlq) == [0]
@@ -124,11 +124,11 @@ def test_purge_deletes_what_died_before_a_time_and_exports_it_first(new_dlq: Cal
     for number in range(10):
         dlq.add(number, partition=number % 2, state="settled" if number == 4 else "open")
     before = contents(dlq, dlq.topic)
-    answer = dlq.run("dlq", "purge", "--before", "2026-11-24T12:05:00Z", "--yes", "--json")
+    answer = dlq.run("dlq", "purge", "--until", "2026-11-24T12:05:00Z", "--yes", "--json")
     assert answer.rows == [
         {"partition": 0, "removed": 3, "starts_at": 3}, {"partition": 1, "removed": 2, "starts_at": 2},
     ]  # fmt: skip
-    assert dlq.ids("--all") == ["9", "8", "7", "6", "5"]
+    assert dlq.ids("--include-resolved") == ["9", "8", "7", "6", "5"]
     assert [dlq.state(number) for number in (0, 3, 4, 5)] == ["discarded", "discarded", "settled", "open"]
     (exported,) = dlq.folder.glob(f"{dlq.topic}-*.jsonl")
     assert dlq.run("dlq", "import", exported.name).exit_code == 0
@@ -141,7 +141,7 @@ def test_purge_deletes_what_died_before_a_time_and_exports_it_first(new_dlq: Cal
 def test_purge_stops_at_the_first_dead_letter_that_is_too_young(dlq: SeededTopic) -> None:
     for number in (1, 2, 9, 3):
         dlq.add(number)
-    dlq.run("dlq", "purge", "--before", "2026-11-24T12:05:00Z", "--yes")
+    dlq.run("dlq", "purge", "--until", "2026-11-24T12:05:00Z", "--yes")
     assert offsets(dlq) == [2, 3]
 
 
@@ -149,7 +149,7 @@ def test_purge_deletes_through_an_offset_of_one_partition(new_dlq: Callable[...,
     dlq = new_dlq(partitions=2)
     for number in range(8):
         dlq.add(number, partition=number % 2)
-    answer = dlq.run("dlq", "purge", "--through", "1", "--partition", "1", "--export", "dead.jsonl", "--yes")
+    answer = dlq.run("dlq", "purge", "--to-offset", "2", "--partition", "1", "--export", "dead.jsonl", "--yes")
     assert answer.exit_code == 0, answer.errors
     assert (offsets(dlq, 0), offsets(dlq, 1)) == ([0, 1, 2, 3], [2, 3])
     lines = (dlq.folder / "dead.jsonl").read_text().splitlines()
@@ -159,12 +159,12 @@ def test_purge_deletes_through_an_offset_of_one_partition(new_dlq: Callable[...,
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        ([], "--before"),
-        (["--before", "1h", "--through", "3"], "--before"),
-        (["--before", "soon"], "--before"),
-        (["--through", "1"], "--partition"),
-        (["--through", "4", "--partition", "0"], "--through"),
-        (["--through", "0", "--partition", "7"], "--partition"),
+        ([], "--until"),
+        (["--until", "1h", "--to-offset", "3"], "--until"),
+        (["--until", "soon"], "--until"),
+        (["--to-offset", "1"], "--partition"),
+        (["--to-offset", "5", "--partition", "0"], "--to-offset"),
+        (["--to-offset", "0", "--partition", "7"], "--partition"),
     ],
 )
 def test_a_purge_that_is_not_clear_is_refused(
@@ -181,14 +181,14 @@ def test_a_purge_that_is_not_clear_is_refused(
 
 def test_off_a_terminal_nothing_is_deleted_without_yes(dlq: SeededTopic) -> None:
     dlq.add(1)
-    answer = dlq.pipe(dlq.topic.encode() + b"\n", "dlq", "purge", "--before", "0s")
+    answer = dlq.pipe(dlq.topic.encode() + b"\n", "dlq", "purge", "--until", "0s")
     assert (answer.exit_code, offsets(dlq)) == (5, [0])
     assert not [*dlq.folder.glob("*.jsonl")]
 
 
 def test_where_there_is_nothing_to_delete_nothing_is_left_behind(dlq: SeededTopic) -> None:
     dlq.add(1)
-    answer = dlq.run("dlq", "purge", "--before", "2026-11-24T12:00:00Z", "--yes")
+    answer = dlq.run("dlq", "purge", "--until", "2026-11-24T12:00:00Z", "--yes")
     assert (answer.exit_code, offsets(dlq)) == (0, [0])
     assert not [*dlq.folder.glob("*.jsonl")]
 
@@ -199,7 +199,7 @@ def test_on_a_terminal_the_topics_name_has_to_be_typed(
 ) -> None:
     dlq.add(1)
     ours, theirs = pty.openpty()
-    argv = dlq.argv("dlq", "purge", "--before", "0s", "--export", "dead.jsonl")
+    argv = dlq.argv("dlq", "purge", "--until", "0s", "--export", "dead.jsonl")
     environment = {**os.environ, **dlq.settings()}
     with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs, env=environment, cwd=dlq.folder) as shell:
         os.close(theirs)

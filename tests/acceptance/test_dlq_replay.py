@@ -85,7 +85,7 @@ def test_replaying_a_dead_letter_twice_never_changes_a_newer_row(system: System)
         system.settled(count)
     system.database.execute(ALLOW)
     for _ in range(2):
-        done = answer(system.cli("dlq", "replay", "--yes", "--all", "--wait", "--json"))
+        done = answer(system.cli("dlq", "replay", "--yes", "--include-resolved", "--wait", "--json"))
         assert (done["replayed"], done["delivered"]) == (1, 1)
     assert system.database.value("SELECT payload ->> 'amount' FROM events WHERE event_id = 'order'") == "5"
     assert system.database.totals()["stale"] == 2

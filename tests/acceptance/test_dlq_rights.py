@@ -15,7 +15,7 @@ def test_rights_are_checked_before_the_topic_is_changed(dlq: SeededTopic) -> Non
     assert dlq.run("dlq", "export", "--output", "dead.jsonl").exit_code == 0
     url = dlq.database.url
     read_only = f"{url}{'&' if '?' in url else '?'}options=-c%20default_transaction_read_only%3Don"
-    for command in (["import", "dead.jsonl"], ["purge", "--through", "0", "--yes", "--export", "again.jsonl"]):
+    for command in (["import", "dead.jsonl"], ["purge", "--to-offset", "1", "--yes", "--export", "again.jsonl"]):
         answer = dlq.run("dlq", *command, KEEPSTREAM_POSTGRES__URL=read_only)
         assert answer.exit_code == FAILED
         assert "read_only_sql_transaction" in answer.errors

@@ -102,7 +102,7 @@ def filled_in(line: str, system: System) -> str:
     name = "topic || '-' || partition || '-' || \"offset\""
     letter = str(system.database.value(f"SELECT {name} FROM dead_letters ORDER BY state <> 'open' LIMIT 1"))
     if "--resume" in line:
-        system.cli("dlq", "replay", "--all", "--yes")
+        system.cli("dlq", "replay", "--include-resolved", "--yes")
         replay = str(system.database.value("SELECT max(id) FROM replays"))
         line = line.replace("--resume 3", f"--resume {replay}")
     elif "dlq replay" in line:

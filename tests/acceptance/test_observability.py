@@ -180,7 +180,7 @@ def test_a_producers_trace_continues_in_its_dead_letter_and_replay(
     (letter,) = system.dead().values()
     assert [value for name, value in letter.headers if name == "traceparent"] == [TRACEPARENT]
     system.database.execute("ALTER TABLE events DROP CONSTRAINT cheap")
-    system.cli("dlq", "replay", "--all", "--yes", "--wait")
+    system.cli("dlq", "replay", "--include-resolved", "--yes", "--wait")
     replayed = system.kafka.read(system.topic)[-1]
     assert [value for name, value in replayed.headers if name == "traceparent"] == [TRACEPARENT]
     assert header(replayed, "keepstream.dlq.replay-count") == "1"

@@ -22,10 +22,10 @@ def test_what_was_pruned_is_not_taken_for_lost_and_what_is_lost_still_is(system:
     system.produce([*old, *new, *old[:20], b"broken"])
     system.start_worker()
     system.settled(621)
-    assert "300" in system.cli("db", "prune", "--older-than", "90d", "--dry-run").stderr
-    assert "--yes" in system.cli("db", "prune", "--older-than", "90d", exit_code=5).stderr
+    assert "300" in system.cli("db", "prune", "--until", "90d", "--dry-run").stderr
+    assert "--yes" in system.cli("db", "prune", "--until", "90d", exit_code=5).stderr
     assert system.database.value("SELECT count(*) FROM events") == 600
-    assert "300 rows deleted" in system.cli("db", "prune", "--older-than", "90d", "--yes").stderr
+    assert "300 rows deleted" in system.cli("db", "prune", "--until", "90d", "--yes").stderr
     assert system.database.value("SELECT count(*) FROM events") == 300
     system.assert_consistent()
     done = system.cli("audit", "--deep")
@@ -39,13 +39,13 @@ def test_the_worker_goes_on_while_rows_go(system: System) -> None:
     system.produce(make_value(timestamp=ago(100)) for _ in range(5000))
     system.start_worker()
     for _ in range(5):
-        system.cli("db", "prune", "--before", "90d", "--yes")
+        system.cli("db", "prune", "--until", "90d", "--yes")
     system.settled(5000, 90)
-    system.cli("db", "prune", "--before", "90d", "--yes")
+    system.cli("db", "prune", "--until", "90d", "--yes")
     assert system.database.value("SELECT count(*) FROM events") == 0
     assert system.database.value("SELECT sum(rows) FROM pruned_events") == 5000
     system.assert_consistent()
 
 
 def test_a_bound_in_the_future_is_refused(system: System) -> None:
-    assert "future" in system.cli("db", "prune", "--before", "2999-01-01T00:00:00Z", "--yes", exit_code=2).stderr
+    assert "future" in system.cli("db", "prune", "--until", "2999-01-01T00:00:00Z", "--yes", exit_code=2).stderr

@@ -46,7 +46,7 @@ def test_everything_answers_and_each_figure_is_the_true_one(new_system: Callable
     for partition in (0, 1):
         system.produce([make_value(), make_value(), b"broken"], partition=partition)
     system.settled(6)
-    system.cli("dlq", "replay", "--all", "--yes", "--wait")  # broken they stay, and die again
+    system.cli("dlq", "replay", "--include-resolved", "--yes", "--wait")  # broken they stay, and die again
     eventually(lambda: status(system, urls(worker))["lag"]["total"] == 0, 30)
     report = status(system, urls(worker))
     assert missing(report) == []

@@ -20,7 +20,7 @@ def replay(*arguments: str) -> Result:
         (("--reason", "check_violation"), "--reason"),
         (("--since", "2h"), "--since"),
         (("--limit", "5"), "--limit"),
-        (("--all",), "--all"),
+        (("--include-resolved",), "--include-resolved"),
         (("--set", "payload.amount=7"), "--set"),
         (("--edit",), "--edit"),
         (("--to-topic", "orders"), "--to-topic"),
@@ -52,7 +52,7 @@ def test_an_empty_id_does_not_select_everything() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", [["audit", "--deep", "--since"], ["events", "list", "--until"], ["dlq", "purge", "--yes", "--before"]]
+    "command", [["audit", "--deep", "--since"], ["events", "list", "--until"], ["dlq", "purge", "--yes", "--until"]]
 )
 def test_an_empty_time_is_no_time(command: list[str]) -> None:
     done = CliRunner().invoke(root, [*command, ""])

@@ -27,9 +27,9 @@ VALUES: dict[str, st.SearchStrategy[str]] = {
     **dict.fromkeys(("id", "event-id", "key", "step", "reason", "verdict", "sqlstate"), TEXT),
     "where": st.builds("{}={}".format, TEXT.filter(lambda path: "=" not in path), TEXT),
     "partition": st.integers(0, 2**31 - 1).map(str), "from-offset": NUMBER, "limit": st.integers(1, 10**6).map(str),
-    "since": st.sampled_from(["2h", "2026-11-24T10:00:00Z"]), "all": st.just("1"),
+    "since": st.sampled_from(["2h", "2026-11-24T10:00:00Z"]), "include-resolved": st.just("1"),
 }  # fmt: skip
-SINGLE = ("from-offset", "limit", "since", "all")
+SINGLE = ("from-offset", "limit", "since", "include-resolved")
 PAIRS = st.lists(
     st.sampled_from([*VALUES]).flatmap(lambda name: st.tuples(st.just(name), VALUES[name])),
     unique_by=lambda pair: pair[0] if pair[0] in SINGLE else pair,
@@ -123,7 +123,7 @@ ROWS: list[dict[str, Any]] = [
 def test_facets_count_what_is_open_and_what_the_other_facets_leave() -> None:
     everything = query_of([], Mask())
     assert matching(ROWS, everything).total() == 8
-    assert matching(ROWS, query_of([("all", "1")], Mask())).total() == 48
+    assert matching(ROWS, query_of([("include-resolved", "1")], Mask())).total() == 48
     narrowed = query_of([("reason", "a")], Mask())
     assert matching(ROWS, narrowed).total() == 5
     assert matching(ROWS, narrowed, but="reason").total() == 8

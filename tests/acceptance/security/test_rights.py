@@ -138,7 +138,7 @@ def test_the_operator_imports_and_purges_and_the_reader_changes_no_topic(
     before = len(system.kafka.read(system.dlq_topic))
     reader = operator | secure.postgres_as("reader")
     system.cli("dlq", "import", str(file), exit_code=1, **reader)
-    system.cli("dlq", "purge", "--before", "0s", "--yes", "--export", str(tmp_path / "x"), exit_code=1, **reader)
+    system.cli("dlq", "purge", "--until", "0s", "--yes", "--export", str(tmp_path / "x"), exit_code=1, **reader)
     assert len(system.kafka.read(system.dlq_topic)) == before
     system.cli("dlq", "import", str(file), **operator)
     assert len(system.kafka.read(system.dlq_topic)) == before + 1

@@ -26,7 +26,7 @@ def pages(topic: str) -> list[str]:
     bad = quote(XSS, safe="")
     selectors = "&".join(f"{name}={bad}" for name in ("id", "event-id", "key", "step", "reason", "verdict", "sqlstate"))
     return [
-        "/", "/dead-letters?all=1", f"/dead-letters?{selectors}", f"/dead-letters?since={bad}",
+        "/", "/dead-letters?include-resolved=1", f"/dead-letters?{selectors}", f"/dead-letters?since={bad}",
         f"/dead-letters?where={bad}", f"/dead-letters?where=a={bad}", f"/dead-letters?before={bad}",
         f"/dead-letters?{bad}", f"/dead-letter?id={topic}-0-1", f"/dead-letter?id={bad}", f"/replay?{selectors}",
         f"/replay/edit?id={topic}-0-1",

@@ -32,7 +32,11 @@ def test_the_pages_of_the_previous_test_show_the_malicious_text(
     shared_dlq: SeededTopic, guarded: ConsoleProcess
 ) -> None:
     """Else escaping would not have been needed."""
-    for path in (f"/dead-letter?id={shared_dlq.topic}-0-1", "/dead-letters?all=1", f"/events?event-id={quote(XSS)}"):
+    for path in (
+        f"/dead-letter?id={shared_dlq.topic}-0-1",
+        "/dead-letters?include-resolved=1",
+        f"/events?event-id={quote(XSS)}",
+    ):
         assert "&lt;script&gt;alert(1)" in guarded.get(path).text
 
 
