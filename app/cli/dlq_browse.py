@@ -38,13 +38,14 @@ def list_dead_letters(*, chosen: DeadLetterQuery, follow: bool, as_json: bool) -
     """List dead letters, newest first; by default the last 50 that are not resolved.
 
     Resolved ones were replayed or discarded, which PostgreSQL records. Without it, all of the topic are listed.
+    Exit 3 when one of the ids does not exist.
     """
     from keepstream.app.dlq.page import list_all
 
     with open_dead_letter_topic(chosen.selection) as topic:
         topic.notify_unpublished()
         found = topic.follow(chosen) if follow else list_all(topic, chosen)
-        limit = chosen.limit or (None if follow else DEFAULT_LIMIT)
+        limit = chosen.limit or (None if follow or chosen.selection.ids else DEFAULT_LIMIT)
         for number, one in enumerate(itertools.islice(found, limit)):
             if as_json:
                 print_json(to_row(*one))

@@ -102,7 +102,7 @@ def replay(  # noqa: PLR0913 - one parameter per option
     Key, value, timestamp and original headers stay; the error's headers go. What was replayed too often is parked.
     Ctrl-C or kill -9 at any point: --resume ID goes on and sends nothing twice. The last line adds up:
     selected = replayed + skipped + failed; exit 1 when it does not, or when something failed. Off a terminal it
-    refuses without --yes. Exit 3 when ids or selectors match nothing.
+    refuses without --yes. Exit 3 when one of the ids does not exist (nothing is sent then) or nothing matches.
     """
     from keepstream.app.dlq.replay import open_replayer, options_from
 
@@ -160,11 +160,12 @@ def _prepare(  # noqa: PLR0913
     found = replayer.dry_run(selection, options, ends, how)
     print_dry_run(found, dry_run=dry_run, as_json=as_json)
     if found.selected == 0 and selection != Selection():
-        message, hint = (
-            "no dead letter that is open matches the selection",
-            "--include-resolved takes resolved ones too",
-        )
+        message = "no dead letter that is open matches the selection"
+        hint = "--include-resolved takes resolved ones too"
         raise KeepstreamError("nothing_selected", message, hint, NOT_FOUND)
+    if found.selected < len(selection.ids):
+        notify(f"{len(selection.ids):,} ids select {found.selected:,}: the others are resolved, in another replay, "
+               "or left out by another option")  # fmt: skip
     for interrupted in replayer.ledger.interrupted():
         notify(
             f"replay {interrupted} was interrupted and has planned dead letters; resume it with: --resume {interrupted}"

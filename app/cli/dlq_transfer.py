@@ -62,10 +62,11 @@ def write_export(path: Path, records: Iterable[KafkaRecord]) -> int:
 
 def _matching(topic: DeadLetterTopic, chosen: DeadLetterQuery) -> Iterator[KafkaRecord]:
     from keepstream.app.dlq.coverage import ranges_of
+    from keepstream.app.dlq.lookup_by_offset import require_ids
     from keepstream.sinks.kafka.dead_letter_reader import oldest_first
 
     ranges = ranges_of(topic.client, topic.name, chosen.selection, None)
-    for found in oldest_first(topic.client, topic.name, ranges, copies=True):
+    for found in require_ids(oldest_first(topic.client, topic.name, ranges, copies=True), chosen.selection.ids):
         dead_letter = topic.resolve(found)
         if chosen.selection.matches(dead_letter):
             yield dead_letter.record

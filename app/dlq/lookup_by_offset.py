@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 
+from keepstream.app.errors import NOT_FOUND, KeepstreamError
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import parse_record_id
 from keepstream.sinks.kafka.admin import KafkaAdmin, Range
@@ -43,6 +44,36 @@ def fetch_by_id(
     record_ids |= known([i for i, record_id in record_ids.items() if record_id is None])
     found = filter(None, reader.fetch(record_ids).values())
     return sorted(found, key=lambda dead_letter: (dead_letter.record.partition, dead_letter.record.offset))
+
+
+class NamedIds:
+    """The ids that a command names, so that one that does not exist is no success."""
+
+    def __init__(self, ids: Sequence[str]) -> None:
+        self._missing = dict.fromkeys(ids)
+
+    def find(self, dead_letter: DeadLetterRecord) -> list[str]:
+        """Return the ids that name this dead letter, the first time."""
+        names = [name for name in {dead_letter.id, dead_letter.record_id} if name in self._missing]
+        for name in names:
+            del self._missing[name]
+        return names
+
+    def check(self) -> None:
+        """Raise `KeepstreamError` (3) if an id named none of the dead letters."""
+        if self._missing:
+            hint = "`keepstream dlq list --include-resolved` lists ids; --event-id selects by event id"
+            raise KeepstreamError("unknown_letter", f"not found: {', '.join(self._missing)}", hint, NOT_FOUND)
+
+
+def require_ids(found: Iterable[DeadLetterRecord], ids: Sequence[str]) -> Generator[DeadLetterRecord]:
+    """Yield the dead letters; raise `KeepstreamError` (3) in the end if an id named none of them."""
+    named = NamedIds(ids)
+    for dead_letter in found:
+        if ids:
+            named.find(dead_letter)
+        yield dead_letter
+    named.check()
 
 
 class OffsetReader:

@@ -17,7 +17,13 @@ from itertools import islice
 from typing import NamedTuple
 
 from keepstream.app.dlq.coverage import NEWEST, NONE, clip, subtract
-from keepstream.app.dlq.lookup_by_offset import OffsetReader, StaleRecordIdError, fetch_by_id, open_offset_reader
+from keepstream.app.dlq.lookup_by_offset import (
+    NamedIds,
+    OffsetReader,
+    StaleRecordIdError,
+    fetch_by_id,
+    open_offset_reader,
+)
 from keepstream.app.dlq.selectors import DeadLetterQuery
 from keepstream.app.dlq.topic import DeadLetterTopic, Listed
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
@@ -33,6 +39,7 @@ _SHORT = 1000
 """So many records are read with the consumer of the index scan: another one takes longer to connect."""
 _LOWEST_ID = "-0-0"
 """Sorts before the ids of all dead letters that failed at the same time."""
+_IDS_NOT_KNOWN = "PostgreSQL does not know all of these ids; reading the whole topic"
 _NOT_KNOWN = "the rows in PostgreSQL name other records; reading the whole topic"
 
 
@@ -87,23 +94,28 @@ def list_page(
 
 
 def list_all(topic: DeadLetterTopic, query: DeadLetterQuery) -> Iterator[Listed]:
-    """Yield all that match, newest first."""
+    """Yield all that match, newest first. Raises `KeepstreamError` (3) for an id that was not found."""
     listed: set[str] = set()
+    named = NamedIds(query.selection.ids)
     with open_offset_reader(topic.client, topic.name) as reader:
         bounds = reader.watermarks()
         try:
-            yield from _new(_steps(topic, query, Cursor(), reader, bounds), listed)
+            yield from _new(topic, _steps(topic, query, Cursor(), reader, bounds), listed, named)
         except StaleRecordIdError:
-            topic.notify(_NOT_KNOWN)
-            yield from _new(_steps(topic, query, Cursor(topic_only=True), reader, bounds), listed)
+            topic.notify(_IDS_NOT_KNOWN if query.selection.ids else _NOT_KNOWN)
+            yield from _new(topic, _steps(topic, query, Cursor(topic_only=True), reader, bounds), listed, named)
+    named.check()
 
 
-def _new(steps: Generator[_Step], listed: set[str]) -> Iterator[Listed]:
+def _new(topic: DeadLetterTopic, steps: Generator[_Step], listed: set[str], named: NamedIds) -> Iterator[Listed]:
     with closing(steps):
         for step in steps:
             if step.listed and step.listed[0].id not in listed:
                 listed.add(step.listed[0].id)
                 yield step.listed
+            for name in named.find(step.record) if step.record else ():
+                if not step.listed:
+                    topic.notify(f"{name} is not listed: it is resolved, or another selector leaves it out")
 
 
 def _page(topic: DeadLetterTopic, query: DeadLetterQuery, size: int, start: Cursor, budget_s: float) -> Page:

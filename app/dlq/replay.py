@@ -15,7 +15,7 @@ from typing import Any
 
 from keepstream.app.connect.services import Services, kafka_errors
 from keepstream.app.dlq.coverage import ranges_of
-from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, fetch_by_id, open_offset_reader
+from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, fetch_by_id, open_offset_reader, require_ids
 from keepstream.app.dlq.prefetch import prefetched
 from keepstream.app.errors import NOT_FOUND, REFUSED, USAGE, KeepstreamError
 from keepstream.processors.replay.outgoing import ChangeError, apply_changes, diff, revalidate, target_topic_of
@@ -79,8 +79,12 @@ class Replayer:
     def dead_letters(
         self, selection: Selection, ends: Mapping[int, int], *, copies: bool = False
     ) -> Generator[DeadLetterRecord]:
-        """Yield the matching dead letters, oldest first within each partition. Those selected by id are fetched."""
-        for found in self._read(selection, copies=copies):
+        """Yield the matching dead letters, oldest first within each partition. Those selected by id are fetched.
+
+        Without copies, raises KeepstreamError (3) in the end for an id that was not found.
+        """
+        read = self._read(selection, copies=copies)
+        for found in read if copies else require_ids(read, selection.ids):
             dead_letter, at = self.claim_checks.resolve(found), found.record
             if at.offset < ends.get(at.partition, 0) and selection.matches(dead_letter):
                 yield dead_letter

@@ -9,6 +9,7 @@ from itertools import islice
 
 from keepstream.app.connect.services import Services, kafka_errors
 from keepstream.app.dlq.coverage import IndexCoverage, ranges_of
+from keepstream.app.dlq.lookup_by_offset import require_ids
 from keepstream.app.dlq.selectors import DeadLetterQuery, bad_selector
 from keepstream.app.errors import FAILED, NOT_FOUND, KeepstreamError
 from keepstream.processors.replay.selection import Selection
@@ -39,9 +40,10 @@ class DeadLetterTopic:
     coverage: IndexCoverage = field(default_factory=IndexCoverage)
 
     def oldest(self, query: DeadLetterQuery) -> Iterator[Listed]:
-        """Yield what matches, oldest first within each partition."""
+        """Yield what matches, oldest first within each partition. Raises as `require_ids`."""
         ranges = ranges_of(self.client, self.name, query.selection, self.index)
-        return self._listed(oldest_first(self.client, self.name, ranges), query, _BATCH)
+        found = require_ids(oldest_first(self.client, self.name, ranges), query.selection.ids)
+        return self._listed(found, query, _BATCH)
 
     def follow(self, query: DeadLetterQuery) -> Iterator[Listed]:
         """Yield what matches as it arrives, for ever; first what is there since the time or offset selected."""
