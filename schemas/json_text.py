@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 SYMBOL = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+')
 _SEPARATORS = {",": ", ", ":": ": "}
@@ -14,6 +14,19 @@ class JsonText(str):
     """A JSON document as it is stored: numbers keep their digits, which Python's types would round."""
 
     __slots__ = ()
+
+
+def json_text_of(value: object, default: Callable[[object], object] | None = None) -> str:
+    """Return a value as JSON; `JsonText` in it is written as it is. ``default`` replaces what JSON has no type for."""
+    if isinstance(value, JsonText):
+        return value
+    if isinstance(value, Mapping):
+        members = (f"{json.dumps(str(name), ensure_ascii=False)}: {json_text_of(item, default)}"
+                   for name, item in value.items())  # fmt: skip
+        return f"{{{', '.join(members)}}}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(json_text_of(item, default) for item in value)}]"
+    return json.dumps(value, default=default, ensure_ascii=False)
 
 
 def decode_json(value: bytes) -> str:

@@ -16,7 +16,7 @@ import click
 
 from keepstream.app.cli.types import Seconds
 from keepstream.app.errors import REFUSED, UNREACHABLE, USAGE, KeepstreamError
-from keepstream.schemas.json_text import JsonText
+from keepstream.schemas.json_text import json_text_of
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -95,22 +95,7 @@ def load_services(overrides: Mapping[str, Mapping[str, object]] | None = None) -
 
 def print_json(row: Mapping[str, object]) -> None:
     """Write one object per line to stdout."""
-    click.echo(json_text_of(row))
-
-
-def json_text_of(value: object) -> str:
-    """Return a value as JSON; `JsonText` in it is written as it is."""
-    if isinstance(value, JsonText):
-        return value
-    if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{_quoted(str(name))}: {json_text_of(item)}' for name, item in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(json_text_of, value))}]"
-    return _quoted(value)
-
-
-def _quoted(value: object) -> str:
-    return json.dumps(value, default=_plain, ensure_ascii=False)
+    click.echo(json_text_of(row, _plain))
 
 
 def print_rows(rows: Iterable[Mapping[str, object]], *, as_json: bool) -> None:
@@ -147,7 +132,7 @@ def _print_columns(rows: Sequence[Mapping[str, object]]) -> None:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    return json_text_of(value) if isinstance(value, Mapping | list) else str(_plain(value))
+    return json_text_of(value, _plain) if isinstance(value, Mapping | list) else str(_plain(value))
 
 
 PIPE_WIDTH = 200

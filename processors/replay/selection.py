@@ -6,13 +6,19 @@ import json
 import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal, InvalidOperation
+from functools import lru_cache
 from typing import Any
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.json_text import JsonText, json_text_of
 
 _AGO = re.compile(r"([0-9]+)\s*([smhdw])")
 _EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 """Kafka's timestamps begin with the first; arithmetic must not leave Python's range."""
+_NOWHERE = (ValueError, LookupError, TypeError, RecursionError)
+"""What a value that is no JSON, and a path that leads nowhere, raise."""
+_DECODER = json.JSONDecoder(parse_int=JsonText, parse_float=JsonText)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
 
@@ -54,7 +60,7 @@ class Selection:
             and (not self.sqlstates or dead_letter.sqlstate in self.sqlstates)
             and (self.since is None or dead_letter.failed_at >= self.since)
             and (self.until is None or dead_letter.failed_at < self.until)
-            and all(json_path(dead_letter.record.value, path) == text for path, text in self.where)
+            and all(_holds(dead_letter.record.value, path, text) for path, text in self.where)
         )
 
     def as_json(self) -> str:
@@ -96,9 +102,51 @@ def parse_condition(text: str) -> tuple[str, str]:
 def json_path(value: bytes | None, path: str) -> str | None:
     """Return the value at a dotted path (list items by number) as text: strings plain, others as JSON."""
     try:
-        found: Any = json.loads(value or b"")
-        for part in path.split("."):
-            found = found[int(part)] if isinstance(found, list) else found[part]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        found = _at(value, path)
+        return found if isinstance(found, str) else json_text_of(found)
+    except _NOWHERE:
         return None
-    return found if isinstance(found, str) else json.dumps(found)
+
+
+def _at(value: bytes | None, path: str) -> Any:  # noqa: ANN401
+    value = value or b""
+    found: Any = _DECODER.decode(value.decode(json.detect_encoding(value), "surrogatepass"))
+    for part in path.split("."):
+        found = found[int(part)] if isinstance(found, list) else found[part]
+    return found
+
+
+def _holds(value: bytes | None, path: str, text: str) -> bool:
+    """Whether the value at a path is this string, or equal to this JSON."""
+    try:
+        found = _at(value, path)
+        if isinstance(found, str) and not isinstance(found, JsonText):
+            return found == text
+        return _is_same(found, _parsed(text))
+    except _NOWHERE:
+        return False
+
+
+@lru_cache(maxsize=64)
+def _parsed(text: str) -> Any:  # noqa: ANN401
+    return _DECODER.decode(text)
+
+
+def _is_same(one: Any, other: Any) -> bool:  # noqa: ANN401
+    """Compare JSON: numbers by their exact value, which floats round, and never with true or false."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, JsonText):
+        return one == other or _decimal(one) == _decimal(other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_is_same(one[name], other[name]) for name in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_is_same, one, other))
+    return bool(one == other)
+
+
+def _decimal(number: str) -> Decimal | str:
+    try:
+        return Decimal(number)
+    except InvalidOperation:  # an exponent that Decimal does not hold
+        return number

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from keepstream.app.cli import output
 from keepstream.app.cli.config import show
-from keepstream.app.cli.output import json_text_of, print_json, print_rows, wait_until_reachable
+from keepstream.app.cli.output import print_json, print_rows, wait_until_reachable
 from keepstream.app.config.settings import HttpSettings
 from keepstream.app.errors import REFUSED, UNREACHABLE, KeepstreamError
 from keepstream.app.worker.http_server import Endpoint
-from keepstream.schemas.json_text import JsonText
+from keepstream.schemas.json_text import JsonText, json_text_of
 
 
 def unreachable(exit_code: int = UNREACHABLE) -> KeepstreamError:

@@ -150,7 +150,8 @@ def test_what_is_no_condition_is_refused_with_an_example(text: str) -> None:
         (b'{"a":[10,20]}', "a.1", "20"),
         (b'{"a":null}', "a", "null"),
         (b'{"a":true}', "a", "true"),
-        (b'{"a":1.50}', "a", "1.5"),
+        (b'{"a":1.50}', "a", "1.50"),
+        (b'{"a":[1.000000000000000001,1e400]}', "a", "[1.000000000000000001, 1e400]"),
         (b'{"a":{"b":[1,"x"]}}', "a", '{"b": [1, "x"]}'),
         (b'["x"]', "0", "x"),
         (b'{"a":1}', "b", None),
@@ -167,6 +168,43 @@ def test_what_is_no_condition_is_refused_with_an_example(text: str) -> None:
 )
 def test_a_path_leads_to_a_text_or_nowhere(value: bytes | None, path: str, text: str | None) -> None:
     assert json_path(value, path) == text
+
+
+@pytest.mark.parametrize(
+    ("written", "wanted", "matches"),
+    [
+        ("12345678901234567890", "12345678901234567890", True),
+        ("12345678901234567890", "12345678901234567891", False),
+        ("1.000000000000000001", "1.000000000000000001", True),
+        ("1.000000000000000001", "1", False),
+        ("1.50", "1.5", True),
+        ("-1", "-1.0", True),
+        ("1e400", "1e401", False),
+        ("1e400", "10e399", True),
+        ("1e99999999999999999999", "1e99999999999999999999", True),
+        ("1e99999999999999999999", "1", False),
+        ("9" * 5000, "9" * 5000, True),
+        ('"1.0"', "1.0", True),
+        ('"1.0"', "1", False),
+        ("true", "true", True),
+        ("true", "1", False),
+        ("1", "true", False),
+        ("null", "null", True),
+        ('["é","b"]', '["é", "b"]', True),
+        ('["\\u00e9","b"]', '["é","b"]', True),
+        ("[1,true]", "[1.0,true]", True),
+        ("[1]", "[true]", False),
+        ("[1]", '["1"]', False),
+        ("[1]", "[1,2]", False),
+        ('{"b":1,"c":2}', '{"c":2,"b":1}', True),
+        ('{"b":1}', '{"c":1}', False),
+        ("1", "[" * 100_000, False),
+    ],
+)
+def test_values_are_compared_as_json_with_exact_numbers(written: str, wanted: str, *, matches: bool) -> None:
+    value = f'{{"a":{written}}}'.encode()
+    dead_letter = DeadLetterRecord(make_record(value))
+    assert Selection(where=(("a", wanted),)).matches(dead_letter) is matches
 
 
 @given(st.binary(max_size=60), st.text(max_size=10))
