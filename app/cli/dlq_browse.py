@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.options import selectors
+from keepstream.app.cli.options import SectionedCommand, selectors
 from keepstream.app.cli.output import json_option, notify, open_dead_letter_topic, print_json, print_rows
 from keepstream.app.dlq.format import format_time, one_line, pretty, text_of, to_row
 from keepstream.app.dlq.selectors import DeadLetterQuery
@@ -29,7 +29,11 @@ _LINE = "{:<20}  {:<10}  {:<8}  {:<24}  {:<28}  {:<16}  {}"
 _MESSAGE_AT = 120
 
 
-@click.command("list", epilog="Example: keepstream dlq list --reason check_violation --since 2h --json | jq -r .id")
+@click.command(
+    "list",
+    cls=SectionedCommand,
+    epilog="Example: keepstream dlq list --reason check_violation --since 2h --json | jq -r .id",
+)
 @selectors()
 @click.option("-f", "--follow", is_flag=True,
               help="Wait for new ones until Ctrl-C; with --since or --from-offset begin there.")  # fmt: skip
@@ -138,7 +142,9 @@ _GROUPS: dict[str, Callable[[DeadLetterRecord], str | None]] = {
 }
 
 
-@click.command(epilog="Example: keepstream dlq stats --since 1h --fail-above 100 || page-somebody")
+@click.command(
+    cls=SectionedCommand, epilog="Example: keepstream dlq stats --since 1h --fail-above 100 || page-somebody"
+)
 @selectors()
 @click.option("--by", "groups", multiple=True, type=click.Choice([*_GROUPS]), metavar="GROUP",
               help="step, reason, verdict, type or hour. Repeatable. Default: step, reason and verdict.")  # fmt: skip

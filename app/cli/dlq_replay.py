@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from keepstream.app.cli.options import selectors
+from keepstream.app.cli.options import SectionedCommand, option_of, selectors
 from keepstream.app.cli.output import check_confirmable, json_option, load_services, notify, print_json, progress_bar
 from keepstream.app.cli.types import REPLAY_ID, Seconds, Topic
 from keepstream.app.dlq.format import escape_control_characters, one_line
@@ -67,23 +67,26 @@ _BESIDE_RESUME = frozenset({"resume_id", "wait", "wait_timeout_s", "yes", "as_js
 """A resumed replay has its selection and all other options already."""
 
 
-@click.command(epilog="Example: keepstream dlq replay --reason check_violation --since 2h --dry-run")
-@selectors()
-@click.option(
-    "--dry-run", is_flag=True, help="Only print what would pass today's contract, and why the rest would not."
+_changing, _sending, _around = map(option_of, ("What is sent", "Where and how fast", "Before and after"))
+
+
+@click.command(
+    cls=SectionedCommand, epilog="Example: keepstream dlq replay --reason check_violation --since 2h --dry-run"
 )
-@click.option("--rate", help="Records per second, like 500/s. Default: as fast as the broker takes them.")
-@click.option("--to-topic", type=Topic(), help="Default: the topic each dead letter came from.")
-@click.option("--same-partition", is_flag=True, help="Keep the original partition; default: the key decides.")
-@click.option("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change the payload; repeatable.")
-@click.option("--edit", is_flag=True, help="Change the values in $EDITOR, one JSON document per line.")
-@click.option("--max-replays", type=click.IntRange(0, 1_000_000), default=3, show_default=True,
-              help="A dead letter replayed that often goes to <dead letter topic>-parked.")  # fmt: skip
-@click.option("--resume", "resume_id", type=REPLAY_ID, metavar="ID", help="Resume an interrupted replay.")
-@click.option("--wait", is_flag=True, help="Wait until each is delivered or dead again.")
-@click.option("--wait-timeout", "wait_timeout_s", type=Seconds(0, 604_800), default=300, show_default=True,
-              metavar="SECONDS", help="How long --wait waits.")  # fmt: skip
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@selectors()
+@_changing("--set", "changes", multiple=True, metavar="PATH=VALUE", help="Change the payload; repeatable.")
+@_changing("--edit", is_flag=True, help="Change the values in $EDITOR, each below its id.")
+@_sending("--to-topic", type=Topic(), help="Default: the topic each dead letter came from.")
+@_sending("--same-partition", is_flag=True, help="Keep the original partition; default: the key decides.")
+@_sending("--max-replays", type=click.IntRange(0, 1_000_000), default=3, show_default=True,
+          help="A dead letter replayed that often goes to <dead letter topic>-parked.")  # fmt: skip
+@_sending("--rate", help="Records per second, like 500/s. Default: as fast as the broker takes them.")
+@_around("--dry-run", is_flag=True, help="Only print what would pass today's contract, and why the rest would not.")
+@_around("--yes", is_flag=True, help="Do not ask.")
+@_around("--wait", is_flag=True, help="Wait until each is delivered or dead again.")
+@_around("--wait-timeout", "wait_timeout_s", type=Seconds(0, 604_800), default=300, show_default=True,
+         metavar="SECONDS", help="How long --wait waits.")  # fmt: skip
+@_around("--resume", "resume_id", type=REPLAY_ID, metavar="ID", help="Resume an interrupted replay.")
 @json_option
 def replay(  # noqa: PLR0913 - one parameter per option
     *,

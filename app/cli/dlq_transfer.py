@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING
 
 import click
 
-from keepstream.app.cli.options import selectors, time_option
+from keepstream.app.cli.options import SectionedCommand, selectors, time_option
 from keepstream.app.cli.output import check_confirmable, json_option, notify, open_dead_letter_topic, print_rows
 from keepstream.app.cli.types import OFFSET, PARTITION
 from keepstream.app.dlq.selectors import DeadLetterQuery, bad_selector
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _BATCH = 1000
 
 
-@click.command(epilog="Example: keepstream dlq export --since 7d --output dead.jsonl")
+@click.command(cls=SectionedCommand, epilog="Example: keepstream dlq export --since 7d --output dead.jsonl")
 @selectors(resolved=False)
 @click.option("--output", required=True, metavar="FILE", help="A new file, or - for stdout.")
 def export(*, chosen: DeadLetterQuery, output: str) -> None:

@@ -190,7 +190,7 @@ def test_a_payload_is_mended_on_the_way(system: System) -> None:
 def test_a_value_is_mended_in_the_editor(system: System) -> None:
     fail_events(system, 2)
     editor = system.folder / "editor.sh"
-    editor.write_text('#!/bin/sh\nsed -i s/1000/9/ "$1"\n')
+    editor.write_text("#!/bin/sh\nsed -i /^{/s/1000/9/ $1\n")
     editor.chmod(0o755)
     done = system.cli("dlq", "replay", "--yes", "--edit", "--wait", "--json", EDITOR=str(editor))
     assert answer(done)["delivered"] == 2

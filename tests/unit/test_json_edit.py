@@ -25,8 +25,8 @@ JSON = st.recursive(
 )
 
 
-def letter(value: bytes | None) -> DeadLetterRecord:
-    return DeadLetterRecord(make_record(value, topic="event-dlq"))
+def letter(value: bytes | None, offset: int = 0) -> DeadLetterRecord:
+    return DeadLetterRecord(make_record(value, offset, topic="event-dlq"))
 
 
 def test_a_change_keeps_numbers_escapes_blanks_and_repeated_names() -> None:
@@ -77,25 +77,46 @@ def test_the_console_keeps_what_was_typed() -> None:
     assert edited_value(draft, '{"a": 1.000000000000000001, "b": 1e400}') == b'{"a":1.000000000000000001,"b":1e400}'
 
 
-@pytest.mark.parametrize("value", [None, b"", b"\xef\xbb\xbf{}", b"\xff\xfe", b"a\r", b"x"])
+WRITTEN = [None, b"", b"\xef\xbb\xbf{}", b"\xff\xfe", b"a\r", b"x", b"{\r\n}", b"\n", b"a\n\n", b"# events-0-1", b"#"]
+
+
+@pytest.mark.parametrize("value", WRITTEN)
 def test_a_value_that_is_saved_untouched_in_the_editor_stays_as_it_was(
     monkeypatch: pytest.MonkeyPatch, value: bytes | None
 ) -> None:
     monkeypatch.setenv("EDITOR", "true")
     assert [*edit_in_editor([letter(value)])] == []
-    assert [*edit_in_editor([letter(value), letter(None)])] == []
+    assert [*edit_in_editor([letter(value), letter(None, 2)])] == []
 
 
 def test_an_editor_changes_bytes_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EDITOR", "sed -i s/7/8/")
-    letters = [letter(None), letter(b"\xef\xbb\xbf\xff7"), letter(VALUE)]
+    letters = [letter(None), letter(b"\xef\xbb\xbf\xff7", 1), letter(VALUE, 2)]
     assert [*edit_in_editor(letters)] == [(letters[1], b"\xef\xbb\xbf\xff8")]
 
 
-def test_a_value_of_several_lines_is_refused_before_the_editor_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_value_of_several_lines_is_edited_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDITOR", "sed -i s/-1,/7,\\\\n/")
+    pretty_printed = b'{\r\n  "amount": -1,  \n  "wei": 1.000000000000000001, "big": 1e400\n}\n'
+    letters = [letter(pretty_printed), letter(VALUE, 1), letter(b"{\n}", 2)]
+    assert [*edit_in_editor(letters)] == [
+        (letters[0], pretty_printed.replace(b"-1,", b"7,\n")), (letters[1], VALUE.replace(b"-1,", b"7,\n")),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("editor", ["sed -i 1d", "sed -i s/event/x/", "sed -i s/^#/##/", "sed -i p"])
+def test_a_changed_line_that_names_a_dead_letter_is_refused(monkeypatch: pytest.MonkeyPatch, editor: str) -> None:
+    monkeypatch.setenv("EDITOR", editor)
+    with pytest.raises(KeepstreamError, match="lines that name the dead letters"):
+        [*edit_in_editor([letter(b"{}"), letter(b"[]", 1)])]
+
+
+def test_a_value_that_looks_like_such_a_line_is_refused_before_the_editor_opens(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("EDITOR", "false")
-    with pytest.raises(KeepstreamError, match="line breaks"):
-        [*edit_in_editor([letter(b"{\n}")])]
+    with pytest.raises(KeepstreamError, match="a line like those that name"):
+        [*edit_in_editor([letter(b"a\n# event-dlq-0-1\n"), letter(b"x", 1)])]
 
 
 @given(JSON)
