@@ -139,7 +139,7 @@ def _deep(
 
     kafka, client, scope = services.settings.kafka, services.admin(), AuditScope(**scope_options)
     started, found = time.monotonic(), 0
-    with progress_bar("reading the settled offsets") as update, _errors():
+    with progress_bar("reading the settled offsets") as update, _errors(services):
 
         def progress(what: str, done: int, total: int) -> None:
             if update:
@@ -181,13 +181,11 @@ def _check_topic_id(topic: str, kafka: KafkaAdmin, connection: psycopg.Connectio
 
 
 @contextmanager
-def _errors() -> Iterator[None]:
+def _errors(services: Services) -> Iterator[None]:
     from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
 
-    from keepstream.app.connect.services import kafka_errors
-
     try:
-        with kafka_errors():
+        with services.kafka_errors():
             yield
     except (InsufficientPrivilege, ReadOnlySqlTransaction):
         message = "PostgreSQL refuses temporary tables, which the deep form needs"

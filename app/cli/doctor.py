@@ -5,14 +5,16 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, print_rows
+from keepstream.app.cli.output import json_option, load_services, print_json
 from keepstream.app.errors import KeepstreamError
+from keepstream.schemas.replay import PARKING_SUFFIX
 
 if TYPE_CHECKING:
     import psycopg
@@ -21,17 +23,29 @@ if TYPE_CHECKING:
     from keepstream.sinks.kafka.admin import KafkaAdmin
 
 CLOCK_SKEW_LIMIT_S = 5.0
-_Risks = Mapping[str, tuple[str, str]]
-"""A topic's settings: the value to warn of, and the fix."""
+KAFKA_TIMEOUT_S, POSTGRES_TIMEOUT_S = 2.0, 2
+"""A server that does not answer in this time is reported as away: all is said within 3 s."""
+_Risks = Mapping[str, tuple[Callable[[str], bool], str]]
+"""A topic's settings: which values to warn of, and the fix."""
 _RISKS: _Risks = {
-    "unclean.leader.election.enable":
-        ("true", "set it to false: such an election loses acknowledged records and reuses their offsets"),
+    "unclean.leader.election.enable": (
+        "true".__eq__, "set it to false: such an election loses acknowledged records and reuses their offsets"
+    ),
 }  # fmt: skip
+_KEEPS_NOT_ALL = "-1".__ne__
 _DEAD_LETTER_RISKS: _Risks = {
     **_RISKS,
-    "message.timestamp.type":
-        ("CreateTime", "set it to LogAppendTime: Kafka may refuse dead letters of a worker whose clock is wrong"),
-}  # fmt: skip
+    "message.timestamp.type": (
+        "CreateTime".__eq__,
+        "set it to LogAppendTime: Kafka may refuse dead letters of a worker whose clock is wrong",
+    ),
+    "cleanup.policy": (
+        lambda policy: "compact" in policy,
+        "set it to delete: compaction keeps the last dead letter of a key only, and refuses those without a key",
+    ),
+    "retention.ms": (_KEEPS_NOT_ALL, "set it to -1: Kafka deletes dead letters at this age, replayed or not"),
+    "retention.bytes": (_KEEPS_NOT_ALL, "set it to -1: Kafka deletes dead letters beyond it, replayed or not"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +61,45 @@ class Finding:
 @click.command(epilog="Example: keepstream doctor --json | jq 'select(.state != \"ok\")'")
 @json_option
 def doctor(*, as_json: bool) -> None:
-    """Check settings, Kafka, topics, PostgreSQL, tables, clocks and the port. Exit 1 when something fails."""
-    findings = list(examine(load_services()))
-    print_rows([asdict(finding) for finding in findings], as_json=as_json)
-    failed = [finding.check for finding in findings if finding.state == "fail"]
+    """Check settings, Kafka, topics, PostgreSQL, tables, clocks and the port. Exit 1 when something fails.
+
+    Each result is printed as it comes; a server that does not answer within 2 seconds is away.
+    """
+    failed = []
+    for finding in examine(load_services()):
+        print_json(asdict(finding)) if as_json else click.echo(_line(finding))
+        if finding.state == "fail":
+            failed.append(finding.check)
     if failed:
         raise KeepstreamError("unhealthy", f"failed: {', '.join(failed)}")
 
 
+def _line(finding: Finding) -> str:
+    fix = f" -> {finding.fix}" if finding.fix else ""
+    return f"{finding.state:<5} {finding.check:<9} {finding.seen}{fix}"
+
+
 def examine(services: Services) -> Iterator[Finding]:
-    """Run every check; a KeepstreamError becomes a failed finding with its hint."""
+    """Run every check, all at once; yield what each finds, in their order."""
+    services.kafka.timeout_s = KAFKA_TIMEOUT_S
     checks: dict[str, Callable[[Services], Iterator[Finding]]] = {
         "settings": _settings, "faust": _faust, "kafka": _kafka, "postgres": _postgres, "port": _port,
     }  # fmt: skip
-    for name, check in checks.items():
-        try:
-            yield from check(services)
-        except KeepstreamError as error:
-            yield Finding(name, "fail", error.message, error.hint)
+    with ThreadPoolExecutor(len(checks), thread_name_prefix="doctor") as pool:
+        running = [pool.submit(_findings, name, check, services) for name, check in checks.items()]
+        for one in running:
+            yield from one.result()
+
+
+def _findings(name: str, check: Callable[[Services], Iterator[Finding]], services: Services) -> list[Finding]:
+    """Run a check; a KeepstreamError becomes a failed finding with its hint."""
+    found = []
+    try:
+        for finding in check(services):
+            found.append(finding)  # noqa: PERF402 - what was found before an error counts
+    except KeepstreamError as error:
+        found.append(Finding(name, "fail", error.message, error.hint))
+    return found
 
 
 def _settings(services: Services) -> Iterator[Finding]:
@@ -88,18 +123,30 @@ def _faust(_services: Services) -> Iterator[Finding]:
 
 
 def _kafka(services: Services) -> Iterator[Finding]:
-    from keepstream.sinks.kafka.admin import TopicMissingError
+    from keepstream.app.connect.diagnose import SEE_ADVERTISED
 
     admin, kafka = services.admin(), services.settings.kafka
-    yield Finding("kafka", "ok", f"{admin.broker_count()} brokers at {kafka.bootstrap_servers}")
-    for topic, risks in ((kafka.topic, _RISKS), (kafka.dlq_topic, _DEAD_LETTER_RISKS)):
-        try:
-            partitions = admin.partitions(topic)
-        except TopicMissingError:
-            yield Finding("topic", "fail", f"{topic} is missing", "run `keepstream topics ensure`")
-        else:
-            yield Finding("topic", "ok", f"{topic}: {len(partitions)} partitions")
-            yield from _configuration(admin, topic, risks)
+    with services.kafka_errors():
+        silent, brokers = services.silent_brokers(), admin.brokers()
+        yield from (Finding("kafka", "fail", broker, SEE_ADVERTISED) for broker in silent)
+        if len(silent) == len(brokers):
+            return  # or each question would wait for its timeout
+        yield Finding("kafka", "ok", f"{len(brokers)} brokers at {kafka.bootstrap_servers}")
+        yield from _topic(admin, kafka.topic, "fail", _RISKS)
+        yield from _topic(admin, kafka.dlq_topic, "fail", _DEAD_LETTER_RISKS)
+        yield from _topic(admin, kafka.dlq_topic + PARKING_SUFFIX, "warn", _DEAD_LETTER_RISKS)  # a worker needs none
+
+
+def _topic(admin: KafkaAdmin, topic: str, missing: str, risks: _Risks) -> Iterator[Finding]:
+    from keepstream.sinks.kafka.admin import TopicMissingError
+
+    try:
+        partitions = admin.partitions(topic)
+    except TopicMissingError:
+        yield Finding("topic", missing, f"{topic} is missing", "run `keepstream topics ensure`")
+        return
+    yield Finding("topic", "ok", f"{topic}: {len(partitions)} partitions")
+    yield from _configuration(admin, topic, risks)
 
 
 def _configuration(admin: KafkaAdmin, topic: str, risks: _Risks) -> Iterator[Finding]:
@@ -108,18 +155,22 @@ def _configuration(admin: KafkaAdmin, topic: str, risks: _Risks) -> Iterator[Fin
     # A worker may lack the right to read the configuration of a topic, and not every broker has these settings.
     with suppress(KafkaException):
         config = admin.topic_config(topic)
-        for name, (value, fix) in risks.items():
-            if config.get(name) == value:
+        for name, (is_risky, fix) in risks.items():
+            if (value := config.get(name)) is not None and is_risky(value):
                 yield Finding("topic", "warn", f"{topic}: {name} is {value}", fix)
 
 
 def _postgres(services: Services) -> Iterator[Finding]:
     from keepstream.sinks.postgres.status import other_topics
 
-    with services.postgres() as connection:
-        query = "SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), extract(epoch FROM now())"
-        version, standby, now_s = connection.execute(query).fetchall()[0]
+    with services.postgres(POSTGRES_TIMEOUT_S) as connection:
+        query = ("SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), extract(epoch FROM now()), "
+                 "current_setting('server_encoding')")  # fmt: skip
+        version, standby, now_s, encoding = connection.execute(query).fetchall()[0]
         yield _version(int(version))
+        at = connection.info
+        seen = f"{at.dbname} at {at.host}:{at.port}, user {at.user}, encoded in {encoding}"
+        yield Finding("database", "ok", seen)
         if standby:
             yield Finding("postgres", "fail", "a read-only standby", "add target_session_attrs=read-write to the URL")
         skew_s = abs(float(now_s) - time.time())

@@ -111,10 +111,9 @@ def _lines(source: IO[bytes]) -> Iterator[KafkaRecord]:
 
 def _last_records(services: Services, topic: str, count: int) -> Iterator[KafkaRecord]:
     """Read the last records of a topic, as many from each partition."""
-    from keepstream.app.connect.services import kafka_errors
     from keepstream.sinks.kafka.range_reader import RangeReader
 
-    with kafka_errors(), RangeReader(services.admin(), topic) as reader:
+    with services.kafka_errors(), RangeReader(services.admin(), topic) as reader:
         watermarks = reader.watermarks()
         share = -(-count // max(len(watermarks), 1))
         yield from reader.read({p: (max(start, end - share), end) for p, (start, end) in watermarks.items()})

@@ -40,8 +40,8 @@ def ensure(*, partitions: int, replication: int, wait_s: float, as_json: bool) -
             config = {} if name == kafka.topic else DEAD_LETTER_TOPIC_CONFIG
             created = admin.create_topic(name, partitions, replication, config)
         except KafkaException as error:
-            message = f"topic {name!r} was not created: {error.args[0].str()}"
-            raise KeepstreamError("topic_not_created", message) from None
+            why, hint = services.explain(error)
+            raise KeepstreamError("topic_not_created", f"topic {name!r} was not created: {why}", hint) from None
         rows.append({"topic": name, "state": "created" if created else "exists"})
     print_rows(rows, as_json=as_json)
 
@@ -52,7 +52,8 @@ def status(*, as_json: bool) -> None:
     """Show the partitions and the configuration of the topics; exit 1 when one is missing."""
     services = load_services()
     admin, kafka = services.admin(), services.settings.kafka
-    rows = [_describe(admin, name) for name in (kafka.topic, kafka.dlq_topic)]
+    with services.kafka_errors():
+        rows = [_describe(admin, name) for name in (kafka.topic, kafka.dlq_topic)]
     print_rows(rows, as_json=as_json)
     missing = [row["topic"] for row in rows if row["partitions"] is None]
     if missing:

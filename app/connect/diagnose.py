@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from keepstream.app.config.postgres import PostgresSettings, effective, servers
 from keepstream.app.connect.client_config import tls_context
 from keepstream.app.connect.oauth import diagnose_token
 
-TIMEOUT_S = 3.0
+TIMEOUT_S, CONNECT_TIMEOUT_S = 3.0, 1.0
+_AT_ONCE = 16
+SEE_ADVERTISED = "advertised.listeners of a broker has to name an address that is reachable from here"
 _SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
 """PostgreSQL's SSLRequest message, sent before TLS starts; the answer is S or N."""
 
@@ -52,9 +55,20 @@ def diagnose_handshake(
 
 def listens(host: str, port: int) -> bool:
     """Whether a server accepts connections."""
-    with suppress(OSError), socket.create_connection((host, port), TIMEOUT_S):
+    with suppress(OSError), socket.create_connection((host, port), CONNECT_TIMEOUT_S):
         return True
     return False
+
+
+def silent_brokers(brokers: Mapping[int, tuple[str, int]]) -> list[str]:
+    """Return a sentence per broker that accepts no connection at the address that it advertises."""
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="diagnose") as pool:
+        answers = pool.map(lambda address: listens(*address), brokers.values())
+    return [
+        f"broker {number} does not answer at {host}:{port}, which it advertises"
+        for (number, (host, port)), answered in zip(brokers.items(), answers, strict=True)
+        if not answered
+    ]
 
 
 def _ask_for_tls(plain: socket.socket) -> None:

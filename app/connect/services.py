@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from keepstream.app.config.contract import load_contract
 from keepstream.app.config.postgres import PostgresSettings, addresses, conninfo
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
-from keepstream.app.connect.diagnose import LastKafkaError, explain_postgres_error
+from keepstream.app.connect.diagnose import SEE_ADVERTISED, LastKafkaError, explain_postgres_error, silent_brokers
 from keepstream.app.connect.oauth import diagnose_token
 from keepstream.app.errors import NOT_FOUND, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.processors.validation.validate import Validator
@@ -36,7 +36,7 @@ class Services:
     def __init__(self, settings: Settings, application_name: str = "keepstream cli") -> None:
         self.settings = settings
         self._application_name = application_name
-        self._kafka_errors = LastKafkaError(settings.kafka)
+        self._last_kafka_error = LastKafkaError(settings.kafka)
 
     @cached_property
     def kafka_config(self) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class Services:
     @cached_property
     def kafka(self) -> KafkaAdmin:
         """The admin client, whether the cluster answers or not."""
-        return KafkaAdmin(self.kafka_config, error_cb=self._kafka_errors)
+        return KafkaAdmin(self.kafka_config, error_cb=self._last_kafka_error)
 
     def admin(self, timeout_s: float | None = None) -> KafkaAdmin:
         """Return the admin client of a cluster that answers. Raises KeepstreamError (4), which says why it does not."""
@@ -59,15 +59,40 @@ class Services:
             message = f"the Kafka client refuses its settings: {error.args[0].str()}"
             raise KeepstreamError("kafka_settings", message, _CHECK_SECURITY, USAGE) from None
         try:
-            self.kafka.broker_count(timeout_s)
+            self.kafka.brokers(timeout_s)
         except KafkaException:
             self.kafka.report_errors()
             raise KeepstreamError(
                 "kafka_unreachable",
-                f"Kafka cannot be reached at {kafka.bootstrap_servers}: {self._kafka_errors.explain()}",
+                f"Kafka cannot be reached at {kafka.bootstrap_servers}: {self._last_kafka_error.explain()}",
                 "check KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS and KEEPSTREAM_KAFKA__SECURITY__...", UNREACHABLE,
             ) from None  # fmt: skip
         return self.kafka
+
+    def silent_brokers(self) -> list[str]:
+        """Return a sentence per broker that cannot be reached at the address that it advertises."""
+        with suppress(KafkaException):
+            return silent_brokers(self.kafka.brokers())
+        return []
+
+    @contextmanager
+    def kafka_errors(self, hint: str = "see `keepstream doctor`") -> Iterator[None]:
+        """Map what a Kafka client raises in the block to a KeepstreamError: 3 for a missing topic, else 4."""
+        try:
+            yield
+        except TopicMissingError as error:
+            message = f"there is no topic {error.topic!r}"
+            raise KeepstreamError("topic_missing", message, "run `keepstream topics ensure`", NOT_FOUND) from None
+        except KafkaException as error:
+            why, hint = self.explain(error, hint)
+            raise KeepstreamError("kafka_failed", f"Kafka failed: {why}", hint, UNREACHABLE) from None
+
+    def explain(self, error: KafkaException, hint: str = "") -> tuple[str, str]:
+        """Return why a request to a cluster failed, and what to do: a broker may advertise a wrong address."""
+        of_the_client = error.args[0].code() < 0  # no broker's answer
+        if of_the_client and (silent := self.silent_brokers()):
+            return silent[0], SEE_ADVERTISED
+        return error.args[0].str(), hint
 
     @cached_property
     def validator(self) -> Validator:
@@ -75,12 +100,12 @@ class Services:
         return load_contract(self.settings)
 
     @contextmanager
-    def postgres(self) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    def postgres(self, connect_timeout_s: int | None = None) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
         """Open a connection in autocommit. Raises KeepstreamError (4) when PostgreSQL does not answer."""
         postgres = self.settings.postgres
         try:
             connection = psycopg.connect(
-                conninfo(postgres), autocommit=True, connect_timeout=postgres.connect_timeout_s,
+                conninfo(postgres), autocommit=True, connect_timeout=connect_timeout_s or postgres.connect_timeout_s,
                 application_name=self._application_name, client_encoding=CLIENT_ENCODING,
             )  # fmt: skip
         except psycopg.OperationalError as error:
@@ -110,15 +135,3 @@ def unreachable_postgres(error: Exception, settings: PostgresSettings) -> Keepst
     why, hint = explain_postgres_error(str(error), settings)
     message = f"PostgreSQL cannot be reached at {addresses(settings)}: {why}"
     return KeepstreamError("postgres_unreachable", message, hint, UNREACHABLE)
-
-
-@contextmanager
-def kafka_errors(hint: str = "see `keepstream doctor`") -> Iterator[None]:
-    """Map what a Kafka client raises in the block to a KeepstreamError: 3 for a missing topic, else 4."""
-    try:
-        yield
-    except TopicMissingError as error:
-        message = f"there is no topic {error.topic!r}"
-        raise KeepstreamError("topic_missing", message, "run `keepstream topics ensure`", NOT_FOUND) from None
-    except KafkaException as error:
-        raise KeepstreamError("kafka_failed", f"Kafka failed: {error.args[0].str()}", hint, UNREACHABLE) from None

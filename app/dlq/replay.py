@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from keepstream.app.connect.services import Services, kafka_errors
+from keepstream.app.connect.services import Services
 from keepstream.app.dlq.coverage import ranges_of
 from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, fetch_by_id, open_offset_reader, require_ids
 from keepstream.app.dlq.prefetch import prefetched
@@ -195,7 +195,7 @@ def open_replayer(services: Services, options: ReplayOptions) -> Iterator[Replay
     """Open the replays of the topic of the settings. Raises `KeepstreamError` when a server is away."""
     client, topic, validator = services.admin(), services.settings.kafka.dlq_topic, services.validator
     with (
-        kafka_errors("the replay can be resumed"),
+        services.kafka_errors("the replay can be resumed"),
         services.postgres() as connection,
         closing(PostgresReplayLedger(connection, topic)) as ledger,
     ):

@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 
-from keepstream.app.connect.services import Services, kafka_errors
+from keepstream.app.connect.services import Services
 from keepstream.app.dlq.coverage import IndexCoverage, ranges_of
 from keepstream.app.dlq.lookup_by_offset import require_ids
 from keepstream.app.dlq.selectors import DeadLetterQuery, bad_selector
@@ -116,7 +116,7 @@ def open_dead_letter_topic(
     selected (2). ``notify`` gets one line when PostgreSQL does not answer.
     """
     topic, admin = services.settings.kafka.dlq_topic, services.admin()
-    with kafka_errors(), ExitStack() as stack:
+    with services.kafka_errors(), ExitStack() as stack:
         partitions = _partitions(admin, topic, selection)
         index = open_index(services, stack, notify) if with_index else None
         claim_checks = ClaimCheckReader(lambda: stack.enter_context(services.postgres()))

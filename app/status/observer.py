@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from keepstream.app.connect.services import Services, kafka_errors
+from keepstream.app.connect.services import Services
 from keepstream.app.errors import KeepstreamError
 from keepstream.app.status.snapshot import Snapshot
 from keepstream.app.status.workers import WorkerMetrics, scrape_workers
@@ -82,7 +82,7 @@ class StatusReader:
 
     def _ends(self) -> Mapping[int, Range]:
         admin = self._services.admin(KAFKA_TIMEOUT_S)
-        with kafka_errors():
+        with self._services.kafka_errors():
             return admin.watermarks(self._settings.kafka.topic)
 
     def _store(self) -> StoreStatus:
@@ -119,7 +119,7 @@ class StatusReader:
 def lag_rows(services: Services) -> list[dict[str, Any]]:
     """Return one row per partition: settled and committed offset, end, lag, and when it last moved."""
     kafka, admin = services.settings.kafka, services.admin()
-    with kafka_errors():
+    with services.kafka_errors():
         ends = admin.watermarks(kafka.topic)
         committed = admin.committed_offsets(kafka.group_id, kafka.topic, ends)
     with services.postgres() as connection:

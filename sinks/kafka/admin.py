@@ -68,9 +68,10 @@ class KafkaAdmin:
         """Make the client, without waiting for a broker. Raises KafkaException when its settings are of no use."""
         self._client  # noqa: B018 - made here
 
-    def broker_count(self, timeout_s: float | None = None) -> int:
-        """Return the number of brokers, which shows that the cluster answers."""
-        return len(self._client.list_topics(timeout=timeout_s or self.timeout_s).brokers)
+    def brokers(self, timeout_s: float | None = None) -> dict[int, tuple[str, int]]:
+        """Return host and port that each broker advertises, by its id: the cluster answers."""
+        found = self._client.list_topics(timeout=timeout_s or self.timeout_s).brokers
+        return {broker.id: (str(broker.host), broker.port) for broker in found.values()}
 
     def report_errors(self) -> None:
         """Call the configured ``error_cb`` with the errors since the last call."""

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.conftest import System
 from tests.builders import make_value
 from tests.real import Database, Kafka, Servers
@@ -78,7 +79,15 @@ def test_lines_are_validated_as_the_worker_would(system: System) -> None:
 
 
 def test_doctor_finds_a_healthy_system_healthy_and_names_what_is_missing(system: System) -> None:
-    assert {row["state"] for row in lines(system.cli("doctor", "--json"))} == {"ok"}
+    (warned,) = [row for row in lines(system.cli("doctor", "--json")) if row["state"] == "warn"]
+    assert warned["seen"] == f"{system.dlq_topic}-parked is missing"
+    system.kafka.create_topic(f"{system.dlq_topic}-parked", 1, DEAD_LETTER_TOPIC_CONFIG)
+    rows = lines(system.cli("doctor", "--json"))
+    assert {row["state"] for row in rows} == {"ok"}
+    (database,) = [row["seen"] for row in rows if row["check"] == "database"]
+    with system.database.connect() as connection:
+        at = connection.info
+        assert database == f"{at.dbname} at {at.host}:{at.port}, user {at.user}, encoded in UTF8"
     system.dlq_topic += "-missing"
     done = system.cli("doctor", "--json", exit_code=1)
     (failed,) = [row for row in lines(done) if row["state"] == "fail"]
@@ -87,16 +96,19 @@ def test_doctor_finds_a_healthy_system_healthy_and_names_what_is_missing(system:
 
 def test_doctor_warns_of_a_topic_that_may_lose_what_it_acknowledged(system: System) -> None:
     system.topic = system.kafka.new_topic(1, "unsafe", {"unclean.leader.election.enable": "true"})
-    (warned,) = [row for row in lines(system.cli("doctor", "--json")) if row["state"] == "warn"]
+    warned = next(row for row in lines(system.cli("doctor", "--json")) if row["state"] == "warn")
     assert "unclean.leader.election.enable" in warned["seen"]
     assert warned["fix"]
 
 
-def test_doctor_warns_of_a_dead_letter_topic_that_workers_date(system: System) -> None:
-    system.dlq_topic = system.kafka.new_topic(1, "event-dlq")
-    (warned,) = [row for row in lines(system.cli("doctor", "--json")) if row["state"] == "warn"]
-    assert warned["seen"] == f"{system.dlq_topic}: message.timestamp.type is CreateTime"
-    assert "LogAppendTime" in warned["fix"]
+def test_doctor_warns_of_a_dead_letter_topic_that_workers_date_and_kafka_deletes_from(system: System) -> None:
+    system.dlq_topic = system.kafka.new_topic(1, "event-dlq", {"cleanup.policy": "compact", "retention.ms": "1000"})
+    warned = {row["seen"]: row["fix"] for row in lines(system.cli("doctor", "--json")) if row["state"] == "warn"}
+    name = system.dlq_topic
+    assert "LogAppendTime" in warned[f"{name}: message.timestamp.type is CreateTime"]
+    assert "delete" in warned[f"{name}: cleanup.policy is compact"]
+    assert "-1" in warned[f"{name}: retention.ms is 1000"]
+    assert [*warned][-1] == f"{name}-parked is missing"
 
 
 def test_doctor_says_what_a_migration_of_another_text_means(system: System) -> None:

@@ -67,7 +67,7 @@ def test_committed_offsets_and_the_oldest_unsettled_record(kafka: Kafka, admin: 
 
 def test_a_cluster_that_does_not_answer_is_an_error() -> None:
     admin = KafkaAdmin({"bootstrap.servers": f"127.0.0.1:{free_port()}"}, timeout_s=1)
-    for ask in (lambda: admin.partitions("t"), lambda: admin.watermarks("t", [0]), admin.broker_count):
+    for ask in (lambda: admin.partitions("t"), lambda: admin.watermarks("t", [0]), admin.brokers):
         with pytest.raises(KafkaException):
             ask()
     assert admin.topic_ids(["t"]) == {}
