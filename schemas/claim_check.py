@@ -67,7 +67,8 @@ def redeem(dead_letter: DeadLetterRecord, packed: bytes) -> DeadLetterRecord:
         raise ValueError(f"the dead letter {dead_letter.id} in dead_letter_originals is damaged") from None
     if _sha256(whole) != claim_check_sha256(dead_letter):
         raise ValueError(f"the dead letter {dead_letter.id} in dead_letter_originals does not match its SHA-256")
-    return DeadLetterRecord(replace(dead_letter.record, key=whole.key, value=whole.value, headers=whole.headers))
+    record = replace(dead_letter.record, key=whole.key, value=whole.value, headers=whole.headers)
+    return replace(dead_letter, record=record)
 
 
 def _sha256(record: KafkaRecord) -> str:

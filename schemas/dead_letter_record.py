@@ -1,8 +1,4 @@
-"""A record of a dead letter topic, written by keepstream or by another framework.
-
-Header names: Kafka Connect (KIP-298), Kafka Streams (KIP-1034), share groups (KIP-1191), Spring Kafka, Spring Cloud
-Stream, SmallRye, Karafka Pro, django-kafka, arroyo, and our own.
-"""
+"""A record of a dead letter topic, written by keepstream or by another framework."""
 
 from __future__ import annotations
 
@@ -13,7 +9,6 @@ from datetime import UTC, datetime
 from functools import cached_property
 
 from keepstream.schemas.dead_letter import (
-    CONNECT,
     ID,
     ORIGINAL_TIMESTAMP,
     PREFIX,
@@ -22,6 +17,7 @@ from keepstream.schemas.dead_letter import (
     parse_replay_count,
 )
 from keepstream.schemas.failure import Failure, Step, Verdict
+from keepstream.schemas.header_names import KNOWN, HeaderNames
 from keepstream.schemas.record import (
     MAX_TIMESTAMP_MS,
     KafkaRecord,
@@ -31,45 +27,13 @@ from keepstream.schemas.record import (
     text_of,
 )
 
-TOPIC = (
-    CONNECT + "topic", "__streams.errors.topic", "__dlq.errors.topic", "kafka_dlt-original-topic", "x-original-topic",
-    "dead-letter-topic", "source_topic", "DEAD_LETTER_MESSAGE_TOPIC",
-)  # fmt: skip
-PARTITION = (
-    CONNECT + "partition", "__streams.errors.partition", "__dlq.errors.partition", "kafka_dlt-original-partition",
-    "x-original-partition", "dead-letter-partition", "source_partition", "original_partition",
-    "DEAD_LETTER_MESSAGE_PARTITION",
-)  # fmt: skip
-OFFSET = (
-    CONNECT + "offset", "__streams.errors.offset", "__dlq.errors.offset", "kafka_dlt-original-offset",
-    "x-original-offset", "dead-letter-offset", "source_offset", "original_offset", "DEAD_LETTER_MESSAGE_OFFSET",
-)  # fmt: skip
-STEP = (PREFIX + "step", CONNECT + "stage")
-REASON = (
-    PREFIX + "reason", CONNECT + "exception.class.name", "__streams.errors.exception", "kafka_dlt-exception-fqcn",
-    "x-exception-fqcn", "dead-letter-exception-class-name",
-)  # fmt: skip
-MESSAGE = (
-    CONNECT + "exception.message", "__streams.errors.message", "__dlq.errors.message", "kafka_dlt-exception-message",
-    "x-exception-message", "dead-letter-reason", "DEAD_LETTER_SUMMARY",
-)  # fmt: skip
-ATTEMPTS = (
-    PREFIX + "attempts", "__dlq.errors.delivery.count", "kafka_deliveryAttempt", "retry_topic-attempts",
-    "source_attempts", "delayed-retry-count",
-)  # fmt: skip
-ERROR_HEADERS = frozenset(
-    {*STEP, *REASON, *MESSAGE, *ATTEMPTS, "DEAD_LETTER_DETAIL", CONNECT + "exception.stacktrace",
-     "__streams.errors.stacktrace", "kafka_dlt-exception-stacktrace", "x-exception-stacktrace",
-     "kafka_dlt-exception-cause-fqcn", "dead-letter-cause", "dead-letter-cause-class-name"}
-)  # fmt: skip
-"""Headers that describe the error: a replay drops them, and keeps those of the record's origin."""
-
 
 @dataclass(frozen=True)
 class DeadLetterRecord:
     """A record of a dead letter topic with its headers parsed. An absent header is None."""
 
     record: KafkaRecord
+    names: HeaderNames = KNOWN
 
     @property
     def record_id(self) -> str:
@@ -78,13 +42,18 @@ class DeadLetterRecord:
 
     @cached_property
     def id(self) -> str:
-        """Id of the dead letter, equal for every copy: the original record's id, else this record's own."""
+        """Id of the dead letter, equal for every copy: the original record's id, else this record's own.
+
+        Where another system names the consumer group that failed, it is part of the id: two groups may share a dead
+        letter topic, and each fails at the same record for its own reason.
+        """
         if self._own_id:
             return self._own_id
         topic, partition, offset = self._origin
-        if topic and partition is not None and offset is not None:
-            return f"{topic}-{partition}-{offset}"
-        return self.record_id
+        if not topic or partition is None or offset is None:
+            return self.record_id
+        group = self.consumer_group
+        return f"{topic}-{partition}-{offset}@{group}" if group else f"{topic}-{partition}-{offset}"
 
     @property
     def origin_topic(self) -> str | None:
@@ -118,11 +87,16 @@ class DeadLetterRecord:
         topic, partition, offset = parse_record_id(self._own_id or "")
         if topic:
             return parse_incarnation_name(topic)[0], partition, offset
-        return self._text(TOPIC), self._number(PARTITION), self._number(OFFSET)
+        return self._text(self.names.topic), self._number(self.names.partition), self._number(self.names.offset)
+
+    @property
+    def consumer_group(self) -> str | None:
+        """The consumer group, or Kafka Connect's connector, that failed; None in keepstream's own dead letters."""
+        return None if self._own_id else self._text(self.names.consumer_group)
 
     @property
     def step(self) -> str | None:
-        return self._text(STEP)
+        return self._text(self.names.step)
 
     @property
     def verdict(self) -> str | None:
@@ -130,11 +104,11 @@ class DeadLetterRecord:
 
     @property
     def reason(self) -> str | None:
-        return self._text(REASON)
+        return self._text(self.names.reason)
 
     @property
     def message(self) -> str | None:
-        return self._text(MESSAGE)
+        return self._text(self.names.message)
 
     @property
     def sqlstate(self) -> str | None:
@@ -142,7 +116,7 @@ class DeadLetterRecord:
 
     @property
     def attempts(self) -> int | None:
-        return self._number(ATTEMPTS)
+        return self._number(self.names.attempts)
 
     @property
     def event_id(self) -> str | None:
@@ -168,20 +142,32 @@ class DeadLetterRecord:
 
     @cached_property
     def failed_at(self) -> datetime:
-        """Time of the last failure in UTC: keepstream's header, else the original timestamp."""
-        timestamp_ms = min(max(self.original_timestamp, 0), MAX_TIMESTAMP_MS)
+        """Time of the last failure in UTC: keepstream's header, else when another system published the dead letter."""
+        timestamp_ms = min(max(self._published_timestamp, 0), MAX_TIMESTAMP_MS)
         return self.last_failed_at or datetime.fromtimestamp(timestamp_ms / 1000, UTC)
 
     @property
     def original_timestamp(self) -> int:
-        """Kafka timestamp of the original record in milliseconds: keepstream's header, else this record's own."""
+        """Kafka timestamp of the original record in milliseconds: of a header, else this record's own.
+
+        A replay restores it, so that the record of another system does not look newer than what was stored since.
+        """
+        if not self._own_id:
+            found = (_timestamp_ms(self._values.get(name)) for name in self.names.timestamp)
+            if timestamp_ms := next(filter(None, found), None):
+                return timestamp_ms
+        return self._published_timestamp
+
+    @property
+    def _published_timestamp(self) -> int:
+        """Timestamp of this record, or the one that it had before the broker dated it anew."""
         text = self._header(ORIGINAL_TIMESTAMP) or ""
         is_number = text.removeprefix("-").isdigit() and text.isascii() and len(text) < 20  # noqa: PLR2004 - 64 bits
         return int(text) if is_number else self.record.timestamp
 
     @property
     def dated_headers(self) -> Sequence[tuple[str, bytes | None]]:
-        """Headers that have the original timestamp, for a topic where the broker dates the records.
+        """Headers that have this record's timestamp, for a topic where the broker dates the records.
 
         In front: behind the headers of another system it would make an id that they contain keepstream's.
         """
@@ -230,6 +216,14 @@ def _integer(value: bytes | None) -> int | None:
     elif value and len(value) in (4, 8) and value[0] == 0:  # a first byte above 0 is text, like "null"
         number = int(struct.unpack(">i" if len(value) == 4 else ">q", value)[0])  # noqa: PLR2004
     return number if 0 <= number < 2**63 else None
+
+
+def _timestamp_ms(value: bytes | None) -> int | None:
+    """Parse milliseconds since 1970, as digits or as the big-endian integer of Spring, or RFC 3339."""
+    timestamp_ms = _integer(value)
+    if timestamp_ms is None and (time := _parse_time(text_of(value))):
+        timestamp_ms = int(time.timestamp() * 1000)
+    return timestamp_ms if timestamp_ms is not None and 0 < timestamp_ms <= MAX_TIMESTAMP_MS else None
 
 
 def _parse_time(text: str | None) -> datetime | None:

@@ -137,6 +137,8 @@ def _type(dead_letter: DeadLetterRecord) -> str | None:
 _DEFAULT = ("step", "reason", "verdict")
 _GROUPS: dict[str, Callable[[DeadLetterRecord], str | None]] = {
     **{name: attrgetter(name) for name in _DEFAULT},
+    "origin": attrgetter("origin_topic"),
+    "consumer-group": attrgetter("consumer_group"),
     "type": _type,
     "hour": lambda dead_letter: dead_letter.failed_at.strftime("%Y-%m-%dT%H:00Z"),
 }
@@ -147,7 +149,8 @@ _GROUPS: dict[str, Callable[[DeadLetterRecord], str | None]] = {
 )
 @selectors()
 @click.option("--by", "groups", multiple=True, type=click.Choice([*_GROUPS]), metavar="GROUP",
-              help="step, reason, verdict, type or hour. Repeatable. Default: step, reason and verdict.")  # fmt: skip
+              help="step, reason, verdict, origin, consumer-group, type or hour. Repeatable. "
+                   "Default: step, reason and verdict.")  # fmt: skip
 @click.option("--fail-above", type=click.IntRange(min=0), metavar="COUNT", help="Exit 1 when there are more.")
 @json_option
 def stats(*, chosen: DeadLetterQuery, groups: tuple[str, ...], fail_above: int | None, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from keepstream.app.config.base import Bytes, Seconds, Section
+from keepstream.app.config.dlq_headers import DlqHeadersSettings
 from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.mapping import MappingSettings
 from keepstream.app.config.postgres import PostgresSettings
@@ -199,6 +200,8 @@ class Settings(BaseSettings):
     """Logging."""
     traces: TracesSettings = TracesSettings()
     """Tracing."""
+    dlq_headers: DlqHeadersSettings = DlqHeadersSettings()
+    """Dead letters of other programs."""
     mapping: MappingSettings = MappingSettings()
     """Other event shapes, without code."""
     contract: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None

@@ -46,7 +46,8 @@ class Services:
     @cached_property
     def kafka(self) -> KafkaAdmin:
         """The admin client, whether the cluster answers or not."""
-        return KafkaAdmin(self.kafka_config, error_cb=self._last_kafka_error)
+        names = self.settings.dlq_headers.names()
+        return KafkaAdmin(self.kafka_config, error_cb=self._last_kafka_error, header_names=names)
 
     def admin(self, timeout_s: float | None = None) -> KafkaAdmin:
         """Return the admin client of a cluster that answers. Raises KeepstreamError (4), which says why it does not."""

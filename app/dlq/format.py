@@ -14,8 +14,8 @@ def to_row(dead_letter: DeadLetterRecord, state: str | None) -> dict[str, Any]:
     """Return the fields of a dead letter, without payload and headers."""
     record = dead_letter.record
     same = (
-        "origin_topic", "origin_partition", "origin_offset", "event_id", "correlation_id", "key", "step", "verdict",
-        "reason", "message", "sqlstate", "attempts", "replay_count", "first_failed_at", "failed_at",
+        "origin_topic", "origin_partition", "origin_offset", "consumer_group", "event_id", "correlation_id", "key",
+        "step", "verdict", "reason", "message", "sqlstate", "attempts", "replay_count", "first_failed_at", "failed_at",
     )  # fmt: skip
     row = {name: getattr(dead_letter, name, None) for name in same}
     ids = {"id": dead_letter.id, "place": dead_letter.record_id, "state": state}

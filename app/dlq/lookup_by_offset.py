@@ -127,7 +127,7 @@ class OffsetReader:
     def _read(self, ranges: dict[int, list[Range]]) -> Iterator[DeadLetterRecord]:
         while ranges := {partition: left for partition, left in ranges.items() if left}:
             part = {partition: left.pop() for partition, left in ranges.items()}
-            yield from map(DeadLetterRecord, self.reader.read(part))
+            yield from map(self.reader.dead_letter, self.reader.read(part))
 
 
 def _ranges(offsets: Mapping[int, str]) -> list[Range]:

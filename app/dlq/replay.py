@@ -36,11 +36,15 @@ _CHUNK = 1000
 
 @dataclass(slots=True)
 class DryRun:
-    """What a selection would replay, judged by today's contract. ``refused`` counts reasons why not."""
+    """What a selection would replay, judged by today's contract. ``refused`` counts reasons why not.
+
+    ``not_judged`` go to topics that keepstream does not consume, where its contract does not apply.
+    """
 
     selected: int = 0
     would_pass: int = 0
     would_park: int = 0
+    not_judged: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     targets: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
@@ -57,7 +61,7 @@ class DryRunOptions:
     stop: Callable[[], bool] = lambda: False
 
     def shown(self, dead_letter: DeadLetterRecord) -> DeadLetterRecord:
-        return DeadLetterRecord(replace(dead_letter.record, value=self.view(dead_letter.record.value)))
+        return replace(dead_letter, record=replace(dead_letter.record, value=self.view(dead_letter.record.value)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,7 @@ class Replayer:
     """A dead letter topic, its replay ledger and a producer. It locks the topic's replays while it produces."""
 
     client: KafkaAdmin
+    consumed_topic: str
     dlq_topic: str
     ledger: PostgresReplayLedger
     producer: KafkaReplayProducer
@@ -177,15 +182,17 @@ class Replayer:
         try:
             edited = how.edited.get(dead_letter.id)
             value = apply_changes(dead_letter.record.value, options.changes) if edited is None else edited
-            result.targets[target_topic_of(dead_letter, options)] += 1
+            target = target_topic_of(dead_letter, options)
         except ChangeError as error:
             result.refused[str(error)] += 1
             return
-        rejection = revalidate(self.validator, dead_letter, value)
-        if rejection is None:
-            result.would_pass += 1
-        else:
+        result.targets[target] += 1
+        if target != self.consumed_topic:
+            result.not_judged += 1
+        elif rejection := revalidate(self.validator, dead_letter, value):
             result.refused[f"{rejection.reason}: {rejection.message}"] += 1
+        else:
+            result.would_pass += 1
         if value != dead_letter.record.value and len(result.differences) < how.differences:
             result.differences.append(diff(how.shown(dead_letter), how.view(value)))
 
@@ -194,6 +201,7 @@ class Replayer:
 def open_replayer(services: Services, options: ReplayOptions) -> Iterator[Replayer]:
     """Open the replays of the topic of the settings. Raises `KeepstreamError` when a server is away."""
     client, topic, validator = services.admin(), services.settings.kafka.dlq_topic, services.validator
+    consumed = services.settings.kafka.topic
     with (
         services.kafka_errors("the replay can be resumed"),
         services.postgres() as connection,
@@ -201,7 +209,7 @@ def open_replayer(services: Services, options: ReplayOptions) -> Iterator[Replay
     ):
         producer = KafkaReplayProducer(client, options.parking_topic)
         claim_checks = ClaimCheckReader(lambda: connection)
-        yield Replayer(client, topic, ledger, producer, claim_checks, DeadLetterIndex(connection), validator)
+        yield Replayer(client, consumed, topic, ledger, producer, claim_checks, DeadLetterIndex(connection), validator)
 
 
 def _user_name() -> str:

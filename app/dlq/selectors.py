@@ -18,6 +18,8 @@ ALTERNATIVES = {
     "reasons": ("--reason", "TEXT", "Reason, or exception class in dead letters of other systems."),
     "verdicts": ("--verdict", "VERDICT", "Verdict: record or exhausted."),
     "sqlstates": ("--sqlstate", "CODE", "SQLSTATE, like 23514."),
+    "origins": ("--origin", "TOPIC", "Topic that the record came from."),
+    "consumer_groups": ("--consumer-group", "TEXT", "Consumer group that failed, in dead letters of other systems."),
 }
 """Field of `Selection` -> option, metavar, help. Values of one are alternatives."""
 

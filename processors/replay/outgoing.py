@@ -10,7 +10,7 @@ from keepstream.processors.replay.json_edit import RepeatedNameError, indent, js
 from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.claim_check import claim_check_sha256
 from keepstream.schemas.dead_letter import PREFIX, REPLAY_COUNT
-from keepstream.schemas.dead_letter_record import ERROR_HEADERS, DeadLetterRecord
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import Rejection
 from keepstream.schemas.record import KafkaRecord
 from keepstream.schemas.replay import REPLAY_ID, REPLAY_OF, REPLAYED_BY, ReplayOptions, ReplayRecord, ReplayRun
@@ -25,8 +25,8 @@ def build_replay_record(
 ) -> ReplayRecord:
     """Build the record for the source topic, with one more replay counted, or for the parking lot.
 
-    Key, value, timestamp and original headers stay, also those that name the source, for a second failure. Error
-    headers are removed. Raises ChangeError.
+    Key, value, timestamp and original headers stay, also most of those that name the source, for a second failure.
+    Error headers are removed. Raises ChangeError.
     """
     record, options = dead_letter.record, run.options
     if claim_check_sha256(dead_letter):
@@ -38,7 +38,8 @@ def build_replay_record(
         return ReplayRecord(
             dead_letter.id, options.parking_topic, None, record.key, record.value, headers, record.timestamp, parks=True
         )
-    kept = [pair for pair in record.headers if not _is_error_header(pair[0])]
+    dropped = dead_letter.names.dropped
+    kept = [pair for pair in record.headers if not _is_dropped(pair[0], dropped)]
     headers = [*kept, (REPLAY_COUNT, b"%d" % (replays + 1)), *marks]
     value = apply_changes(record.value, options.changes) if edited_value is None else edited_value
     partition = dead_letter.origin_partition if options.same_partition else None
@@ -47,9 +48,9 @@ def build_replay_record(
 
 
 @lru_cache(maxsize=1024)
-def _is_error_header(name: str) -> bool:
+def _is_dropped(name: str, dropped: frozenset[str]) -> bool:
     """Whether a header describes the failure. Cached: the dead letters of a topic share a few names."""
-    return name in ERROR_HEADERS or name.startswith(PREFIX)
+    return name in dropped or name.startswith(PREFIX)
 
 
 @lru_cache(maxsize=1)

@@ -40,6 +40,8 @@ class Selection:
     reasons: tuple[str, ...] = ()
     verdicts: tuple[str, ...] = ()
     sqlstates: tuple[str, ...] = ()
+    origins: tuple[str, ...] = ()
+    consumer_groups: tuple[str, ...] = ()
     since: datetime | None = None
     until: datetime | None = None
     partitions: tuple[int, ...] = ()
@@ -58,6 +60,8 @@ class Selection:
             and (not self.reasons or dead_letter.reason in self.reasons)
             and (not self.verdicts or dead_letter.verdict in self.verdicts)
             and (not self.sqlstates or dead_letter.sqlstate in self.sqlstates)
+            and (not self.origins or dead_letter.origin_topic in self.origins)
+            and (not self.consumer_groups or dead_letter.consumer_group in self.consumer_groups)
             and (self.since is None or dead_letter.failed_at >= self.since)
             and (self.until is None or dead_letter.failed_at < self.until)
             and all(_holds(dead_letter.record.value, path, text) for path, text in self.where)

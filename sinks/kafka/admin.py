@@ -17,6 +17,7 @@ from confluent_kafka.admin._metadata import TopicMetadata
 from confluent_kafka.admin._resource import ResourceType
 from confluent_kafka.cimpl import NewTopic
 
+from keepstream.schemas.header_names import KNOWN, HeaderNames
 from keepstream.schemas.record import TopicPartition
 
 log = logging.getLogger(__name__)
@@ -49,15 +50,20 @@ class KafkaAdmin:
     """One admin client, made at the first question and kept: to connect takes longer than to ask.
 
     ``config`` are librdkafka's settings, without its own log: for this client, and for the consumers and producers
-    that work on the same topics. Every method blocks, at most about ``timeout_s``, and raises KafkaException when the
-    cluster does not answer. Threads may share it.
+    that work on the same topics. ``header_names`` are for those that read dead letters. Every method blocks, at most
+    about ``timeout_s``, and raises KafkaException when the cluster does not answer. Threads may share it.
     """
 
     def __init__(
-        self, config: Mapping[str, Any], timeout_s: float = 10.0, error_cb: Callable[[KafkaError], None] | None = None
+        self,
+        config: Mapping[str, Any],
+        timeout_s: float = 10.0,
+        error_cb: Callable[[KafkaError], None] | None = None,
+        header_names: HeaderNames = KNOWN,
     ) -> None:
         self.config = {"log_level": 0, **config}
         self.timeout_s = timeout_s
+        self.header_names = header_names
         self._error_cb = error_cb
 
     @cached_property

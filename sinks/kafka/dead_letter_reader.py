@@ -49,14 +49,14 @@ def oldest_first(
     Without ``copies`` only the oldest of dead letters with the same id is yielded, as far as `COPY_WINDOW` reaches.
     """
     with RangeReader(client, topic) as reader:
-        found = map(DeadLetterRecord, _one_by_one(reader, _whole(client, topic) if ranges is None else ranges))
+        found = map(reader.dead_letter, _one_by_one(reader, _whole(client, topic) if ranges is None else ranges))
         yield from found if copies else _distinct(found)
 
 
 def follow(client: KafkaAdmin, topic: str, starts: Mapping[int, int]) -> Generator[DeadLetterRecord]:
     """Yield dead letters from these offsets on, and then as they arrive, for ever."""
     with RangeReader(client, topic) as reader:
-        yield from map(DeadLetterRecord, reader.follow(starts))
+        yield from map(reader.dead_letter, reader.follow(starts))
 
 
 def dead_letter_at(client: KafkaAdmin, topic: str, partition: int, offset: int) -> DeadLetterRecord | None:
@@ -65,7 +65,7 @@ def dead_letter_at(client: KafkaAdmin, topic: str, partition: int, offset: int) 
     if not low <= offset < high:
         return None
     with RangeReader(client, topic, **_SINGLE_RECORD) as reader:
-        return next(map(DeadLetterRecord, reader.read({partition: (offset, offset + 1)})), None)
+        return next(map(reader.dead_letter, reader.read({partition: (offset, offset + 1)})), None)
 
 
 def _whole(client: KafkaAdmin, topic: str) -> Ranges:

@@ -9,6 +9,7 @@ from typing import Self
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.kafka.admin import KafkaAdmin, Range
 
@@ -71,6 +72,10 @@ class RangeReader:
                     self._leave(todo, partition)
             if not todo:
                 return
+
+    def dead_letter(self, record: KafkaRecord) -> DeadLetterRecord:
+        """Return a record of a dead letter topic with its headers parsed, by the names that the client has."""
+        return DeadLetterRecord(record, self._client.header_names)
 
     def follow(self, starts: Mapping[int, int]) -> Iterator[KafkaRecord]:
         """Yield records from these offsets on, and then as they arrive, for ever."""

@@ -47,7 +47,7 @@ def _refill(reader: RangeReader, buffers: Mapping[int, _PartitionBuffer], partit
     empty = list(partitions)
     while empty := [p for p in empty if not buffers[p].finished]:
         for record in reader.read({p: buffers[p].open_chunk() for p in empty}):
-            buffers[record.partition].push(record)
+            buffers[record.partition].push(reader.dead_letter(record))
         for partition in empty:
             buffers[partition].close_chunk()
         yield from (p for p in empty if buffers[p].dead_letters)
@@ -80,10 +80,10 @@ class _PartitionBuffer:
         self._bytes, self._overflowed = 0, False
         return max(self._start, self._end - self._size), self._end
 
-    def push(self, record: KafkaRecord) -> None:
-        """Append a record. Beyond the limit the oldest are dropped, and are read again with the next chunk."""
-        self.dead_letters.append(DeadLetterRecord(record))
-        self._bytes += _memory_size(record)
+    def push(self, dead_letter: DeadLetterRecord) -> None:
+        """Append a dead letter. Beyond the limit the oldest are dropped, and are read again with the next chunk."""
+        self.dead_letters.append(dead_letter)
+        self._bytes += _memory_size(dead_letter.record)
         while self._bytes > self._max_bytes and len(self.dead_letters) > 1:
             self._overflowed = True
             self._bytes -= _memory_size(self.dead_letters.popleft().record)

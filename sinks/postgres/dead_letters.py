@@ -20,7 +20,7 @@ UNRESOLVED = frozenset({"open", "planned", "failed"})
 """``planned``: a replay was ended before it produced the dead letter; its resume will produce it.
 ``failed``: a replay did not send a dead letter of another system; those with a row are open again."""
 
-_ALTERNATIVES = ("event_ids", "steps", "reasons", "verdicts", "sqlstates")
+_ALTERNATIVES = ("event_ids", "steps", "reasons", "verdicts", "sqlstates", "origins")
 _BY_CAUSE, _BY_EVENT = map(statement, ("dead_letters_by_cause", "dead_letters_by_event"))
 _COMPLETE_BLOCKS = statement("complete_blocks")
 

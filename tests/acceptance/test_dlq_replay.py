@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import subprocess
 import time
 from collections.abc import Callable
@@ -89,6 +90,26 @@ def test_replaying_a_dead_letter_twice_never_changes_a_newer_row(system: System)
         assert (done["replayed"], done["delivered"]) == (1, 1)
     assert system.database.value("SELECT payload ->> 'amount' FROM events WHERE event_id = 'order'") == "5"
     assert system.database.totals()["stale"] == 2
+    system.assert_consistent()
+
+
+def test_an_old_letter_of_spring_never_changes_a_newer_row(system: System) -> None:
+    """Spring publishes with the time of the failure, which is later than the row, and the record's is in a header."""
+    system.start_worker()
+    system.produce([json.dumps({"event_id": "order", "payload": {"amount": 5}}).encode()])
+    system.settled(1)
+    an_hour_ago = int((time.time() - 3600) * 1000)
+    producer = Producer({"bootstrap.servers": system.kafka.bootstrap_servers})
+    producer.produce(
+        system.dlq_topic, json.dumps({"event_id": "order", "payload": {"amount": 1000}}).encode(), b"key",
+        headers=[("kafka_dlt-original-topic", system.topic.encode()),
+                 ("kafka_dlt-original-timestamp", struct.pack(">q", an_hour_ago))],
+    )  # fmt: skip
+    producer.flush()
+    assert answer(system.cli("dlq", "replay", "--yes", "--wait", "--json"))["delivered"] == 1
+    assert system.kafka.read(system.topic)[-1].timestamp == an_hour_ago
+    assert system.database.value("SELECT payload ->> 'amount' FROM events WHERE event_id = 'order'") == "5"
+    assert system.database.totals()["stale"] == 1
     system.assert_consistent()
 
 

@@ -20,7 +20,8 @@ INSERT INTO dead_letters (topic, partition, "offset", step, verdict, reason, mes
                           last_failed_at)
 SELECT 'events', 0, n, 'store', 'record', 'check_violation', 'no', 1, now(), now() FROM generate_series(0, %s) n"""
 OURS = [f"events-0-{offset}" for offset in range(6)]
-THEIRS = ['a "letter", of {others}\\', "billing-1-7", "ü-x-1", "events-3000000000-1"]
+THEIRS = ['a "letter", of {others}\\', "billing-1-7", "ü-x-1", "events-3000000000-1", "events-0-1@g-9999999999-2",
+          "events-0-1@events-0-1", f"events-0-{'9' * 19}"]  # fmt: skip
 ENDS = {"events": {0: 5}}
 
 
@@ -95,3 +96,17 @@ def nodes(plan: Any) -> Iterator[dict[str, Any]]:
     elif isinstance(plan, dict):
         yield plan
         yield from nodes([*plan.values()])
+
+
+def test_ids_of_others_are_settled_and_are_no_keys_of_ours(any_database: Database) -> None:
+    any_database.execute(_FILL, 9)
+    any_database.execute(
+        "INSERT INTO stream_offsets (topic, partition, next_offset, first_offset) VALUES ('events', 0, 1000, 0)"
+    )
+    with ledger_of(any_database) as ledger:
+        run = ledger.begin("{}", "me", ReplayOptions(), {0: 9})
+        ledger.record(run, produced(OURS[0], *THEIRS))
+        ledger.settle()
+        assert ledger.reconcile(run).delivered == 1 + len(THEIRS)
+    found = any_database.rows('SELECT "offset", state FROM dead_letters WHERE "offset" < 2 ORDER BY 1')
+    assert found == [(0, "settled"), (1, "open")]

@@ -13,6 +13,7 @@ from keepstream.processors.replay.outgoing import target_topic_of
 from keepstream.schemas.dead_letter import dead_letter_headers, to_record
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import Step, Verdict
+from keepstream.schemas.header_names import KNOWN
 from keepstream.schemas.replay import ReplayOptions
 from tests.builders import make_dead_letter, make_failure, make_record
 
@@ -34,10 +35,21 @@ WRITTEN_BY = {
         ("kafka_dlt-original-topic", b"orders"), ("kafka_dlt-original-partition", struct.pack(">i", 3)),
         ("kafka_dlt-original-offset", struct.pack(">q", 42)), ("kafka_dlt-exception-fqcn", b"a.B"),
         ("kafka_dlt-exception-message", b"no"), ("retry_topic-attempts", struct.pack(">i", 5)),
+        ("kafka_dlt-original-timestamp", struct.pack(">q", 1_795_000_000_000)),
+    ],
+    "Spring's @RetryableTopic": [
+        ("kafka_original-topic", b"orders"), ("kafka_original-partition", struct.pack(">i", 3)),
+        ("kafka_original-offset", struct.pack(">q", 42)), ("kafka_exception-fqcn", b"a.Wrapper"),
+        ("kafka_exception-cause-fqcn", b"a.B"), ("kafka_exception-message", b"no"),
+        ("kafka_exception-stacktrace", b"at"), ("retry_topic-attempts", struct.pack(">i", 5)),
+        ("kafka_original-timestamp", struct.pack(">q", 1_795_000_000_000)),
+        ("kafka_original-timestamp-type", b"CreateTime"),
+        ("retry_topic-backoff-timestamp", bytes.fromhex("01A1EE64B6C0")),
     ],
     "Spring Cloud Stream": [
         ("x-original-topic", b"orders"), ("x-original-partition", struct.pack(">i", 3)),
         ("x-original-offset", struct.pack(">q", 42)), ("x-exception-fqcn", b"a.B"), ("x-exception-message", b"no"),
+        ("x-original-timestamp", struct.pack(">q", 1_795_000_000_000)),
     ],
     "SmallRye": [
         ("dead-letter-topic", b"orders"), ("dead-letter-partition", b"3"), ("dead-letter-offset", b"42"),
@@ -58,6 +70,27 @@ def buried(*headers: tuple[str, bytes | None]) -> DeadLetterRecord:
     return DeadLetterRecord(make_record(offset=9, topic="dlq", headers=headers))
 
 
+WATERMILL = [
+    ("_watermill_message_uuid", b"u"), ("topic_poisoned", b"orders"), ("reason_poisoned", b"no"),
+    ("handler_poisoned", b"h"), ("subscriber_poisoned", b"kafka.Subscriber"),
+]  # fmt: skip
+OF_GROUPS = {
+    "kafka_dlt-original-consumer-group": "Spring Kafka",
+    "kafka_original-consumer-group": "Spring's @RetryableTopic",
+    "__connect.errors.connector.name": "Kafka Connect",
+    "__dlq.errors.group": "share groups",
+    "source_consumer_group": "Karafka",
+}
+OWN_NAMES = KNOWN.preceded_by({
+    "topic": "our-topic", "partition": "our-partition", "offset": "our-offset", "timestamp": "our-time",
+    "consumer_group": "our-group", "reason": "our-reason", "message": "our-message", "attempts": "our-tries",
+})  # fmt: skip
+OWN = [
+    ("our-topic", b"orders"), ("our-partition", b"3"), ("our-offset", b"42"), ("our-time", b"2026-11-18T19:06:40Z"),
+    ("our-group", b"billing"), ("our-reason", b"a.B"), ("our-message", b"no"), ("our-tries", b"5"),
+]  # fmt: skip
+
+
 @pytest.mark.parametrize("writer", WRITTEN_BY)
 def test_a_letter_of_another_writer_says_where_it_came_from(writer: str) -> None:
     letter = buried(*WRITTEN_BY[writer])
@@ -67,6 +100,71 @@ def test_a_letter_of_another_writer_says_where_it_came_from(writer: str) -> None
     assert letter.message in ("no", None)
     assert letter.attempts in (5, None)
     assert letter.last_failed_at is None
+
+
+def test_a_letter_of_watermill_says_where_it_came_from_and_is_named_by_its_place() -> None:
+    letter = buried(*WATERMILL)
+    assert (letter.origin_topic, letter.message, letter.id) == ("orders", "no", "dlq-0-9")
+
+
+@pytest.mark.parametrize(("name", "writer"), OF_GROUPS.items())
+def test_two_consumer_groups_that_fail_at_one_record_have_a_letter_each(name: str, writer: str) -> None:
+    letters = [buried(*WRITTEN_BY[writer], (name, group)) for group in (b"billing", b"mail")]
+    assert [letter.consumer_group for letter in letters] == ["billing", "mail"]
+    assert [letter.id for letter in letters] == ["orders-3-42@billing", "orders-3-42@mail"]
+
+
+def test_a_group_that_the_record_brought_along_is_none_of_a_letter_of_ours() -> None:
+    died = make_dead_letter(make_record(topic="orders", partition=3, offset=43, headers=[("__dlq.errors.group", b"g")]))
+    letter = buried(*dead_letter_headers(died, "1.0"))
+    assert (letter.id, letter.consumer_group) == ("orders-3-43", None)
+
+
+def test_headers_are_found_by_the_names_of_the_settings_before_those_of_others() -> None:
+    record = make_record(offset=9, topic="dlq", headers=[*WRITTEN_BY["Karafka"], *OWN])
+    letter = DeadLetterRecord(record, OWN_NAMES)
+    assert letter.id == "orders-3-42@billing"
+    assert (letter.reason, letter.message, letter.attempts) == ("a.B", "no", 5)
+    assert letter.original_timestamp == 1_795_028_800_000
+    assert DeadLetterRecord(make_record(headers=WRITTEN_BY["Karafka"]), OWN_NAMES).id == "orders-3-42"
+
+
+@pytest.mark.parametrize("writer", ["Spring Kafka", "Spring's @RetryableTopic", "Spring Cloud Stream"])
+def test_a_letter_of_spring_has_the_timestamp_of_its_record_and_failed_when_it_was_published(writer: str) -> None:
+    letter = buried(*WRITTEN_BY[writer])
+    assert letter.original_timestamp == 1_795_000_000_000 != letter.record.timestamp
+    assert letter.failed_at == datetime.fromtimestamp(letter.record.timestamp / 1000, UTC)
+
+
+@pytest.mark.parametrize("writer", ["Kafka Connect", "Kafka Streams"])
+def test_a_letter_of_kafka_has_the_timestamp_of_its_record(writer: str) -> None:
+    letter = buried(*WRITTEN_BY[writer])
+    assert letter.original_timestamp == letter.record.timestamp
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (struct.pack(">q", 1_795_000_000_000), 1_795_000_000_000), (b"1795000000000", 1_795_000_000_000),
+        (b"2026-11-18T19:06:40+01:00", 1_795_025_200_000), (struct.pack(">q", -1), None), (b"", None), (b"0", None),
+        (b"yesterday", None), (b"9" * 18, None), (None, None), (b"\xff", None),
+    ],
+)  # fmt: skip
+def test_an_original_timestamp_that_is_none_is_that_of_the_letter(value: bytes | None, found: int | None) -> None:
+    letter = buried(("kafka_dlt-original-timestamp", value))
+    assert letter.original_timestamp == (found or letter.record.timestamp)
+
+
+def test_a_letter_that_was_imported_has_both_timestamps_still() -> None:
+    letter = buried(*WRITTEN_BY["Spring Kafka"])
+    again = DeadLetterRecord(make_record(timestamp=5, topic="dlq", offset=9, headers=letter.dated_headers))
+    assert (again.original_timestamp, again.failed_at) == (letter.original_timestamp, letter.failed_at)
+
+
+def test_a_timestamp_that_the_record_brought_along_does_not_date_a_letter_of_ours() -> None:
+    record = make_record(headers=WRITTEN_BY["Spring Kafka"])
+    letter = buried(*dead_letter_headers(make_dead_letter(record), "1.0"))
+    assert letter.original_timestamp == record.timestamp
 
 
 def test_a_letter_of_ours_is_read_back_whole() -> None:

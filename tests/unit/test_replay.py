@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import struct
 from unittest import mock
 
 import pytest
@@ -15,6 +16,7 @@ from keepstream.processors.replay.replay import Replay
 from keepstream.processors.replay.selection import Selection
 from keepstream.schemas.dead_letter import REPLAY_COUNT, dead_letter_headers
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.header_names import KNOWN
 from keepstream.schemas.record import KafkaRecord
 from keepstream.schemas.replay import ReplayOptions, ReplayRecord, ReplayRun, ReplayState
 from tests.builders import make_dead_letter, make_failure, make_record, make_value
@@ -75,6 +77,46 @@ def test_a_parked_letter_of_another_system_keeps_its_timestamp_in_a_header() -> 
     parked = build_replay_record(letter, run_of(options=ReplayOptions(max_replays=0)))
     assert parked.parks
     assert list(parked.headers[:2]) == [("keepstream.dlq.original-timestamp", b"5"), ("source_topic", b"events")]
+
+
+SPRING = [
+    ("own", b"1"), ("kafka_original-topic", b"orders"), ("kafka_original-partition", struct.pack(">i", 3)),
+    ("kafka_original-offset", struct.pack(">q", 42)), ("kafka_original-timestamp", struct.pack(">q", 7)),
+    ("kafka_original-timestamp-type", b"CreateTime"), ("kafka_dlt-original-consumer-group", b"billing"),
+    ("kafka_exception-fqcn", b"a.B"), ("retry_topic-attempts", struct.pack(">i", 5)),
+    ("retry_topic-backoff-timestamp", b"\1\2"),
+]  # fmt: skip
+WATERMILL = [("own", b"1"), ("topic_poisoned", b"orders"), ("reason_poisoned", b"no"), ("handler_poisoned", b"h")]
+
+
+def test_a_letter_of_another_system_goes_out_with_the_timestamp_of_its_record() -> None:
+    """A row that was stored since must not look older than the replayed record."""
+    sent = build_replay_record(DeadLetterRecord(make_record(timestamp=9, headers=SPRING)), run_of())
+    assert (sent.topic, sent.timestamp, sent.dead_letter_id) == ("orders", 7, "orders-3-42@billing")
+
+
+def test_the_next_death_of_a_replayed_record_is_another_letter() -> None:
+    """`@RetryableTopic` keeps the headers of an origin that it finds; SmallRye puts its own in front of them."""
+    sent = build_replay_record(DeadLetterRecord(make_record(headers=SPRING)), run_of())
+    assert [name for name, _ in sent.headers if not name.startswith("keepstream.dlq.")] == ["own"]
+    smallrye = [("dead-letter-topic", b"orders"), ("dead-letter-partition", b"3"), ("dead-letter-offset", b"42")]
+    sent = build_replay_record(DeadLetterRecord(make_record(headers=smallrye)), run_of())
+    again = [("dead-letter-topic", b"orders"), ("dead-letter-partition", b"3"), ("dead-letter-offset", b"99")]
+    assert DeadLetterRecord(make_record(headers=[*again, *sent.headers])).id == "orders-3-99"
+
+
+def test_a_letter_of_watermill_goes_out_without_its_error() -> None:
+    sent = build_replay_record(DeadLetterRecord(make_record(headers=WATERMILL)), run_of())
+    assert sent.topic == "orders"
+    assert not {"reason_poisoned", "handler_poisoned"} & dict(sent.headers).keys()
+
+
+def test_a_replay_drops_what_the_settings_name() -> None:
+    names = KNOWN.preceded_by({"topic": "our-topic", "message": "our-message"})
+    headers = [("own", b"1"), ("our-topic", b"orders"), ("our-message", b"no")]
+    sent = build_replay_record(DeadLetterRecord(make_record(headers=headers), names), run_of())
+    assert sent.topic == "orders"
+    assert not {"our-topic", "our-message"} & dict(sent.headers).keys()
 
 
 def test_copies_of_one_death_go_out_once() -> None:

@@ -39,6 +39,7 @@ def test_a_resume_refuses_what_it_would_ignore(given: tuple[str, ...], name: str
 @pytest.mark.parametrize(
     "option",
     ["--since", "--until", "--event-id", "--key", "--step", "--reason", "--verdict", "--sqlstate", "--where",
+     "--origin", "--consumer-group",
      "--rate", "--to-topic", "--set"],
 )  # fmt: skip
 def test_an_empty_option_does_not_select_everything(option: str) -> None:

@@ -43,6 +43,7 @@ HOLDS: dict[str, list[Any]] = {
     "reasons": [("check_violation",)],
     "verdicts": [("record",)],
     "sqlstates": [("23514",)],
+    "origins": [("events",), ("orders", "events")],
     "since": [NOW, NOW - HOUR],
     "until": [NOW + HOUR],
     "partitions": [(1,), (0, 1)],
@@ -57,6 +58,8 @@ FAILS: dict[str, list[Any]] = {
     "reasons": [("check",)],
     "verdicts": [("exhausted",)],
     "sqlstates": [("22P02",)],
+    "origins": [("events~1",), ("event",)],
+    "consumer_groups": [("billing",)],
     "since": [NOW + HOUR],
     "until": [NOW, NOW - HOUR],
     "partitions": [(0, 3)],
@@ -73,6 +76,12 @@ def test_a_condition_that_holds_selects(name: str, value: Any) -> None:
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in FAILS.items() for value in values])
 def test_a_condition_that_fails_leaves_out(name: str, value: Any) -> None:
     assert not Selection(**{name: value}).matches(letter())
+
+
+def test_a_letter_of_another_system_is_selected_by_its_consumer_group() -> None:
+    other = DeadLetterRecord(make_record(headers=[("source_topic", b"orders"), ("source_consumer_group", b"billing")]))
+    assert Selection(origins=("orders",), consumer_groups=("mail", "billing")).matches(other)
+    assert not Selection(consumer_groups=("mail",)).matches(other)
 
 
 def test_nothing_given_selects_everything() -> None:

@@ -25,6 +25,7 @@ TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1
 NUMBER = st.integers(0, 2**40).map(str)
 VALUES: dict[str, st.SearchStrategy[str]] = {
     **dict.fromkeys(("id", "event-id", "key", "step", "reason", "verdict", "sqlstate"), TEXT),
+    **dict.fromkeys(("origin", "consumer-group"), TEXT),
     "where": st.builds("{}={}".format, TEXT.filter(lambda path: "=" not in path), TEXT),
     "partition": st.integers(0, 2**31 - 1).map(str), "from-offset": NUMBER, "limit": st.integers(1, 10**6).map(str),
     "since": st.sampled_from(["2h", "2026-11-24T10:00:00Z"]), "include-resolved": st.just("1"),

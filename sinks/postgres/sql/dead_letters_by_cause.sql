@@ -16,6 +16,7 @@ SELECT newest.* FROM causes c CROSS JOIN LATERAL (
     WHERE (d.reason, d.step, d.verdict, coalesce(d.sqlstate, ''), d.state)
           = (c.reason, c.step, c.verdict, c.sqlstate, c.state)
       AND starts_with(place, %(dlq_topic)s || '-')
+      AND (cardinality(%(origins)s::text[]) = 0 OR split_part(topic, '~', 1) = ANY (%(origins)s))
       AND (%(since)s::timestamptz IS NULL OR last_failed_at >= %(since)s)
       AND (%(until)s::timestamptz IS NULL OR last_failed_at < %(until)s)
       AND last_failed_at <= %(failed_at)s

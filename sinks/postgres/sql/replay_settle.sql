@@ -1,4 +1,6 @@
 -- Settles replayed records that the worker has passed: dead-lettered again, or settled.
+-- Ids of other systems' dead letters may hold numbers that no partition or offset has, or end with a consumer group; they
+-- are no keys, and must not fail the statement.
 WITH known AS (
     SELECT r.replay_id, r.letter_id, d.topic IS NOT NULL AS died
     FROM replay_letters r
@@ -18,5 +20,5 @@ UPDATE dead_letters d SET state = c.state
 FROM closed c
 WHERE (d.topic, d.partition, d."offset")
     = (regexp_replace(c.letter_id, '-[0-9]+-[0-9]+$', ''),
-       substring(c.letter_id FROM '-([0-9]+)-[0-9]+$')::integer,
-       substring(c.letter_id FROM '-([0-9]+)$')::bigint)
+       substring(c.letter_id FROM '^[^@]*-([0-9]{1,18})-[0-9]+$')::bigint,
+       substring(c.letter_id FROM '^[^@]*-([0-9]{1,18})$')::bigint)
