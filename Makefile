@@ -49,7 +49,7 @@ test-long: $(INSTALLED) ## Run the slow tests: TLS, logins, rights, rolling rest
 		tests/contract/test_embedded.py tests/contract/test_embedded_services.py \
 		tests/contract/test_faust_traps.py tests/contract/test_faust_commit_traps.py \
 		tests/acceptance/test_crash_points.py tests/acceptance/test_memory.py tests/acceptance/test_workers_option.py \
-		tests/acceptance/test_documented_commands.py
+		tests/acceptance/test_documented_commands.py tests/acceptance/test_odd_arguments.py
 
 test-acceptance: $(INSTALLED) ## Run the acceptance tests: the worker as a process
 	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/acceptance

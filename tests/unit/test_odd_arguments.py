@@ -22,7 +22,7 @@ from keepstream.app.connect.services import Services
 from keepstream.app.dlq import replay
 from keepstream.app.errors import UNREACHABLE, KeepstreamError
 from keepstream.schemas.dead_letter_json import InvalidExportError, from_json_line
-from tests.odd_arguments import command_lines, commands, run
+from tests.odd_arguments import ODD_INPUTS, command_lines, commands, run
 
 COMMANDS = [*commands()]
 NO_SERVERS = {
@@ -49,7 +49,7 @@ def without_servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @given(data=st.data())
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_odd_values_end_with_a_known_exit_code(path: tuple[str, ...], data: Any) -> None:
-    run(data.draw(command_lines(path)))
+    run(data.draw(command_lines(path)), data.draw(st.sampled_from(ODD_INPUTS)))
 
 
 def keepstream(
