@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.dead_letters import SeededTopic
 from tests.odd_arguments import QUICK, commands
 
+ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.real
 
 
@@ -24,8 +26,9 @@ def test_odd_values_on_real_servers_end_with_a_known_exit_code(dlq: SeededTopic,
     log = dlq.folder / "command-lines.log"
     with log.open("wb") as output:
         done = subprocess.run(
-            [sys.executable, "-m", "tests.odd_arguments", str(examples)],
-            env={**os.environ, **dlq.settings(), "EDITOR": "true"}, stdout=output, stderr=subprocess.STDOUT, check=False,
+            [sys.executable, "-m", "tests.odd_arguments", str(examples)], cwd=dlq.folder, check=False,
+            env={**os.environ, **dlq.settings(), "EDITOR": "true", "PYTHONPATH": str(ROOT)},
+            stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
     said = log.read_text(errors="replace")
     assert done.returncode == 0, f"ended with {done.returncode}\n{said[-4000:]}"
