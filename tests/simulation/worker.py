@@ -32,8 +32,8 @@ from tests.simulation.loop import Process
 
 POLICY = RetryPolicy(max_retries=2, base_s=0.1, cap_s=1.0, attempt_timeout_s=8.0, budget_s=20.0)
 COMMIT_INTERVAL_S = 2.5
-NO_MEMBER_LIMIT_S = 20.0
-"""`progress_timeout_s`, in small."""
+NO_MEMBER_LIMIT_S = 40.0
+"""`progress_timeout_s`, in small: longer than some rebalances in a row that each wait for a frozen member's session."""
 
 
 class Gauges(RecordedMetrics):
