@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import json
 import os
-from collections.abc import Iterator
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,11 +32,29 @@ def show(*, as_json: bool, explain: bool) -> None:
     if not (explain or as_json):
         for row in rows:
             del row["meaning"]
-    print_rows(rows, as_json=as_json)
+    if explain and not as_json and sys.stdout.isatty():
+        _print_meanings(rows)
+    else:
+        print_rows(rows, as_json=as_json)
     from keepstream.app.config.variables import environment, unread_variables
 
     for sentence in unread_variables(environment()):
         notify(f"warning: {sentence}")
+
+
+def _print_meanings(rows: Iterable[Mapping[str, str]]) -> None:
+    """Print each setting above its meaning, which no column of a terminal has room for."""
+    width = shutil.get_terminal_size().columns
+    for row in rows:
+        click.echo(f"{row['variable']}={row['value']}  ({row['origin']})")
+        click.echo(click.formatting.wrap_text(row["meaning"], width, "    ", "    ") + "\n")
+
+
+def _written(value: object) -> str:
+    """Return a value as its variable would hold it."""
+    if isinstance(value, str) or value is None:
+        return value or ""
+    return json.dumps(value) if isinstance(value, bool | list | tuple | dict) else str(value)
 
 
 def settings_rows(model: BaseModel, prefix: str) -> Iterator[dict[str, Any]]:
@@ -47,4 +68,4 @@ def settings_rows(model: BaseModel, prefix: str) -> Iterator[dict[str, Any]]:
             continue
         origin = "environment" if variable in os.environ else "default" if value == field.default else "set"
         meaning = " ".join(inspect.cleandoc(field.description or "").split())
-        yield {"variable": variable, "value": "" if value is None else str(value), "origin": origin, "meaning": meaning}
+        yield {"variable": variable, "value": _written(value), "origin": origin, "meaning": meaning}

@@ -14,6 +14,7 @@ import click
 
 from keepstream.app.cli.options import SectionedCommand, selectors
 from keepstream.app.cli.output import json_option, notify, open_dead_letter_topic, print_json, print_rows
+from keepstream.app.cli.tables import print_fields
 from keepstream.app.dlq.format import format_time, one_line, pretty, text_of, to_row
 from keepstream.app.dlq.selectors import DeadLetterQuery
 from keepstream.app.errors import NOT_FOUND, KeepstreamError
@@ -22,11 +23,10 @@ from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import header
 
 if TYPE_CHECKING:
-    from keepstream.app.dlq.topic import Listed
+    pass
 
 DEFAULT_LIMIT = 50
-_LINE = "{:<20}  {:<10}  {:<8}  {:<24}  {:<28}  {:<16}  {}"
-_MESSAGE_AT = 120
+_LINE = "{:<28}  {:<20}  {:<10}  {:<24}  {:<8}  {:<16}  {}"
 
 
 @click.command(
@@ -55,18 +55,20 @@ def list_dead_letters(*, chosen: DeadLetterQuery, follow: bool, as_json: bool) -
                 print_json(to_row(*one))
                 continue
             if number == 0:
-                click.echo(_LINE.format("DIED", "STATE", "STEP", "REASON", "ID", "TOPIC", "MESSAGE"))
-            click.echo(_line(one))
+                click.echo(_line("ID", "DIED", "STATE", "REASON", "STEP", "TOPIC", "MESSAGE"))
+            click.echo(_line(*_cells(*one)))
 
 
-def _line(found: Listed) -> str:
-    """Return a line, with the message truncated to the width of a terminal."""
-    dead_letter, state = found
-    width = max(20, shutil.get_terminal_size().columns - _MESSAGE_AT) if sys.stdout.isatty() else None
-    return _LINE.format(
-        format_time(dead_letter.failed_at, "seconds"), state or "-", dead_letter.step or "-",
-        one_line(dead_letter.reason or "-"), one_line(dead_letter.id), one_line(dead_letter.origin_topic or "-"),
-        one_line(dead_letter.message, width),
+def _line(*cells: str) -> str:
+    """Return a line: whole in a pipe, cut to a terminal, where the id is in front and never wrapped."""
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return one_line(_LINE.format(*map(one_line, cells)).rstrip(), width)
+
+
+def _cells(dead_letter: DeadLetterRecord, state: str | None) -> tuple[str, ...]:
+    return (
+        dead_letter.id, format_time(dead_letter.failed_at, "seconds"), state or "-", dead_letter.reason or "-",
+        dead_letter.step or "-", dead_letter.origin_topic or "-", dead_letter.message or "",
     )  # fmt: skip
 
 
@@ -109,12 +111,8 @@ def _write_raw(dead_letter: DeadLetterRecord) -> None:
 
 
 def _print(dead_letter: DeadLetterRecord, known: Mapping[str, Any]) -> None:
-    for name, value in known["dead_letter"].items():
-        if value is not None:
-            click.echo(f"{name:<17} {one_line(value)}")
     path = known["dead_letter"]["path"]
-    if path and (found := json_path(dead_letter.record.value, path)) is not None:
-        click.echo(f"{'value there':<17} {one_line(found)}")
+    print_fields(known["dead_letter"] | {"value there": path and json_path(dead_letter.record.value, path)})
     click.echo("\nHeaders")
     for name, value in dead_letter.record.headers:
         click.echo(f"  {one_line(name)}: {one_line(text_of(value))}")
@@ -122,10 +120,10 @@ def _print(dead_letter: DeadLetterRecord, known: Mapping[str, Any]) -> None:
     click.echo(pretty(dead_letter.record.value))
     if known["event"]:
         click.echo("\nEvent")
-        print_rows([known["event"]], as_json=False)
-    if known["replays"]:
-        click.echo("\nReplays")
-        print_rows(known["replays"], as_json=False)
+        print_fields(known["event"])
+    for replay in known["replays"]:
+        click.echo("\nReplay")
+        print_fields(replay)
 
 
 def _type(dead_letter: DeadLetterRecord) -> str | None:

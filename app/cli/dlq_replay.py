@@ -45,18 +45,23 @@ def print_dry_run(found: DryRun, *, dry_run: bool, as_json: bool) -> None:
         write(f"  {count:>7,}  {why}")
 
 
-def conclude(run: ReplayRun, result: Reconciliation, *, known: bool, as_json: bool) -> None:
+def print_sum(run: ReplayRun | None, result: Reconciliation, *, as_json: bool) -> None:
     if as_json:
         print_json({
-            "replay": run.id, "selected": result.selected, "replayed": result.replayed, "skipped": result.skipped,
-            "failed": result.failed, "delivered": result.delivered, "dead_again": result.dead_again,
-            "adds_up": result.adds_up,
+            "replay": run and run.id, "selected": result.selected, "replayed": result.replayed,
+            "skipped": result.skipped, "failed": result.failed, "delivered": result.delivered,
+            "dead_again": result.dead_again, "adds_up": result.adds_up,
         })  # fmt: skip
     else:
         if result.delivered is not None:
             click.echo(f"{result.delivered:,} delivered, {result.dead_again:,} dead again")
         click.echo(f"selected {result.selected:,} = replayed {result.replayed:,} + skipped {result.skipped:,}"
                    f" + failed {result.failed:,}")  # fmt: skip
+
+
+def conclude(run: ReplayRun, result: Reconciliation, *, known: bool, as_json: bool) -> None:
+    """Print the sum; raise `KeepstreamError` (1) when it does not add up, something failed or is not known."""
+    print_sum(run, result, as_json=as_json)
     if not result.adds_up:
         raise KeepstreamError("does_not_add_up", "dead letters are missing from the sum", f"--resume {run.id}")
     if result.failed:
@@ -129,6 +134,8 @@ def replay(  # noqa: PLR0913 - one parameter per option
         else:
             prepared = _prepare(replayer, selection, options, dry_run=dry_run, edit=edit, yes=yes, as_json=as_json)
             if prepared is None:
+                if not dry_run:
+                    print_sum(None, Reconciliation(), as_json=as_json)
                 return
             run, total = prepared
         result = _work(replayer, run, selection, total)

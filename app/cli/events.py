@@ -11,6 +11,7 @@ import click
 from keepstream.app.cli.events_validate import validate
 from keepstream.app.cli.options import time_option
 from keepstream.app.cli.output import json_option, load_services, print_json, print_rows
+from keepstream.app.cli.tables import print_fields
 from keepstream.app.cli.types import COUNT, Topic
 from keepstream.app.errors import NOT_FOUND, KeepstreamError
 from keepstream.schemas.record import is_text
@@ -84,9 +85,10 @@ def show(*, event_id: str, as_json: bool) -> None:
         print_json({"event": row, "dead_letters": dead_letters})
         return
     if row:
-        print_rows([{"field": name, "value": value} for name, value in row.items()], as_json=False)
-    if dead_letters:
-        print_rows(dead_letters, as_json=False)
+        print_fields(row)
+    for dead_letter in dead_letters:
+        click.echo("\nDead letter")
+        print_fields(dead_letter)
 
 
 def _produce(

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from keepstream.app.cli.tables import plain, print_columns, print_table
 from keepstream.app.cli.types import Seconds
 from keepstream.app.errors import REFUSED, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.schemas.json_text import json_text_of
@@ -21,7 +20,6 @@ from keepstream.schemas.json_text import json_text_of
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_settings import SettingsError
-    from rich.console import Console
 
     from keepstream.app.config.settings import Settings
     from keepstream.app.connect.services import Services
@@ -95,56 +93,16 @@ def load_services(overrides: Mapping[str, Mapping[str, object]] | None = None) -
 
 def print_json(row: Mapping[str, object]) -> None:
     """Write one object per line to stdout."""
-    click.echo(json_text_of(row, _plain))
+    click.echo(json_text_of(row, plain))
 
 
 def print_rows(rows: Iterable[Mapping[str, object]], *, as_json: bool) -> None:
-    """Print rows as JSON lines, each as it comes, or as a table: folded to a terminal, a line per row in a pipe."""
+    """Print rows as JSON lines, each as it comes, or as a table."""
     if as_json:
         for row in rows:
             print_json(row)
     elif known := list(rows):
-        (_print_table if sys.stdout.isatty() else _print_columns)(known)
-
-
-def _print_table(rows: Sequence[Mapping[str, object]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, value in rows[0].items():
-        table.add_column(name, justify="right" if isinstance(value, int) else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*map(_cell, row.values()))
-    table_console().print(table)
-
-
-def _print_columns(rows: Sequence[Mapping[str, object]]) -> None:
-    from keepstream.app.dlq.format import one_line
-
-    lines = [[*rows[0]], *([one_line(_cell(value)) for value in row.values()] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    sides = [">" if isinstance(value, int) else "<" for value in rows[0].values()]
-    for line in lines:
-        cells = (f"{text:{side}{width}}" for text, side, width in zip(line, sides, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    return json_text_of(value, _plain) if isinstance(value, Mapping | list) else str(_plain(value))
-
-
-PIPE_WIDTH = 200
-
-
-def table_console() -> Console:
-    """Return a console for stdout: as wide as the terminal, and wide enough for names and ids in a pipe."""
-    from rich.console import Console
-
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else PIPE_WIDTH
-    # No markup, no emoji: values come from records, and [brackets] in them are just brackets.
-    return Console(width=width, highlight=False, markup=False, emoji=False)
+        (print_table if sys.stdout.isatty() else print_columns)(known)
 
 
 def notify(message: str) -> None:
@@ -190,12 +148,6 @@ def check_confirmable(*, yes: bool) -> None:
     if not yes and not sys.stdin.isatty():
         message = "refused without confirmation: stdin is not a terminal"
         raise KeepstreamError("refused", message, "pass --yes", REFUSED)
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, datetime):
-        return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return value if isinstance(value, int | float | str | bool | dict | list) else str(value)
 
 
 def open_dead_letter_topic(

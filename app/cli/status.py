@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, print_json, print_rows, table_console
+from keepstream.app.cli.output import json_option, load_services, print_json, print_rows
+from keepstream.app.cli.tables import table_console
 from keepstream.app.cli.types import Seconds
 from keepstream.app.errors import KeepstreamError
 
@@ -42,7 +43,8 @@ def status(*, watch: bool, interval_s: float, as_json: bool) -> None:
     else:
         from keepstream.app.cli.status_screen import screen
 
-        table_console().print(screen(report))
+        console = table_console()
+        console.print(screen(report, console.width))
     from keepstream.app.status.observer import WORKERS
 
     for part, error in reading.missing.items():
@@ -76,7 +78,7 @@ def _watch(reports: Iterator[tuple[StatusReading, dict[str, Any]]], *, as_json: 
     console = table_console()
     with Live(console=console, auto_refresh=False, screen=console.is_terminal) as live:
         for _, report in reports:
-            live.update(screen(report), refresh=True)
+            live.update(screen(report, console.width), refresh=True)
 
 
 @click.command(epilog="Example: keepstream lag --max-lag 10000 || page-somebody")

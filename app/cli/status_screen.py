@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from keepstream.app.cli.tables import table_that_fits
 from keepstream.app.dlq.format import format_time, one_line
 from keepstream.app.status.snapshot import OUTCOMES, duration_text
 
@@ -22,21 +23,21 @@ _NUMBERS = ("attempts", "open", "selected", "replayed", "skipped", "failed")
 _PARTITION_NUMBERS = ("Partition", "Settled", "End", "Lag", "Drains in")
 
 
-def screen(report: Mapping[str, Any]) -> RenderableType:
-    """Lay out a report. Text from records is one line, its control characters escaped."""
-    return Group(*_blocks(report))
+def screen(report: Mapping[str, Any], room: int) -> RenderableType:
+    """Lay out a report for so wide a terminal. Text from records is one line, its control characters escaped."""
+    return Group(*_blocks(report, room))
 
 
-def _blocks(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+def _blocks(report: Mapping[str, Any], room: int) -> Iterator[RenderableType]:
     yield Text(f"{report['topic']}  {format_time(report['at'], 'seconds')}", style="bold")
     for part in report["missing"]:
         yield Text(f"{part['part']} missing: {part['message']}. {_sentence(part['hint'])}", style="red")
     yield _figures(report)
     if report["lag"]:
-        yield _partitions(report["lag"]["partitions"])
-    yield from _workers(report["workers"])
+        yield _partitions(report["lag"]["partitions"], room)
+    yield from _workers(report["workers"], room)
     if report["dead_letters"] is not None:
-        yield from _dead_letters(report)
+        yield from _dead_letters(report, room)
 
 
 def _figures(report: Mapping[str, Any]) -> Table:
@@ -56,47 +57,46 @@ def _figures(report: Mapping[str, Any]) -> Table:
     return grid
 
 
-def _partitions(rows: list[Mapping[str, Any]]) -> RenderableType:
+def _partitions(rows: list[Mapping[str, Any]], room: int) -> RenderableType:
     furthest = sorted(rows, key=lambda row: -row["lag"])[:PARTITIONS_SHOWN]
-    table = _table("Partition", "Settled", "End", "Lag", "Drains in", "Last moved", right=_PARTITION_NUMBERS)
-    for row in sorted(furthest, key=lambda row: row["partition"]):
-        table.add_row(
-            str(row["partition"]), _count(row.get("settled")), _count(row.get("end")), _count(row["lag"]), _drain(row),
-            _time(row.get("settled_at")),
-        )  # fmt: skip
+    cells = [
+        {"Partition": str(row["partition"]), "Settled": _count(row.get("settled")), "End": _count(row.get("end")),
+         "Lag": _count(row["lag"]), "Drains in": _drain(row), "Last moved": _time(row.get("settled_at"))}
+        for row in sorted(furthest, key=lambda row: row["partition"])
+    ]  # fmt: skip
+    table = _spaced(table_that_fits(cells, room, _PARTITION_NUMBERS)[0])
     hidden = len(rows) - len(furthest)
     return Group(table, Text(f"{hidden} partitions with less lag: keepstream lag")) if hidden else table
 
 
-def _workers(workers: Mapping[str, Any]) -> Iterator[RenderableType]:
+def _workers(workers: Mapping[str, Any], room: int) -> Iterator[RenderableType]:
     for address, why in workers["not_ready"].items():
         yield Text(f"worker {address} is not ready: {one_line(why)}", style="yellow")
     if workers["step_failures"]:
         rows = workers["step_failures"][:REASONS_SHOWN]
-        yield _listed(rows, {"step": "Failed step", "verdict": "Verdict", "reason": "Reason", "attempts": "Attempts"})
+        names = {"step": "Failed step", "verdict": "Verdict", "reason": "Reason", "attempts": "Attempts"}
+        yield _listed(rows, names, room)
 
 
-def _dead_letters(report: Mapping[str, Any]) -> Iterator[RenderableType]:
+def _dead_letters(report: Mapping[str, Any], room: int) -> Iterator[RenderableType]:
     reasons = [*report["dead_letters"]["by_reason"].items()][:REASONS_SHOWN]
     if reasons:
         rows = [{"reason": reason, "open": count} for reason, count in reasons]
-        yield _listed(rows, {"reason": "Dead letters: reason", "open": "Open"})
+        yield _listed(rows, {"reason": "Dead letters: reason", "open": "Open"}, room)
     if report["last_errors"]:
         yield _listed(report["last_errors"], {
             "failed_at": "Last failed", "step": "Step", "reason": "Reason", "id": "Id", "message": "Message",
-        })  # fmt: skip
+        }, room)  # fmt: skip
     if report["last_replays"]:
         yield _listed(report["last_replays"], {
             "id": "Last replays", "state": "State", "started_by": "By", "started_at": "Started", "selected": "Selected",
             "replayed": "Replayed", "skipped": "Skipped", "failed": "Failed",
-        })  # fmt: skip
+        }, room)  # fmt: skip
 
 
-def _listed(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str]) -> Table:
-    table = _table(*columns.values(), right={columns[name] for name in columns if name in _NUMBERS})
-    for row in rows:
-        table.add_row(*(_cell(row[name]) for name in columns))
-    return table
+def _listed(rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str], room: int) -> Table:
+    shown = [{title: _cell(row[name]) for name, title in columns.items()} for row in rows]
+    return _spaced(table_that_fits(shown, room, {columns[name] for name in columns if name in _NUMBERS})[0])
 
 
 def _cell(value: object) -> str:
@@ -105,11 +105,8 @@ def _cell(value: object) -> str:
     return _count(value) if isinstance(value, int) else one_line(value, TEXT_SHOWN)
 
 
-def _table(*names: str, right: Collection[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold", title=" ")
-    for name in names:
-        last = name == names[-1]  # only it gives way when the terminal is narrow
-        table.add_column(name, justify="right" if name in right else "left", no_wrap=not last, overflow="fold")
+def _spaced(table: Table) -> Table:
+    table.title = " "
     return table
 
 

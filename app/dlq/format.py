@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from keepstream.processors.replay.json_edit import indent
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
+from keepstream.schemas.record import MAX_TIMESTAMP_MS
 
 
 def to_row(dead_letter: DeadLetterRecord, state: str | None) -> dict[str, Any]:
@@ -19,7 +20,11 @@ def to_row(dead_letter: DeadLetterRecord, state: str | None) -> dict[str, Any]:
     )  # fmt: skip
     row = {name: getattr(dead_letter, name, None) for name in same}
     ids = {"id": dead_letter.id, "place": dead_letter.record_id, "state": state}
-    return ids | row | {"key": text_of(record.key), "timestamp": dead_letter.original_timestamp}
+    return ids | row | {"key": text_of(record.key), "timestamp": _time(dead_letter.original_timestamp)}
+
+
+def _time(timestamp_ms: int) -> datetime | None:
+    return datetime.fromtimestamp(timestamp_ms / 1000, UTC) if 0 <= timestamp_ms <= MAX_TIMESTAMP_MS else None
 
 
 def text_of(value: bytes | None) -> str | None:

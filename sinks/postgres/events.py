@@ -17,10 +17,12 @@ SELECT event_id, status, payload, metadata, created_at, updated_at, retry_count,
        source_topic, source_partition, source_offset
 FROM events WHERE event_id = %s"""
 _DEATHS = """
-SELECT topic, partition, "offset", step, verdict, reason, message, sqlstate, attempts, last_failed_at, state
+SELECT topic || '-' || partition || '-' || "offset" AS id, last_failed_at AS failed_at, state, step, verdict, reason,
+       message, sqlstate, attempts
 FROM dead_letters WHERE event_id = %s ORDER BY last_failed_at"""
 _DEATHS_OF_CORRELATION = """
-SELECT topic, partition, "offset", event_id, step, verdict, reason, message, sqlstate, attempts, last_failed_at, state
+SELECT topic || '-' || partition || '-' || "offset" AS id, last_failed_at AS failed_at, state, step, verdict, reason,
+       message, sqlstate, attempts, event_id
 FROM dead_letters WHERE correlation_id = %s ORDER BY last_failed_at DESC LIMIT %s"""
 _LIST = """
 SELECT event_id, status, created_at, updated_at, retry_count, correlation_id,

@@ -96,9 +96,9 @@ def test_a_line_per_dead_letter_cannot_harm_the_terminal(dlq: SeededTopic) -> No
     dlq.add(1, message="\x1b[2J[bold]no[/x]\nreally")
     answer = dlq.run("dlq", "list")
     header, line = answer.text.splitlines()
-    assert header.split() == ["DIED", "STATE", "STEP", "REASON", "ID", "TOPIC", "MESSAGE"]
+    assert header.split() == ["ID", "DIED", "STATE", "REASON", "STEP", "TOPIC", "MESSAGE"]
     assert line.split() == [
-        "2026-11-24T12:01:00Z", "open", "store", "check_violation", "events-0-1", "events",
+        "events-0-1", "2026-11-24T12:01:00Z", "open", "check_violation", "store", "events",
         "\\x1b[2J[bold]no[/x]", "really",
     ]  # fmt: skip
     assert dlq.run("dlq", "show", "e-1").text.count("\x1b") == 0

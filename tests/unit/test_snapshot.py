@@ -162,7 +162,7 @@ def test_the_screen_shows_control_characters_and_brackets_as_they_are() -> None:
     said = report("events", seen, None) | {"at": NOW}
     console = Console(width=160, markup=False, highlight=False, emoji=False)
     with console.capture() as captured:
-        console.print(screen(said))
+        console.print(screen(said, 160))
     text = captured.get()
     assert "\x1b[31m" not in text
     assert r"[red]\x1b[31mboo" in text
