@@ -152,11 +152,19 @@ class DeadLetterRecord:
 
         A replay restores it, so that the record of another system does not look newer than what was stored since.
         """
-        if not self._own_id:
-            found = (_timestamp_ms(self._values.get(name)) for name in self.names.timestamp)
-            if timestamp_ms := next(filter(None, found), None):
-                return timestamp_ms
-        return self._published_timestamp
+        return self._timestamp_of_header or self._published_timestamp
+
+    @property
+    def has_original_timestamp(self) -> bool:
+        """Whether `original_timestamp` is that of the original record, and not the time of the failure."""
+        kept = self._own_id or self._timestamp_of_header or self._text(self.names.keeping_timestamp)
+        return kept is not None
+
+    @property
+    def _timestamp_of_header(self) -> int | None:
+        """Timestamp of the original record in another system's header."""
+        found = (_timestamp_ms(self._values.get(name)) for name in self.names.timestamp)
+        return None if self._own_id else next(filter(None, found), None)
 
     @property
     def _published_timestamp(self) -> int:

@@ -44,6 +44,8 @@ class HeaderNames:
     attempts: tuple[str, ...] = ()
     also_dropped: frozenset[str] = frozenset()
     """Names that a replay drops, beside those of the error."""
+    keeping_timestamp: tuple[str, ...] = ()
+    """Names of ``topic`` whose writers publish a dead letter with the timestamp of its record."""
 
     @cached_property
     def dropped(self) -> frozenset[str]:
@@ -94,6 +96,6 @@ KNOWN = HeaderNames(
         "source_attempts", "delayed-retry-count",
     ),
     also_dropped=_ALSO_DROPPED,
+    keeping_timestamp=(CONNECT + "topic", "__streams.errors.topic"),
 )  # fmt: skip
-"""The names of all writers above. Kafka Connect and Kafka Streams have none for the timestamp: their dead letters have
-the record's own. SmallRye, Watermill, Karafka and share groups keep it nowhere."""
+"""The names of all writers above. SmallRye, Watermill, Karafka and share groups keep the timestamp nowhere."""

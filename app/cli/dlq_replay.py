@@ -29,7 +29,8 @@ def print_dry_run(found: DryRun, *, dry_run: bool, as_json: bool) -> None:
     if dry_run and as_json:
         print_json({
             "selected": found.selected, "would_pass": found.would_pass, "would_park": found.would_park,
-            "not_judged": found.not_judged, "refused": dict(found.refused), "targets": dict(found.targets),
+            "not_judged": found.not_judged, "undated": found.undated, "refused": dict(found.refused),
+            "targets": dict(found.targets),
         })  # fmt: skip
         return
     write = click.echo if dry_run else notify
@@ -39,6 +40,8 @@ def print_dry_run(found: DryRun, *, dry_run: bool, as_json: bool) -> None:
          f"{sum(found.refused.values()):,} would not, {found.would_park:,} would be parked")  # fmt: skip
     if found.not_judged:
         write(f"  {found.not_judged:>7,}  not judged: they go to topics that keepstream does not consume")
+    if found.undated:
+        write(f"  {found.undated:>7,}  dated by their failure: without a `timestamp` they overwrite rows of before it")
     for topic, count in found.targets.most_common():
         write(f"  {count:>7,}  to {one_line(topic)}")
     for why, count in found.refused.most_common(20):

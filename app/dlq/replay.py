@@ -38,13 +38,15 @@ _CHUNK = 1000
 class DryRun:
     """What a selection would replay, judged by today's contract. ``refused`` counts reasons why not.
 
-    ``not_judged`` go to topics that keepstream does not consume, where its contract does not apply.
+    ``not_judged`` go to topics that keepstream does not consume, where its contract does not apply. ``undated`` would
+    pass with the time of their failure, since another system kept no timestamp of their records.
     """
 
     selected: int = 0
     would_pass: int = 0
     would_park: int = 0
     not_judged: int = 0
+    undated: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     targets: Counter[str] = field(default_factory=Counter)
     differences: list[str] = field(default_factory=list)
@@ -193,6 +195,7 @@ class Replayer:
             result.refused[f"{rejection.reason}: {rejection.message}"] += 1
         else:
             result.would_pass += 1
+            result.undated += not dead_letter.has_original_timestamp
         if value != dead_letter.record.value and len(result.differences) < how.differences:
             result.differences.append(diff(how.shown(dead_letter), how.view(value)))
 

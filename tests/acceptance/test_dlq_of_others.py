@@ -50,6 +50,11 @@ def test_origins_and_groups_of_one_topic_are_told_apart_by_the_names_of_the_sett
     text = dlq.here("dlq", "replay", "--dry-run", "--origin", orders, "--origin", "events").text
     assert "3 selected: 0 would pass now, 1 would not, 0 would be parked\n        2  not judged" in text
 
+    event = b'{"event_id": "e", "payload": {}}'
+    dlq.produce(event, b"k", [("source_topic", b"events")])
+    text = dlq.here("dlq", "replay", "--dry-run", "--origin", "events").text
+    assert "1 would pass now, 1 would not, 0 would be parked\n        1  dated by their failure" in text
+
     assert dlq.here("dlq", "replay", "--yes", of_orders[1]).exit_code == 0
     (sent,) = dlq.kafka.read(orders)
     assert (sent.timestamp, sent.value) == (1_795_000_000_000, b"no event")

@@ -142,6 +142,15 @@ def test_a_letter_of_kafka_has_the_timestamp_of_its_record(writer: str) -> None:
     assert letter.original_timestamp == letter.record.timestamp
 
 
+DATED = {"Kafka Connect", "Kafka Streams", "Spring Kafka", "Spring's @RetryableTopic", "Spring Cloud Stream"}
+
+
+@pytest.mark.parametrize("writer", WRITTEN_BY)
+def test_a_letter_says_whether_it_has_the_timestamp_of_its_record(writer: str) -> None:
+    assert buried(*WRITTEN_BY[writer]).has_original_timestamp == (writer in DATED)
+    assert buried(*dead_letter_headers(make_dead_letter(make_record()), "1.0")).has_original_timestamp
+
+
 @pytest.mark.parametrize(
     ("value", "found"),
     [
