@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import psycopg
@@ -193,9 +193,11 @@ class Postgres:
         name = f"t_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self.url, autocommit=True) as connection:
             migrate(connection, name)
+        database = Database(self.url, name)
         try:
-            yield Database(self.url, name)
+            yield database
         finally:  # a new connection: a test may have restarted the server
+            database.close()
             with psycopg.connect(self.url, autocommit=True) as connection:
                 connection.execute(sql.SQL("DROP SCHEMA {} CASCADE").format(sql.Identifier(name)))
 
@@ -206,14 +208,32 @@ class Database:
 
     url: str
     schema: str
+    _kept: list[psycopg.Connection[tuple[Any, ...]]] = field(default_factory=list, compare=False, repr=False)
+    """At most one: a test asks many times a second, and a connection each time took a third of the machine."""
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """Connect with the schema as search path, in autocommit."""
         return psycopg.connect(self.url, autocommit=True, options=f"-c search_path={self.schema} -c timezone=UTC")
 
     def rows(self, query: str, *parameters: object) -> list[tuple[Any, ...]]:
-        with self.connect() as connection:
-            return connection.execute(query, parameters).fetchall()
+        """Return the result, over a kept connection; once more over a new one where that has been lost."""
+        if self._kept:
+            try:
+                return self._kept[0].execute(query, parameters).fetchall()
+            except psycopg.OperationalError:
+                if not self._kept[0].broken:
+                    raise
+                self.close()
+        self._kept.append(self.connect())
+        self._kept[0].prepare_threshold = None  # a test may change its tables
+        return self._kept[0].execute(query, parameters).fetchall()
+
+    def close(self) -> None:
+        while self._kept:
+            self._kept.pop().close()
+
+    def __del__(self) -> None:
+        self.close()
 
     def value(self, query: str, *parameters: object) -> Any:
         return self.rows(query, *parameters)[0][0]
@@ -230,11 +250,11 @@ class Database:
 
 def eventually(condition: Callable[[], object], timeout_s: float = 30.0, what: str = "") -> None:
     """Poll until the condition holds. Raises AssertionError with its last value when it does not in time."""
-    deadline = time.monotonic() + timeout_s
+    begin = time.monotonic()
     seen: object = None
-    while time.monotonic() < deadline:
+    while (waited_s := time.monotonic() - begin) < timeout_s:
         seen = condition()
         if seen:
             return
-        time.sleep(0.05)
+        time.sleep(min(0.5, max(0.05, waited_s / 20)))
     raise AssertionError(f"not within {timeout_s:g} s: {what or condition} (last: {seen!r})")
