@@ -93,7 +93,7 @@ def purge(
     if (until is None) == (to_offset is None):
         raise bad_selector("--until, --to-offset", "exactly one of them is needed")
     check_confirmable(yes=yes)
-    with open_dead_letter_topic(Selection(partitions=partitions)) as topic:
+    with open_dead_letter_topic(Selection(partitions=partitions), needs_index=True) as topic:
         topic.check_rights()
         if to_offset is not None:
             _check_offset(topic, partitions, to_offset)
@@ -169,7 +169,7 @@ def import_dead_letters(*, source: IO[bytes], as_json: bool) -> None:
     Every line is checked before the first is sent: exit 1 and nothing is imported when one is not a dead letter. Each
     is confirmed by the broker. Those that a purge discarded are open again.
     """
-    with open_dead_letter_topic() as topic, _spooled(source) as file:
+    with open_dead_letter_topic(needs_index=True) as topic, _spooled(source) as file:
         topic.check_rights()
         try:
             deque(read_dead_letters(file), maxlen=0)

@@ -151,8 +151,10 @@ def check_confirmable(*, yes: bool) -> None:
 
 
 def open_dead_letter_topic(
-    selection: Selection | None = None, *, with_index: bool = True
+    selection: Selection | None = None, *, with_index: bool = True, needs_index: bool = False
 ) -> AbstractContextManager[DeadLetterTopic]:
     from keepstream.app.dlq import topic
 
-    return topic.open_dead_letter_topic(load_services(), selection, with_index=with_index, notify=notify)
+    return topic.open_dead_letter_topic(
+        load_services(), selection, with_index=with_index, needs_index=needs_index, notify=notify
+    )

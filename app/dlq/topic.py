@@ -107,27 +107,34 @@ def open_dead_letter_topic(
     selection: Selection | None = None,
     *,
     with_index: bool = True,
+    needs_index: bool = False,
     notify: Notify,
     coverage: IndexCoverage | None = None,
 ) -> Iterator[DeadLetterTopic]:
     """Open the dead letter topic of the settings. A console keeps ``coverage`` from page to page.
 
     Raises `KeepstreamError` when Kafka does not answer (4), there is no such topic (3) or it lacks a partition
-    selected (2). ``notify`` gets one line when PostgreSQL does not answer.
+    selected (2). ``notify`` gets one line when PostgreSQL does not answer; a command that changes the topic
+    ``needs_index``, for the tables have to follow, and ends (4).
     """
     topic, admin = services.settings.kafka.dlq_topic, services.admin()
     with services.kafka_errors(), ExitStack() as stack:
         partitions = _partitions(admin, topic, selection)
-        index = open_index(services, stack, notify) if with_index else None
+        index = open_index(services, stack, notify, needed=needs_index) if with_index else None
         claim_checks = ClaimCheckReader(lambda: stack.enter_context(services.postgres()))
         yield DeadLetterTopic(admin, topic, partitions, claim_checks, notify, index, coverage or IndexCoverage())
 
 
-def open_index(services: Services, stack: ExitStack, notify: Notify) -> DeadLetterIndex | None:
-    """Connect to PostgreSQL until the stack ends; None, and one line notified, when it does not answer."""
+def open_index(services: Services, stack: ExitStack, notify: Notify, *, needed: bool) -> DeadLetterIndex | None:
+    """Connect to PostgreSQL until the stack ends; None, and one line notified, when it does not answer.
+
+    Where the index is ``needed``, a PostgreSQL that does not answer raises `KeepstreamError`.
+    """
     try:
         index = DeadLetterIndex(stack.enter_context(services.postgres()))
     except KeepstreamError as error:
+        if needed:
+            raise
         notify(f"Only what the topic says, without states and rows: {error.message}")
         return None
     if index.usable():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from keepstream.app.web import sessions as logins
 from keepstream.app.web.login import safe_path
 from keepstream.app.web.masking import HIDDEN, Mask
 from keepstream.app.web.overview import HEIGHT, chart_of
-from keepstream.app.web.payload import draft_of, edited_value, line_at, payload_of
+from keepstream.app.web.payload import draft_of, edited_value, line_at, payload_of, timeline_of
 from keepstream.app.web.sessions import AttemptLimiter, Sessions, is_password, password_hash
 from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
@@ -201,6 +202,21 @@ def test_the_error_points_at_its_line(path: str, line: str) -> None:
     found = line_at(value, path, lines)
     assert found is not None
     assert lines[found] == line
+
+
+def test_the_timeline_says_why_a_replay_did_not_send_it() -> None:
+    replay = {
+        "replay_id": 8, "state": "failed", "error": "the payload is not JSON",
+        "updated_at": datetime(2026, 1, 1, tzinfo=UTC),
+        "target_topic": None, "target_partition": None, "target_offset": None,
+    }  # fmt: skip
+    entry = timeline_of(letter(b"{}"), {"replays": [replay]})[-1]
+    assert (entry.event, entry.detail) == ("Replay 8: failed", "the payload is not JSON")
+
+
+def test_numbers_are_shown_as_they_are_written() -> None:
+    value = b'{"wei":1.000000000000000001,"n":1e400}'
+    assert payload_of(letter(value), Mask(), 99).lines == ["{", '  "wei": 1.000000000000000001,', '  "n": 1e400', "}"]
 
 
 def test_a_payload_is_cut_and_cannot_move_a_cursor() -> None:

@@ -115,7 +115,7 @@ def test_a_broken_cursor_is_refused(text: str) -> None:
 
 ROWS: list[dict[str, Any]] = [
     {"step": "store", "reason": "a", "verdict": "record", "state": "open", "letters": 5},
-    {"step": "store", "reason": "b", "verdict": "record", "state": "open", "letters": 2},
+    {"step": "store", "reason": "b", "verdict": "record", "state": "failed", "letters": 2},
     {"step": "validate", "reason": "c", "verdict": "record", "state": "open", "letters": 1},
     {"step": "store", "reason": "a", "verdict": "record", "state": "settled", "letters": 40},
 ]

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 from tests.acceptance.browser import chromium
 from tests.acceptance.console import MAY_REPLAY, ConsoleProcess, console
 from tests.acceptance.dead_letters import SeededTopic
-from tests.acceptance.web.malicious_requests import SECRET, XSS
+from tests.acceptance.web.malicious_requests import DIGITS, SECRET, XSS
 from tests.real import Kafka, Postgres, Servers
 
 
@@ -37,14 +37,14 @@ def shared_dlq(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> It
             (XSS, hostile),
         ]
         dlq.produce(json.dumps({XSS: XSS}).encode(), hostile, headers)
-        dlq.add(
-            2, value=json.dumps({"event_id": "e-2", "payload": {"Card": SECRET, "other": [{"card": SECRET}]}}).encode()
-        )
+        secret = json.dumps({"event_id": "e-2", "payload": {"Card": SECRET, "other": [{"card": SECRET}]}})
+        repeated = f', "again": {{"card": "{SECRET}"}}, "again": 1}}'  # of which a parser keeps the last value
+        dlq.add(2, value=(secret.removesuffix("}") + repeated).encode())
         dlq.add(3, value=b"[" * 300_000)
         dlq.add(4, value=b'{"payload":"' + b"x" * 900_000 + b'"}')
         database.execute(
             "INSERT INTO events VALUES (%s, %s, %s, 'delivered', now(), now(), 0, %s, 'events', 0, 1)",
-            XSS, json.dumps({XSS: XSS}), json.dumps({"card": SECRET}), XSS,
+            XSS, f'{{"n": {DIGITS}, {json.dumps(XSS)}: ""}}', json.dumps({"card": SECRET}), XSS,
         )  # fmt: skip
         database.execute('UPDATE dead_letters SET reason = %s, message = %s WHERE "offset" = 0', XSS, XSS)
         yield dlq

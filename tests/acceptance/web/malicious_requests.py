@@ -10,6 +10,7 @@ from keepstream.app.web.middleware import LIVENESS_PATH
 from keepstream.app.web.server import application
 
 XSS = "\"'><script>alert(1)</script><img src=x onerror=alert(2)>{{7*7}}</pre></textarea>javascript:alert(3)"
+DIGITS = "0.123456789012345678901234567890"
 SECRET = "4111-1111-1111-1111"  # noqa: S105 - a card number for tests
 FORM = "application/x-www-form-urlencoded"
 ROUTES = sorted(

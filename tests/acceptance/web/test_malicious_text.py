@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance.console import ConsoleProcess
 from tests.acceptance.dead_letters import SeededTopic
-from tests.acceptance.web.malicious_requests import SECRET, XSS, Suspicious, pages
+from tests.acceptance.web.malicious_requests import DIGITS, SECRET, XSS, Suspicious, pages
 from tests.real import eventually
 
 pytestmark = pytest.mark.real
@@ -106,6 +106,7 @@ def test_masked_values_are_on_no_page(guarded: ConsoleProcess, shared_dlq: Seede
     seen.append(guarded.get(job))
     assert "Selected</dt><dd>1<" in seen[-1].text
     assert not [page.text for page in seen if SECRET in page.text]
+    assert DIGITS in seen[4].text
     assert "\N{BULLET}" in seen[0].text
     assert seen[2].status == seen[3].status == 409
 
