@@ -51,8 +51,9 @@ def print_checks(checks: Sequence[Check]) -> None:
 
 def print_discrepancy(discrepancy: Discrepancy, *, as_json: bool) -> None:
     if as_json:
-        print_json({"fault": discrepancy.kind, "topic": discrepancy.topic, "partition": discrepancy.partition,
-                    "offset": discrepancy.offset, "event_id": discrepancy.event_id})  # fmt: skip
+        print_json({"kind": "discrepancy", "fault": discrepancy.kind, "topic": discrepancy.topic,
+                    "partition": discrepancy.partition, "offset": discrepancy.offset,
+                    "event_id": discrepancy.event_id})  # fmt: skip
         return
     named = f" ({discrepancy.event_id})" if discrepancy.event_id else ""
     record_id = f"{discrepancy.topic}-{discrepancy.partition}-{discrepancy.offset}"
@@ -70,8 +71,8 @@ def print_summary(deep: DeepAudit, found: int, duration_s: float, *, complete: b
     if deep.pruned_before:
         notify(f"rows were pruned: events older than {deep.pruned_before:%Y-%m-%dT%H:%M:%SZ} are not checked")
     if as_json:
-        print_json({"records_read": deep.records, "letters_read": deep.dead_letters, "differences": found,
-                    "complete": complete, "duration_s": round(duration_s, 3)})  # fmt: skip
+        print_json({"kind": "summary", "records_read": deep.records, "letters_read": deep.dead_letters,
+                    "differences": found, "complete": complete, "duration_s": round(duration_s, 3)})  # fmt: skip
         return
     if complete:
         sign = "OFF" if found else "ok "
@@ -125,7 +126,7 @@ def _quick(connection: psycopg.Connection[tuple[object, ...]], *, as_json: bool)
         )
     if as_json:
         for check in checks:
-            print_json(check_row(check))
+            print_json({"kind": "check"} | check_row(check))
     else:
         print_checks(checks)
     return all(check.holds for check in checks)

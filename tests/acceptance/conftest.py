@@ -197,3 +197,12 @@ def new_dlq(kafka: Kafka, database: Database, tmp_path: Path) -> Callable[..., S
 @pytest.fixture
 def dlq(new_dlq: Callable[..., SeededTopic]) -> SeededTopic:
     return new_dlq()
+
+
+@pytest.fixture(scope="session")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a folder with the program `keepstream` of this checkout, for the PATH of a shell."""
+    folder = tmp_path_factory.mktemp("bin")
+    (folder / "keepstream").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m keepstream.app "$@"\n')
+    (folder / "keepstream").chmod(0o755)
+    return folder

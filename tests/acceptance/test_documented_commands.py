@@ -11,7 +11,6 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -67,15 +66,6 @@ def to_run(page: Path) -> list[str]:
     """A watch draws on a terminal only; tests/acceptance/test_status.py runs it with --json."""
     lines = dict.fromkeys(lines_of(page))
     return [line for line in lines if program_of(line) not in ELSEWHERE and "--watch" not in line]
-
-
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the program `keepstream` of this checkout."""
-    folder = tmp_path_factory.mktemp("bin")
-    (folder / "keepstream").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m keepstream.app "$@"\n')
-    (folder / "keepstream").chmod(0o755)
-    return folder
 
 
 @pytest.fixture
