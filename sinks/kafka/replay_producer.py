@@ -14,6 +14,8 @@ from keepstream.sinks.kafka.range_reader import RangeReader
 
 _ANY = -1
 """librdkafka's value for a partition that the partitioner chooses."""
+_OLDEST_MS = 1
+"""For 0 and -1 librdkafka writes the current time, and the record would look newer than what was stored since."""
 _TIMED_OUT = "the broker did not answer in time"
 _SETTINGS: dict[str, str | int | float | bool] = {
     "enable.idempotence": True,
@@ -92,7 +94,7 @@ class KafkaReplayProducer:
             try:
                 self._producer.produce(
                     dead_letter.topic, dead_letter.value, dead_letter.key, partition, on_delivery=on_delivery,
-                    timestamp=max(dead_letter.timestamp, 0), headers=dead_letter.headers,  # type: ignore[arg-type]
+                    timestamp=max(dead_letter.timestamp, _OLDEST_MS), headers=dead_letter.headers,  # type: ignore[arg-type]
                 )  # fmt: skip
             except BufferError:
                 self._producer.poll(0.1)

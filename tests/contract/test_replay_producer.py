@@ -27,3 +27,12 @@ def test_a_record_behind_an_open_transaction_is_found(kafka: Kafka) -> None:
     (sent,) = producer.delivery_reports()
     assert producer.find(7, {"events-0-1"}, since) == [sent]
     foreign.abort_transaction()
+
+
+def test_a_record_of_1970_or_without_a_timestamp_is_not_dated_anew(kafka: Kafka) -> None:
+    """It would look newer than what is stored."""
+    topic = kafka.new_topic()
+    producer = KafkaReplayProducer(KafkaAdmin({"bootstrap.servers": kafka.bootstrap_servers}), "parked")
+    producer.produce([ReplayRecord(f"e-{ms}", topic, None, b"k", b"{}", [], ms) for ms in (-1, 0, 1, 2)])
+    assert [report.error for report in producer.delivery_reports()] == [None] * 4
+    assert [record.timestamp for record in kafka.read(topic)] == [1, 1, 1, 2]
