@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 import psycopg
 import pytest
@@ -19,13 +18,29 @@ pytestmark = pytest.mark.real
 SLOTS = {"max_connections": "4", "superuser_reserved_connections": "1", "reserved_connections": "1"}
 
 
+class Standby(EmbeddedPostgres):
+    """A server that is in recovery for ever, and takes no connections, once `follow` restarted it."""
+
+    def follow(self) -> None:
+        self._settings["hot_standby"] = "off"
+        (self.home() / "pgdata" / "standby.signal").touch()
+        self.restart()
+
+    def _answers(self) -> bool:
+        try:
+            return super()._answers() or bool(psycopg.connect(self.url))
+        except psycopg.OperationalError as error:
+            return "Hot standby mode is disabled" in str(error)
+
+
 @pytest.fixture(scope="module")
-def server() -> Iterator[EmbeddedPostgres]:
+def server() -> Iterator[Standby]:
     """A server with few connection slots that trusts everybody."""
-    with EmbeddedPostgres(settings=SLOTS) as postgres, psycopg.connect(postgres.url, autocommit=True) as connection:
+    with Standby(settings=SLOTS) as postgres:
         (postgres.home() / "pgdata" / "pg_hba.conf").write_text("host all all 127.0.0.1/32 trust\n")
-        connection.execute("SELECT pg_reload_conf()")
-        connection.execute("CREATE ROLE app LOGIN")
+        with psycopg.connect(postgres.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute("CREATE ROLE app LOGIN")
         yield postgres
 
 
@@ -37,17 +52,23 @@ def refused(url: str) -> KeepstreamError:
     return error.value
 
 
-def test_a_missing_role_a_missing_database_and_an_unknown_host_are_told_apart(server: EmbeddedPostgres) -> None:
+def test_a_missing_role_a_missing_database_and_an_unknown_host_are_told_apart(server: Standby) -> None:
     at = f"127.0.0.1:{server.port}"
     assert refused(f"postgresql://nobody@{at}/postgres").message.endswith(f"{at}: there is no such role")
     assert refused(f"postgresql://app@{at}/none").message.endswith(f"{at}: there is no such database")
     assert refused("postgresql://app@db.invalid/none").message.endswith("db.invalid:5432: its host name is unknown")
 
 
-def test_full_connection_slots_are_no_unreachable_server(server: EmbeddedPostgres) -> None:
+def test_full_connection_slots_are_no_unreachable_server(server: Standby) -> None:
     url = f"postgresql://app@127.0.0.1:{server.port}/postgres"
-    with ExitStack() as opened:
-        opened.enter_context(psycopg.connect(url))
+    with psycopg.connect(url), psycopg.connect(url):
         error = refused(url)
     assert "all connections of the server are in use" in error.message
     assert "max_connections" in error.hint
+
+
+def test_a_server_in_recovery_is_no_unreachable_server(server: Standby) -> None:
+    server.follow()
+    error = refused(f"postgresql://app@127.0.0.1:{server.port}/postgres")
+    assert "the server is in recovery" in error.message
+    assert "wait for it" in error.hint
