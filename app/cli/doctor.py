@@ -143,7 +143,8 @@ def _topic(admin: KafkaAdmin, topic: str, missing: str, risks: _Risks) -> Iterat
     try:
         partitions = admin.partitions(topic)
     except TopicMissingError:
-        yield Finding("topic", missing, f"{topic} is missing", "run `keepstream topics ensure`")
+        fix = "run `keepstream topics ensure`, or grant this user DESCRIBE"
+        yield Finding("topic", missing, f"{topic} is missing", fix)
         return
     yield Finding("topic", "ok", f"{topic}: {len(partitions)} partitions")
     yield from _configuration(admin, topic, risks)

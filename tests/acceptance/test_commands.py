@@ -91,7 +91,7 @@ def test_doctor_finds_a_healthy_system_healthy_and_names_what_is_missing(system:
     system.dlq_topic += "-missing"
     done = system.cli("doctor", "--json", exit_code=1)
     (failed,) = [row for row in lines(done) if row["state"] == "fail"]
-    assert failed["fix"] == "run `keepstream topics ensure`"
+    assert failed["fix"].startswith("run `keepstream topics ensure`")
 
 
 def test_doctor_warns_of_a_topic_that_may_lose_what_it_acknowledged(system: System) -> None:
