@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 from pydantic import SecretStr
 
+from keepstream.app.config.base import port_of
+from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.postgres import PostgresSettings, addresses
-from keepstream.app.connect.diagnose import NO_SERVER, explain_postgres_error
+from keepstream.app.connect.diagnose import NO_BROKER, NO_SERVER, LastKafkaError, explain_postgres_error
 
 SAID = 'connection failed: connection to server at "10.0.0.1", port 5432 failed: FATAL:  '
 
@@ -37,6 +39,12 @@ def test_what_postgres_says_of_a_failed_connection_is_explained(text: str, meani
     explained, hint = explain_postgres_error(SAID + text, PostgresSettings())
     assert meaning in explained
     assert hint
+
+
+def test_a_broker_without_a_port_is_looked_for_at_kafkas_own() -> None:
+    settings = KafkaSettings(bootstrap_servers="kafka.invalid")
+    assert LastKafkaError(settings).explain() == NO_BROKER
+    assert port_of("kafka.invalid") == 9092
 
 
 def test_a_host_name_that_is_unknown_is_said() -> None:

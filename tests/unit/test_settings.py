@@ -111,6 +111,12 @@ def test_a_file_that_cannot_be_used_is_said_by_every_command(tmp_path: Path, tex
     assert (result.exit_code, words in result.stderr) == (2, True), result.stderr
 
 
+def test_a_file_of_variables_that_is_not_utf_8_is_said_by_every_command(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"KEEPSTREAM_KAFKA__TOPIC=\xff\n")
+    result = CliRunner().invoke(root, ["config", "show"])
+    assert (result.exit_code, ".env is not UTF-8" in result.stderr) == (2, True), result.stderr
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [

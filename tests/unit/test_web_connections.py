@@ -18,7 +18,9 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 @asynccontextmanager
-async def served(*, limit: int = 8, per_address: int = 0, head_timeout_s: float = 60) -> AsyncIterator[int]:
+async def served(
+    *, limit: int = 8, per_address: int = 0, head_timeout_s: float = 60, keepalive_s: float = 60
+) -> AsyncIterator[int]:
     """Serve a page on the port that is yielded."""
     app = web.Application()
 
@@ -26,7 +28,7 @@ async def served(*, limit: int = 8, per_address: int = 0, head_timeout_s: float 
         return web.Response(text="the page")
 
     app.router.add_get("/", page)
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(app, access_log=None, handle_signals=False, keepalive_timeout=keepalive_s)
     await runner.setup()
     assert runner.server is not None
     limiter = ConnectionLimiter(runner.server, limit, per_address, head_timeout_s)
@@ -83,6 +85,16 @@ async def test_a_head_that_comes_in_pieces_is_answered_and_so_is_the_next_reques
             stream[1].write(request)
             assert await answer(stream) == b"HTTP/1.1 200 OK\r\n"
             assert (await stream[0].readuntil(b"the page")).endswith(b"the page")
+        await close_all([stream])
+
+
+async def test_the_head_of_a_later_request_is_not_waited_for_either() -> None:
+    async with served(keepalive_s=0.2) as port:
+        stream = await opened(port, REQUEST)
+        assert await answer(stream) == b"HTTP/1.1 200 OK\r\n"
+        await stream[0].readuntil(b"the page")
+        stream[1].write(HALF)
+        assert await answer(stream) == b""
         await close_all([stream])
 
 
