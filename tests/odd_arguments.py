@@ -28,7 +28,7 @@ ODD = [
     "*", "x" * 5000, "events-0-1", "events-0-99999999999999999999", "~1-0-0", ".", "../..", "/dev/null", "/nowhere/x",
 ]  # fmt: skip
 ODD_INPUTS = [
-    b"", b"\xff\0\n", b"{}\n[]\n", b"[" * 5000 + b"\n", b'{"event_id":"a","payload":{}}\r\n',
+    b"", b"x" * 1_100_000 + b"\n", b"\xff\0\n", b"{}\n[]\n", b"[" * 5000 + b"\n", b'{"event_id":"a","payload":{}}\r\n',
     b'{"topic":"t","partition":0,"offset":0,"timestamp":0,"key":null,"value":"eA==","headers":[["\\u0000",null]]}\n',
     b'{"topic":"t","partition":0,"offset":0,"timestamp":0,"key":null,"value":null,"headers":[["\\udcff",null]]}\n',
 ]  # fmt: skip
@@ -62,7 +62,8 @@ def command_lines(draw: st.DrawFn, path: tuple[str, ...]) -> list[str]:
     words = [*path]
     for parameter in draw(st.lists(st.sampled_from([None, *command_at(path).params]), max_size=4)):
         if not isinstance(parameter, click.Option):
-            words.append(draw(odd_values))
+            reads_a_file = parameter is not None and isinstance(parameter.type, click.File)
+            words.append(draw(st.just("-") | odd_values if reads_a_file else odd_values))
         elif parameter.opts[0] not in ENDLESS:
             words += [parameter.opts[0]] if parameter.is_flag else [parameter.opts[0], draw(odd_values)]
     return words
