@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from keepstream.app.cli.output import print_rows
-from keepstream.app.cli.tables import print_columns, print_fields, table_that_fits
+from keepstream.app.cli.tables import print_columns, print_fields, table_console, table_that_fits
 from keepstream.schemas.json_text import JsonText
 
 WHY = "the constraint affordable refuses an amount of 1000"
@@ -66,6 +66,16 @@ def test_control_characters_are_escaped() -> None:
 def test_a_row_is_one_line_in_a_pipe_however_long(capsys: pytest.CaptureFixture[str]) -> None:
     print_columns([ROW | {"why": "x y " * 200}, ROW])
     assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_no_line_of_a_screen_is_wrapped_in_a_pipe(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    console = table_console()
+    table, left_out = table_that_fits([ROW | {"why": "x y " * 200}, ROW], console.width)
+    console.print(table)
+    assert (len(capsys.readouterr().out.splitlines()), left_out) == (3, [])
 
 
 @pytest.mark.parametrize(("columns", "left_out"), [("80", True), ("400", False)])
