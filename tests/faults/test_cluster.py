@@ -140,10 +140,10 @@ def test_a_partition_without_a_leader_keeps_no_other_from_starting(
             for partition in range(2):
                 system.produce((make_value() for _ in range(10)), partition=partition)
             cluster.nodes[1].kill()
-            with leaderless.active():
-                worker = system.start_worker()
-                leaderless.recovers(lambda: settled(system) == 10, 60)
-                assert "partitions [1] have no leader" in worker.get("/readyz")[1]
+            leaderless.struck()
+            worker = system.start_worker()
+            leaderless.recovers(lambda: settled(system) == 10, 60)
+            assert "partitions [1] have no leader" in worker.get("/readyz")[1]
             cluster.nodes[1].start()
             system.settled(20, 90)
             assert worker.process.exit_code is None
