@@ -103,6 +103,7 @@ def filled_in(line: str, system: System) -> str:
         .replace("$WORKER", worker_of(system))
     )
     line = re.sub(r"\bshow ID\b", f"show {letter}", line)
+    line = re.sub(r"(--topic|--origin) orders\b", rf"\1 {system.topic}", line)
     line = line.replace("search_path=keepstream", f"search_path={system.database.schema}")
     return line.replace("--http-port 9108", "--http-port 0")
 
