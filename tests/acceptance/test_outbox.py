@@ -73,7 +73,8 @@ def test_a_worker_publishes_what_the_one_before_has_decided_and_could_not_publis
 def test_a_dead_letter_of_another_day_is_kept_and_its_replay_has_the_old_timestamp(system: System, days: int) -> None:
     """Kafka refuses a timestamp far ahead, and retention deletes one far back."""
     then = int(time.time() * 1000) + days * DAY_MS
-    system.topic = system.kafka.new_topic(config={"message.timestamp.after.max.ms": str(30 * DAY_MS)})
+    forever = {"message.timestamp.after.max.ms": str(30 * DAY_MS), "retention.ms": "-1"}
+    system.topic = system.kafka.new_topic(config=forever)
     system.produce([b"broken", make_value()], timestamp=then)
     system.start_worker()
     system.settled(2)

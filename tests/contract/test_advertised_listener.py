@@ -41,7 +41,7 @@ def advertised() -> Iterator[tuple[str, str]]:
 @pytest.fixture
 def services(advertised: tuple[str, str]) -> Services:
     servers = Services(Settings(_env_file=None, kafka=KafkaSettings(bootstrap_servers=advertised[0])))
-    servers.kafka.timeout_s = 1.0  # a command waits for 10 s
+    servers.kafka.timeout_s = 4.0  # a command waits for 10 s; the client may try the silent address first
     return servers
 
 
