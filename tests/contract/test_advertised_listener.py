@@ -19,7 +19,7 @@ from keepstream.app.errors import UNREACHABLE, KeepstreamError
 from keepstream.app.status import observer
 from tests.real import Kafka
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.long]  # the client finds no broker in one run of eight
 
 
 @pytest.fixture(scope="module")
