@@ -6,6 +6,7 @@ INSTALLED := .venv/.installed
 BENCH_INSTALLED := $(patsubst benchmarks/requirements-%.txt,.venv-%/.installed,$(wildcard benchmarks/requirements-bench*.txt))
 EVENTS ?= 10000
 MINUTES ?= 3
+SOAK_MINUTES ?= 30
 SEEDS ?= 100000
 KILLS := $(if $(CHAOS),3,0)
 
@@ -60,8 +61,8 @@ faults: $(INSTALLED) ## Inject every fault on real servers, then print the table
 faults-short: $(INSTALLED) ## Inject the faults in the short form of `make test`
 	@$(BIN)/pytest -q tests/faults
 
-soak: $(INSTALLED) ## Let every idle limit run out for MINUTES=30: a standby, an outage, a worker started before the migration
-	@SOAK_MINUTES=$(if $(filter command% environment%,$(origin MINUTES)),$(MINUTES),30) $(BIN)/pytest -q -m long tests/faults/test_idle_soak.py
+soak: $(INSTALLED) ## Let every idle limit run out for SOAK_MINUTES=30: a standby, an outage, a worker started before the migration
+	@SOAK_MINUTES=$(SOAK_MINUTES) $(BIN)/pytest -q -m long tests/faults/test_idle_soak.py
 
 mutants: $(INSTALLED) ## Run the mutation tests in a copy of the tree (10 minutes)
 	@$(BIN)/python -m tests.mutation

@@ -209,7 +209,7 @@ class Database:
     url: str
     schema: str
     _kept: list[psycopg.Connection[tuple[Any, ...]]] = field(default_factory=list, compare=False, repr=False)
-    """At most one: a test asks many times a second, and a connection each time took a third of the machine."""
+    """At most one: a test asks many times a second, and to connect costs more than the question."""
 
     def connect(self) -> psycopg.Connection[tuple[Any, ...]]:
         """Connect with the schema as search path, in autocommit."""

@@ -8,7 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,9 +21,6 @@ from keepstream.app.errors import NOT_FOUND, KeepstreamError
 from keepstream.processors.replay.selection import json_path
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.record import header
-
-if TYPE_CHECKING:
-    pass
 
 DEFAULT_LIMIT = 50
 _LINE = "{:<28}  {:<20}  {:<10}  {:<24}  {:<8}  {:<16}  {}"

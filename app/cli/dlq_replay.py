@@ -117,7 +117,8 @@ def replay(  # noqa: PLR0913 - one parameter per option
     selected = replayed + skipped + failed; exit 1 when it does not, or when something failed. Off a terminal it
     refuses without --yes. Exit 3 when one of the ids does not exist (nothing is sent then) or nothing matches.
     """
-    from keepstream.app.dlq.replay import open_replayer, options_from
+    from keepstream.app.dlq.replay import open_replayer
+    from keepstream.app.dlq.selectors import options_from
 
     if resume_id is not None:
         _check_resume(click.get_current_context(), resume_id)

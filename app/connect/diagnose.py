@@ -121,14 +121,26 @@ _POSTGRES = (
 """Part of libpq's text -> explanation, and what to do. The first match is taken."""
 
 
+_OF_A_BROKER = re.compile(r"(?:\w+://)?\[?([^\s/\]]+)\]?:(\d+)/(\d+): ")
+"""How librdkafka's text about an advertised address begins: ``ssl://host:port/id``. Others have ``/bootstrap``."""
+
+
 class LastKafkaError:
-    """Callback for librdkafka's ``error_cb``: keeps the last error, to explain a timeout."""
+    """Callback for librdkafka's ``error_cb``: keeps the last error, to explain a timeout.
+
+    ``advertised`` are the addresses that errors were about, by the broker's id. A client that has learnt them gives the
+    bootstrap server up, and then no request returns them.
+    """
 
     def __init__(self, settings: KafkaSettings) -> None:
+        self.advertised: dict[int, tuple[str, int]] = {}
         self._settings = settings
         self._last: KafkaError | None = None
 
     def __call__(self, error: KafkaError) -> None:
+        if of_a_broker := _OF_A_BROKER.match(error.str()):
+            host, port, number = of_a_broker.groups()
+            self.advertised[int(number)] = host, int(port)
         if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - librdkafka's local codes have no other name
             self._last = error
 

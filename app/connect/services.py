@@ -18,7 +18,7 @@ from keepstream.app.connect.diagnose import SEE_ADVERTISED, LastKafkaError, expl
 from keepstream.app.connect.oauth import diagnose_token
 from keepstream.app.errors import NOT_FOUND, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.processors.validation.validate import Validator
-from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
+from keepstream.sinks.kafka.admin import ELECTING, KafkaAdmin, TopicMissingError
 from keepstream.sinks.postgres.connection import CLIENT_ENCODING, DatabaseEncodingError, Session
 from keepstream.sinks.postgres.errors import reason_of
 
@@ -63,6 +63,10 @@ class Services:
             self.kafka.brokers(timeout_s)
         except KafkaException:
             self.kafka.report_errors()
+            if silent := silent_brokers(self._last_kafka_error.advertised):
+                raise KeepstreamError(
+                    "kafka_failed", f"Kafka failed: {silent[0]}", SEE_ADVERTISED, UNREACHABLE
+                ) from None
             raise KeepstreamError(
                 "kafka_unreachable",
                 f"Kafka cannot be reached at {kafka.bootstrap_servers}: {self._last_kafka_error.explain()}",
@@ -72,9 +76,11 @@ class Services:
 
     def silent_brokers(self) -> list[str]:
         """Return a sentence per broker that cannot be reached at the address that it advertises."""
+        self.kafka.report_errors()
+        advertised = {**self._last_kafka_error.advertised}
         with suppress(KafkaException):
-            return silent_brokers(self.kafka.brokers())
-        return []
+            advertised |= self.kafka.brokers()
+        return silent_brokers(advertised)
 
     @contextmanager
     def kafka_errors(self, hint: str = "see `keepstream doctor`") -> Iterator[None]:
@@ -90,7 +96,7 @@ class Services:
 
     def explain(self, error: KafkaException, hint: str = "") -> tuple[str, str]:
         """Return why a request to a cluster failed, and what to do: a broker may advertise a wrong address."""
-        of_the_client = error.args[0].code() < 0  # no broker's answer
+        of_the_client = error.args[0].code() < 0 or error.args[0].code() in ELECTING  # no broker's answer
         if of_the_client and (silent := self.silent_brokers()):
             return silent[0], SEE_ADVERTISED
         return error.args[0].str(), hint

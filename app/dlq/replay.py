@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import gc
 import getpass
-import math
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any
 
 from keepstream.app.connect.services import Services
 from keepstream.app.dlq.coverage import ranges_of
 from keepstream.app.dlq.lookup_by_offset import StaleRecordIdError, fetch_by_id, open_offset_reader, require_ids
 from keepstream.app.dlq.prefetch import prefetched
-from keepstream.app.errors import NOT_FOUND, REFUSED, USAGE, KeepstreamError
+from keepstream.app.errors import NOT_FOUND, REFUSED, KeepstreamError
 from keepstream.processors.replay.outgoing import ChangeError, apply_changes, diff, revalidate, target_topic_of
 from keepstream.processors.replay.replay import Replay, distinct_chunks
-from keepstream.processors.replay.selection import Selection, SelectorError, parse_condition, selection_from
+from keepstream.processors.replay.selection import Selection, selection_from
 from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
-from keepstream.schemas.replay import PARKING_SUFFIX, Reconciliation, ReplayOptions, ReplayRun
+from keepstream.schemas.replay import Reconciliation, ReplayOptions, ReplayRun
 from keepstream.sinks.kafka.admin import KafkaAdmin
 from keepstream.sinks.kafka.dead_letter_reader import oldest_first
 from keepstream.sinks.kafka.replay_producer import KafkaReplayProducer
@@ -220,28 +218,6 @@ def _user_name() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may run as a number without a name
         return f"uid {os.getuid()}"
-
-
-def options_from(
-    dlq_topic: str,
-    to_topic: str | None,
-    changes: Iterable[str],
-    rate: str | None,
-    **more: Any,  # noqa: ANN401
-) -> ReplayOptions:
-    """Parse replay options. `KeepstreamError` names the option that is malformed."""
-    try:
-        pairs = tuple(parse_condition(change) for change in changes)
-        per_s = None if rate is None else float(rate.removesuffix("/s"))
-    except SelectorError as error:
-        raise KeepstreamError("bad_option", f"--set: {error}", exit_code=USAGE) from None
-    except ValueError:
-        raise KeepstreamError("bad_option", f"--rate: {rate!r} is not a rate like 500/s", exit_code=USAGE) from None
-    if to_topic in (dlq_topic, dlq_topic + PARKING_SUFFIX):
-        raise KeepstreamError("bad_option", f"--to-topic: {to_topic} holds dead letters itself", exit_code=USAGE)
-    if per_s is not None and not 0 < per_s < math.inf:
-        raise KeepstreamError("bad_option", "--rate must be more than 0", exit_code=USAGE)
-    return ReplayOptions(to_topic, changes=pairs, rate=per_s, parking_topic=dlq_topic + PARKING_SUFFIX, **more)
 
 
 @contextmanager

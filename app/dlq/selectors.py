@@ -1,14 +1,16 @@
-"""Parses selectors of dead letters: the options of a command, the query of a URL."""
+"""Parses selectors of dead letters and options of a replay: those of a command, the query of a URL."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from keepstream.app.errors import USAGE, KeepstreamError
 from keepstream.processors.replay.selection import Selection, SelectorError, parse_condition, parse_time
+from keepstream.schemas.replay import PARKING_SUFFIX, ReplayOptions
 
 T = TypeVar("T")
 ALTERNATIVES = {
@@ -70,3 +72,25 @@ def _parsed(option: str, parse: Callable[[str], T], text: str) -> T:
         return parse(text)
     except SelectorError as error:
         raise bad_selector(option, str(error)) from None
+
+
+def options_from(
+    dlq_topic: str,
+    to_topic: str | None,
+    changes: Iterable[str],
+    rate: str | None,
+    **more: Any,  # noqa: ANN401
+) -> ReplayOptions:
+    """Parse replay options. `KeepstreamError` names the option that is malformed."""
+    try:
+        pairs = tuple(parse_condition(change) for change in changes)
+        per_s = None if rate is None else float(rate.removesuffix("/s"))
+    except SelectorError as error:
+        raise KeepstreamError("bad_option", f"--set: {error}", exit_code=USAGE) from None
+    except ValueError:
+        raise KeepstreamError("bad_option", f"--rate: {rate!r} is not a rate like 500/s", exit_code=USAGE) from None
+    if to_topic in (dlq_topic, dlq_topic + PARKING_SUFFIX):
+        raise KeepstreamError("bad_option", f"--to-topic: {to_topic} holds dead letters itself", exit_code=USAGE)
+    if per_s is not None and not 0 < per_s < math.inf:
+        raise KeepstreamError("bad_option", "--rate must be more than 0", exit_code=USAGE)
+    return ReplayOptions(to_topic, changes=pairs, rate=per_s, parking_topic=dlq_topic + PARKING_SUFFIX, **more)

@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from keepstream.app.dlq.replay import options_from
+from keepstream.app.dlq.selectors import options_from
 from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
 from keepstream.app.web.context import Console, audit_log, console_of, form_of, form_pairs, session_of
 from keepstream.app.web.dead_letters import find_dead_letter

@@ -96,7 +96,7 @@ class StartOffsetResolver:
         return decide_start_offset(
             stored.next_offset if stored else None, self._known_offset(partition, bounds.committed.get(tp)),
             bounds.starts[tp], bounds.ends[tp],
-            is_other_topic=stored is not None and _is_other_topic(stored.topic_id, topic_id),
+            is_other_topic=stored is not None and _is_other_topic(stored.incarnation.topic_id, topic_id),
             reset_to_end=self._settings.auto_offset_reset == "latest",
         )  # fmt: skip
 
@@ -123,9 +123,9 @@ class StartOffsetResolver:
         elif start.reason is StartReason.RECREATED:
             log.error("%s-%d was re-created or truncated, the stored offset %d is of another log; reading it from its "
                       "start, known events count as duplicates", *partition, stored)  # fmt: skip
-            if at and not await self._offsets.rewind(*partition, at.of, start.offset, topic_id):
+            if at and not await self._offsets.rewind(*partition, at.incarnation, start.offset, topic_id):
                 raise RewoundElsewhereError
-        elif at and at.topic_id is None and topic_id is not None:
+        elif at and at.incarnation.topic_id is None and topic_id is not None:
             await self._offsets.set_topic_id(*partition, topic_id)
         incarnation = _incarnation(start, at, topic_id)
         if start.lost and await self._offsets.skip_gap(*partition, incarnation, first, next_offset=start.offset):
@@ -141,7 +141,7 @@ def _first_offset(start: StartOffset, stored: StoredOffset | None) -> int:
 
 def _incarnation(start: StartOffset, stored: StoredOffset | None, topic_id: str | None) -> Incarnation:
     """Return what the row of the partition holds once the start offset is stored."""
-    known = stored.of if stored else Incarnation()
+    known = stored.incarnation if stored else Incarnation()
     return Incarnation(known.number + (start.reason is StartReason.RECREATED), topic_id or known.topic_id)
 
 

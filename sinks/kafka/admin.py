@@ -29,8 +29,9 @@ DEAD_LETTER_TOPIC_CONFIG = {
 """Dead letters are kept until they are purged. One is its record plus our headers: twice the broker's default of 1 MiB
 takes every record that the source topic took. The broker dates them: by a worker whose clock is wrong, it would refuse
 them."""
-_ELECTING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
-"""Passing answers about a partition whose leader moves, or that was just created."""
+ELECTING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}
+"""Passing answers about a partition whose leader moves, or that was just created; the client gives them too for
+a leader that it cannot reach."""
 OLDEST_TIMEOUT_S = 3.0
 CHANGE_TIMEOUT_S = 60.0
 """How long topics may take to be created, and records to be deleted, on every replica."""
@@ -177,7 +178,7 @@ class KafkaAdmin:
             try:
                 return self._list_offsets(partitions, spec, level)
             except KafkaException as error:
-                if error.args[0].code() not in _ELECTING or time.monotonic() > deadline:
+                if error.args[0].code() not in ELECTING or time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
 

@@ -26,13 +26,8 @@ class StoredOffset(NamedTuple):
 
     next_offset: int
     first_offset: int
-    incarnation: int = 0
-    topic_id: str | None = None
-
-    @property
-    def of(self) -> Incarnation:
-        """Return the incarnation of the topic that the offset is of."""
-        return Incarnation(self.incarnation, self.topic_id)
+    incarnation: Incarnation = Incarnation()
+    """Of the topic that the offset belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +41,10 @@ class PostgresOffsets:
         async with self.pool.connection() as connection, connection.transaction():
             parameters = {"topic": topic, "partitions": list(partitions)}
             cursor = await connection.execute(LOAD, parameters)
-            stored = {partition: StoredOffset(*offsets) async for partition, *offsets in cursor}
+            stored = {
+                partition: StoredOffset(next_offset, first_offset, Incarnation(*incarnation))
+                async for partition, next_offset, first_offset, *incarnation in cursor
+            }
             await connection.execute(INSERT_COUNTERS, parameters)
             return stored
 

@@ -19,7 +19,7 @@ from keepstream.app.errors import UNREACHABLE, KeepstreamError
 from keepstream.app.status import observer
 from tests.real import Kafka
 
-pytestmark = [pytest.mark.real, pytest.mark.long]  # the client finds no broker in one run of eight
+pytestmark = pytest.mark.real
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ def advertised() -> Iterator[tuple[str, str]]:
 @pytest.fixture
 def services(advertised: tuple[str, str]) -> Services:
     servers = Services(Settings(_env_file=None, kafka=KafkaSettings(bootstrap_servers=advertised[0])))
-    servers.kafka.timeout_s = 4.0  # a command waits for 10 s; the client may try the silent address first
+    servers.kafka.timeout_s = 2.0  # a command waits for 10 s
     return servers
 
 

@@ -246,7 +246,7 @@ async def test_a_worker_that_was_frozen_puts_no_topic_id_back(real_table: Postgr
     await offsets.set_topic_id("events", 0, "first")
     assert not await offsets.rewind("events", 0, Incarnation(0, "first"), 0, "first")
     assert not await offsets.rewind("events", 0, Incarnation(1, "first"), 0, "first")
-    assert (await offsets.load("events", [0]))[0].of == Incarnation(1, "second")
+    assert (await offsets.load("events", [0]))[0].incarnation == Incarnation(1, "second")
 
 
 async def test_a_gap_of_the_topic_before_moves_no_offset_of_the_recreated_one(real_table: PostgresTable) -> None:

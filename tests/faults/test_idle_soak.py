@@ -16,6 +16,7 @@ from keepstream.app.embedded.kafka import EmbeddedKafka
 from keepstream.app.embedded.postgres import EmbeddedPostgres
 from tests.acceptance.conftest import System, Worker
 from tests.acceptance.test_group_membership import is_owner, members, unavailable
+from tests.conftest import given_or_skip
 from tests.contract.process_faults import sabotaged
 from tests.faults.produced_ledger import LedgerProducer, close, wait_s
 from tests.faults.proxied_servers import through
@@ -76,7 +77,7 @@ def servers(tmp_path: Path) -> Iterator[IdleServers]:
             try:
                 server.start()
             except EmbeddedUnavailableError as missing:
-                pytest.skip(str(missing))
+                given_or_skip(str(missing))
         with psycopg.connect(postgres.url, autocommit=True) as connection:
             connection.execute(IDLE_SESSIONS)
             connection.execute("SELECT pg_reload_conf()")

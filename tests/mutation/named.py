@@ -168,4 +168,9 @@ MUTANTS = (
         ),),
         ("tests/unit/test_partition_queue.py", "tests/unit/test_pipeline.py"),
     ),
+    Mutant(
+        "the fence ignores Kafka's id of the topic",
+        (Edit("sinks/postgres/sql/fence.sql", " AND topic_id IS NOT DISTINCT FROM %(topic_id)s::text", ""),),
+        ("tests/contract/test_event_store.py",),
+    ),
 )  # fmt: skip

@@ -148,7 +148,7 @@ class Database:
         def stored() -> dict[int, StoredOffset]:
             offsets = self.memory.next_offsets
             return {
-                p: StoredOffset(offsets[topic, p], 0, *self._incarnation(topic, p))
+                p: StoredOffset(offsets[topic, p], 0, self._incarnation(topic, p))
                 for p in partitions
                 if (topic, p) in offsets
             }

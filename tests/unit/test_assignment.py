@@ -118,7 +118,7 @@ class Recreated(Elsewhere):
         return Bounds({TP: 0}, {TP: 3}, {})
 
     async def load(self, _topic: str, _partitions: Iterable[int]) -> dict[int, StoredOffset]:
-        return {0: StoredOffset(2 if self.incarnation else 10, 0, self.incarnation)}
+        return {0: StoredOffset(2 if self.incarnation else 10, 0, Incarnation(self.incarnation))}
 
     async def rewind(
         self, _topic: str, _partition: int, known: Incarnation, next_offset: int, _topic_id: str | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka import KafkaError
 from pydantic import SecretStr
 
 from keepstream.app.config.base import port_of
@@ -67,3 +68,19 @@ def test_a_server_is_named_without_the_password(url: str, named: str, monkeypatc
     monkeypatch.delenv("PGPORT", raising=False)
     settings = PostgresSettings(url=SecretStr(url), allow_insecure_credentials=True)
     assert addresses(settings) == named
+
+
+@pytest.mark.parametrize(
+    ("text", "advertised"),
+    [
+        ("kafka-2.example:9092/2: Connect to ipv4#10.0.0.2:9092 failed: Connection refused", ("kafka-2.example", 9092)),
+        ("sasl_ssl://kafka-2.example:9093/2: Failed to resolve", ("kafka-2.example", 9093)),
+        ("[::1]:9092/2: Connect to ipv6#[::1]:9092 failed: Connection refused", ("::1", 9092)),
+        ("kafka-1.example:9092/bootstrap: Connect to ipv4#10.0.0.1:9092 failed: Connection refused", None),
+        ("3/3 brokers are down", None),
+    ],
+)
+def test_the_advertised_address_that_an_error_is_about_is_kept(text: str, advertised: tuple[str, int] | None) -> None:
+    last = LastKafkaError(KafkaSettings())
+    last(KafkaError(KafkaError._TRANSPORT, text))
+    assert last.advertised == ({2: advertised} if advertised else {})
