@@ -76,8 +76,9 @@ class Rejection:
     event_id: str | None = None
 
 
-UNDATED = b',"@undated":true'
-"""Ends the document of an event without a timestamp of its own."""
+UNDATED, DATED = b',"@undated":true', b',"@undated":false'
+"""One of them ends each document: whether the event has no timestamp of its own. A producer's own member of that name
+comes before it, so it means nothing."""
 
 
 @dataclass(slots=True)

@@ -24,6 +24,8 @@ _POWERS = [10**places for places in range(_FINEST + 1)]
 _MAX_MAGNITUDE = 21  # of nanoseconds in the year 9999
 _WITHOUT_ZONE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?)(\.[0-9]{1,9})?")
 _OFFSET = re.compile(r"([+-])([01][0-9]):([0-5][0-9])")
+_FIRST_SECONDS = 10**9  # in 2001
+_MISREAD_BEFORE_S = 10**7  # 1970-04-26: times from 2001 to 2286 end up before it when read in a smaller unit
 _INTEGER = re.compile(r"-?[0-9]{1,20}")
 
 
@@ -33,7 +35,7 @@ def timestamp_reader(form: Format, zone: str | None) -> Read:
         return _as_written if zone is None else _in_zone(find_zone(zone))
     if zone is not None:
         raise ValueError(f"timestamp_zone: numbers since 1970 ({form}) have no zone: leave it out")
-    return _since_1970(_DIGITS[form])
+    return _since_1970(form)
 
 
 def find_zone(name: str) -> tzinfo:
@@ -71,7 +73,9 @@ def _in_zone(zone: tzinfo) -> Read:
     return read
 
 
-def _since_1970(digits: int) -> Read:
+def _since_1970(form: Format) -> Read:
+    digits = _DIGITS[form]
+
     def read(found: object) -> str:
         count, places = (found, digits) if type(found) is int else _integer(found, digits)
         seconds, fraction = divmod(count, _POWERS[places])
@@ -79,6 +83,8 @@ def _since_1970(digits: int) -> Read:
             time = _to_second(seconds)
         except OverflowError:
             raise ValueError("is beyond the year 9999" + likely_unit(found)) from None
+        if 0 <= seconds < _MISREAD_BEFORE_S and count >= _FIRST_SECONDS * _POWERS[places - digits]:
+            raise ValueError(f"would be {time}Z as {form}" + likely_unit(count // _POWERS[places - digits]))
         return f"{time}{_FRACTIONS[places] % fraction}Z" if fraction else f"{time}Z"
 
     return read

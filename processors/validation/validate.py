@@ -21,7 +21,7 @@ from keepstream.processors.validation.cloudevents import cloud_event_document, i
 from keepstream.processors.validation.custom_contract import CustomContract
 from keepstream.processors.validation.jsonb import depth, find_unwritable, unholdable
 from keepstream.processors.validation.rejection import to_rejection
-from keepstream.schemas.event import UNDATED, Contract, Envelope, Event, Rejection, Transform, ValidEvent
+from keepstream.schemas.event import DATED, UNDATED, Contract, Envelope, Event, Rejection, Transform, ValidEvent
 from keepstream.schemas.record import MAX_TIMESTAMP_MS, Record, header
 
 MAX_VALUE_BYTES = 1024 * 1024
@@ -157,7 +157,7 @@ def _nothing(value: bytes | None) -> Rejection:
 def _complete(record: Record, value: bytes, event: Envelope) -> ValidEvent | Rejection:
     """Append the fields that the producer left out; in jsonb the last of equal keys wins, so none has to be removed."""
     event_id, timestamp, correlation_id = event["event_id"], event.get("timestamp"), event.get("correlation_id")
-    added, undated = b"", b""
+    added, undated = b"", DATED
     if timestamp is None:
         if not 0 <= record.timestamp <= MAX_TIMESTAMP_MS:
             return _bad_timestamp(event_id, "absent, and the record's own Kafka timestamp is out of range")

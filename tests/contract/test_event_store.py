@@ -170,6 +170,13 @@ async def test_an_event_without_a_timestamp_sent_again_changes_nothing(table: Ta
 
 
 @PATHS
+async def test_a_producer_cannot_call_its_event_undated(table: Table, path: Any) -> None:
+    await settle(table, 0, 1, event(0, timestamp="2026-11-24T10:00:00Z"))
+    later = event(1, timestamp="2026-11-24T11:00:00Z", **{"@undated": True})
+    assert await path(table, 1, 2, later) == OutcomeCounts(duplicate=1, updated=1)
+
+
+@PATHS
 async def test_dead_letters_are_in_the_ledger_when_the_offset_moves(table: Table, path: Any) -> None:
     dead = [make_dead_letter(make_record(b"{", offset)) for offset in (0, 2)]
     assert await path(table, 0, 3, event(1), dead=dead) == OutcomeCounts(delivered=1, dead_lettered=2)

@@ -11,7 +11,17 @@ from tests.builders import AT, make_record
 from tests.malicious_input.texts import JSON_TYPES, TEXTS
 from tests.malicious_input.values import HOSTILE, as_payload, as_whole_payload, corpus
 
-FIELDS = ("event_id", "payload", "metadata", "timestamp", "correlation_id", "retry_attempt", "unknown", "@offset")
+FIELDS = (
+    "event_id",
+    "payload",
+    "metadata",
+    "timestamp",
+    "correlation_id",
+    "retry_attempt",
+    "unknown",
+    "@offset",
+    "@undated",
+)
 HEADERS = (
     "correlation_id", "traceparent", "ce_id", "ce_time", "ce_type", "ce_specversion", "content-type",
     "keepstream.dlq.id", "keepstream.dlq.step", "keepstream.dlq.replay-count", "keepstream.replay.id",

@@ -64,7 +64,7 @@ def test_another_shape_becomes_an_event_of_ours() -> None:
     validator = Validator(Order)
     assert document(validator, b'{"no": 5, "note": null}') == {
         "event_id": "order-5", "payload": {"no": 5, "note": None}, "timestamp": AT, "retry_attempt": 0,
-        "correlation_id": "order-5", "@offset": 7,
+        "correlation_id": "order-5", "@offset": 7, "@undated": False,
     }  # fmt: skip
 
 

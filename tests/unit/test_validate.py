@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from keepstream.processors.validation.validate import MAX_DEPTH, MAX_VALUE_BYTES, validate
 from keepstream.schemas.event import Event, Rejection, ValidEvent
-from tests.builders import make_record, make_value
+from tests.builders import AT, make_record, make_value
 from tests.malicious_input import HOSTILE, as_payload, corpus
 
 MISSING: Any = ...
@@ -117,11 +117,16 @@ def test_of_two_equal_keys_the_last_one_counts() -> None:
     assert refused(b'{"event_id":"a","event_id":5,"payload":{}}')[0] == "invalid_field"
 
 
-def test_a_producer_cannot_choose_the_offset_we_store() -> None:
-    value = make_value(**{"@offset": 999})
-    event = validate(make_record(value, offset=7))
-    assert isinstance(event, ValidEvent)
-    assert json.loads(event.document)["@offset"] == 7
+@pytest.mark.parametrize("timestamp", [AT, None])
+def test_a_producer_cannot_write_the_members_that_are_ours(timestamp: str | None) -> None:
+    plain = make_value(event_id="e", timestamp=timestamp)
+    forged = plain[:-1] + f',"@offset":999,"@undated":{"true" if timestamp else "false"}}}'.encode()
+    events = [validate(make_record(value, offset=7)) for value in (plain, forged)]
+    assert all(isinstance(event, ValidEvent) for event in events)
+    documents = [json.loads(event.document) for event in events if isinstance(event, ValidEvent)]
+    assert documents[0] == documents[1]
+    assert (documents[0]["@offset"], documents[0]["@undated"]) == (7, timestamp is None)
+    assert [event.is_undated for event in events if isinstance(event, ValidEvent)] == [timestamp is None] * 2
 
 
 @pytest.mark.parametrize("space", [b" ", b"\n", b"\r\n\t "])
