@@ -171,8 +171,8 @@ async def test_an_event_without_a_timestamp_sent_again_changes_nothing(table: Ta
 
 @PATHS
 async def test_a_producer_cannot_call_its_event_undated(table: Table, path: Any) -> None:
-    await settle(table, 0, 1, event(0, timestamp="2026-11-24T10:00:00Z"))
-    later = event(1, timestamp="2026-11-24T11:00:00Z", **{"@undated": True})
+    await settle(table, 0, 1, event(0))
+    later = validated(make_value(event_id="a", payload={"x": 0}, timestamp=LATER, **{"@undated": True}), 1)
     assert await path(table, 1, 2, later) == OutcomeCounts(duplicate=1, updated=1)
 
 
