@@ -1,4 +1,4 @@
-"""Jars of the contestants that run on Java: fetched once, checked, kept beside those of the embedded broker."""
+"""Java parts of contestants, and of a real Debezium in the tests: fetched once, checked, kept beside the broker's."""
 
 from __future__ import annotations
 
@@ -10,13 +10,22 @@ from benchmarks.contestant import HERE, MissingError
 from keepstream.app.embedded import EmbeddedUnavailableError
 from keepstream.app.embedded.kafka_jars import Pin, cache_root, fetch, load_pins
 
-DEBEZIUM_BYTES = 57_974_346
-DEBEZIUM_SHA256 = "c23af8d416f0f801ffb0271b1a8fd9b5360ff8d66b0dd650e066bb56ecfddc05"
+
+def _debezium(artifact: str, version: str, size_bytes: int, sha256: str) -> Pin:
+    """Name a connector with all that it needs beside Connect, as Debezium packs it.
+
+    Not its Maven dependencies: hibernate-agroal 7.2.6.Final, one of the JDBC sink's, is not on Central.
+    """
+    return Pin("io.debezium", artifact, version, size_bytes, sha256, "plugin", "tar.gz")
 
 
-# Not its Maven dependencies: hibernate-agroal 7.2.6.Final, one of them, is not on Central.
-DEBEZIUM = Pin(
-    "io.debezium", "debezium-connector-jdbc", "3.6.0.Final", DEBEZIUM_BYTES, DEBEZIUM_SHA256, "plugin", "tar.gz"
+DEBEZIUM_JDBC = _debezium(
+    "debezium-connector-jdbc", "3.6.0.Final", 57_974_346,
+    "c23af8d416f0f801ffb0271b1a8fd9b5360ff8d66b0dd650e066bb56ecfddc05",
+)  # fmt: skip
+DEBEZIUM_POSTGRES = _debezium(
+    "debezium-connector-postgres", "3.6.1.Final", 25_247_217,
+    "408b00c073b27ddaa7af34684f60fcf5bbf6605de68a8662ec9462f2a88880d2",
 )  # fmt: skip
 
 
@@ -27,12 +36,12 @@ def classpath(name: str) -> str:
     return ":".join(str(folder / pin.file_name) for pin in pins)
 
 
-def plugin_path() -> Path:
-    """Return the folder that holds the unpacked Debezium plugin. Raises MissingError."""
-    folder = cache_root() / "bench-debezium"
-    if not DEBEZIUM.present_in(folder):
-        _fetch([DEBEZIUM], folder)
-        with tarfile.open(folder / DEBEZIUM.file_name) as archive:
+def plugin_path(plugin: Pin) -> Path:
+    """Return the folder that holds the unpacked plugin. Raises MissingError."""
+    folder = cache_root() / f"bench-{plugin.artifact}"
+    if not plugin.present_in(folder):
+        _fetch([plugin], folder)
+        with tarfile.open(folder / plugin.file_name) as archive:
             archive.extractall(folder, filter="data")
     return folder
 

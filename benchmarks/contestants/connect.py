@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.contestant import Course
-from benchmarks.java_parts import classpath, plugin_path
+from benchmarks.java_parts import DEBEZIUM_JDBC, classpath, plugin_path
 from keepstream.app.embedded.kafka import java, java_env, render
 from keepstream.app.embedded.service import LOOPBACK, free_port
 
@@ -38,7 +38,7 @@ def command(course: Course) -> tuple[tuple[str, ...], dict[str, str]]:
 
 def worker_properties(course: Course, home: Path) -> dict[str, str]:
     return {
-        "bootstrap.servers": course.bootstrap_servers, "plugin.path": str(plugin_path()),
+        "bootstrap.servers": course.bootstrap_servers, "plugin.path": str(plugin_path(DEBEZIUM_JDBC)),
         "offset.storage.file.filename": str(home / "offsets"), "listeners": f"http://{LOOPBACK}:{free_port()}",
         "key.converter": "org.apache.kafka.connect.converters.ByteArrayConverter",
         "value.converter": "org.apache.kafka.connect.json.JsonConverter",

@@ -13,6 +13,7 @@ from keepstream.processors.mapping.timestamps import timestamp_reader
 from keepstream.schemas.record import cloud_event_id, header, text_of
 
 _CHANGES = ("c", "r", "u", "d")
+_CONTEXT = "__debezium."
 _QUALIFIERS = ("db", "schema", "table", "collection")
 _READ_US, _READ_MS = timestamp_reader("epoch_us", None), timestamp_reader("epoch_ms", None)
 
@@ -99,8 +100,11 @@ def outbox_payload(document: Document) -> bytes:
 
 
 def outbox_metadata(document: Document) -> bytes | None:
-    """Return the headers but the id, as text: the router's additional fields."""
-    names = {name for name, _ in document.record.headers if name != "id"}
+    """Return the headers but the id, as text: the router's additional fields.
+
+    Debezium's own name the run of the connector: with them, what it sends again after a crash would not be the same.
+    """
+    names = {name for name, _ in document.record.headers if name != "id" and not name.startswith(_CONTEXT)}
     found = {name: header(document.record, name) for name in sorted(names)}
     return json.dumps(found).encode() if found else None
 

@@ -183,7 +183,7 @@ def test_what_is_no_change_is_refused(value: Any, key: bytes | None, reason: str
     ],
 )
 def test_an_outbox_event_is_identified_by_its_header(value: bytes) -> None:
-    headers = [("id", b"0e"), ("eventType", b"placed")]
+    headers = [("id", b"0e"), ("eventType", b"placed"), ("__debezium.context.runId", b"another after each start")]
     found = stored("debezium-outbox", value, key=b'"order-1"', headers=headers)
     assert (found["event_id"], found["correlation_id"]) == ("0e", "order-1")
     assert (found["payload"], found["metadata"]) == ({"total": Decimal("1.10")}, {"eventType": "placed"})
