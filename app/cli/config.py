@@ -28,7 +28,11 @@ def config() -> None:
 @click.option("--explain", is_flag=True, help="Explain each setting: effect, unit, default and why.")
 def show(*, as_json: bool, explain: bool) -> None:
     """List every setting: its environment variable, value and origin. Secrets are hidden."""
-    rows = list(settings_rows(load_settings(), "KEEPSTREAM_"))
+    from keepstream.app.config.settings import Settings, settings_in_file
+    from keepstream.app.config.variables import environment, file_read, unread_variables
+
+    settings = load_settings()
+    rows = list(settings_rows(settings, "KEEPSTREAM_", settings_in_file(Settings.model_fields)))
     if not (explain or as_json):
         for row in rows:
             del row["meaning"]
@@ -36,8 +40,7 @@ def show(*, as_json: bool, explain: bool) -> None:
         _print_meanings(rows)
     else:
         print_rows(rows, as_json=as_json)
-    from keepstream.app.config.variables import environment, unread_variables
-
+    notify(f"settings file: {file_read()}")
     for sentence in unread_variables(environment()):
         notify(f"warning: {sentence}")
 
@@ -57,15 +60,16 @@ def _written(value: object) -> str:
     return json.dumps(value) if isinstance(value, bool | list | tuple | dict) else str(value)
 
 
-def settings_rows(model: BaseModel, prefix: str) -> Iterator[dict[str, Any]]:
-    """Yield a row per leaf of the settings tree."""
+def settings_rows(model: BaseModel, prefix: str, in_file: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
+    """Yield a row per leaf of the settings tree. ``in_file`` are the settings of the file."""
     from pydantic import BaseModel
 
     for name, field in type(model).model_fields.items():
-        value, variable = getattr(model, name), f"{prefix}{name}".upper()
+        value, variable, written = getattr(model, name), f"{prefix}{name}".upper(), (in_file or {}).get(name)
         if isinstance(value, BaseModel):
-            yield from settings_rows(value, f"{variable}__")
+            yield from settings_rows(value, f"{variable}__", written)
             continue
-        origin = "environment" if variable in os.environ else "default" if value == field.default else "set"
+        origin = "default" if value == field.default else "set" if written is None else "file"
         meaning = " ".join(inspect.cleandoc(field.description or "").split())
+        origin = "environment" if variable in os.environ else origin
         yield {"variable": variable, "value": _written(value), "origin": origin, "meaning": meaning}

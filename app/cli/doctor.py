@@ -104,10 +104,10 @@ def _findings(name: str, check: Callable[[Services], Iterator[Finding]], service
 
 def _settings(services: Services) -> Iterator[Finding]:
     from keepstream.app.config.contract import load_contract
-    from keepstream.app.config.variables import environment, unread_variables
+    from keepstream.app.config.variables import environment, file_read, unread_variables
 
     load_contract(services.settings)
-    yield Finding("settings", "ok", "valid")
+    yield Finding("settings", "ok", f"valid; settings file: {file_read()}")
     for sentence in unread_variables(environment()):
         yield Finding("settings", "warn", sentence, "correct its name, or unset it")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -77,11 +78,23 @@ def _explain_json(error: SettingsError) -> str:
 
 
 def _explain(error: ValidationError) -> str:
-    lines = []
+    from keepstream.app.config.settings import Settings, settings_file, settings_in_file
+
+    in_file, lines = settings_in_file(Settings.model_fields), []
     for found in error.errors(include_url=False, include_input=False):
         name = "KEEPSTREAM_" + "__".join(str(part).upper() for part in found["loc"])
-        lines.append(f"{name}: {found['msg'].removeprefix('Value error, ')}")
+        where = f" (in {settings_file()})" if name not in os.environ and _is_written(in_file, found["loc"]) else ""
+        lines.append(f"{name}: {found['msg'].removeprefix('Value error, ')}{where}")
     return "\n       ".join(lines)
+
+
+def _is_written(table: object, path: Iterable[object]) -> bool:
+    """Whether a path leads into the table; what the table holds may be too short for it, as text for a section is."""
+    for part in path:
+        if not isinstance(table, dict):
+            return True
+        table = table.get(part)
+    return table is not None
 
 
 def load_services(overrides: Mapping[str, Mapping[str, object]] | None = None) -> Services:

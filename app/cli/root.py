@@ -18,6 +18,7 @@ from keepstream.app.errors import FAILED, INTERRUPTED, KeepstreamError
 from keepstream.schemas.record import is_text
 
 _DEBUG = "--debug"
+_OPTIONS_OF_ROOT = ("--config", _DEBUG)
 
 
 class LazyGroup(click.Group):
@@ -98,16 +99,21 @@ COMMANDS = {
 
 @click.group(cls=LazyGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="keepstream", prog_name="keepstream")
+@click.option("--config", type=click.Path(), metavar="FILE", envvar="KEEPSTREAM_CONFIG", show_envvar=True,
+              help="Settings file, in TOML. Default: keepstream.toml in this directory, if it exists.")  # fmt: skip
 @click.option(_DEBUG, is_flag=True, help="Print the traceback of an error. It may hold secrets.")
-def root(**_debug: bool) -> None:
+def root(*, config: str | None, **_debug: bool) -> None:
     """Kafka to PostgreSQL: nothing lost, nothing counted twice.
 
-    Settings come from the environment (KEEPSTREAM_...), .env and keepstream.toml; `keepstream config show` lists them.
+    Settings come from the environment (KEEPSTREAM_...), .env and the settings file, in this order of precedence;
+    `keepstream config show` lists them.
 
     \b
     Exit codes: 0 ok, 1 something failed, 2 usage or settings, 3 not found, 4 Kafka or PostgreSQL unreachable,
     5 refused, 70 worker ended by a fatal error, 130 interrupted.
     """  # noqa: D301 - \\b makes click keep the lines
+    if config is not None:
+        os.environ["KEEPSTREAM_CONFIG"] = str(Path(config).absolute())  # for processes in other directories, too
 
 
 def run() -> None:
@@ -135,6 +141,8 @@ def _run_root() -> int:
     try:
         result: Any = root.main(standalone_mode=False)
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption) and error.option_name in _OPTIONS_OF_ROOT:
+            error.message += f" It stands before the command: keepstream {error.option_name} ..."
         if "--json" in sys.argv:
             print_error(KeepstreamError("bad_usage", error.format_message(), exit_code=error.exit_code))
         else:

@@ -1,10 +1,11 @@
-"""Every setting, once: effect, unit, default and why. Read from the environment, ``.env`` and ``keepstream.toml``.
+"""Every setting, once: effect, unit, default and why. Read from the environment, ``.env`` and the settings file.
 
 A nested setting's variable is its path: ``KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS``, ``KEEPSTREAM_WORKER__BATCH_SIZE``.
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Container
 from pathlib import Path
@@ -19,7 +20,9 @@ from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.mapping import MappingSettings
 from keepstream.app.config.postgres import PostgresSettings
 
-FILE = Path("keepstream.toml")
+DEFAULT_FILE = Path("keepstream.toml")
+FILE_VARIABLE = "KEEPSTREAM_CONFIG"
+"""Names another file; ``keepstream --config`` sets it, so that the processes that a command starts read it as well."""
 TABLE = "keepstream"
 
 
@@ -27,23 +30,30 @@ class SettingsFileError(Exception):
     """The settings file is invalid or cannot be read."""
 
 
+def settings_file() -> Path:
+    """Return the file that the settings are read from. It must exist where it is named."""
+    return Path(os.environ.get(FILE_VARIABLE) or DEFAULT_FILE)
+
+
 def settings_in_file(known: Container[str]) -> dict[str, Any]:
     """Return the settings of the file, none without it; sections are checked later. Raises SettingsFileError."""
+    file = settings_file()
     try:
-        content = tomllib.loads(FILE.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
+        content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SettingsFileError(f"{FILE} cannot be read: {error}") from None
+        if isinstance(error, FileNotFoundError) and file == DEFAULT_FILE:
+            return {}
+        why = error.strerror if isinstance(error, OSError) else error
+        raise SettingsFileError(f"{file} cannot be read: {why}") from None
     table = content.get(TABLE)
     if not isinstance(table, dict) or len(content) > 1:
         others = ", ".join(sorted(content.keys() - {TABLE})) or "no table"
         raise SettingsFileError(
-            f"{FILE} has {others}: settings stand in [{TABLE}] and in its sections, like [{TABLE}.kafka]"
+            f"{file} has {others}: settings stand in [{TABLE}] and in its sections, like [{TABLE}.kafka]"
         )
     for name in table:
         if name not in known:
-            raise SettingsFileError(f"{FILE}: there is no setting {TABLE}.{name}")
+            raise SettingsFileError(f"{file}: there is no setting {TABLE}.{name}")
     return table
 
 
@@ -214,6 +224,6 @@ class Settings(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], *sources: PydanticBaseSettingsSource, **named: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put ``keepstream.toml`` below all else. Raises SettingsFileError."""
+        """Put the settings file below all else. Raises SettingsFileError."""
         in_file = InitSettingsSource(settings_cls, settings_in_file(settings_cls.model_fields))
         return (*sources, *named.values(), in_file)

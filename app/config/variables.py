@@ -12,7 +12,7 @@ from typing import get_origin
 
 from pydantic import BaseModel
 
-from keepstream.app.config.settings import Settings
+from keepstream.app.config.settings import DEFAULT_FILE, FILE_VARIABLE, Settings, settings_file
 
 PREFIX = "KEEPSTREAM_"
 _OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
@@ -45,6 +45,7 @@ def unread_variables(given: Mapping[str, str]) -> list[str]:
         for name, value in sorted(given.items())
         if name.upper().startswith(PREFIX)
         and name.upper() not in known
+        and not (name == FILE_VARIABLE and name in os.environ)  # in .env it would not be read
         and not name.upper().startswith(maps)
         and not _is_of_kubernetes(name, value)
     ]
@@ -56,6 +57,12 @@ def environment() -> dict[str, str]:
 
     in_file = dotenv_values(".env") if Path(".env").is_file() else {}
     return {**{name: value or "" for name, value in in_file.items()}, **os.environ}
+
+
+def file_read() -> str:
+    """Return which settings file is read, or that there is none."""
+    file = settings_file()
+    return str(file) if file.exists() else f"none (no {DEFAULT_FILE} in this directory, and no --config)"
 
 
 def _is_of_kubernetes(name: str, value: str) -> bool:
