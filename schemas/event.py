@@ -12,6 +12,7 @@ from typing_extensions import TypedDict  # typing.TypedDict is not enough for py
 
 from keepstream.schemas.record import MAX_ID_CHARS, Record
 
+MAX_VALUE_BYTES = 1024 * 1024
 MAX_RETRY_ATTEMPT = 2**31 - 1  # PostgreSQL's integer
 
 # RFC 3339 with a zone, limited to what PostgreSQL reads the same way: no hour 24, no leap second, zones up to 15:59.
@@ -107,6 +108,11 @@ Transform: TypeAlias = Callable[[Event, Record], Event | Rejection]
 It is called again for the same record after a crash, by an audit and by a replay's dry run, so it must not do I/O nor
 keep state.
 """
+
+
+Decode: TypeAlias = Callable[[bytes, Record], bytes]
+"""A user-supplied hook that returns what is inside a record's value. Pure, as a transform is; an error rejects the
+record."""
 
 
 class Contract(BaseModel, ABC):

@@ -17,6 +17,7 @@ from keepstream.app.errors import FAILED, KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.connect.services import Services
+    from keepstream.processors.validation.validate import Validator
     from keepstream.schemas.event import Rejection, ValidEvent
     from keepstream.schemas.record import KafkaRecord
 
@@ -49,7 +50,7 @@ def validate(*, source: IO[bytes] | None, topic: str | None, last: int, suggest:
         if findings.invalid:
             print_rows(findings.reasons(), as_json=as_json)
     if suggest:
-        _suggest(findings, as_json=as_json)
+        _suggest(findings, services.validator, as_json=as_json)
     notify(f"{findings.total - findings.invalid} valid, {findings.invalid} invalid")
     if findings.invalid:
         what = "lines" if source is not None else "records"
@@ -126,13 +127,13 @@ def _print_line(record: KafkaRecord, rejection: Rejection, *, as_json: bool) -> 
         click.echo(f"line {record.offset}: {rejection.message} [{rejection.reason}]")
 
 
-def _suggest(findings: Findings, *, as_json: bool) -> None:
+def _suggest(findings: Findings, validator: Validator, *, as_json: bool) -> None:
     from keepstream.processors.mapping.suggest import suggest, to_toml
 
     if not findings.invalid:
         notify("nothing to suggest: all pass")
         return
-    options, accepted = suggest(findings.sample)
+    options, accepted = suggest(findings.sample, validator.decoder)
     count = len(findings.sample)
     if accepted * findings.total <= (findings.total - findings.invalid) * count:
         notify("no mapping is known under which more would pass: docs/mapping.md, docs/own-events.md")

@@ -1,4 +1,4 @@
-"""A deployment's mapping, and its own contract and transforms, imported by name."""
+"""A deployment's mapping, and its own contract, transforms and decode hook, imported by name."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import USAGE, KeepstreamError
+from keepstream.processors.validation.decoding import GZIP, Decoder, gunzip
 from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.event import Contract, Event, Transform
 
@@ -18,19 +19,32 @@ STEPS_GROUP = "keepstream.steps"
 def load_contract(settings: Settings) -> Validator:
     """Return the validator of the settings. Raises KeepstreamError (2) when a name cannot be imported."""
     contract = find_contract(settings.contract) if settings.contract else Event
-    return Validator(contract, find_transforms(settings.steps), settings.mapping.compile())
+    decoder = find_decoder(settings.decode) if settings.decode else None
+    return Validator(contract, find_transforms(settings.steps), settings.mapping.compile(), decoder)
+
+
+def find_decoder(name: str) -> Decoder:
+    """Import ``module:function``, or take the built-in of that name."""
+    found = gunzip if name == GZIP else _imported("KEEPSTREAM_DECODE", name)
+    if not callable(found):
+        raise _unusable("KEEPSTREAM_DECODE", name, "it is no function")
+    return Decoder(name, found)
 
 
 def find_contract(name: str) -> type[Contract | Event]:
     """Import ``module:Class``."""
-    module, _, class_name = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), class_name)
-    except Exception as error:  # foreign code: an import may raise anything
-        raise _unusable("KEEPSTREAM_CONTRACT", name, f"{type(error).__name__}: {error}") from error
+    found = _imported("KEEPSTREAM_CONTRACT", name)
     if not (isinstance(found, type) and issubclass(found, Contract | Event)):
         raise _unusable("KEEPSTREAM_CONTRACT", name, "it is no subclass of keepstream.Contract or keepstream.Event")
     return found
+
+
+def _imported(variable: str, name: str) -> object:
+    module, _, attribute = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # foreign code: an import may raise anything
+        raise _unusable(variable, name, f"{type(error).__name__}: {error}") from error
 
 
 def find_transforms(names: Sequence[str]) -> dict[str, Transform]:
@@ -48,5 +62,5 @@ def find_transforms(names: Sequence[str]) -> dict[str, Transform]:
 
 
 def _unusable(variable: str, value: str, why: str) -> KeepstreamError:
-    hint = "docs/own-events.md describes both"
+    hint = "docs/own-events.md describes it"
     return KeepstreamError("bad_settings", f"{variable}: {value!r} cannot be used: {why}", hint, USAGE)

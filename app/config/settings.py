@@ -216,6 +216,9 @@ class Settings(BaseSettings):
     """Other event shapes, without code."""
     contract: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     """A contract for another event shape, as ``module:Class`` (docs/own-events.md). Default none: the README's."""
+    decode: Annotated[str, Field(pattern=r"^(gzip|[\w.]+:\w+)$")] | None = None
+    """A hook that returns what is inside a value, before mapping and contract: ``gzip``, or a function of your own as
+    ``module:function`` (docs/own-events.md). Default none: the value is the JSON."""
     steps: tuple[str, ...] = ()
     """Transforms between validate and store: names of entry points of the group ``keepstream.steps``, as a JSON list,
     in their order. An installed transform does not run unless it is named here."""

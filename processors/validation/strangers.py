@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pydantic_core
 
 _MAGIC = (
-    (b"\x1f\x8b", "gzip"),
     (b"\x28\xb5\x2f\xfd", "zstd"),
     (b"\x04\x22\x4d\x18", "lz4"),
     (b"\xff\xfe", "UTF-16"),
@@ -26,6 +25,8 @@ def of_bytes(value: bytes) -> str:
     if len(value) > _FRAME_BYTES and value[0] == 0 and value[1:2] != b"{":
         schema = int.from_bytes(value[1:_FRAME_BYTES], "big")
         return f"; it looks like a record of a Schema Registry, with schema id {schema}: such frames are not decoded"
+    if value.startswith(b"\x1f\x8b"):
+        return "; it looks like gzip: KEEPSTREAM_DECODE=gzip reads it"
     for magic, name in _MAGIC:
         if value.startswith(magic):
             return f"; it looks like {name}: write JSON in UTF-8 (Kafka's own compression.type compresses it)"

@@ -19,12 +19,22 @@ from pydantic import TypeAdapter, ValidationError
 
 from keepstream.processors.validation.cloudevents import cloud_event_document, is_cloud_event
 from keepstream.processors.validation.custom_contract import CustomContract
+from keepstream.processors.validation.decoding import Decoder
 from keepstream.processors.validation.jsonb import depth, find_unwritable, unholdable
 from keepstream.processors.validation.rejection import to_rejection
-from keepstream.schemas.event import DATED, UNDATED, Contract, Envelope, Event, Rejection, Transform, ValidEvent
+from keepstream.schemas.event import (
+    DATED,
+    MAX_VALUE_BYTES,
+    UNDATED,
+    Contract,
+    Envelope,
+    Event,
+    Rejection,
+    Transform,
+    ValidEvent,
+)
 from keepstream.schemas.record import MAX_TIMESTAMP_MS, Record, header
 
-MAX_VALUE_BYTES = 1024 * 1024
 MAX_DEPTH = 64
 
 _parse = TypeAdapter(Envelope).validator.validate_json
@@ -51,7 +61,7 @@ class Rewrite(Protocol):
 
 
 class Validator:
-    """The checks of a deployment: its mapping, its contract and transforms, then keepstream's own contract.
+    """The checks of a deployment: its decode hook, mapping, contract and transforms, then keepstream's own contract.
 
     ``check_contract`` is the plain function where a deployment has none of them: the default has no cost.
     """
@@ -61,6 +71,7 @@ class Validator:
         contract: type[Contract | Event] = Event,
         transforms: Mapping[str, Transform] = MappingProxyType({}),
         mapping: Rewrite | None = None,
+        decoder: Decoder | None = None,
     ) -> None:
         custom = CustomContract(contract, transforms) if contract is not Event or transforms else None
         self.check_contract: Callable[[Record], ValidEvent | Rejection] = check_contract
@@ -69,6 +80,9 @@ class Validator:
             self.check_contract = partial(_check_any if mapping.any_value else check_contract, read=read)
         elif custom is not None:
             self.check_contract = partial(check_contract, read=partial(_read_custom, custom=custom))
+        self.decoder = decoder
+        if decoder is not None:
+            self.check_contract = partial(_check_decoded, decoder=decoder, check=self.check_contract)
 
     def validate(self, record: Record) -> ValidEvent | Rejection:
         """Check contract and content: PostgreSQL stores what this accepts."""
@@ -95,6 +109,19 @@ def check_contract(
     if record.headers and is_cloud_event(record):
         value = cloud_event_document(record, value)
     return _check_document(record, value)
+
+
+def _check_decoded(
+    record: Record, decoder: Decoder, check: Callable[[Record], ValidEvent | Rejection]
+) -> ValidEvent | Rejection:
+    """Check what is inside the value. The event keeps the record as it was read: a dead letter has those bytes."""
+    decoded = decoder.decoded(record)
+    if isinstance(decoded, Rejection):
+        return decoded
+    verdict = check(decoded)
+    if isinstance(verdict, ValidEvent):
+        verdict.record = record
+    return verdict
 
 
 def _read_custom(record: Record, value: bytes, custom: CustomContract) -> ValidEvent | Rejection:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keepstream.processors.validation.validate import MAX_VALUE_BYTES
+from keepstream.schemas.event import MAX_VALUE_BYTES
 
 BRACKETS = b"[" * 65
 """Enough to make the depth be looked at."""

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.processors.validation.validate import MAX_DEPTH, MAX_VALUE_BYTES, validate
-from keepstream.schemas.event import Event, Rejection, ValidEvent
+from keepstream.processors.validation.validate import MAX_DEPTH, validate
+from keepstream.schemas.event import MAX_VALUE_BYTES, Event, Rejection, ValidEvent
 from tests.builders import AT, make_record, make_value
 from tests.malicious_input import HOSTILE, as_payload, corpus
 
