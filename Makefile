@@ -69,19 +69,20 @@ mutants: $(INSTALLED) ## Run the mutation tests in a copy of the tree (10 minute
 	@$(BIN)/python -m tests.mutation
 	@$(BIN)/python -m tests.mutation.mutmut
 
-bench: $(INSTALLED) bench-peers ## Run all benchmarks with all peers and compare with the goals (EVENTS, RUNS, SIZES, ONLY, SYNC=on)
+bench: $(INSTALLED) bench-peers ## Run all benchmarks with all peers and compare with the goals (EVENTS, RUNS, ONLY, OTHER_PYTHON)
 	@$(BIN)/python -m benchmarks.throughput > /dev/null
 	@$(BIN)/python -m benchmarks.latency > /dev/null
 	@$(BIN)/python -m benchmarks.curves > /dev/null
-	@$(BIN)/python -m benchmarks.start
+	@$(BIN)/python -m benchmarks.start > /dev/null
+	@$(BIN)/python -m benchmarks.goals
 
 bench-throughput: $(INSTALLED) bench-peers ## Measure throughput: backlogs of three event sizes, all contestants in turn
 	@$(BIN)/python -m benchmarks.throughput
 
-bench-latency: $(INSTALLED) bench-peers ## Measure latency from produce to commit at 10 to 75 % load, in an open loop
+bench-latency: $(INSTALLED) bench-peers ## Measure latency from produce to commit at 10 and 50 % load, in an open loop
 	@$(BIN)/python -m benchmarks.latency
 
-bench-curves: $(INSTALLED) bench-peers ## Measure rate, CPU and memory against batch, partitions, size, table, bad records, workers
+bench-curves: $(INSTALLED) bench-peers ## Measure rate, CPU and memory against rows per commit, bad records, partitions, workers, table
 	@$(BIN)/python -m benchmarks.curves
 
 bench-start: $(INSTALLED) ## Measure the start of the worker and of the command line

@@ -23,16 +23,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--size", type=int, default=360)
-    parser.add_argument("--batch-size", type=int, default=100)
-    parser.add_argument("--transaction-size", type=int, default=1000)
-    parser.add_argument("--synchronous-commit", action="store_true", help="every commit waits for the disk")
+    parser.add_argument("--rows", type=int, help="rows per commit; without it, the defaults")
+    parser.add_argument("--no-synchronous-commit", action="store_true", help="no commit waits for the disk")
     parser.add_argument("--runs", type=int, default=3)
     given = parser.parse_args()
-    name = f"keepstream-{given.batch_size}"
-    settings = {"KEEPSTREAM_WORKER__TRANSACTION_SIZE": str(given.transaction_size)}
-    contestant = Contestant(name, name, keepstream(given.batch_size, **settings), counts_exactly=True)
+    name = f"keepstream-{given.rows or 'default'}"
+    contestant = Contestant(name, name, keepstream(given.rows), counts_exactly=True)
     rates = []
-    with open_stage(synchronous_commit=given.synchronous_commit) as stage:
+    with open_stage(synchronous_commit=not given.no_synchronous_commit) as stage:
         for _ in range(given.runs):
             run = drain(stage, contestant, Backlog(given.events, given.size, PARTITIONS))
             print(json.dumps(run.as_json()), flush=True)

@@ -87,8 +87,11 @@ def module(name: str, venv: str = "", **environment: str) -> Callable[[Course], 
     return command
 
 
-def keepstream(batch_size: int, **settings: str) -> Callable[[Course], Any]:
-    """Return the command of ``keepstream worker``: defaults, a transaction per batch, and what the bench must set."""
+def keepstream(rows: int | None = None, *, python: str = sys.executable, **settings: str) -> Callable[[Course], Any]:
+    """Return the command of ``keepstream worker``: its defaults, or another number of rows per commit."""
+    sizes = {} if rows is None else {
+        "KEEPSTREAM_WORKER__BATCH_SIZE": str(min(rows, 100)), "KEEPSTREAM_WORKER__TRANSACTION_SIZE": str(rows),
+    }  # fmt: skip
 
     def command(course: Course) -> tuple[tuple[str, ...], dict[str, str]]:
         environment = {
@@ -96,9 +99,8 @@ def keepstream(batch_size: int, **settings: str) -> Callable[[Course], Any]:
             "KEEPSTREAM_KAFKA__TOPIC": course.backlog.topic, "KEEPSTREAM_KAFKA__GROUP_ID": course.schema,
             "KEEPSTREAM_POSTGRES__URL": course.url, "KEEPSTREAM_POSTGRES__SCHEMA_NAME": course.schema,
             "KEEPSTREAM_POSTGRES__SYNCHRONOUS_COMMIT": str(course.synchronous_commit).lower(),
-            "KEEPSTREAM_WORKER__BATCH_SIZE": str(batch_size), "KEEPSTREAM_WORKER__TRANSACTION_SIZE": str(batch_size),
-            "KEEPSTREAM_HTTP__PORT": "0", "KEEPSTREAM_LOG__FORMAT": "json", **settings,
+            "KEEPSTREAM_HTTP__PORT": "0", "KEEPSTREAM_LOG__FORMAT": "json", **sizes, **settings,
         }  # fmt: skip
-        return (sys.executable, "-P", "-m", "keepstream.app", "worker"), environment
+        return (python, "-P", "-m", "keepstream.app", "worker"), environment
 
     return command

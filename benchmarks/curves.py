@@ -6,35 +6,24 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
-import psycopg
-
+from benchmarks import tables
 from benchmarks.contestant import Contestant, keepstream
 from benchmarks.events import Backlog
 from benchmarks.report import write
-from benchmarks.roster import KEEPSTREAM_100
-from benchmarks.sitting import FULL_EVENTS, options, sitting
+from benchmarks.roster import KEEPSTREAM
+from benchmarks.sitting import Sitting, options, sitting
 
-BATCH_SIZES = (1, 10, 50, 100, 200, 500, 1000)
-PARTITIONS = (1, 4, 8, 16, 64)
-SIZES_BYTES = (360, 1024, 4096, 16384)
-TABLE_ROWS = (0, 1_000_000, 5_000_000, 20_000_000)
-BAD_SHARES = (0.0, 0.01, 0.1, 0.5)
-WORKERS = (1, 2, 4)
-ONCE_FROM_ROWS = 5_000_000
-"""A table this large is filled once, not for every run: minutes for each filling."""
-FEW_EVENTS_BELOW_BATCH = 10
-BACKLOG_LIMIT = 4096
-"""Larger events come in a third of the number."""
-FILL = """
-INSERT INTO events (event_id, payload, metadata, status, created_at, correlation_id,
-                    source_topic, source_partition, source_offset)
-SELECT '0193b2f4-7e1a-7c3e-' || lpad(to_hex((random() * 65535)::int), 4, '0') || '-f' || lpad(n::text, 11, '0'),
-       '{"order_id": "o-1", "amount": 129.95, "currency": "EUR", "items": [{"sku": "A-1", "qty": 2}]}',
-       '{"source": "shop", "region": "eu-central", "version": 3}', 'delivered', now(), 'corr-0193b2f4-7e1a',
-       'earlier', 0, n
-FROM generate_series(1, %s) n"""
+ROWS_PER_COMMIT = (10, 100, 250, 500, 1000, 2000)
+PARTITIONS = (1, 8, 64)
+BAD_SHARES, REFUSED_SHARES = (0.0, 0.01, 0.1), (0.001, 0.01)
+WORKERS = (1, 2)
+TABLE_ROWS = (0, 1_000_000, 5_000_000)
+TABLE_PARTITIONS = 16
+ONCE_FROM_ROWS = 1_000_000
+"""A table this large is filled once, not for every run: a minute for each filling."""
+FEW_EVENTS_BELOW_ROWS = 100
+ROUNDS, GOAL_ROUNDS = 2, 3
 
 
 @dataclass(frozen=True)
@@ -46,51 +35,69 @@ class Point:
     contestant: Contestant
     backlog: Backlog
     prepare: Callable[..., None] | None = None
-    once: bool = False
+    rounds: int = ROUNDS
 
 
-def points(events: int) -> Iterator[Point]:
-    """Yield all points of all curves."""
-    for size in BATCH_SIZES:
-        few = Backlog(events // 5 if size < FEW_EVENTS_BELOW_BATCH else events)
-        name = f"keepstream-{size}"
-        yield Point("batch size", size, Contestant(name, name, keepstream(size), counts_exactly=True), few)
-    for partitions in PARTITIONS:
-        yield Point("partitions", partitions, KEEPSTREAM_100, Backlog(events, partitions=partitions))
-    for size_bytes in SIZES_BYTES:
-        fewer = events if size_bytes <= BACKLOG_LIMIT else events // 3
-        yield Point("event size", size_bytes, KEEPSTREAM_100, Backlog(fewer, size_bytes))
+def points(events: int, table_rows: tuple[int, ...]) -> Iterator[Point]:
+    """Yield all points of all curves. Goals are read from the curve of bad records."""
     for share in BAD_SHARES:
-        yield Point("bad share", share, KEEPSTREAM_100, Backlog(events, bad_share=share))
+        yield Point("bad share", share, KEEPSTREAM, Backlog(events, bad_share=share), rounds=GOAL_ROUNDS)
+    for share in REFUSED_SHARES:
+        refused = Backlog(events // 3, bad_share=share, refused=True)
+        yield Point("share refused by PostgreSQL", share, KEEPSTREAM, refused)
+    for rows in ROWS_PER_COMMIT:
+        few = Backlog(events // 5 if rows < FEW_EVENTS_BELOW_ROWS else events)
+        yield Point("rows per commit", rows, Contestant(f"keepstream-{rows}", "", keepstream(rows), True), few)
+    for partitions in PARTITIONS:
+        yield Point("partitions", partitions, KEEPSTREAM, Backlog(events, partitions=partitions))
     for workers in WORKERS:
-        several = Contestant(f"{workers}-workers", "", keepstream(100), counts_exactly=True, processes=workers)
+        several = Contestant(f"{workers}-workers", "", keepstream(), counts_exactly=True, processes=workers)
         yield Point("workers", workers, several, Backlog(events))
-    for rows in TABLE_ROWS if events >= FULL_EVENTS else TABLE_ROWS[:2]:
-        filled = partial(fill_table, rows=rows)
-        yield Point("table rows", rows, KEEPSTREAM_100, Backlog(events), filled, once=rows >= ONCE_FROM_ROWS)
+    yield from table_points(events, table_rows)
 
 
-def fill_table(connection: psycopg.Connection[Any], schema: str, *, rows: int) -> None:
-    """Put rows into the table before the worker starts; the index is built afterwards, which is many times faster."""
-    if rows:
-        connection.execute(f"ALTER TABLE {schema}.events DROP CONSTRAINT events_pkey")
-        connection.execute(FILL, [rows])
-        connection.execute(f"ALTER TABLE {schema}.events ADD PRIMARY KEY (event_id)")
-        connection.execute("VACUUM ANALYZE events")
+def table_points(events: int, table_rows: tuple[int, ...]) -> Iterator[Point]:
+    """Yield the curves of the table: random ids, time-ordered ones, and a table divided by the hash of random ids."""
+    for name, time_ordered, partitions in (
+        ("table rows", False, 0), ("table rows, UUIDv7", True, 0),
+        (f"table rows, {TABLE_PARTITIONS} hash partitions", False, TABLE_PARTITIONS),
+    ):  # fmt: skip
+        for rows in table_rows:
+            prepare = partial(tables.prepare, rows=rows, time_ordered=time_ordered, partitions=partitions)
+            rounds = 1 if rows >= ONCE_FROM_ROWS else ROUNDS
+            backlog = Backlog(events, time_ordered=time_ordered)
+            yield Point(name, rows, KEEPSTREAM, backlog, prepare, rounds)
 
 
 def main() -> None:
     parser = options("curves")
-    parser.add_argument("--curves", default=os.environ.get("CURVES", ""), help="names, separated by commas")
+    parser.add_argument(
+        "--curves", default=os.environ.get("CURVES", ""), help="beginnings of names, separated by commas"
+    )
+    parser.add_argument("--table-rows", default=os.environ.get("TABLE_ROWS", ""), help="numbers, separated by commas")
     given = parser.parse_args()
-    wanted = [name for name in given.curves.split(",") if name]
+    wanted = tuple(name for name in given.curves.split(",") if name)
+    table_rows = tuple(map(int, given.table_rows.split(","))) if given.table_rows else TABLE_ROWS
     with sitting("curves", given) as now:
-        for point in points(given.events):
-            if wanted and point.curve not in wanted:
-                continue
-            for number in range(1 if point.once else given.runs):
-                now.measure(point.contestant, point.backlog, point.prepare, curve=point.curve, x=point.x, round=number)
+        for curve, of_curve in by_curve(points(given.events, table_rows)).items():
+            if not wanted or curve.startswith(wanted):
+                run(now, of_curve)
     write(now.results)
+
+
+def by_curve(points: Iterator[Point]) -> dict[str, list[Point]]:
+    curves: dict[str, list[Point]] = {}
+    for point in points:
+        curves.setdefault(point.curve, []).append(point)
+    return curves
+
+
+def run(now: Sitting, points: list[Point]) -> None:
+    """Take the points of a curve in turn, round after round: their ratios are taken within a round."""
+    for number in range(min(now.runs, max(point.rounds for point in points))):
+        for point in points:
+            if number < point.rounds:
+                now.measure(point.contestant, point.backlog, point.prepare, curve=point.curve, x=point.x, round=number)
 
 
 if __name__ == "__main__":

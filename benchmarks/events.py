@@ -20,6 +20,10 @@ PRODUCER: dict[str, str | int | float | bool] = {
 }  # fmt: skip
 BROKEN = b'{"event_id": 7, "payload": "not an object"}'
 NOTE = len(', "note": ""')
+REFUSED = (b'{"sku": "\\u0000"}', b'{"sku": NaN}')
+"""What keepstream's contract lets through and jsonb does not hold, each in turn."""
+UUID7_FROM_MS = 0x0193B2F47E1A
+UUID7_PER_MS = 10
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,10 @@ class Backlog:
     size_bytes: int = 360
     partitions: int = 8
     bad_share: float = 0.0
+    refused: bool = False
+    """Whether it is PostgreSQL that refuses the bad records, and not the contract."""
+    time_ordered: bool = False
+    """Whether ids are UUIDv7: later events have greater ones."""
     flat: bool = False
     name: str = ""
     """Of a topic that is filled while it is read; else the contents name it."""
@@ -49,19 +57,36 @@ class Backlog:
 
     @property
     def topic(self) -> str:
-        form = "-flat" if self.flat else ""
-        return self.name or f"events-{self.events}-{self.size_bytes}b-{self.partitions}p-{self.bad}bad{form}"
+        bad = f"{self.bad}{'refused' if self.refused else 'bad'}"
+        form = "-flat" * self.flat + "-uuid7" * self.time_ordered
+        return self.name or f"events-{self.events}-{self.size_bytes}b-{self.partitions}p-{bad}{form}"
 
     def is_bad(self, number: int) -> bool:
         """Say whether record ``number`` is one; it is the ``number // partitions``-th of its partition."""
         nth, size = number // self.partitions, self.events // self.partitions
         return nth < size and (nth + 1) * self._bad_of_partition // size > nth * self._bad_of_partition // size
 
+    def value(self, number: int) -> bytes:
+        """Return the value of record ``number``."""
+        is_bad = self.is_bad(number)
+        if is_bad and not self.refused:
+            return BROKEN
+        value = event(number, self.size_bytes, flat=self.flat, time_ordered=self.time_ordered)
+        return value.replace(b'{"sku": "A-1", "qty": 2}', REFUSED[number // self.partitions % 2]) if is_bad else value
 
-def event(number: int, size_bytes: int, *, flat: bool = False) -> bytes:
-    """Return one event of about ``size_bytes`` as JSON. Ids spread over the index as random ids do."""
+
+def event_id(number: int, *, time_ordered: bool = False) -> str:
+    """Return an id that spreads over the index as random ids do, or one that starts with the time as UUIDv7."""
+    if time_ordered:
+        ms = f"{UUID7_FROM_MS + number // UUID7_PER_MS:012x}"
+        return f"{ms[:8]}-{ms[8:]}-7{random.getrandbits(12):03x}-8{random.getrandbits(12):03x}-{number:012d}"
+    return f"0193b2f4-7e1a-7c3e-{random.getrandbits(16):04x}-{number:012d}"
+
+
+def event(number: int, size_bytes: int, *, flat: bool = False, time_ordered: bool = False) -> bytes:
+    """Return one event of about ``size_bytes`` as JSON."""
     document = {
-        "event_id": f"0193b2f4-7e1a-7c3e-{random.getrandbits(16):04x}-{number:012d}",
+        "event_id": event_id(number, time_ordered=time_ordered),
         "payload": {"order_id": f"o-{random.randrange(10**6)}", "amount": 129.95, "currency": "EUR",
                     "items": [{"sku": "A-1", "qty": 2}, {"sku": "B-7", "qty": 1}]},
         "metadata": {"source": "shop", "region": "eu-central", "version": 3},
@@ -88,8 +113,7 @@ def fill(bootstrap_servers: str, backlog: Backlog) -> str:
     create(bootstrap_servers, backlog.topic, backlog.partitions)
     producer = Producer(PRODUCER | {"bootstrap.servers": bootstrap_servers})
     for number in range(backlog.events):
-        value = BROKEN if backlog.is_bad(number) else event(number, backlog.size_bytes, flat=backlog.flat)
-        producer.produce(backlog.topic, value, partition=number % backlog.partitions)
+        producer.produce(backlog.topic, backlog.value(number), partition=number % backlog.partitions)
         if number % 5000 == 0:
             producer.poll(0)
     left = producer.flush(120)

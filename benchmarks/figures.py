@@ -47,7 +47,7 @@ def grouped(figures: Iterable[Figure], *names: str) -> dict[tuple[Any, ...], lis
     return dict(groups)
 
 
-def ratio(ours: Iterable[Figure], theirs: Iterable[Figure], their_rate: str = "events_per_s") -> Spread | None:
+def ratio(ours: Iterable[Figure], theirs: Iterable[Figure], field: str = "events_per_s") -> Spread | None:
     """Divide round by round: what disturbs a round disturbs both sides of its ratio."""
-    others = {figure["round"]: figure[their_rate] for figure in theirs}
-    return spread(f["events_per_s"] / others[f["round"]] for f in ours if f["round"] in others)
+    others = {figure["round"]: figure[field] for figure in theirs}
+    return spread(f[field] / others[f["round"]] for f in ours if f["round"] in others)

@@ -34,7 +34,7 @@ def main() -> None:
     parser = options("flame")
     parser.add_argument("--bad-share", type=float, default=float(os.environ.get("BAD") or 0))
     given = parser.parse_args()
-    wanted = given.only or "keepstream-100"
+    wanted = given.only or "keepstream"
     bad = f"-bad-{given.bad_share:g}" if given.bad_share else ""
     with sitting("flame", given) as now:
         now.results.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import sys
 from benchmarks.contestant import MissingError
 from benchmarks.drain import VoidError, drain
 from benchmarks.events import Backlog
-from benchmarks.roster import FLOOR, HAND, KEEPSTREAM_100
+from benchmarks.roster import FLOORS, HAND, KEEPSTREAM
 from benchmarks.sitting import WARM_UP
 from benchmarks.stage import open_stage
 
@@ -23,13 +23,13 @@ RATE_GUARD, FLOOR_GUARD, CPU_GUARD, POISON_GUARD = 1.5, 0.5, 2.0, 0.35
 def main() -> int:
     """Return 0 when every guard holds."""
     with open_stage() as stage:
-        drain(stage, KEEPSTREAM_100, WARM_UP)
+        drain(stage, KEEPSTREAM, WARM_UP)
         try:
             ours, hand, floor = (
                 max((drain(stage, who, BACKLOG) for _ in range(ROUNDS)), key=lambda run: run.events_per_s)
-                for who in (KEEPSTREAM_100, HAND, FLOOR)
+                for who in (KEEPSTREAM, HAND[0], FLOORS[2])
             )
-            poisoned = drain(stage, KEEPSTREAM_100, POISONED)
+            poisoned = drain(stage, KEEPSTREAM, POISONED)
         except (MissingError, VoidError) as error:
             print(error, file=sys.stderr)
             return 1

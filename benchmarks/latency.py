@@ -1,4 +1,8 @@
-"""From produce to commit at 10, 25, 50 and 75 % of the measured maximum, in an open loop: ``make bench-latency``."""
+"""From produce to commit at 10 and 50 % of the measured maximum, in an open loop: ``make bench-latency``.
+
+keepstream with a transaction per batch is measured at the rates of keepstream's default. Pinned: broker, database and
+producer share one core, the worker has the other.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,47 @@ import subprocess
 import sys
 import time
 import uuid
+from contextlib import nullcontext
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import psycopg
 from confluent_kafka import Producer
 
+from benchmarks.affinity import on_worker_core, pinned
 from benchmarks.contestant import HERE, ROOT, Contestant, Course, MissingError
 from benchmarks.drain import VoidError, new_schema
 from benchmarks.events import Backlog, create, event
 from benchmarks.report import write
-from benchmarks.roster import named
+from benchmarks.roster import HAND, KEEPSTREAM, KEEPSTREAM_100, named
 from benchmarks.sitting import FULL_EVENTS, Sitting, options, sitting
 
-CONTESTANTS = "keepstream-100,hand,faststream"
-SHARES = (0.1, 0.25, 0.5, 0.75)
-DURATION_S, SHORT_DURATION_S, RAMP_S = 30.0, 8.0, 3.0
+DURATION_S, SHORT_DURATION_S, RAMP_S = 15.0, 6.0, 2.0
 START_TIMEOUT_S, OVERTIME_S = 120.0, 60.0
 FIGURES = ("p50_ms", "p99_ms", "p999_ms", "worst_ms", "producer_late_ms")
 WARM_EVENTS, WARM_FROM = 2000, 10**11
 LATENCY = (HERE / "latency.sql").read_text(encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class Load:
+    """A contestant at shares of the maximum of ``pace``."""
+
+    contestant: Contestant
+    pace: Contestant
+    shares: tuple[float, ...] = (0.1, 0.5)
+    is_pinned: bool = False
+    rounds: int = 3
+
+
+LOADS = (
+    Load(KEEPSTREAM, KEEPSTREAM),
+    Load(KEEPSTREAM_100, KEEPSTREAM),
+    Load(KEEPSTREAM, KEEPSTREAM, is_pinned=True),
+    Load(KEEPSTREAM_100, KEEPSTREAM, shares=(0.1,), is_pinned=True),
+    Load(HAND[0], HAND[0], rounds=1),
+)
 
 
 def measure(now: Sitting, contestant: Contestant, rate: float, duration_s: float) -> dict[str, Any]:
@@ -76,26 +101,36 @@ def wait(connection: psycopg.Connection[Any], rows: int, timeout_s: float) -> No
         time.sleep(0.5)
 
 
-def maximum(now: Sitting, contestant: Contestant) -> float:
+def maximum(now: Sitting, contestant: Contestant, rounds: int) -> float:
     """Return the median rate of draining a backlog, 0 where the contestant is missing."""
-    runs = [now.measure(contestant, Backlog(now.events), maximum=True) for _ in range(now.runs)]
+    runs = [now.measure(contestant, Backlog(now.events), maximum=True) for _ in range(rounds)]
     rates = sorted(run.events_per_s for run in runs if run)
     return rates[len(rates) // 2] if rates else 0.0
 
 
+def measure_load(now: Sitting, load: Load, share: float, highest: float, number: int) -> None:
+    """Measure one share of a load, and report where that cannot be done."""
+    contestant = on_worker_core(load.contestant) if load.is_pinned else load.contestant
+    duration_s = DURATION_S if now.events >= FULL_EVENTS else SHORT_DURATION_S
+    try:
+        with pinned(now.stage) if load.is_pinned else nullcontext():
+            figure = measure(now, contestant, share * highest, duration_s)
+    except (MissingError, VoidError) as error:
+        now.miss(f"{contestant.name} at {share:.0%}", str(error))
+    else:
+        now.add(figure | {"share": share, "round": number, "pinned": load.is_pinned})
+
+
 def main() -> None:
     given = options("latency").parse_args()
-    duration_s = DURATION_S if given.events >= FULL_EVENTS else SHORT_DURATION_S
+    wanted = named(given.only)
+    loads = [load for load in LOADS if load.contestant in wanted]
     with sitting("latency", given) as now:
-        for contestant in named(given.only or CONTESTANTS):
-            highest = maximum(now, contestant)
-            for share, number in product(SHARES if highest else (), range(given.runs)):
-                try:
-                    figure = measure(now, contestant, share * highest, duration_s)
-                except (MissingError, VoidError) as error:
-                    now.miss(f"{contestant.name} at {share:.0%}", str(error))
-                else:
-                    now.add(figure | {"share": share, "round": number})
+        paces = {load.pace.name: load for load in reversed(loads)}
+        highest = {name: maximum(now, load.pace, min(load.rounds, now.runs)) for name, load in paces.items()}
+        for number, load in product(range(now.runs), loads):
+            for share in load.shares if number < load.rounds and highest[load.pace.name] else ():
+                measure_load(now, load, share, highest[load.pace.name], number)
     write(now.results)
 
 

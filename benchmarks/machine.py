@@ -19,7 +19,7 @@ def machine(stage: Stage) -> dict[str, str]:
     with stage.connect() as connection:
         shown = {
             name: str(connection.execute(f"SHOW {name}").fetchall()[0][0])
-            for name in ("server_version", "fsync", "synchronous_commit", "shared_buffers")
+            for name in ("server_version", "fsync", "shared_buffers")
         }
     memory_kb = int(Path("/proc/meminfo").read_text(encoding="ascii").split()[1])
     return {

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.contestant import HERE, ROOT
 from benchmarks.figures import Figure, chosen, grouped, load, ratio, spread
-from benchmarks.goals import GOALS
+from benchmarks.goals import GOALS, OURS
 from benchmarks.roster import ALL
 
 PLOT_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
@@ -55,16 +55,17 @@ def row(*cells: object) -> str:
 
 
 def throughput(figures: list[Figure]) -> Iterator[str]:
-    heads = ("contestant", "events/s", "second half", "ratio to hand-written", "ratio to floor", "wall s",
+    heads = ("contestant", "events/s", "second half", "keepstream's rate against it", "of second halves", "wall s",
              *columns(), "rows per commit, median / most")  # fmt: skip
-    for (size,), of_size in grouped(figures, "size_bytes").items():
-        hand, floor = chosen(of_size, contestant="hand"), chosen(of_size, contestant="floor")
+    for (size, waits), together in grouped(figures, "size_bytes", "synchronous_commit").items():
+        ours = chosen(together, contestant=OURS)
         rows = (
-            row(LABELS[name], *cells(runs, "events_per_s", "second_half_per_s"), against(runs, hand),
-                against(runs, floor), *cells(runs, "wall_s", *RUN_COLUMNS, digits=1), commits(runs))
-            for (name,), runs in grouped(of_size, "contestant").items()
+            row(LABELS.get(name, name), *cells(runs, "events_per_s", "second_half_per_s"), against(ours, runs),
+                against(ours, runs, "second_half_per_s"), *cells(runs, "wall_s", *RUN_COLUMNS, digits=1), commits(runs))
+            for (name,), runs in grouped(together, "contestant").items()
         )  # fmt: skip
-        yield from table(f"A backlog of events of {size} bytes", heads, rows)
+        how = "each commit waits for the disk" if waits else "no commit waits for the disk"
+        yield from table(f"A backlog of events of {size:,} bytes, {how}", heads, rows)
 
 
 def columns() -> Iterator[str]:
@@ -83,18 +84,20 @@ def cells(runs: list[Figure], *names: str, digits: int = 0) -> Iterator[str]:
         yield found.text(digits) if found else "-"
 
 
-def against(runs: list[Figure], others: list[Figure]) -> str:
-    found = ratio(runs, others)
+def against(runs: list[Figure], others: list[Figure], field: str = "events_per_s") -> str:
+    found = ratio(runs, others, field)
     return found.text(2) if found else "-"
 
 
 def latency(figures: list[Figure]) -> Iterator[str]:
     open_loop = [figure for figure in figures if "share" in figure]
     rows = (
-        row(LABELS[name], f"{share:.0%}", f"{runs[0]['rate_per_s']:,}", *cells(runs, *LATENCIES, digits=1))
-        for (name, share), runs in grouped(open_loop, "contestant", "share").items()
-    )
-    heads = ("contestant", "of its maximum", "events/s", "p50 ms", "p99 ms", "p99.9 ms", "producer late at worst, ms")
+        row(LABELS[name], "pinned" if is_pinned else "shared", f"{share:.0%}", f"{runs[0]['rate_per_s']:,}",
+            *cells(runs, *LATENCIES, digits=1))
+        for (name, is_pinned, share), runs in grouped(open_loop, "contestant", "pinned", "share").items()
+    )  # fmt: skip
+    heads = ("contestant", "cores", "of the maximum", "events/s", "p50 ms", "p99 ms", "p99.9 ms",
+             "producer late at worst, ms")  # fmt: skip
     yield from table("From produce to commit, open loop", heads, rows)
 
 
@@ -114,7 +117,7 @@ def start(figures: list[Figure]) -> Iterator[str]:
 
 def about(name: str, left: dict[str, Any]) -> Iterator[str]:
     yield ""
-    yield f"{name}: {left['events']:,} events, {left['runs']} runs each; " + "; ".join(
+    yield f"{name}: {left['events']:,} events, at most {left['runs']} runs each; " + "; ".join(
         f"{what}: {said}" for what, said in left["machine"].items()
     )
     for who, why in left["missing"].items():

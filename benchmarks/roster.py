@@ -1,35 +1,73 @@
-"""Who takes part."""
+"""Who takes part: each at 100 rows per commit, and at its best where that is another size."""
 
 from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterable
 
 from benchmarks.contestant import Contestant, keepstream, module
 from benchmarks.contestants import connect, flink
 
-KEEPSTREAM_100 = Contestant("keepstream-100", "keepstream, batch 100", keepstream(100), counts_exactly=True)
-KEEPSTREAM_500 = Contestant("keepstream-500", "keepstream, batch 500", keepstream(500), counts_exactly=True)
-KEEPSTREAM_1000 = Contestant(
-    "keepstream-1000", "keepstream's default, up to 1,000 rows per commit",
-    keepstream(100, KEEPSTREAM_WORKER__TRANSACTION_SIZE="1000"), counts_exactly=True,
+BEST_ROWS = 1000
+"""Rows per commit of a contestant at its best: what was the fastest size, or as fast as larger ones."""
+
+
+def hand_written(name: str, label: str, venv: str = "") -> tuple[Contestant, Contestant]:
+    """Return a program of `contestants/` at both sizes."""
+    file = name.replace("-", "_")
+    at_100, at_best = (module(file, venv, BENCH_BATCH_SIZE=str(rows)) for rows in (100, BEST_ROWS))
+    return (
+        Contestant(f"{name}-100", f"{label}, 100 rows", at_100),
+        Contestant(f"{name}-{BEST_ROWS}", f"{label}, {BEST_ROWS:,} rows", at_best),
+    )
+
+
+def floor(rows: int, *, validated: bool) -> Contestant:
+    """Return the floor, with the validate step or without."""
+    step, what = ("floor-validated", "floor with the validate step") if validated else ("floor", "floor")
+    environment = {"BENCH_BATCH_SIZE": str(rows), "BENCH_VALIDATE": "yes" if validated else ""}
+    return Contestant(f"{step}-{rows}", f"{what}, {rows:,} rows", module("floor", **environment), counts_exactly=True)
+
+
+def other_python() -> Contestant | None:
+    """Return keepstream in the environment whose interpreter OTHER_PYTHON names; None without one."""
+    python = os.environ.get("OTHER_PYTHON")
+    if not python:
+        return None
+    shown = subprocess.run([python, "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
+    command = keepstream(python=python)
+    return Contestant(f"keepstream-python-{shown}", f"keepstream on Python {shown}", command, counts_exactly=True)
+
+
+KEEPSTREAM = Contestant("keepstream", "keepstream, defaults: up to 1,000 rows", keepstream(), counts_exactly=True)
+KEEPSTREAM_100 = Contestant("keepstream-100", "keepstream, 100 rows", keepstream(100), counts_exactly=True)
+FLOORS = (floor(100, validated=False), *(floor(rows, validated=True) for rows in (100, 500, 1000)))
+HAND = hand_written("hand", "hand-written loop, executemany")
+RAW_JSON = hand_written("raw-json", "hand-written loop, raw JSON")
+FAST_STREAM = hand_written("fast-stream", "FastStream (confluent)", "faststream")
+QUIX = hand_written("quix", "Quix Streams, PostgreSQLSink", "quix")
+PLAIN_FAUST = hand_written("plain-faust", "plain Faust")
+CONNECT = tuple(
+    Contestant(f"connect-{rows}", f"Kafka Connect + Debezium JDBC sink, 4 tasks, {rows:,} rows", connect.command(rows),
+               flat=True)
+    for rows in (100, BEST_ROWS)
 )  # fmt: skip
-FLOOR = Contestant("floor", "floor: keepstream's SQL and confluent-kafka", module("floor"), counts_exactly=True)
-RAW_JSON = Contestant("raw-json", "hand-written loop, raw JSON", module("raw_json"))
-HAND = Contestant("hand", "hand-written loop, executemany", module("hand"))
-PLAIN_FAUST = Contestant("plain-faust", "plain Faust, take(100)", module("plain_faust"))
-FAST_STREAM = Contestant("faststream", "FastStream (confluent)", module("fast_stream", "faststream"))
-QUIX = Contestant("quix", "Quix Streams, PostgreSQLSink", module("quix", "quix"))
-BYTEWAX = Contestant("bytewax", "Bytewax", module("wax", "bytewax"))
-CONNECT = Contestant("connect", "Kafka Connect + Debezium JDBC sink, 4 tasks", connect.command, flat=True)
-FLINK = Contestant("flink", "Flink SQL, parallelism 2", flink.command)
+FLINK = tuple(
+    Contestant(f"flink-{rows}", f"Flink SQL, parallelism 2, {rows:,} rows", flink.command(rows))
+    for rows in (100, BEST_ROWS)
+)
+OTHER_PYTHON = other_python()
 
 ALL = (
-    KEEPSTREAM_100, KEEPSTREAM_500, KEEPSTREAM_1000, FLOOR, RAW_JSON, HAND, PLAIN_FAUST, FAST_STREAM, QUIX, BYTEWAX,
-    CONNECT, FLINK,
+    KEEPSTREAM, KEEPSTREAM_100, *FLOORS, *CONNECT, *FLINK, *RAW_JSON, *HAND, *FAST_STREAM, *QUIX, *PLAIN_FAUST,
+    *([OTHER_PYTHON] if OTHER_PYTHON else ()),
 )  # fmt: skip
 
 
-def named(names: str) -> tuple[Contestant, ...]:
+def named(names: str | Iterable[str]) -> tuple[Contestant, ...]:
     """Return the contestants of a list separated by commas, all for an empty one."""
-    wanted = [name for name in names.split(",") if name]
+    wanted = [name for name in names.split(",") if name] if isinstance(names, str) else [*names]
     unknown = set(wanted) - {contestant.name for contestant in ALL}
     if unknown:
         raise SystemExit(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(c.name for c in ALL)}")

@@ -16,7 +16,7 @@ from benchmarks.contestant import HERE, Contestant, MissingError
 from benchmarks.drain import Run, VoidError, drain
 from benchmarks.events import Backlog
 from benchmarks.machine import machine
-from benchmarks.roster import KEEPSTREAM_100
+from benchmarks.roster import KEEPSTREAM
 from benchmarks.stage import Stage, open_stage
 
 FULL_EVENTS, FULL_RUNS = 300_000, 3
@@ -72,21 +72,19 @@ def options(name: str) -> argparse.ArgumentParser:
     parser.add_argument("--events", type=int, default=int(os.environ.get("EVENTS") or FULL_EVENTS))
     parser.add_argument("--runs", type=int, default=int(os.environ.get("RUNS") or FULL_RUNS))
     parser.add_argument("--only", default=os.environ.get("ONLY", ""), help="names, separated by commas")
-    parser.add_argument("--synchronous-commit", action="store_true", default=os.environ.get("SYNC") == "on")
     return parser
 
 
 @contextmanager
 def sitting(name: str, given: argparse.Namespace) -> Iterator[Sitting]:
     """Start the servers, warm them up, and hand out the sitting."""
-    with open_stage(synchronous_commit=given.synchronous_commit) as stage:
+    with open_stage() as stage:
         now = Sitting(name, stage, given.events, given.runs, folder(given), machine=machine(stage))
-        drain(stage, KEEPSTREAM_100, WARM_UP)  # the broker's first minute is its slowest
+        drain(stage, KEEPSTREAM, WARM_UP)  # the broker's first minute is its slowest
         yield now
 
 
 def folder(given: argparse.Namespace) -> Path:
-    """Return where results go: short forms and other durability must not pass for the real thing."""
+    """Return where results go: short forms must not pass for the real thing."""
     full = given.events >= FULL_EVENTS and given.runs >= FULL_RUNS and not given.only
-    kind = "" if full else "short"
-    return HERE / "results" / ("durable" if given.synchronous_commit else "") / kind
+    return HERE / "results" / ("" if full else "short")

@@ -27,7 +27,8 @@ class Stage:
     kafka: EmbeddedKafka
     postgres: EmbeddedPostgres
     folder: Path
-    synchronous_commit: bool
+    synchronous_commit: bool = True
+    """Whether a commit waits for the disk: the database's default, so what holds for one contestant holds for all."""
     topics: set[str] = field(default_factory=set)
 
     @property
@@ -44,19 +45,27 @@ class Stage:
             self.topics.add(fill(self.bootstrap_servers, backlog))
         return backlog.topic
 
+    def set_synchronous_commit(self, *, on: bool) -> None:
+        """Change the default of the sessions that begin from now on."""
+        with self.connect() as connection:
+            name = connection.info.dbname
+            connection.execute(f"ALTER DATABASE {name} SET synchronous_commit TO {'on' if on else 'off'}")
+        self.synchronous_commit = on
+
     def connect(self, schema: str | None = None) -> psycopg.Connection[tuple[object, ...]]:
         options = f"-c search_path={schema}" if schema else ""
         return psycopg.connect(self.url, autocommit=True, options=options)
 
 
 @contextmanager
-def open_stage(*, synchronous_commit: bool = False) -> Iterator[Stage]:
-    """Start both servers. ``synchronous_commit`` becomes the database's default: what holds for one, holds for all."""
-    settings = DATABASE | {"synchronous_commit": "on" if synchronous_commit else "off"}
+def open_stage(*, synchronous_commit: bool = True) -> Iterator[Stage]:
+    """Start both servers."""
     with (
         EmbeddedKafka(jvm_options=BROKER_JVM) as kafka,
-        EmbeddedPostgres(settings=settings) as postgres,
+        EmbeddedPostgres(settings=DATABASE) as postgres,
         tempfile.TemporaryDirectory() as folder,
     ):
         create(kafka.bootstrap_servers, DLQ_TOPIC, 1, DEAD_LETTER_TOPIC_CONFIG)
-        yield Stage(kafka, postgres, Path(folder), synchronous_commit)
+        stage = Stage(kafka, postgres, Path(folder))
+        stage.set_synchronous_commit(on=synchronous_commit)
+        yield stage

@@ -13,7 +13,7 @@ from benchmarks.contestant import ROOT, Course
 from benchmarks.drain import TOTAL, new_schema
 from benchmarks.events import Backlog
 from benchmarks.report import write
-from benchmarks.roster import KEEPSTREAM_100
+from benchmarks.roster import KEEPSTREAM
 from benchmarks.sitting import options, sitting
 from benchmarks.stage import Stage
 
@@ -24,10 +24,10 @@ POLL_S, TIMEOUT_S = 0.02, 60.0
 def first_settled_s(stage: Stage) -> float:
     """Start a worker; return the seconds to its first commit."""
     stage.fill(BACKLOG)
-    with new_schema(stage, KEEPSTREAM_100) as (connection, schema):
+    with new_schema(stage, KEEPSTREAM) as (connection, schema):
         course = Course(stage.bootstrap_servers, stage.url, schema, BACKLOG, stage.synchronous_commit, stage.folder)
         began = time.monotonic()
-        worker = KEEPSTREAM_100.start(course)
+        worker = KEEPSTREAM.start(course)
         try:
             while not connection.execute(TOTAL).fetchall()[0][0]:
                 if time.monotonic() - began > TIMEOUT_S:

@@ -1,4 +1,4 @@
-"""Kafka Connect, standalone, with Debezium's JDBC sink: upsert on event_id, 100 rows per commit, four tasks.
+"""Kafka Connect, standalone, with Debezium's JDBC sink: upsert on event_id, four tasks.
 
 The sink needs a schema and cannot store nested objects: the converter supplies the schema (``schema.content``), and the
 events come with payload and metadata as JSON strings (`events.Backlog.flat`).
@@ -7,6 +7,7 @@ events come with payload and metadata as JSON strings (`events.Backlog.flat`).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -19,21 +20,24 @@ MAIN_CLASS = "org.apache.kafka.connect.cli.ConnectStandalone"
 JVM = ("-Xms256m", "-Xmx2g", "-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn")
 """The heap is that of Kafka's own connect-standalone script."""
 TASKS = 4
-ROWS_PER_COMMIT = 100
 JSON_COLUMN, TIME_COLUMN = "io.debezium.data.Json", "io.debezium.time.ZonedTimestamp"
 FIELDS = {"event_id": None, "payload": JSON_COLUMN, "metadata": JSON_COLUMN, "created_at": TIME_COLUMN,
           "correlation_id": None}  # fmt: skip
 
 
-def command(course: Course) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Write both property files; return argv and environment. Raises MissingError."""
-    home = course.folder / f"{course.schema}-connect"
-    home.mkdir()
-    worker, connector = home / "worker.properties", home / "connector.properties"
-    worker.write_text(render(worker_properties(course, home)), encoding="utf-8")
-    connector.write_text(render(connector_properties(course)), encoding="utf-8")
-    argv = (str(java().path), *JVM, "-cp", classpath("connect"), MAIN_CLASS, str(worker), str(connector))
-    return argv, java_env()
+def command(rows: int) -> Callable[[Course], tuple[tuple[str, ...], dict[str, str]]]:
+    """Return the command at so many rows per commit; it writes both property files, and raises MissingError."""
+
+    def of_course(course: Course) -> tuple[tuple[str, ...], dict[str, str]]:
+        home = course.folder / f"{course.schema}-connect"
+        home.mkdir()
+        worker, connector = home / "worker.properties", home / "connector.properties"
+        worker.write_text(render(worker_properties(course, home)), encoding="utf-8")
+        connector.write_text(render(connector_properties(course, rows)), encoding="utf-8")
+        argv = (str(java().path), *JVM, "-cp", classpath("connect"), MAIN_CLASS, str(worker), str(connector))
+        return argv, java_env()
+
+    return of_course
 
 
 def worker_properties(course: Course, home: Path) -> dict[str, str]:
@@ -54,7 +58,7 @@ def schema() -> str:
     return json.dumps({"type": "struct", "optional": False, "fields": fields})
 
 
-def connector_properties(course: Course) -> dict[str, str]:
+def connector_properties(course: Course, rows: int) -> dict[str, str]:
     place = urlsplit(course.url)
     options = f"reWriteBatchedInserts=true&currentSchema={course.schema}"
     return {
@@ -63,7 +67,7 @@ def connector_properties(course: Course) -> dict[str, str]:
         "connection.url": f"jdbc:postgresql://{place.hostname}:{place.port}{place.path}?{options}",
         "connection.username": place.username or "", "connection.password": place.password or "",
         "insert.mode": "upsert", "primary.key.mode": "record_value", "primary.key.fields": "event_id",
-        "schema.evolution": "none", "batch.size": str(ROWS_PER_COMMIT),
-        "consumer.override.max.poll.records": str(ROWS_PER_COMMIT),
+        "schema.evolution": "none", "batch.size": str(rows),
+        "consumer.override.max.poll.records": str(rows),
         "consumer.override.auto.offset.reset": "earliest",
     }  # fmt: skip

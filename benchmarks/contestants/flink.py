@@ -1,10 +1,11 @@
-"""Flink SQL in its SQL client with an embedded mini-cluster: Kafka table to JDBC table, parallelism 2, 100 rows.
+"""Flink SQL in its SQL client with an embedded mini-cluster: Kafka table to JDBC table, parallelism 2.
 
 JSON objects are read into STRING columns; ``stringtype=unspecified`` lets PostgreSQL take them as jsonb.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -36,21 +37,25 @@ CREATE TABLE target (
 ) WITH (
     'connector' = 'jdbc', 'table-name' = 'events', 'username' = '{user}', 'password' = '{password}',
     'url' = 'jdbc:postgresql://{place}?currentSchema={group_id}&stringtype=unspecified&reWriteBatchedInserts=true',
-    'sink.buffer-flush.max-rows' = '100'
+    'sink.buffer-flush.max-rows' = '{rows}'
 );
 INSERT INTO target SELECT `event_id`, `payload`, `metadata`, `timestamp`, `correlation_id` FROM source;
 """
 
 
-def command(course: Course) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Write the SQL file; return argv and environment. Raises MissingError."""
-    home = course.folder / f"{course.schema}-flink"
-    home.mkdir()
-    (home / "config.yaml").write_text("", encoding="utf-8")
-    script = home / "job.sql"
-    script.write_text(_sql(course), encoding="utf-8")
-    argv = (str(java().path), *_jvm(home), "-cp", classpath("flink"), MAIN_CLASS, "-f", str(script))
-    return argv, java_env() | {"FLINK_CONF_DIR": str(home)}
+def command(rows: int) -> Callable[[Course], tuple[tuple[str, ...], dict[str, str]]]:
+    """Return the command at so many rows per commit; it writes the SQL file, and raises MissingError."""
+
+    def of_course(course: Course) -> tuple[tuple[str, ...], dict[str, str]]:
+        home = course.folder / f"{course.schema}-flink"
+        home.mkdir()
+        (home / "config.yaml").write_text("", encoding="utf-8")
+        script = home / "job.sql"
+        script.write_text(_sql(course, rows), encoding="utf-8")
+        argv = (str(java().path), *_jvm(home), "-cp", classpath("flink"), MAIN_CLASS, "-f", str(script))
+        return argv, java_env() | {"FLINK_CONF_DIR": str(home)}
+
+    return of_course
 
 
 def _jvm(home: Path) -> list[str]:
@@ -58,9 +63,10 @@ def _jvm(home: Path) -> list[str]:
     return [*JVM, *opened, f"-Djava.io.tmpdir={home}"]
 
 
-def _sql(course: Course) -> str:
+def _sql(course: Course, rows: int) -> str:
     place = urlsplit(course.url)
     return SQL.format(
+        rows=rows,
         topic=course.backlog.topic, bootstrap_servers=course.bootstrap_servers, group_id=course.schema,
         user=place.username, password=place.password, place=f"{place.hostname}:{place.port}{place.path}",
     )  # fmt: skip

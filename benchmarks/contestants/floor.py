@@ -1,8 +1,8 @@
 """The floor: the tightest loop we know that does keepstream's own SQL with confluent-kafka, and nothing else.
 
-No validation, no dead letters, no retries, no metrics, no rebalance: one thread reads all partitions and cuts what
-came into batches of one partition each, one thread per connection writes them. What keepstream needs on top of this is
-the price of its guarantees.
+No validation (without BENCH_VALIDATE), no dead letters, no retries, no metrics, no rebalance: one thread reads all
+partitions and cuts what came into batches of one partition each, one thread per connection writes them. What keepstream
+needs on top of this is the price of its guarantees.
 """
 
 from __future__ import annotations
@@ -18,14 +18,18 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from psycopg.types.numeric import Int4, Int8
 
 from benchmarks.contestants.course import BATCH_SIZE, CONSUMER, PARTITIONS, POSTGRES_URL, SCHEMA, TOPIC
+from keepstream.processors.validation.validate import check_contract
+from keepstream.schemas.event import Rejection
+from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.postgres.connection import ConnectionPolicy, JsonDocument, _JsonDocumentDumper, worker_session
 from keepstream.sinks.postgres.offsets import INSERT_PARTITION
 from keepstream.sinks.postgres.store import SETTLE
 
 CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "4"))
 SYNCHRONOUS_COMMIT = os.environ.get("BENCH_SYNCHRONOUS_COMMIT") == "on"
+VALIDATE = bool(os.environ.get("BENCH_VALIDATE"))
 READ_AT_ONCE = 4000
-BATCHES_AHEAD = 40
+RECORDS_AHEAD = 4000
 Batches = Queue[tuple[int, list[Message]]]
 
 
@@ -43,13 +47,26 @@ def write(batches: Batches) -> None:
 
 
 def parameters(partition: int, messages: list[Message]) -> dict[str, Any]:
-    documents = [b'%b,"@offset":%d}' % ((m.value() or b"")[:-1], m.offset() or 0) for m in messages]
+    documents = [document(message) for message in messages]
     first, last = messages[0].offset() or 0, messages[-1].offset() or 0
     return {
         "topic": TOPIC, "partition": Int4(partition), "begin": Int8(first), "end": Int8(last + 1),
         "records": Int8(len(messages)), "events": JsonDocument(b"[%b]" % b",".join(documents)),
         "incoming": Int8(len(messages)), "duplicates": Int8(0), "stale": Int8(0), "failed": Int8(0),
+        "incarnation": Int4(0), "topic_id": None,
     }  # fmt: skip
+
+
+def document(message: Message) -> bytes:
+    """Return what the statement takes of an event: its bytes and its offset."""
+    value, offset = message.value() or b"", message.offset() or 0
+    if not VALIDATE:
+        return b'%b,"@offset":%d}' % (value[:-1], offset)
+    place = (message.topic() or "", message.partition() or 0, offset, message.timestamp()[1])
+    checked = check_contract(KafkaRecord(*place, message.key(), value))
+    if isinstance(checked, Rejection):
+        os._exit(1)  # the backlog has no bad records: the run is void
+    return checked.document
 
 
 def read(consumer: Consumer, writers: list[Batches]) -> None:
@@ -69,10 +86,10 @@ def main() -> None:
     places = range(PARTITIONS)
     with psycopg.connect(POSTGRES_URL, autocommit=True, options=f"-c search_path={SCHEMA}") as link:
         for partition in places:
-            link.execute(INSERT_PARTITION, {"topic": TOPIC, "partition": partition, "next_offset": 0})
+            link.execute(INSERT_PARTITION, {"topic": TOPIC, "partition": partition, "next_offset": 0, "topic_id": None})
     consumer = Consumer(CONSUMER | {"queued.max.messages.kbytes": 16384, "fetch.message.max.bytes": 1048576})
     consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in places])
-    writers: list[Batches] = [Queue(BATCHES_AHEAD) for _ in range(CONNECTIONS)]
+    writers: list[Batches] = [Queue(max(2, RECORDS_AHEAD // BATCH_SIZE)) for _ in range(CONNECTIONS)]
     for batches in writers:
         Thread(target=write, args=[batches], daemon=True).start()
     read(consumer, writers)

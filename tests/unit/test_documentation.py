@@ -85,7 +85,7 @@ def test_each_page_uses_the_words_of_the_glossary(page: Path) -> None:
     assert [found[0] for found in RETIRED.finditer(" ".join(prose.split()))] == []
 
 
-NOT_KEPT = {"benchmarks/results/short/", "benchmarks/results/durable/", "tests/kafkatest"}
+NOT_KEPT = {"benchmarks/results/short/", "tests/kafkatest"}
 """What a target writes, and a folder of apache/kafka."""
 
 
