@@ -171,11 +171,19 @@ sbom: runtime .venv/tools/.installed ## Write dist/sbom.cdx.json (CycloneDX): th
 licences: runtime .venv/tools/.installed ## Write dist/licences.md: the licence of each package of an installed worker
 	@$(TOOLS)/pip-licenses --python $(RUNTIME)/bin/python --format markdown --order license --output-file dist/licences.md
 
-manifests: .venv/tools/.installed ## Validate deploy/kubernetes with Kubernetes' schemas (needs kubectl or kustomize) and the tree
+HELM := $(or $(shell command -v helm),$(TOOLS)/helm)
+
+$(TOOLS)/helm: | .venv/tools/.installed
+	@echo "Building helm into .venv/tools (four minutes the first time)" >&2
+	@GOBIN=$(CURDIR)/$(TOOLS) GOFLAGS=-mod=mod go install helm.sh/helm/v3/cmd/helm@v3.22.0
+
+manifests: .venv/tools/.installed $(HELM) ## Validate deploy/kubernetes and deploy/helm (needs kubectl or kustomize; helm or Go), and compare the two
 	@mkdir -p dist && if command -v kustomize > /dev/null; then kustomize build deploy/kubernetes; \
 		else kubectl kustomize deploy/kubernetes; fi > dist/kubernetes.yaml
-	@$(TOOLS)/kubernetes-validate --strict --quiet dist/kubernetes.yaml
-	@$(BIN)/pytest -q tests/unit/test_kubernetes.py
+	@$(HELM) lint --quiet --strict deploy/helm
+	@$(HELM) template keepstream deploy/helm --namespace keepstream --kube-version 1.32.0 > dist/helm.yaml
+	@$(TOOLS)/kubernetes-validate --strict --quiet dist/kubernetes.yaml dist/helm.yaml
+	@$(BIN)/pytest -q tests/unit/test_kubernetes.py tests/unit/test_helm.py
 
 image-lint: .venv/tools/.installed ## Check deploy/Dockerfile with hadolint, and docker-compose.yml with compose
 	@$(TOOLS)/hadolint deploy/Dockerfile

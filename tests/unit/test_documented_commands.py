@@ -13,7 +13,11 @@ import pytest
 from keepstream.app.cli.root import root
 from tests.unit.test_documentation import CHECKOUT
 
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md")), CHECKOUT / "deploy/kubernetes/README.md"]
+PAGES = [
+    CHECKOUT / "README.md",
+    *sorted((CHECKOUT / "docs").glob("*.md")),
+    *sorted((CHECKOUT / "deploy").rglob("*.md")),
+]
 TARGETS = set(re.findall(r"^([a-z][a-z-]*):", (CHECKOUT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
 _ENDS = {"|", "||", "&&", ";", "&"}
 _ASSIGNMENT = re.compile(r"[A-Z_]+=")
