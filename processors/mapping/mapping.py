@@ -176,7 +176,7 @@ def _timestamp(options: MappingOptions) -> ReadText:
         return lambda _document: None
     source = compile_source(options.timestamp or "/timestamp")
     convert = timestamp_reader(options.timestamp_format, options.timestamp_zone)
-    required = options.timestamp is not None
+    required, is_number = options.timestamp is not None, options.timestamp_format != "rfc3339"
 
     def read(document: Document) -> str | None:
         found = source.value(document)
@@ -184,6 +184,8 @@ def _timestamp(options: MappingOptions) -> ReadText:
             if required:
                 raise source.missing(document, "timestamp")
             return None
+        if is_number and type(found) is float:
+            found = (source.raw(document) or b"").decode()  # a float has 17 digits
         try:
             return convert(found)
         except ValueError as error:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-import pydantic_core
 from pydantic import ValidationError
 
 from keepstream.processors.validation.rejection import to_rejection
+from keepstream.processors.validation.written_numbers import parse_model, to_json
 from keepstream.schemas.event import Contract, Event, Rejection, Transform
 from keepstream.schemas.record import Record
 
@@ -42,10 +42,10 @@ class CustomContract:
         return _called(self.model.__name__, lambda: _json(event), value)
 
     def _event(self, record: Record, value: bytes) -> Event | bytes:
-        parsed = self.model.model_validate_json(value)
+        parsed = parse_model(self.model, value)
         if isinstance(parsed, Contract):
             return _event_of(parsed.event(record))  # type: ignore[return-value]
-        return Event.model_validate_json(value) if self.transforms else value
+        return parse_model(Event, value) if self.transforms else value
 
 
 def _called(name: str, foreign: Callable[[], T], value: bytes) -> T | Rejection:
@@ -65,7 +65,7 @@ def _event_of(returned: object) -> Event | Rejection:
 
 
 def _json(event: Event) -> bytes:
-    """Return an event as JSON without absent fields. NaN stays NaN, and is refused; it does not become null."""
+    """Return an event as JSON without absent fields."""
     fields = event.model_dump(include=set(_OWN), warnings=False)
     present = {name: value for name, value in fields.items() if value is not None or name not in _OPTIONAL}
-    return pydantic_core.to_json(present, inf_nan_mode="constants")
+    return to_json(present)
