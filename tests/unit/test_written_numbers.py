@@ -29,6 +29,9 @@ FINITE = NUMBERS.filter(lambda text: math.isfinite(float(text)))
 """For fields of type `Decimal`: pydantic refuses what is infinite as a float, like 1e400."""
 
 
+MAPPED = Settings(_env_file=None, mapping={"id": "/id", "payload": "/data", "metadata": "/m"}).mapping.compile()
+
+
 class Open(Contract):
     """A shape whose numbers have no type."""
 
@@ -68,7 +71,7 @@ def exact(text: bytes) -> Any:
 
 def _digits(number: str | int) -> object:
     found = Decimal(number)
-    return (found if found else abs(found)).as_tuple()  # PostgreSQL's zero has no sign
+    return (found or abs(found)).as_tuple()  # PostgreSQL's zero has no sign
 
 
 def stored(validator: Validator, value: bytes) -> Any:
@@ -103,9 +106,7 @@ def test_what_a_transform_does_not_change_keeps_its_digits(one: str, two: str) -
 @given(NUMBERS, NUMBERS)
 def test_a_mapping_before_them_keeps_them_too(one: str, two: str) -> None:
     value = f'{{"id": 7, "data": {{"exact": {one}, "l": [{two}]}}, "m": {{"n": {two}}}}}'.encode()
-    parts = {"id": "/id", "payload": "/data", "metadata": "/m"}
-    mapping = Settings(_env_file=None, mapping=parts).mapping.compile()
-    for validator in (Validator(mapping=mapping), Validator(transforms={"as_is": lambda e, r: e}, mapping=mapping)):
+    for validator in (Validator(mapping=MAPPED), Validator(transforms={"as_is": lambda e, r: e}, mapping=MAPPED)):
         found = stored(validator, value)
         assert (found["payload"], found["metadata"]) == (exact(value)["data"], exact(value)["m"])
 
