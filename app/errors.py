@@ -8,6 +8,12 @@ FATAL = 70
 INTERRUPTED = 130
 """Ended by Ctrl-C: 128 + SIGINT, as shells report it."""
 
+CYTHON_FIX = (
+    "install a C compiler and Python's headers (gcc, libc6-dev, python3-dev), then: pip install --force-reinstall "
+    "--no-deps --no-cache-dir --no-binary faust-streaming faust-streaming=={}"
+)
+"""For a Faust that was built without a compiler: pip then leaves its Cython extension out, and keeps that wheel."""
+
 
 class KeepstreamError(Exception):
     """An error with a stable code, a message, a hint how to fix it, and the exit code of the command that meets it.

@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks.stage import Stage
-from keepstream.app.embedded.kafka import java
+from keepstream.app.embedded.java import java
 from keepstream.app.embedded.kafka_jars import KAFKA_VERSION
 
 PACKAGES = ("keepstream", "faust-streaming", "aiokafka", "confluent-kafka", "pydantic", "psycopg")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from keepstream.app.cli.output import json_option, load_services, print_json
-from keepstream.app.errors import KeepstreamError
+from keepstream.app.errors import CYTHON_FIX, KeepstreamError
 from keepstream.schemas.replay import PARKING_SUFFIX
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def _faust(_services: Services) -> Iterator[Finding]:
     import faust.streams
 
     if faust.streams._CStreamIterator is None:  # type: ignore[attr-defined]  # noqa: SLF001
-        yield Finding("faust", "fail", "the Cython extension is missing", "install a wheel of faust-streaming")
+        yield Finding("faust", "fail", "the Cython extension is missing", CYTHON_FIX.format(faust.__version__))
     else:
         yield Finding("faust", "ok", f"{faust.__version__} with its Cython extension")
 

@@ -28,6 +28,9 @@ def health() -> None:
     It asks each address on which a keepstream process of this PID namespace listens (Linux), so options and --workers
     need not be repeated. With KEEPSTREAM_HTTP__ENABLED=false, and for other commands, it is enough that one runs.
     """
+    if not PROC.is_dir():
+        hint = "ask its port: curl http://127.0.0.1:9108/livez"
+        raise KeepstreamError("not_supported", f"{PROC} is not here: this command works in Linux containers", hint)
     processes = {path.parent: words for path in PROC.glob("[0-9]*/cmdline") if (words := _words(path)) & PROGRAMS}
     if not processes:
         raise KeepstreamError("not_running", "no process of keepstream is running here")

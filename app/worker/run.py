@@ -26,6 +26,7 @@ from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.diagnose import LastKafkaError
+from keepstream.app.errors import CYTHON_FIX
 from keepstream.app.process.exit import critical_task, exit_fatal, exit_within
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.components import Components, open_components
@@ -67,7 +68,8 @@ def build_app(
     """Build the Faust app with the guards of docs/decisions.md, "Faust"."""
     if faust.streams._CStreamIterator is None:  # type: ignore[attr-defined]  # noqa: SLF001
         exit_fatal(
-            "faust was installed without its Cython extension, without which it acknowledges what it skips (trap T11)"
+            "faust was installed without its Cython extension, without which it acknowledges what it skips (trap T11): "
+            + CYTHON_FIX.format(faust.__version__)
         )
     kafka = settings.kafka
     url = yarl.URL(f"kafka://{kafka.bootstrap_servers.partition(',')[0]}")

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 from benchmarks.contestant import Course
 from benchmarks.java_parts import DEBEZIUM_JDBC, classpath, plugin_path
-from keepstream.app.embedded.kafka import java, java_env, render
+from keepstream.app.embedded.java import java, java_env
+from keepstream.app.embedded.kafka import render
 from keepstream.app.embedded.service import LOOPBACK, free_port
 
 MAIN_CLASS = "org.apache.kafka.connect.cli.ConnectStandalone"

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from benchmarks.contestant import Course
 from benchmarks.java_parts import classpath
-from keepstream.app.embedded.kafka import java, java_env
+from keepstream.app.embedded.java import java, java_env
 
 MAIN_CLASS = "org.apache.flink.table.client.SqlClient"
 OPENED = ("java.lang", "java.lang.invoke", "java.lang.reflect", "java.math", "java.net", "java.io", "java.nio",

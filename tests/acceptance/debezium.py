@@ -14,7 +14,8 @@ import pytest
 
 from benchmarks.contestant import MissingError
 from benchmarks.java_parts import DEBEZIUM_POSTGRES, classpath, plugin_path
-from keepstream.app.embedded.kafka import SMALL_JVM, java, java_env, render
+from keepstream.app.embedded.java import java, java_env
+from keepstream.app.embedded.kafka import SMALL_JVM, render
 from keepstream.app.embedded.process import ChildProcess, Program
 from keepstream.app.embedded.service import LOOPBACK, free_port
 

