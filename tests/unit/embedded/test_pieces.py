@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -106,8 +107,8 @@ def test_a_child_gets_the_usual_signal_handling(tmp_path: Path) -> None:
 def test_a_system_without_death_signals_starts_programs_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
     """MacOS has no prctl, and its developers are not root: no change of user either."""
     for name in ("setgroups", "setgid", "setuid"):
-        monkeypatch.setattr(launch.os, name, None)
-    monkeypatch.setattr(launch.ctypes, "CDLL", None)
+        monkeypatch.setattr(os, name, None)
+    monkeypatch.setattr(ctypes, "CDLL", None)
     monkeypatch.setattr(sys, "platform", "darwin")
     launch._drop_root(-1, -1)
     launch._set_death_signal(os.getppid(), signal.SIGKILL)
