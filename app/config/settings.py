@@ -45,9 +45,11 @@ def settings_in_file(known: Container[str]) -> dict[str, Any]:
             return {}
         why = error.strerror if isinstance(error, OSError) else error
         raise SettingsFileError(f"{file} cannot be read: {why}") from None
+    if not content:  # as a shell leaves it before the command runs that writes it
+        return {}
     table = content.get(TABLE)
     if not isinstance(table, dict) or len(content) > 1:
-        others = ", ".join(sorted(content.keys() - {TABLE})) or "no table"
+        others = ", ".join(sorted(content.keys() - {TABLE})) or f"no table {TABLE}"
         raise SettingsFileError(
             f"{file} has {others}: settings stand in [{TABLE}] and in its sections, like [{TABLE}.kafka]"
         )
@@ -215,7 +217,7 @@ class Settings(BaseSettings):
     mapping: MappingSettings = MappingSettings()
     """Other event shapes, without code."""
     contract: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
-    """A contract for another event shape, as ``module:Class`` (docs/own-events.md). Default none: the README's."""
+    """A contract for another event shape, as ``module:Class`` (docs/own-events.md). Default none: docs/events.md."""
     decode: Annotated[str, Field(pattern=r"^(gzip|[\w.]+:\w+)$")] | None = None
     """A hook that returns what is inside a value, before mapping and contract: ``gzip``, or a function of your own as
     ``module:function`` (docs/own-events.md). Default none: the value is the JSON."""

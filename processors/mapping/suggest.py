@@ -48,10 +48,11 @@ def suggest(given: Sequence[Record], decoder: Decoder | None = None) -> tuple[Op
     return best
 
 
-def to_toml(options: Options) -> str:
-    """Return the section of ``keepstream.toml``."""
+def to_toml(options: Options, topic: str | None = None) -> str:
+    """Return the sections of ``keepstream.toml``: the topic, where one was read, and the mapping."""
+    about = ["[keepstream.kafka]", f"topic = {json.dumps(topic)}", ""] if topic else []
     lines = [f"{name} = {json.dumps(value)}" for name, value in options.items()]
-    return "\n".join(["[keepstream.mapping]", *lines])
+    return "\n".join([*about, "[keepstream.mapping]", *lines])
 
 
 def _accepted(options: Options, records: Sequence[Record]) -> int:

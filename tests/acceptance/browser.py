@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Dialog, Page
@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Dialog, Page
 from tests.acceptance.console import ConsoleProcess
 
 DESK, PHONE = {"width": 1280, "height": 800}, {"width": 360, "height": 740}
+SCHEMES: dict[Literal["light", "dark"], str] = {"light": "", "dark": "-dark"}
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
 
@@ -74,7 +75,10 @@ def serious_issues(page: Page) -> list[str]:
 
 
 def screenshot(page: Page, name: str, folder: Path) -> None:
-    """Save what is seen; into KEEPSTREAM_SCREENSHOTS where that is set (`make screenshots`)."""
+    """Save what is seen, in light and dark; into KEEPSTREAM_SCREENSHOTS where that is set (`make screenshots`)."""
     target = Path(os.environ.get("KEEPSTREAM_SCREENSHOTS") or folder)
     target.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=target / f"{name}.png")
+    for scheme, end in SCHEMES.items():
+        page.emulate_media(color_scheme=scheme)
+        page.screenshot(path=target / f"{name}{end}.png")
+    page.emulate_media(color_scheme="null")

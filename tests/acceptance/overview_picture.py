@@ -17,6 +17,11 @@ from tests.prometheus import DEPLOY, Prometheus
 COLUMNS, WIDTH, HEIGHT, PAD = 3, 400, 170, 14
 COLOURS = ("#3274d9", "#e0752d", "#299c46", "#a352cc", "#d44a3a", "#8f8f8f", "#0ab5c4", "#c9a500")
 MAX_SERIES = 8
+DARK = (
+    "<style>@media (prefers-color-scheme: dark) {svg {fill: #ccc} rect[fill='#fff'] {fill: #111} "
+    "rect[fill='#eee'] {fill: #333} path[stroke='#bbb'] {stroke: #555}}</style>"
+)
+"""For a reader whose system is dark: the same picture with a dark background."""
 Points = list[tuple[float, float]]
 Mark = tuple[float, float, str]
 """(from, to, what happened), in seconds since 1970."""
@@ -28,7 +33,7 @@ def picture(prometheus: Prometheus, start: float, end: float, marks: Sequence[Ma
     panels = [panel for panel in board["panels"] if panel["type"] in {"timeseries", "stat"}]
     rows = math.ceil(len(panels) / COLUMNS)
     size = f'viewBox="0 0 {COLUMNS * WIDTH} {rows * HEIGHT}" font-family="sans-serif" font-size="11" fill="#333"'
-    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}><rect width="100%" height="100%" fill="#fff"/>']
+    parts = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}>{DARK}<rect width="100%" height="100%" fill="#fff"/>']
     for number, panel in enumerate(panels):
         x, y = number % COLUMNS * WIDTH, number // COLUMNS * HEIGHT
         series = list(_series(prometheus, panel, start, end))[:MAX_SERIES]

@@ -1,7 +1,8 @@
 """Every command line of the documentation is run by a shell, on real parts, as it stands there.
 
-Placeholders become what they stand for. `tests/unit/test_documented_commands.py` holds the options of all of them
-against the program; what is not run here is named in `ELSEWHERE`, with who runs it.
+Those of README.md and of docs/examples are run in their order in one shell session, in a clean folder, with nothing put
+in their place. On the other pages placeholders become what they stand for. `tests/unit/test_documented_commands.py`
+holds the options of all of them against the program; what is not run here is named in `ELSEWHERE`, with who runs it.
 """
 
 from __future__ import annotations
@@ -19,21 +20,25 @@ from confluent_kafka import Producer
 
 from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.conftest import System
+from tests.acceptance.shell_session import STAYS, ShellSession, shell_session
 from tests.builders import make_value
-from tests.real import eventually
+from tests.real import Servers, eventually
 
-pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-PAGES = [CHECKOUT / "README.md", *sorted((CHECKOUT / "docs").glob("*.md"))]
+PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
+STORIES = {page.parent.name: page for page in (CHECKOUT / "docs/examples").glob("*/README.md")}
+STORIES["README"] = CHECKOUT / "README.md"
 ELSEWHERE = {
     "make": "they are the targets themselves: `make test`, `make test-long`, `make release-check`",
     "docker": "needs Docker; tests/container runs the file",
     "kubectl": "needs a cluster; `make manifests` builds and validates what it would apply",
+    "pip": "test_wheel.py installs the wheel with its extras; the FastAPI example runs its own",
+    "uvx": "needs uv",
+    "uvicorn": "test_fastapi_example.py starts it",
     "export": "settings, which the lines get from the test; test_custom_events.py and the security tests use them",
 }
-STAYS = re.compile(r"keepstream (worker|web(?! --hash))")
-"""These go on until they are asked to stop."""
 SAYS = {"worker": r"reading \d+ partitions", "web": "http://"}
 LETTERS = 6
 
@@ -115,9 +120,11 @@ def worker_of(system: System) -> str:
 def environment(system: System, shim: Path) -> dict[str, str]:
     schema = {"PGOPTIONS": f"-c search_path={system.database.schema}"}
     urls = dict.fromkeys(("OWNER_URL", "ADMIN_URL"), system.database.url)
-    return {**os.environ, **system.settings(), **schema, **urls, "PATH": f"{shim}:{os.environ['PATH']}"}
+    places = {"PATH": f"{shim}:{os.environ['PATH']}", "HOME": str(system.folder)}
+    return {**os.environ, **system.settings(), **schema, **urls, **places}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("page", [*filter(to_run, PAGES)], ids=lambda page: page.stem)
 def test_the_lines_of_a_page_do_what_they_say(lived: System, shim: Path, page: Path) -> None:
     variables = environment(lived, shim)
@@ -176,9 +183,42 @@ def until_stopped(line: str, says: str, variables: dict[str, str], folder: Path)
             running.kill()
 
 
+@pytest.fixture
+def reader(servers: Servers, tmp_path: Path, shim: Path) -> Iterator[ShellSession]:
+    """A shell in a clean folder, at the depth of an example in a checkout."""
+    folder = tmp_path / "docs/examples/mine"
+    folder.mkdir(parents=True)
+    (tmp_path / "deploy").symlink_to(CHECKOUT / "deploy")
+    with shell_session(servers, folder, shim) as session:
+        yield session
+
+
+RESULTS = {
+    "README": ("SELECT event_id, status FROM events ORDER BY 1",
+               [(number, "delivered") for number in ("4711", "4712", "4713")]),
+    "orders": ("SELECT order_no, amount::int FROM orders ORDER BY 1", [(4711, 13), (4712, 80), (4713, 30)]),
+    "dead-letters-of-spring": ("SELECT letter_id, state, target_topic FROM replay_letters",
+                               [("orders-0-5@billing", "produced", "orders")]),
+}  # fmt: skip
+"""What is in PostgreSQL when the last line has been run."""
+
+
+@pytest.mark.parametrize("story", RESULTS)
+def test_readme_and_examples_do_what_they_say_as_they_stand(story: str, reader: ShellSession) -> None:
+    for file in STORIES[story].parent.iterdir() if story != "README" else ():
+        (reader.folder / file.name).write_bytes(file.read_bytes())
+    for line in lines_of(STORIES[story]):
+        if program_of(line) not in ELSEWHERE or line.startswith("export"):
+            code, said = reader.run(line)
+            assert "Traceback" not in said, f"{line}\n{said}"
+            assert code in ({0, 1} if "events validate" in line else {0}), f"{line}\n{said}"
+    query, expected = RESULTS[story]
+    assert reader.rows(query) == expected
+
+
 def test_what_is_not_run_here_is_named() -> None:
     """The list of exceptions holds what the pages use, and the pages have lines to run."""
-    programs = {program_of(line) for page in PAGES for line in lines_of(page)}
+    programs = {program_of(line) for page in (*PAGES, *STORIES.values()) for line in lines_of(page)}
     assert set(ELSEWHERE) - {"kubectl"} <= programs
-    assert programs - set(ELSEWHERE) == {"keepstream", "curl", "psql"}
+    assert programs - set(ELSEWHERE) == {"keepstream", "curl", "psql", "mkdir", "echo"}
     assert sum(len(to_run(page)) for page in PAGES) > 40

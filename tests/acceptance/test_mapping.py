@@ -62,9 +62,9 @@ def test_a_live_topic_is_checked_and_gets_settings_under_which_all_of_it_passes(
         topic = system.kafka.new_topic(2)
         produce(system, topic, shape, *[shape.value] * 20)
         asked = ("events", "validate", "--topic", topic, "--last", "10", "--suggest")
-        checked = system.cli(*asked, exit_code=1)
+        checked = system.cli(*asked)
         assert "0 valid, " in checked.stderr
-        (system.folder / "keepstream.toml").write_text(checked.stdout[checked.stdout.index("[keepstream.mapping]") :])
+        (system.folder / "keepstream.toml").write_text(checked.stdout)
         assert "0 invalid" in system.cli(*asked).stderr
         (system.folder / "keepstream.toml").unlink()
     assert system.database.totals()["total"] == 0

@@ -1,6 +1,6 @@
 """An operator's day in a shell, pipes included: dead letters are found, understood, replayed, moved and deleted.
 
-The exit codes are those that README.md documents.
+The exit codes are those that docs/reference/exit-codes.md documents.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests.real import eventually
 
 pytestmark = pytest.mark.real
 
-README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+CODES_PAGE = (Path(__file__).resolve().parents[2] / "docs/reference/exit-codes.md").read_text(encoding="utf-8")
 FORBID = "ALTER TABLE events ADD CONSTRAINT affordable CHECK ((payload ->> 'amount')::numeric < 100)"
 ALLOW = "ALTER TABLE events DROP CONSTRAINT affordable"
 AMOUNT = 12345678901234567890
@@ -33,10 +33,8 @@ DEAD = 60
 
 
 def documented_codes() -> dict[str, int]:
-    """Return the exit codes of README.md by their names."""
-    (sentence,) = re.findall(r"Exit codes: 0, (.*?)\.", README, re.DOTALL)
-    pairs = (part.split(maxsplit=1) for part in sentence.split(","))
-    return {" ".join(name.split()): int(code) for code, name in pairs}
+    """Return the exit codes of docs/reference/exit-codes.md by their names."""
+    return {name: int(code) for code, name in re.findall(r"^\| (\d+) \| (.*?) \|$", CODES_PAGE, re.MULTILINE)}
 
 
 CODES = documented_codes()

@@ -1,14 +1,17 @@
-"""The README knows every command and every test that it names; every command says how it is used."""
+"""The pages name what exists, state generated figures, and lead nowhere dead; every command says how it is used."""
 
 from __future__ import annotations
 
+import os
 import re
+import runpy
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import pytest
 
+from benchmarks import statement
 from keepstream.app.cli.root import root
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -32,9 +35,32 @@ def commands(group: click.Group, path: str = "keepstream") -> Iterator[tuple[str
 ALL = dict(commands(root))
 
 
+def test_readme_is_short_and_narrow() -> None:
+    lines = README.splitlines()
+    assert len(lines) <= 200
+    assert [line for line in lines if len(line) > 120] == []
+
+
+@pytest.mark.parametrize("name", ["commands.md", "exit-codes.md", "headers.md", "settings.md", "tables.md"])
+def test_the_reference_is_what_the_code_says(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make docs` writes it."""
+    for variable in [name for name in os.environ if name.startswith(("KEEPSTREAM_", "PG"))]:
+        monkeypatch.delenv(variable)
+    written: dict[str, str] = runpy.run_path(str(CHECKOUT / "docs" / "build_reference.py"))["pages"]()
+    assert (CHECKOUT / "docs" / "reference" / name).read_text(encoding="utf-8") == written[name]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if "<!-- figures" in page.read_text(encoding="utf-8")],
+                         ids=lambda page: page.name)  # fmt: skip
+def test_figures_that_pages_state_are_those_of_the_results(page: Path) -> None:
+    """`make figures` writes them."""
+    text = page.read_text(encoding="utf-8")
+    assert statement.filled(text, statement.statement(CHECKOUT / "benchmarks" / "results")) == text
+
+
 @pytest.mark.parametrize("words", ALL)
-def test_readme_lists_each_command(words: str) -> None:
-    assert f"`{words}`" in README
+def test_the_reference_has_each_command(words: str) -> None:
+    assert f"## `{words}`\n" in (CHECKOUT / "docs/reference/commands.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("words", ALL)
@@ -46,10 +72,11 @@ def test_each_command_has_help_with_an_example(words: str) -> None:
     assert all(option.help for option in command.params if isinstance(option, click.Option))
 
 
-@pytest.mark.parametrize("name", sorted(set(re.findall(r"`(test_\w+)`", README))))
-def test_each_test_that_readme_names_exists(name: str) -> None:
-    suites = (CHECKOUT / "tests").rglob("test_*.py")
-    assert any(f"def {name}(" in suite.read_text(encoding="utf-8") for suite in suites)
+def test_each_test_that_a_page_names_exists() -> None:
+    suites = [*(CHECKOUT / "tests").rglob("test_*.py")]
+    tests = {name for suite in suites for name in re.findall(r"def (test_\w+)\(", suite.read_text(encoding="utf-8"))}
+    named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))}
+    assert named - tests - {suite.stem for suite in suites} == set()
 
 
 @pytest.mark.parametrize("picture", sorted((CHECKOUT / "benchmarks" / "results").glob("*.svg")), ids=lambda p: p.name)
@@ -66,7 +93,10 @@ def anchors(page: Path) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(CHECKOUT)))
 def test_each_link_of_a_page_leads_to_a_file_and_a_heading(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text(encoding="utf-8")):
+    text = page.read_text(encoding="utf-8")
+    pictures = re.findall(r"(?:src|srcset)=\"([^\"]+)\"", text)
+    defined = re.findall(r"^\[[\w-]+\]: (\S+)$", text, re.MULTILINE)
+    for target in [*re.findall(r"\]\((?!https?:)([^)\s]+)\)", text), *pictures, *defined]:
         path, _, anchor = target.partition("#")
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), target

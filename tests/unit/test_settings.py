@@ -96,7 +96,6 @@ def test_the_file_is_heeded_and_the_environment_wins(tmp_path: Path, monkeypatch
     [
         ("[keepstream", "keepstream.toml cannot be read: "),
         ("\xff", "keepstream.toml cannot be read: "),
-        ("", "has no table: settings stand in [keepstream]"),
         ('topic = "x"', "has topic: settings stand in [keepstream]"),
         ('[keepstream]\n[kafka]\ntopic = "x"', "has kafka: settings stand in [keepstream]"),
         ('keepstream = "x"', "settings stand in [keepstream]"),

@@ -67,7 +67,6 @@ def test_from_an_error_to_delivered_in_the_browser(  # noqa: PLR0915 - it is one
         expect(page.get_by_role("alert")).to_contain_text("that is not what was typed")
         assert system.database.value("SELECT count(*) FROM replays") == 0
         page.get_by_label("Type the count").fill("12")
-        screen("replay-confirm")
         page.get_by_role("button", name="Replay", exact=True).click()
         expect(page.locator("h1")).to_contain_text("Replayed", timeout=30_000)
         expect(page.locator(".sum")).to_have_text("selected 12 = replayed 12 + skipped 0 + failed 0")
@@ -82,7 +81,6 @@ def test_from_an_error_to_delivered_in_the_browser(  # noqa: PLR0915 - it is one
         page.get_by_role("link", name="odd", exact=True).click()
         expect(page.locator("h2", has_text="Its row")).to_contain_text("delivered")
         expect(page.get_by_label("Payload")).to_contain_text('"amount": 7')
-        screen("event")
         page.get_by_role("link", name="Overview").click()
         expect(page.locator("#open")).to_have_text("0", timeout=15_000)
         expect(page.locator("main")).to_contain_text("finished")
