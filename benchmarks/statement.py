@@ -34,7 +34,8 @@ def statement(results: Path) -> str:
     rates = {name: [rate_of(left["figures"], name, rows) for rows in ROWS] for name in NAMES}
     known = {name: row for name, row in rates.items() if any(row)}
     lines = [row_of(NAMES[name], row) for name, row in sorted(known.items(), key=lambda item: -max(item[1]))]
-    head = f"| events/s, of {left['events']:,} events of {SIZE_BYTES} bytes | up to {ROWS[0]} rows per commit | {ROWS[1]:,} |"
+    sizes = f"up to {ROWS[0]} rows per commit | {ROWS[1]:,}"
+    head = f"| events/s, of {left['events']:,} events of {SIZE_BYTES} bytes | {sizes} |"
     return "\n".join([head, "| --- | --- | --- |", *lines, "", about(left)]) + "\n"
 
 
