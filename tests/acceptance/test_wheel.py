@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -18,10 +20,14 @@ pytestmark = [pytest.mark.real, pytest.mark.timeout(400), pytest.mark.long]
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 
-def run(*argv: str | Path, cwd: Path, timeout_s: float = 300) -> str:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPSTREAM_", "PYTHON"))}
+UV = shutil.which("uv") or shutil.which("uv", path=str(CHECKOUT / ".venv/tools/bin"))
+
+
+def run(*argv: str | Path, cwd: Path, variables: Mapping[str, str] | None = None) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("KEEPSTREAM_", "PYTHON", "UV"))}
+    environment = kept | dict(variables or {})
     done = subprocess.run(
-        [str(word) for word in argv], cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout_s,
+        [str(word) for word in argv], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300,
         check=False, stdin=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.returncode == 0, f"{argv}:\n{done.stdout}\n{done.stderr}"
@@ -72,3 +78,14 @@ def test_the_wheel_installs_with_the_versions_of_the_lock(wheel: Path, tmp_path:
     run(programs / "python", "-m", "pip", "install", "-q", "--constraint", pins, wheel, cwd=tmp_path)
     run(programs / "python", "-m", "pip", "check", cwd=tmp_path)
     check(programs, tmp_path / "empty")
+
+
+@pytest.mark.skipif(UV is None, reason="needs uv; `make tools` brings it")
+def test_uvx_runs_the_demo_from_the_wheel_alone(wheel: Path, tmp_path: Path) -> None:
+    """In a cache of its own; it adds the extra by itself."""
+    assert UV
+    clean = {"UV_CACHE_DIR": str(tmp_path / "cache"), "UV_TOOL_DIR": str(tmp_path / "tools")}
+    argv = (UV, "tool", "run", "--from", wheel, "keepstream", "demo", "--events", "500")
+    proof = run(*argv, cwd=tmp_path, variables=clean).partition("Proof")[2]
+    assert "produced = delivered" in proof
+    assert "OFF" not in proof
