@@ -26,7 +26,7 @@ $(INSTALLED): pyproject.toml deploy/requirements.lock
 	@echo "Installing into .venv (a minute the first time)" >&2
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r deploy/requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	@rm -rf .venv/src && mkdir -p .venv/src/keepstream && ln -s ../../../app/public/__init__.py .venv/src/keepstream/ \
+	@rm -rf .venv/src && mkdir -p .venv/src/keepstream && ln -s $(foreach module,__init__ testing,../../../app/public/$(module).py) .venv/src/keepstream/ \
 		&& ln -s $(foreach layer,app processors schemas sinks,../../../$(layer)) .venv/src/keepstream/  # for mypy and editors: pyproject.toml
 	@touch $@
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import psycopg
 
+from keepstream.app.testing.memory import MemoryStore, Row
 from keepstream.processors.ports import EventStore
 from keepstream.processors.validation.validate import parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
@@ -20,7 +21,6 @@ from keepstream.schemas.record import Incarnation
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
 from keepstream.sinks.postgres.offsets import PostgresOffsets
 from keepstream.sinks.postgres.store import PostgresStore
-from tests.fakes import MemoryStore, Row
 from tests.real import Database
 
 
@@ -84,7 +84,7 @@ class MemoryTable:
         return self.store.next_offsets["events", partition]
 
     def letters(self) -> set[str]:
-        return set(self.store.letters)
+        return set(self.store.dead_letters)
 
 
 @dataclass

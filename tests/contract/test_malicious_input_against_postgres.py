@@ -9,6 +9,7 @@ from datetime import datetime
 
 import pytest
 
+from keepstream.app.testing.memory import MemoryDeadLetters, RecordedMetrics
 from keepstream.processors.batch_part import rejected
 from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.pause import Pause
@@ -23,7 +24,6 @@ from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.postgres.outbox import PostgresOutbox
 from tests.builders import make_batch, make_record
 from tests.contract.store_fixtures import PostgresTable, postgres_table
-from tests.fakes import MemoryDeadLetters, RecordedMetrics
 from tests.malicious_input.records import hostile_records
 from tests.malicious_input.resource_exhaustion import bombs
 from tests.real import Database

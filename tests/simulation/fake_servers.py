@@ -11,13 +11,13 @@ from typing import Any, TypeVar
 
 import psycopg
 
+from keepstream.app.testing.memory import MemoryDeadLetters, MemoryStore
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, Step, StepError, SystemicError, TransientError, Verdict
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Publication, Settlement
 from keepstream.schemas.record import Incarnation, KafkaRecord, record_id
 from keepstream.sinks.postgres.offsets import StoredOffset
 from tests.builders import make_failure
-from tests.fakes import MemoryDeadLetters, MemoryStore
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.loop import SimulationLoop, current_process
 from tests.unit.pipeline_fixture import dlq_unavailable, too_slow

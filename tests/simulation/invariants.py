@@ -60,12 +60,13 @@ class Judge:
         totals, delivered = store.totals, sum(row.status == "delivered" for row in store.rows.values())
         require(totals.total == self.consumed, "C", f"{self.consumed} records are settled, {totals} counted")
         require(totals.delivered == delivered, "C", f"{delivered} rows are delivered, {totals} counted")
-        require(totals.dead_lettered == len(store.letters), "C", f"{len(store.letters)} letters, {totals} counted")
+        known = len(store.dead_letters)
+        require(totals.dead_lettered == known, "C", f"{known} dead letters, {totals} counted")
 
     def letter_published(self, letter: KafkaRecord) -> None:
         """Check a letter that the dead letter topic is about to take."""
         letter_id = DeadLetterRecord(letter).id
-        is_decided = letter_id in self.world.memory.letters
+        is_decided = letter_id in self.world.memory.dead_letters
         require(is_decided or self._has_forgotten(), "D", f"{letter_id} is published, but not decided")
 
     def offset_committed(self, partition: int, offset: int) -> None:
@@ -118,9 +119,9 @@ class Judge:
         published = Counter(DeadLetterRecord(letter).id for letter in self.world.letters.records)
         for letter_id, copies in published.items():
             require(copies == 1 or explained, "D", f"{letter_id} stands {copies} times in the topic, without a fault")
-            is_known = letter_id in self.world.memory.letters or self._has_forgotten()
+            is_known = letter_id in self.world.memory.dead_letters or self._has_forgotten()
             require(is_known, "D", f"{letter_id} is in the topic, and PostgreSQL does not know it")
-        for letter_id in self.world.memory.letters:
+        for letter_id in self.world.memory.dead_letters:
             require(published[letter_id], "L", f"{letter_id} is decided, and was never published")
         for letter in self.world.letters.records:
             record = originals[_key(letter)]
@@ -129,7 +130,7 @@ class Judge:
 
     def _check_rows(self) -> None:
         """Each record that did not die has its row, and no row is older than that."""
-        dead = {_key(letter.record) for letter in self.world.memory.letters.values()}
+        dead = {_key(letter.record) for letter in self.world.memory.dead_letters.values()}
         for record in self._records():
             if _key(record) in dead:
                 continue
@@ -144,7 +145,7 @@ class Judge:
             require(is_ended, "C", f"{record} waits for ever in {row}")
 
     def _died(self, event_id: str) -> bool:
-        return any(letter.event_id == event_id for letter in self.world.memory.letters.values())
+        return any(letter.event_id == event_id for letter in self.world.memory.dead_letters.values())
 
     def _records(self) -> Iterator[KafkaRecord]:
         """Yield all that had to be settled. A database that went back cannot read a deleted topic again."""

@@ -8,6 +8,7 @@ from unittest import mock
 import keepstream.app.worker.consumer
 import keepstream.app.worker.start_offsets
 import keepstream.processors.pipeline
+from keepstream.app.testing.memory import MemoryStore
 from keepstream.app.worker.consumer_thread import ConsumerThread
 from keepstream.app.worker.membership import MembershipMonitor
 from keepstream.app.worker.start_offsets import RecreatedTopicMonitor
@@ -15,7 +16,6 @@ from keepstream.processors.start_offset import StartOffset, decide_start_offset
 from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import BatchRange
-from tests.fakes import MemoryStore
 from tests.simulation.fake_servers import Database
 
 patch = mock.patch.object

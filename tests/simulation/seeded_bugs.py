@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from unittest import mock
 
+from keepstream.app.testing.memory import MemoryStore
 from keepstream.processors.batch_part import BatchPart
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.outbox import OutboxPublisher
@@ -23,7 +24,6 @@ from keepstream.schemas.failure import Failure, RecordError, Step, Verdict
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Publication, Settlement
 from keepstream.schemas.record import KafkaRecord, TopicPartition
 from tests.builders import make_failure
-from tests.fakes import MemoryStore
 from tests.simulation.fake_servers import Database, DeadLetterTopic
 from tests.simulation.seeded_assignment_bugs import ASSIGNMENT_BUGS
 from tests.simulation.seeded_group_commit_bugs import GROUP_COMMIT_BUGS

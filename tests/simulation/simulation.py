@@ -14,12 +14,12 @@ from unittest import mock
 import keepstream.app.process.exit
 import keepstream.processors.dispatcher
 from keepstream.app.config.kafka import KafkaSettings
+from keepstream.app.testing.memory import MemoryDeadLetters, MemoryStore
 from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import RecordError, Step
 from keepstream.schemas.record import Record, record_id
 from tests.builders import make_failure, make_record
-from tests.fakes import MemoryDeadLetters, MemoryStore
 from tests.simulation.fake_servers import PARTITIONS, Database, DeadLetterTopic, Network
 from tests.simulation.faults import Fault, Faults
 from tests.simulation.group import Group

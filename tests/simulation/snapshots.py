@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, replace
 
+from keepstream.app.testing.memory import Row
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.record import KafkaRecord
-from tests.fakes import Row
 from tests.simulation import simulation
 
 
@@ -31,14 +31,14 @@ class Memory:
         rows = {event_id: replace(row) for event_id, row in store.rows.items()}
         return cls(
             {**store.next_offsets}, {**store.topic_ids}, Counter(store.incarnations), rows,
-            replace(store.totals), {**store.letters}, _copy(store.outbox), world.judge.consumed,
+            replace(store.totals), {**store.dead_letters}, _copy(store.outbox), world.judge.consumed,
         )  # fmt: skip
 
     def restore(self, world: simulation.World) -> bool:
         """Return there; say whether anything was forgotten."""
         store = world.memory
         has_forgotten = Memory.of(world) != self
-        store.next_offsets, store.letters = {**self.next_offsets}, {**self.letters}
+        store.next_offsets, store.dead_letters = {**self.next_offsets}, {**self.letters}
         store.rows = {event_id: replace(row) for event_id, row in self.rows.items()}
         store.totals, store.outbox = replace(self.totals), _copy(self.outbox)
         store.topic_ids, store.incarnations = {**self.topic_ids}, Counter(self.incarnations)

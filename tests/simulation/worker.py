@@ -11,6 +11,7 @@ from typing import Any, cast
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from keepstream.app.testing.memory import RecordedMetrics
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.consumer_thread import ConsumerThread
 from keepstream.app.worker.membership import MembershipMonitor
@@ -22,7 +23,6 @@ from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
 from keepstream.schemas.outcome import OutcomeCounts
-from tests.fakes import RecordedMetrics
 from tests.simulation import simulation
 from tests.simulation.coordinator import Coordinator
 from tests.simulation.fake_servers import Outbox

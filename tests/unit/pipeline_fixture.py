@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from keepstream.app.testing.memory import MemoryDeadLetters, MemoryStore, RecordedMetrics
 from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.partition_queue import TransactionLimit
 from keepstream.processors.pause import Pause
@@ -16,7 +17,6 @@ from keepstream.schemas.failure import RecordError, Step, StepError, SystemicErr
 from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.record import Record
 from tests.builders import make_batch, make_failure
-from tests.fakes import MemoryDeadLetters, MemoryStore, RecordedMetrics
 
 QUICK = RetryPolicy(max_retries=2, base_s=1e-6, cap_s=1e-6, attempt_timeout_s=10, budget_s=30)
 

@@ -10,12 +10,12 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keepstream.app.testing.memory import MemoryStore, Row
 from keepstream.processors.batch_part import deduplicate
 from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement
 from tests.builders import make_event, make_record, make_value
-from tests.fakes import MemoryStore, Row
 
 SECONDS = st.sampled_from(["01Z", "02Z", "02.0000004Z", "02.0000006Z", "03Z"])
 FACTS = st.tuples(st.sampled_from("abc"), SECONDS, st.integers(0, 1))

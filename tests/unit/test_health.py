@@ -14,6 +14,7 @@ import pytest
 from confluent_kafka import KafkaException
 
 from keepstream.app.config.settings import HttpSettings
+from keepstream.app.testing.memory import MemoryStore
 from keepstream.app.worker import health as health_module
 from keepstream.app.worker.health import KAFKA, POSTGRES, GaugeSampler, Health
 from keepstream.app.worker.http_server import Endpoint
@@ -23,7 +24,6 @@ from keepstream.schemas.failure import Verdict
 from keepstream.schemas.record import TopicPartition
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_failure
-from tests.fakes import MemoryStore
 
 PARTITION = TopicPartition("events", 0)
 

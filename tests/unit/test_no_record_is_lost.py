@@ -63,7 +63,7 @@ def test_every_record_ends_as_stored_duplicate_stale_or_dead(
 
     dead = [letter.record.offset for letter in world.letters.published]
     assert len(dead) == len(set(dead)) == total.dead_lettered
-    assert set(world.store.letters) == {letter.id for letter in world.letters.published}
+    assert set(world.store.dead_letters) == {letter.id for letter in world.letters.published}
     assert len(world.store.rows) == total.delivered
     assert set(world.statuses.values()) <= {"delivered"}
     assert not (POISON | UNDELIVERABLE) & world.store.rows.keys()

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keepstream.app.testing.memory import MemoryDeadLetters
 from keepstream.processors.partition_queue import PartitionRevokedError
 from keepstream.schemas.dead_letter import to_record
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
@@ -17,7 +18,6 @@ from keepstream.schemas.outcome import OutcomeCounts, Publication
 from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.postgres.outbox import pack, unpack
 from tests.builders import make_batch, make_dead_letter, make_failure, make_record, make_value
-from tests.fakes import MemoryDeadLetters
 from tests.unit.pipeline_fixture import PipelineFixture, StoreScript, deadlock, dlq_unavailable, unreachable
 
 
@@ -91,7 +91,7 @@ async def test_only_what_the_broker_has_not_confirmed_is_published_again() -> No
     await world.process(broken(0, 1, 2))
     assert world.letters.asked == [[0, 1, 2], [1, 2], [2]]  # type: ignore[attr-defined]
     assert [record.offset for record in world.letters.records] == [0, 1, 2]
-    assert [letter.record.offset for letter in world.metrics.letters] == [0, 1, 2]
+    assert [letter.record.offset for letter in world.metrics.dead_letters] == [0, 1, 2]
     assert world.store.outbox["events", 0] == {}
 
 
@@ -115,7 +115,7 @@ async def test_a_queue_publishes_first_what_an_earlier_one_has_decided_with_the_
     await later.recover(batch.queue)
     assert decided == []
     assert [record.headers for record in world.letters.records] == [first.headers] * 2
-    assert world.metrics.letters[-1].failure == world.metrics.letters[0].failure
+    assert world.metrics.dead_letters[-1].failure == world.metrics.dead_letters[0].failure
     assert world.store.outbox["events", 0] == {}
 
 
@@ -135,7 +135,7 @@ async def test_dead_letters_of_equal_offsets_of_a_topic_and_its_successor_are_bo
     world.store.outbox["events", 0] = {one.id: to_record(one, "1") for one in (before, after)}
     await world.pipeline.outbox.recover(batch.queue)
     assert [letter.id for letter in world.letters.published] == ["events-0-0", "events~1-0-0"]
-    assert [letter.id for letter in world.metrics.letters] == ["events-0-0", "events~1-0-0"]
+    assert [letter.id for letter in world.metrics.dead_letters] == ["events-0-0", "events~1-0-0"]
     assert world.store.outbox["events", 0] == {}
 
 

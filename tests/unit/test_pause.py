@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from keepstream.app.testing.memory import RecordedMetrics
 from keepstream.processors.partition_queue import PartitionQueue, PartitionRevokedError
 from keepstream.processors.pause import Pause
 from keepstream.schemas.failure import FencedError, RecordError, SystemicError, TransientError
 from tests.builders import make_batch, make_failure, make_record
-from tests.fakes import RecordedMetrics
 from tests.virtual_time import now, run_virtually
 
 UNAVAILABLE = SystemicError(make_failure(reason="database_unreachable"))

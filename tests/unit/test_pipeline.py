@@ -51,7 +51,7 @@ async def test_what_the_contract_refuses_is_dead_and_its_neighbours_are_stored()
     assert w.causes == {1: "invalid_json", 2: "tombstone"}
     assert w.rules.calls == [("settle", 2)]
     assert w.next_offset == 4
-    assert [letter.id for letter in w.metrics.letters] == [letter.id for letter in w.letters.published]
+    assert [letter.id for letter in w.metrics.dead_letters] == [letter.id for letter in w.letters.published]
 
 
 async def test_a_batch_of_nothing_good_still_moves_the_offset() -> None:

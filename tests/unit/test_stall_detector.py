@@ -10,11 +10,11 @@ from typing import Any, cast
 import pytest
 from confluent_kafka import KafkaException
 
+from keepstream.app.testing.memory import MemoryStore
 from keepstream.app.worker.watchdog import StallDetector, stack_of_task
 from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.schemas.record import TopicPartition
 from tests.builders import make_failure
-from tests.fakes import MemoryStore
 
 LIMIT = 20
 P3, P4 = TopicPartition("events", 3), TopicPartition("events", 4)

@@ -1,4 +1,7 @@
-"""Fakes of the ports. The contract suites run against these and against the real parts alike."""
+"""PostgreSQL's tables and the dead letter topic in memory, for tests without servers.
+
+keepstream's contract suites run against these and against the real servers alike.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
 
+from keepstream.processors.validation.jsonb import unholdable
 from keepstream.processors.validation.validate import parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import ValidEvent
-from keepstream.schemas.failure import Failure, FencedError, Step, StepError
+from keepstream.schemas.failure import Failure, FencedError, RecordError, Step, StepError, Verdict
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Publication, Settlement
 from keepstream.schemas.record import KafkaRecord
 
@@ -40,24 +44,24 @@ class MemoryStore:
     topic_ids: dict[tuple[str, int], str | None] = field(default_factory=dict)
     rows: dict[str, Row] = field(default_factory=dict)
     totals: OutcomeCounts = field(default_factory=OutcomeCounts)
-    letters: dict[str, DeadLetter] = field(default_factory=dict)
+    dead_letters: dict[str, DeadLetter] = field(default_factory=dict)
     outbox: dict[tuple[str, int], dict[str, KafkaRecord]] = field(default_factory=dict)
     """(topic, partition) -> id of the dead letter -> the record to publish."""
     refuse: Callable[[str, Sequence[ValidEvent]], None] = lambda _method, _events: None
     is_healthy: bool = True
     removal_failures: list[StepError] = field(default_factory=list)
-    """Raised first when letters leave the outbox, one per call."""
+    """Raised first when dead letters leave the outbox, one per call."""
     settled: list[tuple[int, int, int]] = field(default_factory=list)
     """Of each transaction: where it began, where it ended, how many records it took."""
 
     async def settle(self, settlement: Settlement) -> OutcomeCounts:
         self._accept("settle", settlement.events)
         self._fence(settlement.offset_range)
-        tally = OutcomeCounts(dead_lettered=len(settlement.dead_letters)) + settlement.counts
+        counts = OutcomeCounts(dead_lettered=len(settlement.dead_letters)) + settlement.counts
         for event in settlement.events:
-            tally += self._write(event)
-        self._finish(settlement, tally)
-        return tally
+            counts += self._write(event)
+        self._finish(settlement, counts)
+        return counts
 
     async def settle_by_steps(
         self, offset_range: BatchRange, event: ValidEvent, done: Callable[[Step], None] = lambda _step: None
@@ -66,9 +70,9 @@ class MemoryStore:
             self.refuse(step, [event])
             done(step)
         self._fence(offset_range)
-        tally = self._write(event)
-        self._finish(Settlement(offset_range, [event]), tally)
-        return tally
+        counts = self._write(event)
+        self._finish(Settlement(offset_range, [event]), counts)
+        return counts
 
     async def healthy(self) -> bool:
         return self.is_healthy
@@ -86,7 +90,8 @@ class MemoryStore:
 
     def _accept(self, method: str, events: Sequence[ValidEvent]) -> None:
         ids = {event.event_id for event in events}
-        assert len(ids) == len(events), "one statement may not hit a row twice (SQLSTATE 21000)"
+        if len(ids) < len(events):
+            raise ValueError("one statement may not hit a row twice (SQLSTATE 21000)")
         self.refuse(method, events)
 
     def _fence(self, offset_range: BatchRange) -> None:
@@ -95,13 +100,13 @@ class MemoryStore:
         if (self.next_offsets.get(partition), self.incarnations[partition], self.topic_ids.get(partition)) != expected:
             raise FencedError(offset_range.topic, offset_range.partition, offset_range.expected_offset)
 
-    def _finish(self, settlement: Settlement, tally: OutcomeCounts) -> None:
-        self.totals += tally
-        self.letters.update({letter.id: letter for letter in settlement.dead_letters})
+    def _finish(self, settlement: Settlement, counts: OutcomeCounts) -> None:
+        self.totals += counts
+        self.dead_letters.update({dead.id: dead for dead in settlement.dead_letters})
         for record in settlement.outbox:
             self.outbox.setdefault((record.topic, record.partition), {})[DeadLetterRecord(record).id] = record
-        for letter in settlement.dead_letters:
-            row = self.rows.get(letter.event_id or "")
+        for dead in settlement.dead_letters:
+            row = self.rows.get(dead.event_id or "")
             if row and row.status == "pending":
                 row.status = "failed"
         offset_range = settlement.offset_range
@@ -156,13 +161,20 @@ class MemoryDeadLetters:
         return Publication(record_ids)
 
 
+def refuse_content(_method: str, events: Sequence[ValidEvent]) -> None:
+    """Refuse what jsonb cannot store, as PostgreSQL does. Raises RecordError."""
+    if any(unholdable(event.document) for event in events):
+        reason = "untranslatable_character"
+        raise RecordError(Failure(Step.STORE, Verdict.RECORD, reason, "jsonb cannot store a value of it", "22P05"))
+
+
 @dataclass
 class RecordedMetrics:
     """Records every call."""
 
     settled: list[OutcomeCounts] = field(default_factory=list)
     failures: list[tuple[Failure, bool]] = field(default_factory=list)
-    letters: list[DeadLetter] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
     pauses: list[Failure] = field(default_factory=list)
     resumptions: int = 0
     fences: int = 0
@@ -182,7 +194,7 @@ class RecordedMetrics:
         self.publications += 1
 
     def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
-        self.letters.extend(dead_letters)
+        self.dead_letters.extend(dead_letters)
 
     def paused(self, topic: str, partition: int, failure: Failure) -> None:
         self.pauses.append(failure)

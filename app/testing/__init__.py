@@ -1,0 +1,1 @@
+"""Parts of `keepstream.testing`. No worker imports them."""
