@@ -103,8 +103,8 @@ bench-peers: $(BENCH_INSTALLED)
 	@$(PYTHON) -m venv .venv-$* && .venv-$*/bin/python -m pip install --quiet --disable-pip-version-check \
 		--require-hashes -r $< && touch $@ || { echo ".venv-$* does not install and is left out" >&2; rm -rf .venv-$*; }
 
-bench-backlog: $(INSTALLED) ## Drain a backlog of 300,000 events three times and print the rate
-	@$(BIN)/python -m benchmarks.backlog
+bench-backlog: $(INSTALLED) ## Drain a backlog of 300,000 events three times and print the rate (MAPPED=1: and a mapped one)
+	@$(BIN)/python -m benchmarks.backlog $(if $(MAPPED),--mapped)
 
 bench-audit: $(INSTALLED) ## Audit 1,000,000 settled records: speed and memory
 	@$(BIN)/python -m benchmarks.audit

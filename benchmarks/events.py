@@ -19,6 +19,14 @@ PRODUCER: dict[str, str | int | float | bool] = {
     "queue.buffering.max.kbytes": 2_000_000,
 }  # fmt: skip
 BROKEN = b'{"event_id": 7, "payload": "not an object"}'
+FOREIGN = {"event_id": "eventId", "timestamp": "occurredAt", "correlation_id": "correlationId", "payload": "data",
+           "metadata": "context"}  # fmt: skip
+MAPPING = {
+    "KEEPSTREAM_MAPPING__ID": "/eventId", "KEEPSTREAM_MAPPING__CORRELATION_ID": "/correlationId",
+    "KEEPSTREAM_MAPPING__TIMESTAMP": "/occurredAt", "KEEPSTREAM_MAPPING__TIMESTAMP_FORMAT": "epoch_ms",
+    "KEEPSTREAM_MAPPING__PAYLOAD": "/data", "KEEPSTREAM_MAPPING__METADATA": "/context",
+}  # fmt: skip
+"""The settings under which `in_foreign_form` is an event."""
 NOTE = len(', "note": ""')
 REFUSED = (b'{"sku": "\\u0000"}', b'{"sku": NaN}')
 """What keepstream's contract lets through and jsonb does not hold, each in turn."""
@@ -39,6 +47,8 @@ class Backlog:
     time_ordered: bool = False
     """Whether ids are UUIDv7: later events have greater ones."""
     flat: bool = False
+    foreign: bool = False
+    """Whether the events have other names and a timestamp in milliseconds, for a mapping: `MAPPING`."""
     name: str = ""
     """Of a topic that is filled while it is read; else the contents name it."""
 
@@ -58,7 +68,7 @@ class Backlog:
     @property
     def topic(self) -> str:
         bad = f"{self.bad}{'refused' if self.refused else 'bad'}"
-        form = "-flat" * self.flat + "-uuid7" * self.time_ordered
+        form = "-flat" * self.flat + "-uuid7" * self.time_ordered + "-foreign" * self.foreign
         return self.name or f"events-{self.events}-{self.size_bytes}b-{self.partitions}p-{bad}{form}"
 
     def is_bad(self, number: int) -> bool:
@@ -72,6 +82,7 @@ class Backlog:
         if is_bad and not self.refused:
             return BROKEN
         value = event(number, self.size_bytes, flat=self.flat, time_ordered=self.time_ordered)
+        value = in_foreign_form(value) if self.foreign else value
         return value.replace(b'{"sku": "A-1", "qty": 2}', REFUSED[number // self.partitions % 2]) if is_bad else value
 
 
@@ -99,6 +110,12 @@ def event(number: int, size_bytes: int, *, flat: bool = False, time_ordered: boo
         document |= {name: json.dumps(document[name]) for name in ("payload", "metadata")}
         document["created_at"] = document.pop("timestamp")
     return json.dumps(document).encode()
+
+
+def in_foreign_form(value: bytes) -> bytes:
+    """Return an event as a producer of another shape writes it."""
+    found = {FOREIGN[name]: member for name, member in json.loads(value).items()}
+    return json.dumps(found | {"occurredAt": 1_764_000_000_123}).encode()
 
 
 def create(bootstrap_servers: str, topic: str, partitions: int, config: Mapping[str, str] | None = None) -> None:

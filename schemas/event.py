@@ -21,7 +21,7 @@ RFC3339 = (
     r"^[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])[Tt ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,9})?)?"
     r"([Zz]|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)$"
 )
-_STRICT = ConfigDict(extra="ignore", strict=True, frozen=True, hide_input_in_errors=True)
+STRICT = ConfigDict(extra="ignore", strict=True, frozen=True, hide_input_in_errors=True)
 
 EventId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=r"\S")]
 Timestamp = Annotated[str, Field(pattern=RFC3339)]
@@ -32,7 +32,7 @@ RetryAttempt = Annotated[int, Field(ge=0, le=MAX_RETRY_ATTEMPT)]
 class Event(BaseModel):
     """One event as a producer writes it, as JSON in the value of a record. Unknown fields are ignored."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     event_id: EventId
     """Globally unique id: the same id again is the same event."""
@@ -52,7 +52,7 @@ class JsonObject(TypedDict):
     """Any JSON object; its members are not validated."""
 
 
-@with_config(_STRICT)
+@with_config(STRICT)
 class Envelope(TypedDict):
     """`Event` for the hot path: a plain dict, in which payload and metadata are checked to be objects and left empty.
 

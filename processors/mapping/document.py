@@ -120,21 +120,9 @@ def _after_space(text: str, at: int) -> int:
     return _space(text, at).end()  # type: ignore[union-attr]  # it always matches
 
 
-def rename_member(document: bytes, name: bytes, new: bytes) -> bytes | None:
-    """Return an object with a member renamed, both names in quotes; None where that needs more than a search.
-
-    No backslash stands before the quote, so it begins a string; the only one of that content is the name, unless an
-    escape writes it in another way (`is_plain`).
-    """
-    before, _, after = document.partition(name)
-    if after[:1] != b":" or before[-1:] == b"\\" or name in after:
-        return None
-    return before + new + after
-
-
 def is_plain(document: bytes) -> bool:
     """Whether a document has no escape that could write a name in another way, and no NUL."""
-    return b"\\" not in document or _ASCII_ESCAPE.search(document) is None
+    return document.find(b"\\") < 0 or _ASCII_ESCAPE.search(document) is None
 
 
 def not_json(value: bytes) -> Rejection:

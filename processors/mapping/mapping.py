@@ -13,11 +13,11 @@ from keepstream.processors.mapping.document import (
     NOT_JSON,
     Document,
     UnmappedError,
-    is_plain,
     not_json,
-    rename_member,
     value_at,
 )
+from keepstream.processors.mapping.members import MemberMapping, compile_members
+from keepstream.processors.mapping.renames import Renames
 from keepstream.processors.mapping.sources import RECORD, Source, compile_source
 from keepstream.processors.mapping.timestamps import Format, timestamp_reader
 from keepstream.schemas.event import Rejection
@@ -26,7 +26,6 @@ from keepstream.schemas.record import MAX_ID_CHARS, Record
 ReadText = Callable[[Document], str | None]
 ReadJson = Callable[[Document], bytes | None]
 _ATTEMPT = ("retry_attempt",)
-_PAYLOAD, _METADATA = b'"payload"', b'"metadata"'
 _quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 
@@ -35,14 +34,12 @@ Mapped = tuple[bytes, dict[str, object]]
 
 
 class JsonPart(NamedTuple):
-    """Payload or metadata. A member of the value stays where it is and is renamed; anything else is cut out."""
+    """Payload or metadata."""
 
     raw: ReadJson
     """Return the JSON text, None when it is absent."""
     check: Callable[[Document], bool] = lambda _document: True
     """Return False when it is absent. Raises UnmappedError where it cannot be used."""
-    member: bytes | None = None
-    """The quoted name of the member that it is, where it is one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +51,10 @@ class RecordMapping:
     correlation_id: ReadText
     payload: JsonPart
     metadata: JsonPart
+    renames: Renames | None = None
+    """The parts that are members of the value: they stay where they are. Anything else is cut out, or appended."""
+    members: MemberMapping | None = None
+    """Reads what needs nothing else, three times as fast."""
     retry_attempt: bool = False
     """Whether the member ``retry_attempt`` of the value is the event's, as in the contract."""
     any_value: bool = False
@@ -72,48 +73,48 @@ class RecordMapping:
         event_id = None
         try:
             event_id = self.event_id(document)
-            timestamp, correlation_id = self.timestamp(document), self.correlation_id(document)
-            body = self._body(document)
+            fields: dict[str, object] = {
+                "event_id": event_id, "timestamp": self.timestamp(document),
+                "correlation_id": self.correlation_id(document),
+            }  # fmt: skip
+            text = self._text(document, fields)
         except UnmappedError as error:
             return Rejection(error.reason, error.message, _usable(event_id))
-        fields: dict[str, object] = {"event_id": event_id, "timestamp": timestamp, "correlation_id": correlation_id}
-        tail = f',"event_id":{_quote(event_id)}'
-        if timestamp is not None:
-            tail += f',"timestamp":{_quote(timestamp)}'
-        if correlation_id is not None:
-            tail += f',"correlation_id":{_quote(correlation_id)}'
         if self.retry_attempt and type(root) is dict and root.get("retry_attempt") is not None:
             fields["retry_attempt"] = root["retry_attempt"]
-        return b"%b%b}" % (body, tail.encode()), fields
+        return text, fields
 
-    def _body(self, document: Document) -> bytes:
-        """Return an object with payload and metadata, without its closing brace; later members win in jsonb."""
+    def _text(self, document: Document, fields: Mapping[str, object]) -> bytes:
+        """Return the event as JSON; of equal members the later wins in jsonb."""
         self.payload.check(document)
         has_metadata = self.metadata.check(document)
-        body = self._renamed(document, with_metadata=has_metadata)
-        if body is None:
-            body = b'{"payload":%b' % (self.payload.raw(document) or b"null")
-            if self.retry_attempt and value_at(document.root, _ATTEMPT) is not None:
-                body += b',"retry_attempt":%b' % document.raw(_ATTEMPT)
-        elif has_metadata and self.metadata.member:
-            return body
-        metadata = self.metadata.raw(document) if has_metadata else None
-        return b'%b,"metadata":%b' % (body, metadata or b"null")
+        pieces, inside = self._in_place(document)
+        if "payload" not in inside:
+            pieces, inside = self._cut_out(document), frozenset()
+        if "metadata" not in inside:
+            metadata = self.metadata.raw(document) if has_metadata else None
+            pieces.append(b',"metadata":%b' % (metadata or b"null"))
+        for name, found in fields.items():
+            if found is not None and not (name in inside and self._is_text(document, name)):
+                pieces.append(f',"{name}":{_quote(found)}'.encode())  # type: ignore[arg-type]  # these fields are text
+        pieces.append(b"}")
+        return b"".join(pieces)
 
-    def _renamed(self, document: Document, *, with_metadata: bool) -> bytes | None:
-        """Return the value itself with its members renamed: a third of the work of cutting them out."""
-        value, name, inner = document.value, self.payload.member, self.metadata.member if with_metadata else None
-        if name is None or name == inner:
-            return None
-        renamed: bytes | None = value
-        if name != _PAYLOAD:
-            renamed = (
-                None if "payload" in document.root or not is_plain(value) else rename_member(value, name, _PAYLOAD)
-            )
-        if renamed is not None and inner not in (None, _METADATA):
-            unique = "metadata" not in document.root and is_plain(value)
-            renamed = rename_member(renamed, inner, _METADATA) if unique else None
-        return renamed and (renamed[:-1] if renamed[-1:] == b"}" else renamed.rstrip(b" \t\r\n")[:-1])
+    def _is_text(self, document: Document, part: str) -> bool:
+        """Whether the member that is this part is text already, and no number."""
+        return self.renames is not None and type(document.root[self.renames.names[part]]) is str
+
+    def _in_place(self, document: Document) -> tuple[list[bytes], frozenset[str]]:
+        """Return the value without its closing brace, with those members renamed that can be, and what they are now."""
+        if self.renames is None or type(document.root) is not dict:
+            return [], frozenset()
+        return self.renames.pieces(document.value, self.renames.present(document.root))
+
+    def _cut_out(self, document: Document) -> list[bytes]:
+        pieces = [b'{"payload":', self.payload.raw(document) or b"null"]
+        if self.retry_attempt and value_at(document.root, _ATTEMPT) is not None:
+            pieces += [b',"retry_attempt":', document.raw(_ATTEMPT)]
+        return pieces
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +138,10 @@ def compile_mapping(options: MappingOptions, preset: RecordMapping | None = None
         "metadata": _metadata(options.metadata),
     }  # fmt: skip
     if preset is None:
-        return RecordMapping(**own, retry_attempt=options.payload != "value")  # type: ignore[arg-type]
+        own |= {
+            "renames": _renames(options), "members": _members(options), "retry_attempt": options.payload != "value",
+        }  # fmt: skip
+        return RecordMapping(**own)  # type: ignore[arg-type]
     return _over(preset, options, own)
 
 
@@ -149,10 +153,43 @@ def _over(preset: RecordMapping, options: MappingOptions, own: Mapping[str, obje
         "metadata": options.metadata, "timestamp": next((found for found in when if found is not None), None),
     }  # fmt: skip
     chosen = {name: own[name] for name, spec in given.items() if spec is not None}
-    for name, part in chosen.items():
-        if isinstance(part, JsonPart):
-            chosen[name] = part._replace(member=None)
     return replace(preset, **chosen)  # type: ignore[arg-type]
+
+
+def _names(options: MappingOptions) -> dict[str, str | None]:
+    """Return the member of the value that each part is, None for a part that is no member."""
+    specs = {
+        "payload": options.payload, "metadata": options.metadata, "event_id": options.id,
+        "correlation_id": options.correlation_id,
+    }  # fmt: skip
+    return {
+        part: None if isinstance(spec, Mapping) else compile_source(spec or f"/{part}").member
+        for part, spec in specs.items()
+    }
+
+
+def _renames(options: MappingOptions) -> Renames | None:
+    """Return the parts that are members, each member once; None where the payload is none."""
+    found: dict[str, str] = {}
+    for part, name in _names(options).items():
+        if name is not None and name not in found.values():
+            found[part] = name
+    return Renames(found) if "payload" in found else None
+
+
+def _members(options: MappingOptions) -> MemberMapping | None:
+    """Return the mapping of members alone; None where a part is neither a member nor left out."""
+    found = _names(options) | {"retry_attempt": "retry_attempt"}
+    if options.timestamp not in (RECORD, "none"):
+        found["timestamp"] = compile_source(options.timestamp or "/timestamp").member
+    left_out = {"correlation_id": options.correlation_id, "metadata": options.metadata}
+    names = {part: name for part, name in found.items() if left_out.get(part) != "none"}
+    members = {part: name for part, name in names.items() if name is not None}
+    plain = options.timestamp_format == "rfc3339" and options.timestamp_zone is None
+    convert = None if plain else timestamp_reader(options.timestamp_format, options.timestamp_zone)
+    if len(members) < len(names):
+        return None
+    return compile_members(members, convert, needs_time=options.timestamp is not None and "timestamp" in members)
 
 
 def _id(spec: str | None) -> Callable[[Document], str]:
@@ -207,7 +244,7 @@ def _payload(spec: str | None) -> JsonPart:
             )
         return True
 
-    return JsonPart(source.raw, check, _member(source))
+    return JsonPart(source.raw, check)
 
 
 def _metadata(spec: str | Mapping[str, str] | None) -> JsonPart:
@@ -221,11 +258,7 @@ def _metadata(spec: str | Mapping[str, str] | None) -> JsonPart:
             raise UnmappedError("invalid_field", f"{source.field}: must be a JSON object or null (mapping.metadata)")
         return found is not None
 
-    return JsonPart(source.raw, check, _member(source))
-
-
-def _member(source: Source) -> bytes | None:
-    return b'"%b"' % source.member.encode() if source.member else None
+    return JsonPart(source.raw, check)
 
 
 def _collected(sources: Mapping[str, Source]) -> ReadJson:

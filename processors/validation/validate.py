@@ -55,8 +55,21 @@ class Rewrite(Protocol):
         """Whether a record without a value may be an event, or one whose value is not JSON."""
         ...
 
+    @property
+    def members(self) -> MemberReader | None:
+        """The fast form of the mapping, where it has one."""
+        ...
+
     def apply(self, record: Record, value: bytes) -> tuple[bytes, dict[str, object]] | Rejection:
         """Return the document in the contract's shape and its text fields. The payload may be any JSON value."""
+        ...
+
+
+class MemberReader(Protocol):
+    """Interface of the fast form of a mapping."""
+
+    def read(self, value: bytes) -> tuple[bytes, Envelope] | None:
+        """Return the document in the contract's shape and its checked fields; None to have `Rewrite.apply` decide."""
         ...
 
 
@@ -77,6 +90,8 @@ class Validator:
         self.check_contract: Callable[[Record], ValidEvent | Rejection] = check_contract
         if mapping is not None:
             read = partial(_read_mapped, mapping=mapping, custom=custom)
+            if custom is None and mapping.members is not None:
+                read = partial(_read_members, members=mapping.members.read, otherwise=read)
             self.check_contract = partial(_check_any if mapping.any_value else check_contract, read=read)
         elif custom is not None:
             self.check_contract = partial(check_contract, read=partial(_read_custom, custom=custom))
@@ -149,11 +164,25 @@ def _read_mapped(
     return _check_document(record, document, fields | {"payload": {}})
 
 
+def _read_members(
+    record: Record,
+    value: bytes,
+    members: Callable[[bytes], tuple[bytes, Envelope] | None],
+    otherwise: Callable[[Record, bytes], ValidEvent | Rejection],
+) -> ValidEvent | Rejection:
+    found = members(value)
+    return otherwise(record, value) if found is None else _check_written(record, *found)
+
+
 def _check_document(record: Record, document: bytes, fields: dict[str, object] | None = None) -> ValidEvent | Rejection:
     try:
         event = _parse(document) if fields is None else _check_fields(fields)
     except ValidationError as error:
         return to_rejection(error, document)
+    return _check_written(record, document, event)
+
+
+def _check_written(record: Record, document: bytes, event: Envelope) -> ValidEvent | Rejection:
     unwritable = find_unwritable(document)
     return Rejection(*unwritable, _usable(event["event_id"])) if unwritable else _complete(record, document, event)
 
