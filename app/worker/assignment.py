@@ -11,8 +11,8 @@ import aiokafka.structs
 from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.process.exit import critical_task, exit_fatal
 from keepstream.app.telemetry.logging import CURRENT_BATCH
-from keepstream.app.worker.aiokafka_patches import DecompressionLimitError
 from keepstream.app.worker.consumer_thread import ConsumerThread
+from keepstream.app.worker.decompression import DecompressionLimitError
 from keepstream.app.worker.instrumentation import LoggingMetrics
 from keepstream.app.worker.membership import DuplicateInstanceDetector
 from keepstream.app.worker.start_offsets import RETRY_WAIT_S, StartOffsetResolver

@@ -7,7 +7,7 @@ from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssigno
 
 from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.connect.client_config import aiokafka_security
-from keepstream.app.worker.aiokafka_patches import create_no_topics, decode_headers_leniently, limit_decompression
+from keepstream.app.worker.aiokafka_internals import create_no_topics, decode_headers_leniently, limit_decompression
 
 MAX_POLL_RECORDS = 2000
 METADATA_MAX_AGE_MS = 60_000

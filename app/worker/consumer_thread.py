@@ -16,7 +16,8 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.process.exit import critical_task
-from keepstream.app.worker.aiokafka_patches import undecodable
+from keepstream.app.worker import aiokafka_internals as internals
+from keepstream.app.worker.aiokafka_internals import undecodable
 from keepstream.app.worker.consumer import MAX_POLL_RECORDS, new_consumer
 from keepstream.app.worker.membership import explain_refusal
 from keepstream.processors.partition_queue import memory_size
@@ -74,39 +75,28 @@ class ConsumerThread(AIOKafkaConsumerThread):
         self._group_task = critical_task(self._retry_joins(), "group membership")
 
     async def _retry_joins(self) -> None:
-        """Make aiokafka retry a refused join: it waits until its error was read, which only `getmany` does.
-
-        Raises the error that ended aiokafka's coordination task (Faust trap T34).
-        """
-        coordinator = self._ensure_consumer()._coordinator
+        """Try refused joins again. Raises the error that ended aiokafka's coordination task (Faust trap T34)."""
+        consumer = self._ensure_consumer()
         while True:
             await asyncio.sleep(GROUP_RETRY_S)
-            try:
-                coordinator.check_errors()
-            except KafkaError as error:
-                if coordinator._coordination_task.done():
-                    raise
-                self._refusal = error
-                coordinator.request_rejoin()
-            else:
-                if coordinator.generation > 0 and not coordinator._rejoin_needed_fut.done():
-                    self._refusal = None
+            if refusal := internals.retry_refused_join(consumer):
+                self._refusal = refusal
+            elif internals.is_settled_member(consumer):
+                self._refusal = None
 
     @property
     def group_error(self) -> str | None:
         """Return why the group refuses this consumer; None while it is a member, or has not asked to join."""
         if self._refusal:
             return explain_refusal(self._refusal)
-        coordinator = self._consumer._coordinator if self._consumer else None
-        return "joining" if coordinator is not None and coordinator.generation <= 0 else None
+        return "joining" if self._consumer and not internals.is_joined(self._consumer) else None
 
     async def on_thread_stop(self) -> None:
         """Stop the consumer, and leave the group, so that the other members get the partitions at once."""
         if self._group_task is not None:
             self._group_task.cancel()
         if self._consumer is not None and self.settings.leave_on_stop:
-            # aiokafka sends LeaveGroup for dynamic members only; the broker accepts it from static ones too.
-            self._consumer._coordinator._group_instance_id = None
+            internals.leave_also_as_static_member(self._consumer)
         await super().on_thread_stop()
 
     async def fetch(self, partitions: set[TopicPartition], timeout_s: float) -> dict[TopicPartition, Fetched]:
@@ -117,17 +107,17 @@ class ConsumerThread(AIOKafkaConsumerThread):
         self, partitions: set[TopicPartition], timeout_s: float
     ) -> dict[TopicPartition, Fetched]:
         consumer = self._ensure_consumer()
-        if consumer._closed:
+        if internals.is_closed(consumer):
             raise ConsumerStoppedError
         if not self.consumer.flow_active:
             return {}
-        if consumer._subscription.reassignment_in_progress:
-            await asyncio.sleep(timeout_s)  # aiokafka would wait for the group, and raise what it refuses
+        if internals.is_rebalancing(consumer):
+            await asyncio.sleep(timeout_s)
             return {}
-        with consumer._subscription.fetch_context():
+        with internals.fetch_context(consumer):
             records = await self._take(consumer, partitions, timeout_s)
         # No await from here on: records, epochs and positions belong together.
-        states = self._states()
+        states = internals.partition_states(consumer)
         consumer.pause(*(tp for tp, state in states.items() if undecodable(state)))
         return {
             tp: Fetched(self._epochs.get(tp, 0), state.position, records.get(tp, ()), undecodable(state))
@@ -144,7 +134,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         while count < MAX_POLL_RECORDS and size_bytes < FETCH_BYTES:
             capacity = (FETCH_BYTES - size_bytes) // self._record_bytes
             wanted = max(1, min(TAKE_RECORDS, MAX_POLL_RECORDS - count, capacity))
-            found = await consumer._fetcher.fetched_records(partitions, 0 if asked else timeout_s, wanted)
+            found = await internals.fetched_records(consumer, partitions, 0 if asked else timeout_s, wanted)
             asked, portion = True, 0
             for tp, records in found.items():
                 taken.setdefault(tp, []).extend(records)
@@ -153,25 +143,17 @@ class ConsumerThread(AIOKafkaConsumerThread):
             count += portion
             self._record_bytes = max(1, size_bytes // count) if count else self._record_bytes
             # A portion that is not full was the last; during a rebalance the next call would wait.
-            if portion < wanted or consumer._subscription.reassignment_in_progress:
+            if portion < wanted or internals.is_rebalancing(consumer):
                 break
         return taken
-
-    def _states(self) -> dict[TopicPartition, Any]:
-        assignment = self._assignment()
-        states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
-        return {tp: state for tp, state in states.items() if state}
-
-    def _assignment(self) -> Any:  # noqa: ANN401
-        subscription = self._ensure_consumer()._subscription.subscription
-        return subscription.assignment if subscription else None
 
     async def seek_all(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
         """Seek each partition that is still assigned; later fetches return the epoch."""
         await self.call_thread(self._seek_in_thread, offsets, epoch)
 
     async def _seek_in_thread(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
-        consumer, states = self._ensure_consumer(), self._states()
+        consumer = self._ensure_consumer()
+        states = internals.partition_states(consumer)
         for tp, offset in offsets.items():
             if state := states.get(tp):
                 if undecodable(state):
@@ -194,8 +176,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
             bounds = {tp: log for answer in answers for tp, log in answer.items()}
         if not bounds:
             raise KafkaTimeoutError
-        # aiokafka's own committed() leaves the metadata out.
-        found = await self._ensure_consumer()._coordinator.fetch_committed_offsets(list(bounds))
+        found = await internals.committed_with_metadata(self._ensure_consumer(), list(bounds))
         committed = {tp: CommittedOffset.parse(at.offset, at.metadata) for tp, at in found.items() if at.offset >= 0}
         starts, ends = ({tp: log[i] for tp, log in bounds.items()} for i in range(2))
         return LogBounds(starts, ends, committed, ids)
@@ -216,14 +197,12 @@ class ConsumerThread(AIOKafkaConsumerThread):
 
         Called from another thread: the partition may be revoked at any time, for which aiokafka's own call raises.
         """
-        assignment = self._assignment()
-        state = assignment.state_value(tp) if assignment else None
-        return state.lso if state else None
+        return internals.last_stable_offset(self._ensure_consumer(), tp)
 
     @property
     def member_id(self) -> str:
         """The member id that the group's coordinator assigned; empty before the join."""
-        return str(self._ensure_consumer()._coordinator.member_id)
+        return internals.member_id(self._ensure_consumer())
 
     async def commit_settled(self, offsets: Mapping[TopicPartition, CommittedOffset]) -> None:
         """Commit offsets to Kafka. Raises KafkaError; Faust's own commit would stop the worker (trap T35)."""

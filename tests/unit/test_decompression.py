@@ -13,8 +13,8 @@ from aiokafka.consumer import fetcher
 from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from aiokafka.structs import TopicPartition
 
-from keepstream.app.worker import aiokafka_patches as unpacking
-from keepstream.app.worker.aiokafka_patches import decode_headers_leniently
+from keepstream.app.worker import decompression as unpacking
+from keepstream.app.worker.aiokafka_internals import decode_headers_leniently, limit_decompression
 from tests.raw_headers import raw_batch
 
 CODECS = {"gzip": 1, "snappy": 2, "lz4": 3, "zstd": 4}
@@ -28,9 +28,9 @@ every_codec = pytest.mark.parametrize("compression", CODECS.values(), ids=CODECS
 @pytest.fixture(autouse=True)
 def bounded() -> Iterator[None]:
     decode_headers_leniently()
-    unpacking.limit_decompression(LIMIT_BYTES)
+    limit_decompression(LIMIT_BYTES)
     yield
-    unpacking.limit_decompression(1 << 25)
+    limit_decompression(1 << 25)
 
 
 def fetch(data: bytes, begin: int = 0) -> Any:

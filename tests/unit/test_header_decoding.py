@@ -8,7 +8,7 @@ import pytest
 from aiokafka.consumer import fetcher
 from aiokafka.structs import TopicPartition
 
-from keepstream.app.worker import aiokafka_patches as header_names
+from keepstream.app.worker import aiokafka_internals as header_names
 from tests.raw_headers import raw_batch
 
 CODECS = {"none": 0, "gzip": 1, "lz4": 3, "zstd": 4}

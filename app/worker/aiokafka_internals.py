@@ -1,31 +1,33 @@
-"""Patches of aiokafka: lenient header names, bounded decompression, corrupt batches, no topics created.
+"""All that goes below aiokafka's public interface: what is patched, and what is read of its private attributes.
 
-A batch is decompressed whole before its first record is read, and a megabyte of zstd can be gigabytes; neither
-aiokafka's codecs nor the broker limit that. A batch that cannot be decoded (beyond the limit, corrupt) ends the fetch
-of its partition without an error, because an error would skip the records of other partitions in the same fetch. The
-error is kept in the consumer's state of the partition (`undecodable`) until the next seek.
+No other file does (`tests/unit/test_aiokafka_internals.py`), and aiokafka is pinned exactly: a new version is compared
+with this file. Patched: lenient header names, bounded decompression, corrupt batches, no topics created.
+
+A batch that cannot be decoded (beyond the limit, corrupt) ends the fetch of its partition without an error, because an
+error would skip the records of other partitions in the same fetch. The error is kept in the consumer's state of the
+partition (`undecodable`) until the next seek.
 """
 
 from __future__ import annotations
 
-import mmap
-import struct
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from functools import partial
-from threading import Lock
 from typing import Any
 
 import aiokafka.record._crecords.default_records as compiled
 import aiokafka.record._crecords.legacy_records as compiled_legacy
 import aiokafka.record.default_records as plain
-import cramjam
-from aiokafka import client, codec
+from aiokafka import AIOKafkaConsumer, client
 from aiokafka.consumer import fetcher
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, KafkaError
 from aiokafka.protocol.metadata import MetadataRequest
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import _MemoryRecordsPy
+from aiokafka.structs import OffsetAndMetadata, TopicPartition
+
+from keepstream.app.worker.decompression import BoundedDecompressor, DecompressionLimitError
 
 _DEFAULT_MAGIC = 2
 NO_TIMESTAMP = -1
@@ -117,14 +119,6 @@ def create_no_topics() -> None:
     client.MetadataRequest = partial(MetadataRequest, allow_auto_topic_creation=False)
 
 
-_BLOCK_LENGTH = struct.Struct(">i")
-_XERIAL_HEADER_BYTES = 16
-
-
-class DecompressionLimitError(ValueError):
-    """Raised for a batch that cannot be decompressed within the limit."""
-
-
 def limit_decompression(limit_bytes: int) -> None:
     """Make aiokafka refuse batches of more than ``limit_bytes`` decompressed, for the whole process."""
     unpacker = BoundedDecompressor(limit_bytes)
@@ -139,43 +133,6 @@ def limit_decompression(limit_bytes: int) -> None:
 def undecodable(partition_state: Any) -> Exception | None:  # noqa: ANN401
     """Return why the next batch of a partition cannot be decoded, given aiokafka's state of the partition."""
     return getattr(partition_state, "undecodable", None)
-
-
-@dataclass(frozen=True, slots=True)
-class BoundedDecompressor:
-    """The codecs of Kafka, decompressing into one buffer, of which only used pages take memory."""
-
-    limit_bytes: int
-    _buffer: mmap.mmap = field(init=False)
-    _lock: Lock = field(default_factory=Lock, init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_buffer", mmap.mmap(-1, self.limit_bytes))
-
-    def gzip(self, payload: Any) -> bytes:  # noqa: ANN401
-        return self._unpack(cramjam.gzip.decompress_into, payload)
-
-    def lz4(self, payload: Any) -> bytes:  # noqa: ANN401
-        return self._unpack(cramjam.lz4.decompress_into, payload)
-
-    def zstd(self, payload: Any) -> bytes:  # noqa: ANN401
-        return self._unpack(cramjam.zstd.decompress_into, payload)
-
-    def snappy(self, payload: Any) -> bytes:  # noqa: ANN401
-        """Decompress snappy, whose blocks name their length beforehand, in either of its framings."""
-        try:
-            if sum(map(cramjam.snappy.decompress_raw_len, _snappy_blocks(payload))) > self.limit_bytes:
-                raise DecompressionLimitError(f"snappy: more than {self.limit_bytes} bytes")
-            return bytes(codec.snappy_decode(payload))
-        except (cramjam.DecompressionError, struct.error) as error:
-            raise DecompressionLimitError(f"snappy: {error}") from None
-
-    def _unpack(self, into: Callable[[Any, Any], int], payload: Any) -> bytes:  # noqa: ANN401
-        with self._lock:
-            try:
-                return self._buffer[: into(payload, self._buffer)]
-            except cramjam.DecompressionError as error:
-                raise DecompressionLimitError(str(error)) from None
 
 
 class _PartitionRecords(PartitionRecords):
@@ -199,16 +156,83 @@ class _FetchResult(_StrictResult):  # type: ignore[misc]
         return found
 
 
-def _snappy_blocks(payload: Any) -> Iterator[Any]:  # noqa: ANN401
-    view = memoryview(payload)
-    if not codec._detect_xerial_stream(payload):  # noqa: SLF001 - as aiokafka itself decides
-        yield view
-        return
-    at = _XERIAL_HEADER_BYTES
-    while at < len(view):
-        (length,) = _BLOCK_LENGTH.unpack_from(view, at)
-        if length < 0:
-            raise DecompressionLimitError("snappy: a block of negative length")  # aiokafka would not terminate
-        at += _BLOCK_LENGTH.size
-        yield view[at : at + length]
-        at += length
+def is_closed(consumer: AIOKafkaConsumer) -> bool:
+    return bool(consumer._closed)
+
+
+def is_rebalancing(consumer: AIOKafkaConsumer) -> bool:
+    """Whether the group assigns partitions anew: a fetch would wait for it, and raise what the group refuses."""
+    return bool(consumer._subscription.reassignment_in_progress)
+
+
+def fetch_context(consumer: AIOKafkaConsumer) -> AbstractContextManager[None]:
+    """Count as fetching: aiokafka takes that for the sign of life of its application (``max_poll_interval_ms``)."""
+    return consumer._subscription.fetch_context()  # type: ignore[no-any-return]
+
+
+async def fetched_records(
+    consumer: AIOKafkaConsumer, partitions: set[TopicPartition], wait_s: float, count: int
+) -> dict[TopicPartition, list[Any]]:
+    """Take decoded records below `getmany`, which would wait for the group and raise what it refuses."""
+    return await consumer._fetcher.fetched_records(partitions, wait_s, count)  # type: ignore[no-any-return]
+
+
+def partition_states(consumer: AIOKafkaConsumer) -> dict[TopicPartition, Any]:
+    """Return aiokafka's state of each assigned partition: its position, the end of its log, `undecodable`."""
+    assignment = _assignment(consumer)
+    states = {tp: assignment.state_value(tp) for tp in assignment.tps} if assignment else {}
+    return {tp: state for tp, state in states.items() if state}
+
+
+def last_stable_offset(consumer: AIOKafkaConsumer, tp: TopicPartition) -> int | None:
+    """Return the end of the committed log as of the last fetch; None before it, and for a partition that is gone."""
+    assignment = _assignment(consumer)
+    state = assignment.state_value(tp) if assignment else None
+    return state.lso if state else None
+
+
+def _assignment(consumer: AIOKafkaConsumer) -> Any:  # noqa: ANN401
+    subscription = consumer._subscription.subscription
+    return subscription.assignment if subscription else None
+
+
+async def committed_with_metadata(
+    consumer: AIOKafkaConsumer, partitions: Sequence[TopicPartition]
+) -> Mapping[TopicPartition, OffsetAndMetadata]:
+    """Return the group's offsets with their metadata, which the public `committed` leaves out."""
+    return await consumer._coordinator.fetch_committed_offsets(partitions)  # type: ignore[no-any-return]
+
+
+def member_id(consumer: AIOKafkaConsumer) -> str:
+    return str(consumer._coordinator.member_id)
+
+
+def is_joined(consumer: AIOKafkaConsumer) -> bool:
+    """Whether the group has taken this consumer in, perhaps to be left for a new generation just now."""
+    return bool(consumer._coordinator.generation > 0)
+
+
+def retry_refused_join(consumer: AIOKafkaConsumer) -> KafkaError | None:
+    """Take the error of a refused join, which only `getmany` does, and join again: aiokafka waits for it.
+
+    Raises the error that ended aiokafka's coordination task (Faust trap T34).
+    """
+    coordinator = consumer._coordinator
+    try:
+        coordinator.check_errors()
+    except KafkaError as error:
+        if coordinator._coordination_task.done():
+            raise
+        coordinator.request_rejoin()
+        return error
+    return None
+
+
+def is_settled_member(consumer: AIOKafkaConsumer) -> bool:
+    """Whether this consumer is a member of the group, and no join is due."""
+    return is_joined(consumer) and not consumer._coordinator._rejoin_needed_fut.done()
+
+
+def leave_also_as_static_member(consumer: AIOKafkaConsumer) -> None:
+    """Make aiokafka send LeaveGroup when it stops: it does so for dynamic members only; the broker accepts it."""
+    consumer._coordinator._group_instance_id = None
