@@ -69,7 +69,9 @@ class Pipeline:
                 return await self._settle(part, retries=retried)
             except (RecordError, TransientError) as error:
                 failure = error.failure
-            if not part.borders and part.reject_content(part.events):  # first: our reason is better than PostgreSQL's
+            if part.reject_content(
+                part.events
+            ):  # first: our reason is better than PostgreSQL's, and it divides nothing
                 self._on_retry(failure)
             elif not retried and failure.verdict is Verdict.TRANSIENT and not part.is_event:
                 retried = True

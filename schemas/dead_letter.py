@@ -30,6 +30,12 @@ ORIGIN = (
 """Coordinates of the source record, for readers other than keepstream, which reads the id. Kept when it fails again."""
 ERROR = (CONNECT + "stage", CONNECT + "exception.class.name", CONNECT + "exception.message")
 """The error. Replaced when the record fails again."""
+_OURS = (
+    "id", "step", "verdict", "reason", "sqlstate", "attempts", "first-failure", "last-failure", "event-id",
+    "correlation-id", "original-timestamp", "replay-count", "app-version",
+)  # fmt: skip
+ADDED = (*ORIGIN, *ERROR, *(PREFIX + name for name in _OURS))
+"""The names of our headers, in order."""
 TRACEPARENT = "traceparent"
 
 
@@ -85,15 +91,16 @@ def to_record(dead_letter: DeadLetter, app_version: str) -> KafkaRecord:
 
 def dead_letter_headers(dead_letter: DeadLetter, app_version: str) -> list[tuple[str, bytes | None]]:
     """Return the original headers, in order and byte for byte, followed by ours (texts truncated to 1 KiB)."""
-    kept = list(_kept(dead_letter.record))
+    kept = list(_kept(dead_letter.record)) if dead_letter.record.headers else []
     present = {key for key, _ in kept}
-    added = [(key, value) for key, value in _added(dead_letter, app_version) if key not in present]
-    return kept + [(key, truncate_utf8(value)) for key, value in added]
+    added = zip(ADDED, _values(dead_letter, app_version), strict=True)
+    return kept + [(key, truncate_utf8(text)) for key, text in added if text is not None and key not in present]
 
 
 def truncate_utf8(text: str) -> bytes:
     """Encode text as UTF-8, truncated to 1 KiB between two characters."""
-    return text.encode(errors="replace")[:MAX_TEXT_BYTES].decode(errors="ignore").encode()
+    encoded = text.encode(errors="replace")
+    return encoded if len(encoded) <= MAX_TEXT_BYTES else encoded[:MAX_TEXT_BYTES].decode(errors="ignore").encode()
 
 
 def _kept(record: Record) -> Iterator[tuple[str, bytes | None]]:
@@ -104,30 +111,19 @@ def _kept(record: Record) -> Iterator[tuple[str, bytes | None]]:
             yield key, value
 
 
-def _added(dead_letter: DeadLetter, app_version: str) -> Iterator[tuple[str, str]]:
+def _values(dead_letter: DeadLetter, app_version: str) -> Sequence[str | None]:
+    """Return the values of our headers, in the order of `ADDED`; None where a dead letter has none."""
     record, failure = dead_letter.record, dead_letter.failure
-    yield from zip(
-        ORIGIN,
-        (record.topic, str(record.partition), str(record.offset), record.topic, record.topic),
-        strict=True,
-    )
-    yield from zip(ERROR, (failure.step.value, f"keepstream.{failure.reason}", failure.message), strict=True)
-    ours = {
-        "id": dead_letter.id,
-        "step": failure.step.value,
-        "verdict": failure.verdict.value,
-        "reason": failure.reason,
-        "sqlstate": failure.sqlstate,
-        "attempts": str(failure.attempts),
-        "first-failure": _rfc3339(dead_letter.first_failed_at),
-        "last-failure": _rfc3339(dead_letter.last_failed_at),
-        "event-id": dead_letter.event_id,
-        "correlation-id": dead_letter.correlation_id,
-        "original-timestamp": str(record.timestamp),
-        "replay-count": str(dead_letter.replay_count),
-        "app-version": app_version,
-    }
-    yield from ((PREFIX + name, value) for name, value in ours.items() if value is not None)
+    first = last = _rfc3339(dead_letter.first_failed_at)
+    if dead_letter.last_failed_at is not dead_letter.first_failed_at:
+        last = _rfc3339(dead_letter.last_failed_at)
+    return (
+        record.topic, str(record.partition), str(record.offset), record.topic, record.topic,
+        failure.step.value, f"keepstream.{failure.reason}", failure.message,
+        dead_letter.id, failure.step.value, failure.verdict.value, failure.reason, failure.sqlstate,
+        str(failure.attempts), first, last, dead_letter.event_id, dead_letter.correlation_id, str(record.timestamp),
+        str(dead_letter.replay_count), app_version,
+    )  # fmt: skip
 
 
 def _rfc3339(time: datetime) -> str:

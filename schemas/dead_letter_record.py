@@ -22,6 +22,7 @@ from keepstream.schemas.record import (
     MAX_TIMESTAMP_MS,
     KafkaRecord,
     cloud_event_id,
+    header,
     parse_incarnation_name,
     parse_record_id,
     text_of,
@@ -76,7 +77,7 @@ class DeadLetterRecord:
     def _own_id(self) -> str | None:
         """Return the id that keepstream wrote: its headers follow those of the original record."""
         headers = self.record.headers
-        return self._header(ID) if headers and headers[-1][0].startswith(PREFIX) else None
+        return header(self.record, ID) if headers and headers[-1][0].startswith(PREFIX) else None
 
     @cached_property
     def _origin(self) -> tuple[str | None, int | None, int | None]:

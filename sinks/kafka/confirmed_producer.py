@@ -55,12 +55,14 @@ class AwaitableProducer:
         self._closed.set()
 
     def _produce(self, record: KafkaRecord, confirm: object) -> None:
+        headers = list(record.headers)
+        if "\0" in "".join([name for name, _ in headers]):  # librdkafka's Python client cuts a name there
+            headers = [(name.replace("\0", "\ufffd"), value) for name, value in headers]
         self._producer.produce(
             record.topic,
             value=record.value,
             key=record.key,
-            # librdkafka's Python client cuts a name at a NUL character.
-            headers=[(name.replace("\0", "\ufffd"), value) for name, value in record.headers],
+            headers=headers,
             timestamp=record.timestamp,
             on_delivery=confirm,  # type: ignore[arg-type]
         )

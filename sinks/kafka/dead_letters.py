@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException
@@ -76,7 +75,9 @@ class KafkaDeadLetterQueue:
         is the time of publishing, by the broker's clock where the topic has LogAppendTime, else by this host's:
         retention counts from it, and Kafka refuses timestamps far from the current time.
         """
-        dead_letters = [replace(record, topic=self._topic, timestamp=NOW) for record in records]
+        dead_letters = [
+            KafkaRecord(self._topic, r.partition, r.offset, NOW, r.key, r.value, r.headers) for r in records
+        ]
         try:
             answers = await self._send(dead_letters)
             # Together they may be too large for one request, while each alone is not.

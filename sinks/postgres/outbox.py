@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from psycopg.types.numeric import Int4, Int8
+from pydantic_core import to_json
 
 from keepstream.schemas.failure import Step
 from keepstream.schemas.record import KafkaRecord, parse_record_id
@@ -19,10 +20,16 @@ EMPTY = statement("empty_outbox")
 
 
 def pack(record: KafkaRecord) -> bytes:
-    """Encode a record as JSON, its bytes as Latin-1: a third of the time that base64 takes, for each dead letter."""
+    """Encode a record as JSON, its bytes as Latin-1: a third of the time that base64 takes, for each dead letter.
+
+    pydantic's encoder takes a third of the time of Python's, and refuses half of a surrogate pair in a header's name.
+    """
     headers = [(name, _text(value)) for name, value in record.headers]
     fields = (record.topic, record.partition, record.offset, record.timestamp, _text(record.key), _text(record.value))
-    return json.dumps((*fields, headers), ensure_ascii=False).encode(errors="surrogatepass")
+    try:
+        return to_json((*fields, headers))
+    except ValueError:
+        return json.dumps((*fields, headers), ensure_ascii=False).encode(errors="surrogatepass")
 
 
 def unpack(packed: bytes) -> KafkaRecord:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 import psycopg
 from psycopg.types.numeric import Int4, Int8
+from pydantic_core import to_json
 
 from keepstream.schemas.dead_letter import DeadLetter, truncate_utf8
 from keepstream.schemas.event import ValidEvent
@@ -151,7 +151,7 @@ def _dead_letter_parameters(settlement: Settlement) -> dict[str, Any]:
 
 def index_document(dead_letters: Sequence[DeadLetter]) -> JsonDocument:
     """Return the rows of the dead letter index as one JSON array."""
-    return JsonDocument(json.dumps([_index_row(dead_letter) for dead_letter in dead_letters]).encode())
+    return JsonDocument(to_json([_index_row(dead_letter) for dead_letter in dead_letters]))
 
 
 def _index_row(dead_letter: DeadLetter) -> dict[str, Any]:

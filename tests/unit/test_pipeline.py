@@ -280,13 +280,15 @@ async def test_a_refused_transaction_is_divided_into_its_batches_and_a_bad_recor
     assert w.causes == {3: "check_violation"}
 
 
-async def test_content_that_the_store_refuses_is_looked_for_in_its_batch_only() -> None:
+async def test_content_that_the_store_refuses_does_not_divide_a_transaction() -> None:
     w = world()
-    bad = b'{"event_id":"bad","payload":{"x":NaN}}'
-    counts = await w.process_joined(*batches(ids("a", "b"), [bad, *ids("c")], ids("d")))
-    assert counts == OutcomeCounts(delivered=4, dead_lettered=1)
-    assert w.rules.calls == [("settle", 5), ("settle", 2), ("settle", 2), ("settle", 1), ("settle", 1)]
-    assert w.causes == {2: "not_finite_number"}
+    nan, nul = b'{"event_id":"x","payload":{"x":NaN}}', b'{"event_id":"y","payload":{"x":"\\u0000"}}'
+    counts = await w.process_joined(*batches(ids("a", "b"), [nan, *ids("c")], [nul, *ids("d")]))
+    assert counts == OutcomeCounts(delivered=4, dead_lettered=2)
+    assert w.rules.calls == [("settle", 6), ("settle", 4)]
+    assert w.causes == {2: "not_finite_number", 4: "nul_character"}
+    assert len(w.letters.published) == 2
+    assert w.metrics.publications == 1
 
 
 async def test_a_passing_error_is_tried_again_before_a_transaction_is_divided() -> None:
