@@ -11,7 +11,7 @@ SEEDS ?= 100000
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long mutants simulate faults faults-short soak bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs docs-site figures observe lock clean
+.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long mutants simulate faults faults-short soak bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs docs-json docs-site figures observe lock clean
 .PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint test-container release-check
 
 help: ## Show this list
@@ -134,6 +134,9 @@ docs: $(INSTALLED) ## Generate docs/metrics.md, docs/reference and the dashboard
 	@$(BIN)/python docs/build_metrics.py > docs/metrics.md
 	@$(BIN)/python docs/build_reference.py
 	@$(BIN)/python deploy/grafana/build.py
+
+docs-json: $(INSTALLED) ## Write docs/reference/json.md from what the commands print
+	@KEEPSTREAM_WRITE_DOCS=yes $(BIN)/pytest -q -m long tests/acceptance/test_documented_commands.py -k page_about_json
 
 docs-site: $(INSTALLED) .venv/docs/.installed ## Build the site of the documentation into dist/site, and check its links
 	@$(BIN)/python docs/build_site.py

@@ -19,10 +19,12 @@ import pytest
 from confluent_kafka import Producer
 
 from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
+from tests.acceptance import json_shapes
 from tests.acceptance.conftest import System
 from tests.acceptance.shell_session import STAYS, ShellSession, shell_session
 from tests.builders import make_value
 from tests.real import Servers, eventually
+from tests.unit.test_documentation import ALL
 
 pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
@@ -191,6 +193,45 @@ def reader(servers: Servers, tmp_path: Path, shim: Path) -> Iterator[ShellSessio
     (tmp_path / "deploy").symlink_to(CHECKOUT / "deploy")
     with shell_session(servers, folder, shim) as session:
         yield session
+
+
+JSON_PAGE = CHECKOUT / "docs/reference/json.md"
+
+
+@pytest.mark.long
+def test_the_page_about_json_is_what_the_commands_print(lived: System) -> None:
+    """`make docs-json` writes it."""
+    system, name = lived, "topic || '-' || partition || '-' || \"offset\""
+    letter, dead, stored = (str(system.database.value(query)) for query in (
+        f"SELECT {name} FROM dead_letters LIMIT 1", "SELECT event_id FROM dead_letters LIMIT 1",
+        "SELECT event_id FROM events WHERE status = 'delivered' LIMIT 1",
+    ))  # fmt: skip
+    line = system.folder / "sample.jsonl"
+    line.write_bytes(b'{"id": 1}\n')
+    system.cli("dlq", "export", "--output", "dead.jsonl")
+    asked = {
+        "demo": ["--events", "100"], "events list": [], "events produce": [str(line)], "events show": [dead],
+        "events validate": [str(line)], "dlq list": [], "dlq show": [letter], "dlq stats": [],
+        "dlq replay": ["--wait", "--yes", letter], "dlq import": ["dead.jsonl"],
+        "dlq purge": ["--until", "1s", "--yes"], "db migrate": [], "db prune": ["--until", "1s", "--yes"],
+        "db status": [], "topics ensure": [], "topics status": [], "audit": [], "status": [], "lag": [], "doctor": [],
+        "config show": [],
+    }  # fmt: skip
+    assert set(asked) == {words.removeprefix("keepstream ") for words, command in ALL.items()
+                          if any(option.name == "as_json" for option in command.params)}  # fmt: skip
+    fresh = f"{system.database.schema}_json"
+    outputs = {
+        "events show": system.cli("events", "show", "--json", stored).stdout,
+        "db migrate": system.cli("db", "migrate", "--json", KEEPSTREAM_POSTGRES__SCHEMA_NAME=fresh).stdout,
+    }
+    for words, arguments in asked.items():
+        code = 1 if words == "events validate" else 0
+        printed = system.cli(*words.split(), "--json", *arguments, exit_code=code).stdout
+        outputs[words] = outputs.pop(words, "") + printed
+    written = json_shapes.page(outputs)
+    if os.environ.get("KEEPSTREAM_WRITE_DOCS"):
+        JSON_PAGE.write_text(written, encoding="utf-8")
+    assert JSON_PAGE.read_text(encoding="utf-8") == written
 
 
 RESULTS = {
