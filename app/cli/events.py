@@ -98,7 +98,7 @@ def _produce(
     from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
     producer = Producer({
-        **services.kafka.config, "enable.idempotence": True, "compression.type": "lz4", "linger.ms": 20,
+        **services.kafka.config, "enable.idempotence": True, "linger.ms": 20,
         "partitioner": "murmur2_random",  # as Java clients and the replay partition: order by key survives a replay
         "log_level": 3,  # errors: a new broker's refusal of the first producer id is a warning, and retried
     })  # fmt: skip

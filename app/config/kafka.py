@@ -146,6 +146,9 @@ class KafkaSettings(Section):
     holds gigabytes."""
     dlq_timeout_s: Seconds = 10.0
     """How long the broker may take to confirm a dead letter before the partition is paused and it is tried again."""
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "lz4"
+    """How keepstream compresses what it writes: dead letters, replays, produced events. Azure Event Hubs takes ``gzip``
+    or ``none`` only. Every codec is read."""
     security: KafkaSecuritySettings = KafkaSecuritySettings()
     """TLS and SASL."""
 

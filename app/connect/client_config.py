@@ -57,7 +57,7 @@ def tls_context(given: KafkaSecuritySettings) -> ssl.SSLContext:
 
 
 def librdkafka_settings(settings: KafkaSettings) -> dict[str, Any]:
-    """Return the configuration that every confluent-kafka client needs to connect."""
+    """Return the configuration that every confluent-kafka client needs to connect, and a producer to be understood."""
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "keepstream",
@@ -65,5 +65,6 @@ def librdkafka_settings(settings: KafkaSettings) -> dict[str, Any]:
         "socket.keepalive.enable": True,
         "reconnect.backoff.max.ms": 2000,
         "allow.auto.create.topics": False,
+        "compression.type": settings.compression,
         **librdkafka_security(settings.security),
     }

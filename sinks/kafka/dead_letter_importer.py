@@ -26,7 +26,7 @@ class DeadLetterImporter:
         self._topic = topic
         self._partitions = partitions
         self._producer = Producer({
-            **client, **PRODUCER_SETTINGS, "linger.ms": 20, "message.timeout.ms": _CONFIRM_TIMEOUT_S * 1000,
+            **PRODUCER_SETTINGS, **client, "linger.ms": 20, "message.timeout.ms": _CONFIRM_TIMEOUT_S * 1000,
         })  # fmt: skip
 
     def send(self, records: Iterable[KafkaRecord]) -> Iterator[Sequence[Imported]]:

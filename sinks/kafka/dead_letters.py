@@ -21,7 +21,6 @@ log = logging.getLogger(__name__)
 PRODUCER_SETTINGS: dict[str, str | int | float | bool] = {
     "enable.idempotence": True,
     "acks": "all",
-    "compression.type": "lz4",
     # The dead letters of a batch share one request: a tenth less of the worker's CPU with 10 % bad records.
     "linger.ms": 1,
     # A dead letter is its record plus our headers: larger than what the source topic accepts (Faust trap T14).

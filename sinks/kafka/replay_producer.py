@@ -20,7 +20,6 @@ _TIMED_OUT = "the broker did not answer in time"
 _SETTINGS: dict[str, str | int | float | bool] = {
     "enable.idempotence": True,
     "acks": "all",
-    "compression.type": "lz4",
     "linger.ms": 5,
     "message.max.bytes": 16 * 1024 * 1024,
     # The default of Kafka's Java clients: a key goes to the same partition as from most producers.

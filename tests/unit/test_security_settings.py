@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from keepstream.app.config.kafka import KafkaSecuritySettings
+from keepstream.app.config.kafka import KafkaSecuritySettings, KafkaSettings
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import aiokafka_security, librdkafka_security, librdkafka_settings
 from keepstream.app.connect.oauth import AiokafkaTokens, TokenError, TokenFile, expiry_of
 from keepstream.app.telemetry.logging import secrets_of
+from keepstream.sinks.kafka.dead_letters import PRODUCER_SETTINGS, KafkaDeadLetterQueue
+from keepstream.sinks.kafka.replay_producer import _SETTINGS as REPLAY_SETTINGS
 from tests.certificates import Authority, unsigned_jwt
 
 CANARY = "c4nary-secret"
@@ -116,6 +118,15 @@ def from_environment(given: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> 
     for name, value in given.items():
         monkeypatch.setenv(f"KEEPSTREAM_KAFKA__SECURITY__{name.upper()}", value)
     return Settings()
+
+
+def test_every_producer_compresses_as_the_settings_say() -> None:
+    """Azure Event Hubs takes gzip only: lz4 would pause every partition that has a dead letter."""
+    client = librdkafka_settings(KafkaSettings(compression="gzip"))
+    queue = KafkaDeadLetterQueue("d", client, timeout_s=1)
+    assert queue._settings["compression.type"] == "gzip"
+    for own in (PRODUCER_SETTINGS, REPLAY_SETTINGS):
+        assert "compression.type" not in own
 
 
 @pytest.mark.parametrize("row", TABLE)

@@ -48,7 +48,7 @@ LEAVES = [
 OTHER: dict[tuple[str, ...], str] = {
     ("kafka", "bootstrap_servers"): "b:1", ("kafka", "topic"): "t", ("kafka", "dlq_topic"): "d",
     ("kafka", "group_id"): "g", ("kafka", "group_instance_id"): "i", ("kafka", "auto_offset_reset"): "latest",
-    ("kafka", "on_gap"): "stop",
+    ("kafka", "on_gap"): "stop", ("kafka", "compression"): "gzip",
     ("kafka", "session_timeout_s"): "9", ("kafka", "heartbeat_interval_s"): "1", ("postgres", "url"): "postgresql://h/d",
     ("postgres", "schema_name"): "s", ("http", "host"): "::1", ("web", "host"): "::1",
     ("web", "public_url"): "https://c.example", ("web", "allow_replay"): "true", ("web", "token"): "t" * 16,
