@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
 
 from keepstream.processors.partition_queue import Batch, PartitionQueue
+from keepstream.processors.retry import SharedWait
 from keepstream.processors.validation.validate import Validator, check_content, parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import Rejection, ValidEvent
@@ -26,6 +27,7 @@ class BatchPart:
     dead: Sequence[DeadLetter]
     borders: Sequence[int] = ()
     """Offsets between the batches that share the transaction; empty within one batch."""
+    wait: SharedWait = field(default_factory=SharedWait)
 
     @property
     def is_event(self) -> bool:
@@ -78,7 +80,7 @@ class BatchPart:
         dead = [dead for dead in self.dead if begin <= dead.record.offset < end]
         records = len(events) + len(dead)
         offset_range = replace(self.offset_range, expected_offset=begin, next_offset=end, records=records)
-        return BatchPart(self.queue, offset_range, events, dead)
+        return BatchPart(self.queue, offset_range, events, dead, wait=self.wait)
 
 
 def deduplicate(events: Sequence[ValidEvent]) -> tuple[Sequence[ValidEvent], OutcomeCounts]:

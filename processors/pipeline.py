@@ -20,7 +20,7 @@ from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.processors.pause import Pause
 from keepstream.processors.ports import EventStore, Metrics
-from keepstream.processors.retry import RetryPolicy
+from keepstream.processors.retry import RetryPolicy, SharedWait
 from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.dead_letter import DeadLetter, first_original_timestamp_ms
 from keepstream.schemas.failure import Failure, RecordError, Step, TransientError, Verdict
@@ -35,6 +35,8 @@ class Policies:
 
     store: RetryPolicy
     metrics: RetryPolicy
+    foreign_key_wait_s: float = 0.0
+    """How long the records of a batch may wait together for rows that they refer to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Pipeline:
         Raises PartitionRevokedError when the partition is revoked, FencedError when another worker moved it.
         """
         started = time.perf_counter()
-        part = BatchPart.of(batch, self.validator)
+        part = replace(BatchPart.of(batch, self.validator), wait=SharedWait(self.policies.foreign_key_wait_s))
         self.metrics.step_took(Step.VALIDATE, time.perf_counter() - started)
         counts = await self.settle(part)
         topic, partition = batch.offset_range.topic, batch.offset_range.partition
@@ -93,11 +95,17 @@ class Pipeline:
 
     async def _settle_alone(self, part: BatchPart) -> OutcomeCounts:
         """Run the steps of a single record; it becomes a dead letter when one refuses it."""
-        event, began_at = part.events[0], datetime.now(UTC)
-        try:
-            return await self._steps_alone(part.queue, partial(self._steps, part))
-        except RecordError as error:
-            failure = error.failure
+        event, began_at, tries = part.events[0], datetime.now(UTC), 0
+        while True:
+            try:
+                return await self._steps_alone(part.queue, partial(self._steps, part))
+            except RecordError as error:
+                failure = replace(error.failure, attempts=error.failure.attempts + tries)
+            part.queue.check_open(waiting=failure.row_may_come)
+            if not failure.row_may_come or not await part.wait.again(tries):
+                break
+            tries += 1
+            self._on_retry(failure)
         self.metrics.attempt_failed(failure, retried=False)
         now = datetime.now(UTC)
         dead = DeadLetter(event.record, failure, began_at, now, event.event_id, event.correlation_id)

@@ -70,6 +70,29 @@ class RetryPolicy:
             raise TransientError(_timed_out(step, "attempt", self.attempt_timeout_s, {})) from None
 
 
+@dataclass(slots=True)
+class SharedWait:
+    """The time that the records of a batch may wait together for rows that they refer to.
+
+    It begins with the first wait. A record whose turn comes after its end has its attempt, and no wait of its own:
+    otherwise a batch of such records would hold its partition a hundred times as long.
+    """
+
+    limit_s: float = 0.0
+    _end_s: float | None = None
+
+    async def again(self, tries: int) -> bool:
+        """Wait before the next attempt, at first a tenth of a second, later one. Return False when the time is over."""
+        now_s = asyncio.get_running_loop().time()
+        if self._end_s is None:
+            self._end_s = now_s + self.limit_s
+        left_s = self._end_s - now_s
+        if left_s <= 0:
+            return False
+        await asyncio.sleep(min(left_s, 1.0, 0.1 * 2 ** min(tries, 4)))
+        return True
+
+
 def _failure_of(state: RetryCallState) -> Failure:
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, TransientError)  # noqa: S101 - only these are retried

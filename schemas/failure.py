@@ -33,7 +33,8 @@ class Failure:
 
     ``reason`` is a short stable code out of a closed set (safe as a metric label); ``message`` is for people and
     contains no input values. ``record_may_cause``: a record can cause this transient failure every time (a statement
-    that takes too long); it never causes a lost connection or a lock of another session.
+    that takes too long); it never causes a lost connection or a lock of another session. ``row_may_come``: the record
+    refers to a row that does not exist, and may exist later (a foreign key).
     """
 
     step: Step
@@ -43,6 +44,7 @@ class Failure:
     sqlstate: str | None = None
     attempts: int = 1
     record_may_cause: bool = False
+    row_may_come: bool = False
 
 
 class StepError(Exception):

@@ -111,6 +111,11 @@ class WorkerSettings(Section):
     its successor fetches them again. Not while the partition is paused, while attempts are retried, or while Kafka or
     PostgreSQL do not answer. Well above a step's ``budget_s``. A worker that is no member of its consumer group for
     this long, while Kafka answers, ends too."""
+    foreign_key_wait_s: Annotated[float, Field(ge=0, le=86_400)] = 10.0
+    """How long a record may wait for a row that it refers to (SQLSTATE 23503) before it becomes a dead letter; it is
+    tried again up to once per second. The records of one transaction share this time, so a partition waits no longer
+    for each of them; other partitions do not wait. Default above the pause of a rebalance, in which the partition with
+    the other row stands; 0 makes it a dead letter at once."""
     store_retry: RetrySettings = RetrySettings()
     """Retry policy of the store step."""
     metrics_retry: RetrySettings = RetrySettings()

@@ -67,7 +67,10 @@ async def open_components(
         claim_checks=PostgresClaimChecks(pool),
     )
     traces = traces_of(settings.traces)
-    policies = Policies(retry_policy(settings.worker.store_retry), retry_policy(settings.worker.metrics_retry))
+    worker = settings.worker
+    policies = Policies(
+        retry_policy(worker.store_retry), retry_policy(worker.metrics_retry), worker.foreign_key_wait_s
+    )  # fmt: skip
     logging_metrics = LoggingMetrics(metrics)
     pause = Pause(logging_metrics)
     limit = DeadLetterLimit(settings.worker.flood_limit, settings.worker.flood_window)

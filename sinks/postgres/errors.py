@@ -56,6 +56,7 @@ RACED = "keepstream_raced"
 """The key that sql/settle.sql does not find (SQLSTATE 2203A) where a row has changed while the statement ran."""
 _RACE_STATE = "2203A"
 _STATEMENT_TIMEOUT = "57014"
+_FOREIGN_KEY = "23503"
 
 
 def verdict_of(sqlstate: str | None) -> Verdict:
@@ -72,7 +73,10 @@ def step_error(error: psycopg.Error, step: Step) -> StepError:
         return raced(step, record_may_cause=True)  # or a trigger suppressed the row: the steps alone distinguish
     verdict = verdict_of(sqlstate)
     may_cause = verdict is _T and _record_may_cause(sqlstate)
-    failure = Failure(step, verdict, reason_of(error), _message(error), sqlstate, record_may_cause=may_cause)
+    failure = Failure(
+        step, verdict, reason_of(error), _message(error), sqlstate, record_may_cause=may_cause,
+        row_may_come=sqlstate == _FOREIGN_KEY,
+    )  # fmt: skip
     return _ERRORS[verdict](failure)
 
 

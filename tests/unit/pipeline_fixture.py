@@ -30,6 +30,10 @@ def too_slow() -> TransientError:
     return TransientError(failure)
 
 
+def no_such_row() -> RecordError:
+    return RecordError(make_failure(reason="foreign_key_violation", sqlstate="23503", row_may_come=True))
+
+
 def unreachable() -> SystemicError:
     return SystemicError(make_failure(verdict=Verdict.SYSTEMIC, reason="database_unreachable", sqlstate=None))
 
@@ -45,6 +49,8 @@ class StoreScript:
     poison: frozenset[str] = frozenset()
     script: list[StepError | None] = field(default_factory=list)
     calls: list[tuple[str, int]] = field(default_factory=list)
+    waiting: dict[str, int] = field(default_factory=dict)
+    """How often these are refused, for want of a row that they refer to."""
     undeliverable: frozenset[str] = frozenset()
     """Rows of these are taken as pending and refused as delivered."""
 
@@ -54,6 +60,9 @@ class StoreScript:
             raise error
         if any(unholdable(event.document) for event in events):
             raise RecordError(make_failure(reason="untranslatable_character", sqlstate="22P05"))
+        for event_id in {event.event_id for event in events} & {name for name, left in self.waiting.items() if left}:
+            self.waiting[event_id] -= 1
+            raise no_such_row()
         if any(event.event_id in self.poison for event in events):
             raise RecordError(make_failure())
         if method != Step.STORE and any(event.event_id in self.undeliverable for event in events):

@@ -36,6 +36,11 @@ def test_each_code_has_its_verdict(sqlstate: str, verdict: Verdict) -> None:
     assert (error.failure.verdict, error.failure.sqlstate) == (verdict, sqlstate)
 
 
+def test_only_a_foreign_key_may_hold_later() -> None:
+    found = {sqlstate for sqlstate, _ in TABLE if step_error(error_of(sqlstate), Step.STORE).failure.row_may_come}
+    assert found == {"23503"}
+
+
 @pytest.mark.parametrize("sqlstate", [None, "99999", "ABCDE", "P0004"])
 def test_what_is_unknown_is_tried_again(sqlstate: str | None) -> None:
     assert verdict_of(sqlstate) is T
