@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from keepstream.app.demo.proof import Proof
     from keepstream.app.embedded.services import EmbeddedServers
 
+MEASURABLE_S = 1.0
 _WITH_EXTRA = "_KEEPSTREAM_WITH_EXTRA"
 
 
@@ -120,5 +121,14 @@ def _show(proof: Proof, *, as_json: bool) -> None:
     click.echo("\nProof")
     print_checks(proof.checks)
     until = "commit" if proof.exact_commit_times else "start of the transaction"
-    click.echo(f"\nBacklog: {proof.burst_rate:,.0f} events/s from first to last commit")
+    click.echo(
+        f"\nBacklog: {proof.burst_events:,} events in {proof.burst_s:.2f} s from first to last commit{_hint(proof)}"
+    )
     click.echo(f"Live:    p50 {proof.p50_s * 1000:.0f} ms, p99 {proof.p99_s * 1000:.0f} ms from event to {until}")
+
+
+def _hint(proof: Proof) -> str:
+    """Return the rate, or why there is none: a worker needs a second for its connections and its first dead letter."""
+    if proof.burst_s < MEASURABLE_S:
+        return " (too short for a rate: try --events 200000)"
+    return f": {proof.burst_rate:,.0f} events/s"

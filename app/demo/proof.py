@@ -29,14 +29,19 @@ FROM events WHERE source_topic = %s AND metadata ->> 'phase' = 'live'"""
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """All checks and measurements. Rates are events/s, latencies seconds."""
+    """All checks and measurements. The backlog's events and seconds are from its first commit to its last."""
 
     checks: list[Check]
     dead_letters: list[tuple[str, str, int]]
-    burst_rate: float
+    burst_events: int
+    burst_s: float
     p50_s: float
     p99_s: float
     exact_commit_times: bool
+
+    @property
+    def burst_rate(self) -> float:
+        return self.burst_events / self.burst_s if self.burst_s else 0.0
 
     @property
     def holds(self) -> bool:
@@ -62,7 +67,7 @@ def prove(
     burst, span_s = connection.execute(_BURST.format(commit=commit), [topic]).fetchall()[0]
     (latencies,) = connection.execute(_LATENCY.format(commit=commit), [topic]).fetchall()[0]
     p50_s, p99_s = latencies or (0.0, 0.0)
-    return Proof(checks, dead_letters, burst / span_s if span_s else 0.0, p50_s, p99_s, exact)
+    return Proof(checks, dead_letters, burst, span_s or 0.0, p50_s, p99_s, exact)
 
 
 def _checks(
