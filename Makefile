@@ -50,7 +50,7 @@ test-long: $(INSTALLED) ## Run the slow tests: TLS, logins, rights, rolling rest
 		tests/contract/test_embedded.py tests/contract/test_embedded_services.py \
 		tests/contract/test_faust_traps.py tests/contract/test_faust_commit_traps.py \
 		tests/acceptance/test_crash_points.py tests/acceptance/test_memory.py tests/acceptance/test_workers_option.py \
-		tests/acceptance/test_documented_commands.py tests/acceptance/test_odd_arguments.py tests/acceptance/test_debezium.py \
+		tests/acceptance/test_documented_commands.py tests/acceptance/test_fastapi_example.py tests/acceptance/test_odd_arguments.py tests/acceptance/test_debezium.py \
 		tests/acceptance/test_cloudevents.py
 
 test-acceptance: $(INSTALLED) ## Run the acceptance tests: the worker as a process

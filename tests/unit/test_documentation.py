@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def commands(group: click.Group, path: str = "keepstream") -> Iterator[tuple[str
 
 
 ALL = dict(commands(root))
+
+
+def test_the_changelog_begins_with_the_version_that_is_built() -> None:
+    """Its date is set at the release: docs/contributing.md."""
+    version = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    first = re.findall(r"^## (.*)$", (CHECKOUT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[0]
+    assert re.fullmatch(rf"{re.escape(version)} (\(unreleased\)|- \d{{4}}-\d\d-\d\d)", first)
 
 
 def test_readme_is_short_and_narrow() -> None:
