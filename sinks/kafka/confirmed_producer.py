@@ -55,7 +55,7 @@ class AwaitableProducer:
         self._closed.set()
 
     def _produce(self, record: KafkaRecord, confirm: object) -> None:
-        headers = list(record.headers)
+        headers: list[tuple[str, str | bytes | None]] = [*record.headers]
         if "\0" in "".join([name for name, _ in headers]):  # librdkafka's Python client cuts a name there
             headers = [(name.replace("\0", "\ufffd"), value) for name, value in headers]
         self._producer.produce(
