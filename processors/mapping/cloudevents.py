@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from keepstream.processors.mapping.document import NOT_JSON, Document, UnmappedError, not_json
-from keepstream.processors.mapping.mapping import JsonPart, RecordMapping, json_object
+from keepstream.processors.mapping.document import NOT_JSON, Document, UnmappedError, json_object, not_json, quoted
+from keepstream.processors.mapping.mapping import JsonPart, RecordMapping
 from keepstream.schemas.record import cloud_event_id, header, text_of
 
 _PREFIX = "ce_"
@@ -23,8 +24,15 @@ _BATCH = "application/cloudevents-batch"
 _TRACE = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context
 
 
-def attributes(document: Document) -> Mapping[str, object]:
+def attributes(document: Document) -> Mapping[str, Any]:
     """Return the attributes without their prefix. Raises UnmappedError for what is no CloudEvent."""
+    if document.kept is None:
+        document.kept = _attributes(document)
+    found: Mapping[str, Any] = document.kept
+    return found
+
+
+def _attributes(document: Document) -> Mapping[str, Any]:
     if header(document.record, "ce_specversion") is not None:
         return _in_headers(document)
     root = document.root
@@ -72,7 +80,7 @@ def metadata(document: Document) -> bytes:
     for name, value in sorted(attributes(document).items()):
         if name != "time":
             plain = binary or isinstance(value, str)
-            members[_PREFIX + name] = json.dumps(value).encode() if plain else document.raw((name,))
+            members[_PREFIX + name] = quoted(value) if plain else document.raw((name,))
     return json_object(members)
 
 
@@ -106,8 +114,8 @@ def _binary_data(document: Document) -> bytes:
         return document.value if document.root is not None else b"{}"
     text = text_of(document.value)
     if text is None:
-        return json_object({"data_base64": json.dumps(base64.b64encode(document.value).decode()).encode()})
-    return json.dumps(text).encode()
+        return json_object({"data_base64": quoted(base64.b64encode(document.value).decode())})
+    return quoted(text)
 
 
 def _in_headers(document: Document) -> dict[str, object]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from keepstream.processors.mapping.document import Document, Path, UnmappedError, cut, value_at
-from keepstream.processors.mapping.mapping import JsonPart, RecordMapping, json_object
+from keepstream.processors.mapping.document import Document, Path, UnmappedError, cut, json_object, quoted, value_at
+from keepstream.processors.mapping.mapping import JsonPart, RecordMapping
 from keepstream.processors.mapping.timestamps import timestamp_reader
 from keepstream.schemas.record import cloud_event_id, header, text_of
 
@@ -66,7 +66,7 @@ def row(document: Document) -> bytes:
 def operation(document: Document) -> bytes:
     """Return the operation and its source; of a delete also ``"deleted": true``."""
     path, found = change(document)
-    members = {"op": json.dumps(found["op"]).encode()}
+    members = {"op": quoted(found["op"])}
     if found["op"] == "d":
         members["deleted"] = b"true"
     for name in ("source", "transaction"):

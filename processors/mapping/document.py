@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from json import decoder
 from typing import Any
 
@@ -22,6 +22,7 @@ _space = re.compile(r"[ \t\n\r]*").match
 _ASCII_ESCAPE = re.compile(rb"\\u00(?:00|[2-7])")
 _decoder: Any = json.JSONDecoder(strict=False, parse_float=str, parse_int=str, parse_constant=str)
 _scan: Callable[[str, int], tuple[object, int]] = _decoder.scan_once
+_quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 _scan_string: Callable[[str, int, bool], tuple[str, int]] = decoder.scanstring  # type: ignore[attr-defined]
 
 
@@ -40,13 +41,14 @@ class Document:
     """The value of a record as JSON.
 
     ``root`` is the parsed value, in which fractions are floats: use `raw` for what is stored. It is NOT_JSON where a
-    mapping allows other values.
+    mapping allows other values. ``kept`` is for what a preset finds once and needs for several parts.
     """
 
-    __slots__ = ("_text", "record", "root", "value")
+    __slots__ = ("_text", "kept", "record", "root", "value")
 
     def __init__(self, record: Record, value: bytes, root: Any) -> None:  # noqa: ANN401 - any JSON value
         self.record, self.value, self.root = record, value, root
+        self.kept: Any = None
         self._text: str | None = None
 
     @property
@@ -59,6 +61,16 @@ class Document:
     def raw(self, path: Path) -> bytes:
         """Return the text of the value at a path that exists, byte for byte."""
         return cut(self.text, path).encode() if path else self.value
+
+
+def quoted(text: str) -> bytes:
+    """Return text as JSON: a tenth of the time of `json.dumps`."""
+    return _quote(text).encode()
+
+
+def json_object(members: Mapping[str, bytes]) -> bytes:
+    """Return the text of an object from the text of its members."""
+    return b"{%b}" % b",".join([b"%b:%b" % (quoted(name), raw) for name, raw in members.items()])
 
 
 def value_at(found: Any, path: Path) -> Any:  # noqa: ANN401 - any JSON value

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -13,7 +12,9 @@ from keepstream.processors.mapping.document import (
     NOT_JSON,
     Document,
     UnmappedError,
+    json_object,
     not_json,
+    quoted,
     value_at,
 )
 from keepstream.processors.mapping.members import MemberMapping, compile_members
@@ -26,7 +27,6 @@ from keepstream.schemas.record import MAX_ID_CHARS, Record
 ReadText = Callable[[Document], str | None]
 ReadJson = Callable[[Document], bytes | None]
 _ATTEMPT = ("retry_attempt",)
-_quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 
 Mapped = tuple[bytes, dict[str, object]]
@@ -96,7 +96,7 @@ class RecordMapping:
             pieces.append(b',"metadata":%b' % (metadata or b"null"))
         for name, found in fields.items():
             if found is not None and not (name in inside and self._is_text(document, name)):
-                pieces.append(f',"{name}":{_quote(found)}'.encode())  # type: ignore[arg-type]  # these fields are text
+                pieces.append(b',"%b":%b' % (name.encode(), quoted(found)))  # type: ignore[arg-type]  # these are text
         pieces.append(b"}")
         return b"".join(pieces)
 
@@ -267,11 +267,6 @@ def _collected(sources: Mapping[str, Source]) -> ReadJson:
         return json_object({name: raw for name, raw in found.items() if raw is not None})
 
     return raw
-
-
-def json_object(members: Mapping[str, bytes]) -> bytes:
-    """Return the text of an object from the text of its members."""
-    return b"{%b}" % b",".join(b"%b:%b" % (json.dumps(name).encode(), raw) for name, raw in members.items())
 
 
 def _usable(event_id: str | None) -> str | None:

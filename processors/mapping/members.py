@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, NotRequired
@@ -10,11 +9,11 @@ from typing import Annotated, Any, NotRequired
 from pydantic import AliasChoices, Field, StrictInt, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
+from keepstream.processors.mapping.document import quoted
 from keepstream.processors.mapping.renames import Renames
 from keepstream.processors.mapping.timestamps import Read
 from keepstream.schemas.event import STRICT, CorrelationId, Envelope, EventId, JsonObject, RetryAttempt, Timestamp
 
-_quote: Callable[[str], str] = json.encoder.encode_basestring_ascii
 _SHORT = 10**18
 _Integer = Annotated[StrictInt, Field(gt=-_SHORT, lt=_SHORT)]
 _TYPES: dict[str, Any] = {
@@ -56,13 +55,13 @@ class MemberMapping:
             return None
         if converted:
             event["timestamp"] = converted
-            pieces.append(f',"timestamp":{_quote(converted)}'.encode())
+            pieces.append(b',"timestamp":%b' % quoted(converted))
         elif time is None and self.needs_time:
             return None
         for part in _TEXTS:
             if (found := event.get(part)) is not None and (part not in inside or type(found) is int):
                 event[part] = text = str(found)
-                pieces.append(f',"{part}":{_quote(text)}'.encode())
+                pieces.append(b',"%b":%b' % (part.encode(), quoted(text)))
         pieces.append(b"}")
         return b"".join(pieces), event  # type: ignore[return-value]  # the fields of an envelope
 

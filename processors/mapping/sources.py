@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 
-from keepstream.processors.mapping.document import NOT_JSON, Document, Path, UnmappedError, value_at
+from keepstream.processors.mapping.document import NOT_JSON, Document, Path, UnmappedError, quoted, value_at
 from keepstream.schemas.record import header, text_of
 
 SOURCES = (
@@ -112,7 +111,7 @@ def _joined(spec: str) -> Source:
 def _of_text(spec: str, read: Callable[[Document], str | None]) -> Source:
     def raw(document: Document) -> bytes | None:
         text = read(document)
-        return None if text is None else json.dumps(text).encode()
+        return None if text is None else quoted(text)
 
     return Source(spec, read, raw, spec)
 
