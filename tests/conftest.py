@@ -6,12 +6,12 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import cache
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
 from hypothesis import settings
 
+from tests import postgres_versions
 from tests.real import Database, Kafka, Postgres, Servers, start_servers
 
 T = TypeVar("T")
@@ -19,8 +19,6 @@ T = TypeVar("T")
 # How long an example takes says something about the machine, not about the code.
 settings.register_profile("keepstream", deadline=None)
 settings.load_profile("keepstream")
-
-DEBIAN_BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
 def given_or_skip(started: T | str) -> T:
@@ -52,25 +50,14 @@ def database(servers: Servers) -> Iterator[Database]:
         yield schema
 
 
-POSTGRES_NAMES = ["default", *[path.parent.name for path in DEBIAN_BINARIES]]
-"""Every PostgreSQL at hand: the session's own, and each other version that is installed."""
+POSTGRES_NAMES = postgres_versions.names()
 
 
 @pytest.fixture(scope="session")
 def postgres_named(servers: Servers) -> Iterator[Callable[[str], Postgres]]:
     """Give each of `POSTGRES_NAMES`, started when first asked for."""
     with ExitStack() as stack:
-
-        @cache
-        def start(name: str) -> Postgres:
-            if name == "default":
-                return Postgres(servers.postgres_url)
-            from keepstream.app.embedded.postgres import EmbeddedPostgres
-
-            bin_dir = Path("/usr/lib/postgresql") / name / "bin"
-            return Postgres(stack.enter_context(EmbeddedPostgres(bin_dir=bin_dir)).url)
-
-        yield start
+        yield cache(lambda name: postgres_versions.start(name, servers, stack))
 
 
 @pytest.fixture(params=POSTGRES_NAMES)

@@ -184,8 +184,8 @@ class Kafka:
 class Postgres:
     """A server on which tests make schemas."""
 
-    def __init__(self, url: str) -> None:
-        self.url = url
+    def __init__(self, url: str, store_url: str | None = None) -> None:
+        self.url, self.store_url = url, store_url or url
 
     @contextmanager
     def new_schema(self) -> Iterator[Database]:
@@ -193,7 +193,7 @@ class Postgres:
         name = f"t_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(self.url, autocommit=True) as connection:
             migrate(connection, name)
-        database = Database(self.url, name)
+        database = Database(self.url, name, self.store_url)
         try:
             yield database
         finally:  # a new connection: a test may have restarted the server
@@ -208,6 +208,8 @@ class Database:
 
     url: str
     schema: str
+    store_url: str | None = None
+    """The way of a store to it, for example through a pooler; None is the ``url``."""
     _kept: list[psycopg.Connection[tuple[Any, ...]]] = field(default_factory=list, compare=False, repr=False)
     """At most one: a test asks many times a second, and to connect costs more than the question."""
 

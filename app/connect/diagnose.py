@@ -83,6 +83,8 @@ def _reason(error: OSError) -> str:
 
 NO_BROKER, NO_SERVER = "no broker answers", "no server answers"
 _SEE_URL, _SEE_LIMITS = "check KEEPSTREAM_POSTGRES__URL", "end idle sessions, or raise max_connections"
+_SEE_POOLER = "see the pooler's log and settings"
+_REFUSED_PARAMETER = re.compile(r"unsupported startup parameter(?: in options)?: ['\"]?([a-z_]+)")
 _CLIENT_CERTIFICATE = "a client certificate is required: sslcert and sslkey in the URL"
 _WAIT = "wait for it, or name another server in KEEPSTREAM_POSTGRES__URL"
 _POSTGRES = (
@@ -94,6 +96,12 @@ _POSTGRES = (
     ("certificate required", _CLIENT_CERTIFICATE, _SEE_URL),
     ("unknown ca", "the client certificate was refused: its issuer is unknown to the server", _SEE_URL),
     ("authentication failed", "the login was refused: pg_hba.conf says how this role logs in", _SEE_URL),
+    ("no more connections allowed", "the pooler there has all the clients that it may have", _SEE_POOLER),
+    ("query_wait_timeout", "the pooler there had no connection to PostgreSQL free in time", _SEE_POOLER),
+    ("cannot connect to server", "the pooler there answers, and its PostgreSQL does not", _SEE_POOLER),
+    ("server login failed", "the pooler there cannot log in to its PostgreSQL", _SEE_POOLER),
+    ("no such database", "there is no such database", _SEE_URL),
+    ("no such user", "there is no such role", _SEE_URL),
     ("does not support SSL", "TLS is switched off on the server", _SEE_URL),
     ("does not match host name", "its certificate is for another host name", _SEE_URL),
     ("root certificate file", "sslrootcert is missing or cannot be read", _SEE_URL),
@@ -187,6 +195,12 @@ def explain_postgres_error(text: str, settings: PostgresSettings) -> tuple[str, 
         given = effective(settings.url.get_secret_value())
         tls_error = diagnose_postgres_tls(*servers(given)[0], given.get("sslrootcert"))
         return tls_error or "its certificate is refused", _SEE_URL
+    if parameter := _REFUSED_PARAMETER.search(text):
+        what = f"the pooler there refuses the startup parameter {parameter[1]}"
+        return what, (
+            "take it out of the URL and of the PG* variables (KEEPSTREAM_POSTGRES__SCHEMA_NAME names the schema), or "
+            "list it in PgBouncer's ignore_startup_parameters"
+        )
     for what in ("database", "role"):
         if re.search(rf'{what} ".*" does not exist', text):
             return f"there is no such {what}", _SEE_URL

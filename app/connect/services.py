@@ -19,8 +19,9 @@ from keepstream.app.connect.oauth import diagnose_token
 from keepstream.app.errors import NOT_FOUND, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.processors.validation.validate import Validator
 from keepstream.sinks.kafka.admin import ELECTING, KafkaAdmin, TopicMissingError
-from keepstream.sinks.postgres.connection import CLIENT_ENCODING, DatabaseEncodingError, Session
 from keepstream.sinks.postgres.errors import reason_of
+from keepstream.sinks.postgres.pooled_connection import SessionConnection
+from keepstream.sinks.postgres.session import CLIENT_ENCODING, Session, UnusableDatabaseError
 
 _NO_RIGHT = ("42501", "25006")
 """Insufficient privilege; a write in a read-only transaction."""
@@ -107,11 +108,11 @@ class Services:
         return load_contract(self.settings)
 
     @contextmanager
-    def postgres(self, connect_timeout_s: int | None = None) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
+    def postgres(self, connect_timeout_s: int | None = None) -> Iterator[SessionConnection]:
         """Open a connection in autocommit. Raises KeepstreamError (4) when PostgreSQL does not answer."""
         postgres = self.settings.postgres
         try:
-            connection = psycopg.connect(
+            connection = SessionConnection.connect(
                 conninfo(postgres), autocommit=True, connect_timeout=connect_timeout_s or postgres.connect_timeout_s,
                 application_name=self._application_name, client_encoding=CLIENT_ENCODING,
             )  # fmt: skip
@@ -121,8 +122,8 @@ class Services:
             try:
                 Session.of(postgres.schema_name).pin(connection)
                 yield connection
-            except DatabaseEncodingError as error:
-                raise KeepstreamError("database_encoding", str(error)) from None
+            except UnusableDatabaseError as error:
+                raise KeepstreamError("database_unusable", str(error)) from None
             except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn):
                 raise KeepstreamError(
                     "not_migrated", "tables or columns do not exist", "run `keepstream db migrate`"

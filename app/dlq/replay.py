@@ -7,7 +7,7 @@ import getpass
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
@@ -203,11 +203,11 @@ def open_replayer(services: Services, options: ReplayOptions) -> Iterator[Replay
     """Open the replays of the topic of the settings. Raises `KeepstreamError` when a server is away."""
     client, topic, validator = services.admin(), services.settings.kafka.dlq_topic, services.validator
     consumed = services.settings.kafka.topic
-    with (
-        services.kafka_errors("the replay can be resumed"),
-        services.postgres() as connection,
-        closing(PostgresReplayLedger(connection, topic)) as ledger,
-    ):
+    with ExitStack() as stack:
+        stack.enter_context(services.kafka_errors("the replay can be resumed"))
+        connection = stack.enter_context(services.postgres())
+        lock_connection = stack.enter_context(services.postgres()) if connection.pooled else None
+        ledger = stack.enter_context(closing(PostgresReplayLedger(connection, topic, lock_connection)))
         producer = KafkaReplayProducer(client, options.parking_topic)
         claim_checks = ClaimCheckReader(lambda: connection)
         yield Replayer(client, consumed, topic, ledger, producer, claim_checks, DeadLetterIndex(connection), validator)

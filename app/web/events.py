@@ -14,6 +14,7 @@ from keepstream.app.web.context import console_of
 from keepstream.app.web.masking import Mask
 from keepstream.schemas.json_text import indent_json
 from keepstream.sinks.postgres.events import NO_FILTER, EventSearch
+from keepstream.sinks.postgres.pooled_connection import set_more
 
 routes = web.RouteTableDef()
 MAX_ROWS = 100
@@ -37,7 +38,7 @@ def _search(services: Services, mask: Mask, given: dict[str, str]) -> dict[str, 
     """Return ``event``, ``deaths``, ``events``. The correlation id has no index: its search may time out."""
     with services.postgres() as connection:
         timeout_ms = f"{services.settings.postgres.statement_timeout_s * 1000:.0f}"
-        connection.execute("SELECT set_config('statement_timeout', %s, false)", [timeout_ms])
+        set_more(connection, {"statement_timeout": timeout_ms})
         found = EventSearch(connection)
         try:
             if given["event-id"]:

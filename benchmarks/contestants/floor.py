@@ -23,6 +23,7 @@ from keepstream.schemas.event import Rejection
 from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.postgres.connection import ConnectionPolicy, JsonDocument, _JsonDocumentDumper, worker_session
 from keepstream.sinks.postgres.offsets import INSERT_PARTITION
+from keepstream.sinks.postgres.pooled_connection import SessionConnection
 from keepstream.sinks.postgres.store import SETTLE
 
 CONNECTIONS = int(os.environ.get("BENCH_CONNECTIONS", "4"))
@@ -36,7 +37,7 @@ Batches = Queue[tuple[int, list[Message]]]
 def write(batches: Batches) -> None:
     """Settle what comes, in order; a partition always comes to the same connection."""
     policy = ConnectionPolicy(POSTGRES_URL, schema=SCHEMA, synchronous_commit=SYNCHRONOUS_COMMIT)
-    with psycopg.connect(POSTGRES_URL, autocommit=True, prepare_threshold=0) as link:
+    with SessionConnection.connect(POSTGRES_URL, autocommit=True, prepare_threshold=0) as link:
         worker_session(policy).pin(link)
         link.adapters.register_dumper(JsonDocument, _JsonDocumentDumper)
         while True:

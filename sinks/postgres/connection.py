@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -15,7 +15,8 @@ from psycopg.abc import Buffer, PQGen
 from psycopg.adapt import Dumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
-from keepstream.sinks.postgres.statements import statement
+from keepstream.sinks.postgres.pooled_connection import AsyncSessionConnection
+from keepstream.sinks.postgres.session import CLIENT_ENCODING, Session, UnusableDatabaseError
 
 T = TypeVar("T")
 Connection = psycopg.Connection[tuple[Any, ...]]
@@ -102,7 +103,7 @@ class _JsonDocumentDumper(Dumper):
         return obj
 
 
-class TimeoutConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
+class TimeoutConnection(AsyncSessionConnection):
     """A connection that fails when no answer arrives in time.
 
     ``statement_timeout`` is the server's: a hanging server, or a firewall that drops packets, never reports it.
@@ -124,51 +125,6 @@ class TimeoutConnection(psycopg.AsyncConnection[tuple[Any, ...]]):
             ours.shutdown(socket.SHUT_RDWR)
 
 
-CLIENT_ENCODING = "utf8"
-"""A libpq parameter of every connection: it overrides ``PGCLIENTENCODING``, the URL, the role and the database."""
-_PIN = statement("pin_session")
-_INHERITED = {
-    "timezone": "UTC",
-    "datestyle": "ISO, MDY",
-    "intervalstyle": "postgres",
-    "standard_conforming_strings": "on",
-    "default_transaction_isolation": "read committed",
-    "idle_session_timeout": "0",
-}
-"""Settings that statements here rely on and that a role or a database may have changed: `sql/settle.sql` is correct
-under read committed, psycopg reads times in the ISO style only, and a pool keeps sessions that are idle."""
-
-
-class DatabaseEncodingError(RuntimeError):
-    """The database is not encoded in UTF-8, so it cannot store all of JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """The settings of a session, set by a statement: ``options`` of the URL and ``PGOPTIONS`` stay in effect.
-
-    A pooler such as PgBouncer refuses most settings in the startup packet, and accepts them as statements.
-    """
-
-    settings: Mapping[str, str]
-
-    @classmethod
-    def of(cls, schema: str | None) -> Session:
-        """Return the settings of every connection. Without a schema the search path is left as it is."""
-        return cls(_INHERITED | ({"search_path": schema} if schema else {}))
-
-    def pin(self, connection: psycopg.Connection[tuple[Any, ...]]) -> None:
-        """Set them. Raises DatabaseEncodingError, and psycopg errors."""
-        _check_encoding(connection.execute(_PIN, self._parameters(), prepare=False).fetchone())
-
-    async def pin_async(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
-        """Set them. Raises DatabaseEncodingError, and psycopg errors."""
-        _check_encoding(await (await connection.execute(_PIN, self._parameters(), prepare=False)).fetchone())
-
-    def _parameters(self) -> dict[str, list[str]]:
-        return {"names": [*self.settings], "values": [*self.settings.values()]}
-
-
 def worker_session(policy: ConnectionPolicy) -> Session:
     """Return the settings of the worker's connections.
 
@@ -188,29 +144,20 @@ def worker_session(policy: ConnectionPolicy) -> Session:
     )
 
 
-def _check_encoding(found: tuple[Any, ...] | None) -> None:
-    encoding, database = (found or ("unknown", ""))[:2]
-    if encoding != "UTF8":
-        raise DatabaseEncodingError(
-            f"the database {database} is encoded in {encoding}, and events are stored as UTF-8 only; create one with "
-            "CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0 and name it in KEEPSTREAM_POSTGRES__URL"
-        )
-
-
 async def open_pool(
     policy: ConnectionPolicy,
     application_name: str = "keepstream worker",
-    on_unusable: Callable[[DatabaseEncodingError], None] = lambda _error: None,
+    on_unusable: Callable[[UnusableDatabaseError], None] = lambda _error: None,
 ) -> Pool:
-    """Open the pool without waiting for PostgreSQL. ``on_unusable`` is called when the database is not in UTF-8."""
+    """Open the pool without waiting for PostgreSQL. ``on_unusable`` is called for a database that can never be used."""
     session = worker_session(policy)
     answer_timeout_s = policy.statement_timeout_s + ANSWER_GRACE_S
 
-    async def configure(connection: psycopg.AsyncConnection[Any]) -> None:
+    async def configure(connection: AsyncSessionConnection) -> None:
         connection.adapters.register_dumper(JsonDocument, _JsonDocumentDumper)
         try:
             await session.pin_async(connection)
-        except DatabaseEncodingError as error:
+        except UnusableDatabaseError as error:
             on_unusable(error)
             raise
 

@@ -1,15 +1,16 @@
-"""Ledger of replays in PostgreSQL, on one connection, which also holds the lock of the topic."""
+"""Ledger of replays in PostgreSQL, on one connection, which also holds the lock of the topic; a pooler needs two."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import psycopg
 from psycopg.errors import LockNotAvailable
 
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
@@ -17,6 +18,7 @@ from keepstream.schemas.record import parse_record_id
 from keepstream.schemas.replay import DeliveryReport, Reconciliation, ReplayOptions, ReplayRun, ReplayState
 from keepstream.sinks.postgres.connection import Connection
 from keepstream.sinks.postgres.dead_letters import clean_text
+from keepstream.sinks.postgres.pooled_connection import SessionConnection, set_more
 from keepstream.sinks.postgres.statements import statement
 
 _parse = lru_cache(16_384)(parse_record_id)
@@ -66,6 +68,9 @@ class PostgresReplayLedger:
 
     connection: Connection
     dlq_topic: str
+    lock_connection: SessionConnection | None = None
+    """Holds the lock in an open transaction, behind a pooler: a lock of a session would stay in another's hands."""
+    _locked: ExitStack = field(default_factory=ExitStack)
     _edits: dict[str, bytes] | None = None
     _planned: dict[str, None] = field(default_factory=dict)
     """Copy of the run's row, so that a chunk's statements need not read it."""
@@ -73,22 +78,37 @@ class PostgresReplayLedger:
     _recorder: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "replay-ledger"))
 
     def close(self) -> None:
-        """End the thread that records, once it has recorded. The connection is the caller's."""
+        """End the thread that records, once it has recorded, and release the lock. The connections are the caller's."""
         self._recorder.shutdown()
+        with suppress(psycopg.Error):  # its connection is lost, and the lock with it
+            self._locked.close()
 
     def __post_init__(self) -> None:
         # All queries are by key: an estimate of few rows must not become a sequential scan per chunk.
-        self.connection.execute("SET enable_seqscan = off")
-        self.connection.execute("SET jit = off")  # the cost of a disabled scan would trigger compilation
+        # The cost of a disabled scan would trigger compilation.
+        set_more(self.connection, {"enable_seqscan": "off", "jit": "off"})
 
     def lock(self) -> None:
         """Take the advisory lock of this topic's replays, until `unlock` or disconnection. Raises ReplayBusyError."""
-        if not self._rows(f"SELECT pg_try_advisory_lock({_LOCK_KEY})", [self.dlq_topic])[0][0]:
+        holder = self.lock_connection
+        if holder is None:
+            taken = self._rows(f"SELECT pg_try_advisory_lock({_LOCK_KEY})", [self.dlq_topic])[0][0]
+        else:
+            self._locked.enter_context(holder.transaction())
+            holder.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            query = f"SELECT pg_try_advisory_xact_lock({_LOCK_KEY})"
+            taken = holder.execute(query, [self.dlq_topic]).fetchall()[0][0]
+        if not taken:
+            self._locked.close()
             raise ReplayBusyError(f"another replay of {self.dlq_topic} is running")
 
     def unlock(self) -> None:
         """Release the lock: the next replay of this topic may begin."""
-        self._rows(f"SELECT pg_advisory_unlock({_LOCK_KEY})", [self.dlq_topic])
+        self._recorded()
+        if self.lock_connection is None:
+            self._rows(f"SELECT pg_advisory_unlock({_LOCK_KEY})", [self.dlq_topic])
+        else:
+            self._locked.close()
 
     def begin(self, selection: str, started_by: str, options: ReplayOptions, ends: Mapping[int, int]) -> ReplayRun:
         """Insert a new run: its selection (JSON), user and options, and the ends of the dead letter topic."""
@@ -125,6 +145,9 @@ class PostgresReplayLedger:
         self._rows(
             SET_PLANNED, {"planned": json.dumps([*self._planned]), "ends": json.dumps(ends), "replay_id": run.id}
         )
+        if self.lock_connection is not None:
+            # Raises where the lock is lost. Asked after the plan is committed: whoever has the lock now knows the plan.
+            self.lock_connection.execute("SELECT")
         return states
 
     def uncertain(self, run: ReplayRun) -> tuple[set[str], dict[str, dict[int, int]]]:

@@ -24,7 +24,7 @@ from keepstream.app.embedded.postgres_binaries import unprivileged_account
 from keepstream.app.embedded.service import LOOPBACK, free_port
 from tests.acceptance.conftest import System
 from tests.certificates import Authority, Identity
-from tests.conftest import DEBIAN_BINARIES
+from tests.postgres_versions import DEBIAN_BINARIES
 
 BY_CERTIFICATE = "operator"
 ROLES = ("owner", "worker", "operator", "reader")

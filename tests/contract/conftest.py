@@ -36,6 +36,22 @@ async def table(request: pytest.FixtureRequest) -> AsyncIterator[Table]:
 
 
 @pytest.fixture
+def direct_database(any_database: Database) -> Database:
+    """Like `any_database`, where the session of a connection is its own."""
+    if any_database.store_url != any_database.url:
+        pytest.skip("behind a pooler a session belongs to nobody")
+    return any_database
+
+
+@pytest.fixture
+def plain_database(any_database: Database) -> Database:
+    """Like `any_database`, where the table of events has no partitions."""
+    if any_database.value("SELECT relkind = 'p' FROM pg_class WHERE oid = 'events'::regclass"):
+        pytest.skip("for a table without partitions")
+    return any_database
+
+
+@pytest.fixture
 async def real_table(any_database: Database) -> AsyncIterator[PostgresTable]:
     async with postgres_table(any_database) as table:
         await open_both(table)

@@ -141,7 +141,9 @@ class PostgresTable:
 @asynccontextmanager
 async def postgres_table(database: Database, **policy: Any) -> AsyncIterator[PostgresTable]:
     """Open a store on a migrated schema."""
-    pool = await open_pool(ConnectionPolicy(**{"url": database.url, "schema": database.schema} | policy))
+    pool = await open_pool(
+        ConnectionPolicy(**{"url": database.store_url or database.url, "schema": database.schema} | policy)
+    )
     table = PostgresTable(PostgresStore(pool), database)
     try:
         yield table

@@ -62,6 +62,7 @@ async def blocked(table: PostgresTable) -> None:
     await asyncio.to_thread(eventually, lambda: table.read(query)[0][0], what="a statement waits for a lock")
 
 
+@pytest.mark.usefixtures("plain_database")
 async def test_rows_are_written_in_the_order_that_the_index_has(real_table: PostgresTable) -> None:
     ids = ["b", "\U0001f600", "\uffff", "é", "a", "z", "B"]
     await settle(real_table, 0, 1, *[event(name, offset=n) for n, name in enumerate(ids)])
@@ -143,9 +144,9 @@ async def test_an_identical_repeat_is_not_worth_a_write(real_table: PostgresTabl
     assert real_table.read(query) == before
 
 
-async def test_offsets_of_any_size_share_the_prepared_statements(any_database: Database) -> None:
+async def test_offsets_of_any_size_share_the_prepared_statements(direct_database: Database) -> None:
     query = "SELECT count(*), count(DISTINCT statement) FROM pg_prepared_statements WHERE statement LIKE 'WITH %'"
-    async with postgres_table(any_database, pool_size=1) as table:
+    async with postgres_table(direct_database, pool_size=1) as table:
         await table.open(0, 0)
         for begin, end in itertools.pairwise([0, 4, 200, 40_000, 3_000_000_000, 2**62]):
             first, last = ([make_dead_letter(make_record(None, offset))] for offset in (begin + 1, end - 1))

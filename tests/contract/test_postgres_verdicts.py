@@ -38,14 +38,18 @@ async def test_a_broken_constraint_is_the_records_fault_and_named(real_table: Po
     real_table.database.execute("ALTER TABLE events ADD CONSTRAINT no_x CHECK (NOT payload ? 'x')")
     failure = await fail(RecordError, real_table, path)
     assert (failure.reason, failure.sqlstate) == ("check_violation", "23514")
-    assert failure.message == 'check violation (SQLSTATE 23514): constraint "no_x", table "events"'
+    assert failure.message.startswith(
+        'check violation (SQLSTATE 23514): constraint "no_x", table "events'
+    )  # or a partition of it
     assert await settle(real_table, 0, 1, make_event(0, payload={})) == OutcomeCounts(delivered=1)
 
 
 async def test_a_missing_value_is_the_records_fault_and_its_column_is_named(real_table: PostgresTable) -> None:
     real_table.database.execute("ALTER TABLE events ADD COLUMN tenant text NOT NULL")
     failure = await fail(RecordError, real_table)
-    assert failure.message == 'not null violation (SQLSTATE 23502): column "tenant", table "events"'
+    assert failure.message.startswith(
+        'not null violation (SQLSTATE 23502): column "tenant", table "events'
+    )  # or a partition of it
 
 
 @PATHS
@@ -142,8 +146,8 @@ async def test_a_statement_that_takes_too_long_is_worth_another_try(any_database
         assert (await fail(TransientError, table)).reason == "query_canceled"
 
 
-async def test_a_read_only_server_is_the_environments_fault(any_database: Database) -> None:
-    async with postgres_table(any_database, pool_size=1) as table:
+async def test_a_read_only_server_is_the_environments_fault(direct_database: Database) -> None:
+    async with postgres_table(direct_database, pool_size=1) as table:
         await table.open(0, 0)
         async with table.store.pool.connection() as connection:
             await connection.execute("SET default_transaction_read_only = on")
@@ -178,25 +182,25 @@ async def test_a_session_ended_in_mid_batch_writes_nothing_and_the_next_try_work
         assert await settle(table, 0, 1, make_event(0)) == OutcomeCounts(delivered=1)
 
 
-async def test_sessions_ended_between_batches_cost_at_most_a_passing_failure(any_database: Database) -> None:
-    async with postgres_table(any_database, pool_size=1) as table:
+async def test_sessions_ended_between_batches_cost_at_most_a_passing_failure(direct_database: Database) -> None:
+    async with postgres_table(direct_database, pool_size=1) as table:
         await table.open(0, 0)
         async with table.store.pool.connection() as connection:
             pid = connection.info.backend_pid
-        any_database.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
+        direct_database.execute("SELECT pg_terminate_backend(%s, 5000)", pid)
         with pytest.raises((SystemicError, TransientError)):
             await settle(table, 0, 1, make_event(0))
         assert await settle(table, 0, 1, make_event(0)) == OutcomeCounts(delivered=1)
 
 
-async def test_sessions_that_were_all_ended_cost_one_attempt_and_not_one_each(any_database: Database) -> None:
-    async with postgres_table(any_database, pool_size=4) as table:
+async def test_sessions_that_were_all_ended_cost_one_attempt_and_not_one_each(direct_database: Database) -> None:
+    async with postgres_table(direct_database, pool_size=4) as table:
         await table.open(0, 0)
         connections = [await table.store.pool.getconn() for _ in range(4)]
         pids = [connection.info.backend_pid for connection in connections]
         for connection in connections:
             await table.store.pool.putconn(connection)
-        any_database.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) pid", pids)
+        direct_database.execute("SELECT pg_terminate_backend(pid, 5000) FROM unnest(%s::int[]) pid", pids)
         with pytest.raises((SystemicError, TransientError)):
             await settle(table, 0, 1, make_event(0))
         assert await settle(table, 0, 1, make_event(0)) == OutcomeCounts(delivered=1)

@@ -64,12 +64,14 @@ def test_a_row_that_somebody_holds_is_left_and_nobody_waits(any_database: Databa
     assert left(any_database) == 14 + 2
 
 
-def test_a_partitioned_table_is_pruned_as_well(any_database: Database) -> None:
-    any_database.execute("ALTER TABLE events RENAME TO plain")
-    any_database.execute("CREATE TABLE events (LIKE plain INCLUDING DEFAULTS) PARTITION BY HASH (event_id)")
+def test_a_partitioned_table_is_pruned_as_well(plain_database: Database) -> None:
+    plain_database.execute("ALTER TABLE events RENAME TO plain")
+    plain_database.execute("CREATE TABLE events (LIKE plain INCLUDING DEFAULTS) PARTITION BY HASH (event_id)")
     for n in range(4):
-        any_database.execute(f"CREATE TABLE events_{n} PARTITION OF events FOR VALUES WITH (MODULUS 4, REMAINDER {n})")
-    any_database.execute(_FILL)
-    with any_database.connect() as connection:
+        plain_database.execute(
+            f"CREATE TABLE events_{n} PARTITION OF events FOR VALUES WITH (MODULUS 4, REMAINDER {n})"
+        )
+    plain_database.execute(_FILL)
+    with plain_database.connect() as connection:
         assert sum(sum(batch.values()) for batch in prune(connection, BOUND)) == OLD
-    assert left(any_database) == 14
+    assert left(plain_database) == 14

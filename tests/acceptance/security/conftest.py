@@ -12,7 +12,7 @@ from confluent_kafka.admin._resource import ResourceType
 from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 from tests.acceptance.conftest import System
 from tests.acceptance.secure import DEPLOY, SCHEMA, Secure, allow, start_secure, table_names
-from tests.conftest import DEBIAN_BINARIES
+from tests.postgres_versions import DEBIAN_BINARIES
 from tests.real import Database, Kafka
 
 TOPIC, GROUP = ResourceType.TOPIC, ResourceType.GROUP
