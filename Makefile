@@ -8,10 +8,11 @@ EVENTS ?= 10000
 MINUTES ?= 3
 SOAK_MINUTES ?= 30
 SEEDS ?= 100000
+POSTGRES ?= 14,15,16,17,18,partitioned,pgbouncer-session,pgbouncer-transaction
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long mutants simulate faults faults-short soak bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs docs-json docs-site figures observe lock clean
+.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long test-postgres mutants simulate faults faults-short soak bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs docs-json docs-site figures observe lock clean
 .PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint test-container release-check
 
 help: ## Show this list
@@ -45,13 +46,18 @@ test-contract: $(INSTALLED) ## Run the contract suites: one per port, against th
 simulate: $(INSTALLED) ## Simulate 100,000 seeds of faults (SEEDS=5000), or print the trace of one (SEED=123)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-test-long: $(INSTALLED) ## Run the slow tests: TLS, logins, rights, rolling restart, migration under load, wheel, embedded servers, Debezium, CloudEvents
+test-long: $(INSTALLED) ## Run the slow tests: TLS, logins, rights, rolling restart, migration under load, wheel, embedded servers, PgBouncer, Debezium, CloudEvents
 	@$(BIN)/pytest -q -m long tests/acceptance/security tests/acceptance/test_rolling_change.py tests/acceptance/test_migration_under_load.py tests/acceptance/test_wheel.py \
 		tests/contract/test_embedded.py tests/contract/test_embedded_services.py \
 		tests/contract/test_faust_traps.py tests/contract/test_faust_commit_traps.py \
 		tests/acceptance/test_crash_points.py tests/acceptance/test_memory.py tests/acceptance/test_workers_option.py \
 		tests/acceptance/test_documented_commands.py tests/acceptance/test_fastapi_example.py tests/acceptance/test_odd_arguments.py tests/acceptance/test_debezium.py \
-		tests/acceptance/test_cloudevents.py
+		tests/acceptance/test_cloudevents.py tests/acceptance/test_pooler.py
+
+test-postgres: $(INSTALLED) ## Run the store's contract suite on PostgreSQL 14 to 18, a partitioned table and PgBouncer (POSTGRES=14,17)
+	@KEEPSTREAM_TEST_POSTGRES=$(POSTGRES) $(BIN)/pytest -q tests/contract/test_event_store.py tests/contract/test_fast_and_step_path.py \
+		tests/contract/test_migrate.py tests/contract/test_one_transaction.py tests/contract/test_postgres_store.py \
+		tests/contract/test_postgres_verdicts.py tests/contract/test_prune.py tests/contract/test_replay_ledger.py
 
 test-acceptance: $(INSTALLED) ## Run the acceptance tests: the worker as a process
 	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/acceptance

@@ -146,7 +146,7 @@ class PostgresReplayLedger:
             SET_PLANNED, {"planned": json.dumps([*self._planned]), "ends": json.dumps(ends), "replay_id": run.id}
         )
         if self.lock_connection is not None:
-            # Raises where the lock is lost. Asked after the plan is committed: whoever has the lock now knows the plan.
+            # Raises where the lock is lost. Asked after the plan is committed, which a replay that has it now has read.
             self.lock_connection.execute("SELECT")
         return states
 

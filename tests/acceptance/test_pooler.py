@@ -21,6 +21,8 @@ from tests.real import Kafka, Postgres, eventually
 pytestmark = [pytest.mark.real, pytest.mark.long]
 
 STRIKES = 12
+VICTIMS = {"worker 0": 2, "worker 1": 2, "pooler": 1, "server": 1}
+"""What is killed, once each and then by these odds."""
 BROKEN_EVERY = 20
 NEIGHBOUR = "SELECT set_config('search_path', 'pg_catalog', false), set_config('enable_seqscan', 'on', false)"
 
@@ -52,7 +54,8 @@ def test_kills_and_a_replay_through_a_pooler_lose_and_double_nothing(
     system: System, server: EmbeddedPostgres, pooler: PgBouncer, tmp_path: Path
 ) -> None:
     workers = [system.start_worker() for _ in range(2)]
-    producer = LedgerProducer(system.kafka.bootstrap_servers, system.topic, tmp_path / "ledger", BROKEN_EVERY)
+    ledger = tmp_path / "ledger"
+    producer = LedgerProducer(system.kafka.bootstrap_servers, system.topic, ledger, BROKEN_EVERY)
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)
@@ -60,13 +63,15 @@ def test_kills_and_a_replay_through_a_pooler_lose_and_double_nothing(
     for strike in range(STRIKES):
         wait_s(dice.uniform(0.5, 3))
         spoil(pooler)
-        victim = (0, 1, pooler, server)[strike] if strike < 4 else dice.choice([0, 1, 0, 1, pooler, server])
-        if isinstance(victim, int):
-            workers[victim].process.kill()
-            workers[victim] = system.start_worker()
+        victim = [*VICTIMS][strike] if strike < len(VICTIMS) else dice.choices([*VICTIMS], [*VICTIMS.values()])[0]
+        if victim.startswith("worker"):
+            number = int(victim[-1])
+            workers[number].process.kill()
+            workers[number] = system.start_worker()
         else:
-            victim.kill()
-            victim.start()
+            part = pooler if victim == "pooler" else server
+            part.kill()
+            part.start()
         before = system.settled_count()
         eventually(lambda before=before: system.settled_count() > before, 90, f"on after {victim}")  # type: ignore[misc]
     producer.stop()

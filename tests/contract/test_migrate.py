@@ -13,7 +13,8 @@ import pytest
 from psycopg import sql
 
 from keepstream.sinks.postgres.migrate import MigrationError, migrate, migrations, pending
-from tests.real import Postgres
+from tests.postgres_versions import PARTITION
+from tests.real import Database, Postgres
 
 pytestmark = pytest.mark.real
 
@@ -101,3 +102,34 @@ def test_the_search_path_of_the_session_is_given_back(each_postgres: Postgres, s
 
 def test_migrations_are_numbered_without_gap() -> None:
     assert [m.version for m in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+def test_events_are_partitioned_by_the_script_only_while_there_are_none(plain_database: Database) -> None:
+    insert = """INSERT INTO events (event_id, payload, status, created_at, source_topic, source_partition,
+                                    source_offset)
+                VALUES ('a', '{}', 'delivered', now(), 'events', 0, 0)"""
+    plain_database.execute(insert)
+    with plain_database.connect() as owner, pytest.raises(psycopg.errors.RaiseException, match="events has rows"):
+        owner.execute(PARTITION.read_bytes())
+    plain_database.execute("DELETE FROM events")
+    before = columns_and_constraints(plain_database)
+    with plain_database.connect() as owner:
+        owner.execute(PARTITION.read_bytes())
+    assert columns_and_constraints(plain_database) == before
+    assert plain_database.value("SELECT count(*) FROM pg_partition_tree('events') WHERE isleaf") == 16
+    plain_database.execute(insert)
+
+
+def columns_and_constraints(database: Database) -> list[tuple[Any, ...]]:
+    return database.rows("""
+        SELECT attname, atttypid::regtype::text, attnotnull, attcollation::text,
+               pg_get_expr(adbin, adrelid), col_description(attrelid, attnum)
+        FROM pg_attribute LEFT JOIN pg_attrdef ON (adrelid, adnum) = (attrelid, attnum)
+        WHERE attrelid = 'events'::regclass AND attnum > 0
+        UNION ALL
+        SELECT contype::text, pg_get_constraintdef(oid), NULL, NULL, NULL, NULL
+        FROM pg_constraint WHERE conrelid = 'events'::regclass AND contype <> 'n'
+        UNION ALL
+        SELECT 'index', regexp_replace(pg_get_indexdef(indexrelid), '^.* USING', ''), NULL, NULL, NULL, NULL
+        FROM pg_index WHERE indrelid = 'events'::regclass
+        ORDER BY 1, 2""")

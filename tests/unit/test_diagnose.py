@@ -33,6 +33,12 @@ SAID = 'connection failed: connection to server at "10.0.0.1", port 5432 failed:
         ('database "d" is not currently accepting connections', "the database allows no connections"),
         ('permission denied for database "d"', "may not connect to the database"),
         ("terminating connection due to administrator command", "the server ended the connection"),
+        ("unsupported startup parameter: geqo", "the pooler there refuses the startup parameter geqo"),
+        ("unsupported startup parameter in options: search_path", "refuses the startup parameter search_path"),
+        ("no such database: d", "there is no such database"),
+        ("no more connections allowed (max_client_conn)", "the pooler there has all the clients"),
+        ("query_wait_timeout", "the pooler there had no connection to PostgreSQL free"),
+        ("pgbouncer cannot connect to server", "the pooler there answers, and its PostgreSQL does not"),
         ("Connection refused\n\tIs the server running on that host and accepting TCP/IP connections?", NO_SERVER),
     ],
 )
