@@ -23,7 +23,12 @@ RFC3339 = (
 )
 STRICT = ConfigDict(extra="ignore", strict=True, frozen=True, hide_input_in_errors=True)
 
-EventId = Annotated[str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=r"\S")]
+NOT_BLANK = r"[^\t-\r \u0085\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+r"""What ``\S`` means to pydantic, by Unicode's White_Space. In JSON Schema, ``\S`` is another."""
+
+EventId = Annotated[
+    str, Field(min_length=1, max_length=MAX_ID_CHARS, pattern=r"\S", json_schema_extra={"pattern": NOT_BLANK})
+]
 Timestamp = Annotated[str, Field(pattern=RFC3339)]
 CorrelationId = Annotated[str, Field(max_length=MAX_ID_CHARS)]
 RetryAttempt = Annotated[int, Field(ge=0, le=MAX_RETRY_ATTEMPT)]
@@ -32,7 +37,7 @@ RetryAttempt = Annotated[int, Field(ge=0, le=MAX_RETRY_ATTEMPT)]
 class Event(BaseModel):
     """One event as a producer writes it, as JSON in the value of a record. Unknown fields are ignored."""
 
-    model_config = STRICT
+    model_config = ConfigDict(**STRICT, use_attribute_docstrings=True)
 
     event_id: EventId
     """Globally unique id: the same id again is the same event."""
@@ -44,7 +49,10 @@ class Event(BaseModel):
     """When it happened, RFC 3339 with a zone. The newest wins. Absent: the record's Kafka timestamp."""
     correlation_id: CorrelationId | None = None
     """Id shared by related events. Absent: header ``correlation_id``, the trace id of ``traceparent``, the event_id."""
-    retry_attempt: Annotated[RetryAttempt, BeforeValidator(lambda given: 0 if given is None else given)] = 0
+    retry_attempt: Annotated[
+        RetryAttempt,
+        BeforeValidator(lambda given: 0 if given is None else given, json_schema_input_type=RetryAttempt | None),
+    ] = 0
     """Number of earlier attempts by the producer."""
 
 

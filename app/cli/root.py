@@ -84,6 +84,7 @@ COMMANDS = {
     "worker": ("keepstream.app.cli.worker", "worker", "Consume the topic until SIGTERM."),
     "demo": ("keepstream.app.cli.demo", "demo", "Watch real events flow, then see the proof. Needs nothing installed."),
     "events": ("keepstream.app.cli.events", "events", "Produce, validate, list and show events."),
+    "contract": ("keepstream.app.cli.contract", "contract", "Export what the topic accepts, for its producers."),
     "dlq": ("keepstream.app.cli.root", "dlq", "Find, understand, replay and remove dead letters."),
     "web": ("keepstream.app.cli.web", "web", "Serve the console: see the stream, mend dead letters."),
     "db": ("keepstream.app.cli.db", "db", "Create and check the tables."),

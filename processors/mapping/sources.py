@@ -85,6 +85,11 @@ def pointer(spec: str) -> Source:
     return Source(spec, member if only else value, raw, ".".join(path), name if only and name.isascii() else None)
 
 
+def pieces(spec: str) -> list[str]:
+    """Return the sources in braces, or the source itself where it has none."""
+    return _BRACES.findall(spec) if "{" in spec else [spec]
+
+
 def path_of(spec: str) -> Path:
     """Split a JSON pointer into its tokens. Raises ValueError for the empty name that ``/`` means."""
     if spec == "/":
