@@ -37,7 +37,7 @@ def throughput(results: Path) -> None:
     figures = [figure for figure in load(results, "throughput") if figure["size_bytes"] == HEADLINE_BYTES]
     if not figures:
         return
-    _, axes = plt.subplots(1, 2, figsize=(14, 5), squeeze=False)
+    _, axes = plt.subplots(1, 2, figsize=(14, 5), squeeze=False, sharex=True)
     for axis, waits in zip(axes[0], (True, False), strict=True):
         rates = by([f for f in figures if f["synchronous_commit"] is waits], "contestant", "events_per_s")
         bars(axis, {name: values for name, values in rates.items() if "-python-" not in name})
@@ -48,12 +48,11 @@ def throughput(results: Path) -> None:
 
 def bars(axis: Any, rates: dict[str, list[float]]) -> None:  # noqa: ANN401
     """Draw a pair of bars for each product: at 100 rows in the lighter colour."""
-    pairs: dict[str, dict[bool, list[float]]] = defaultdict(dict)
+    sizes: dict[str, dict[str, list[float]]] = defaultdict(dict)
     for name, values in rates.items():
-        product, at_100 = name.removesuffix("-100").removesuffix("-1000"), name.endswith("-100")
-        best = pairs[product].get(at_100)
-        if best is None or median(values) > median(best):
-            pairs[product][at_100] = values
+        product, _, rows = name.rpartition("-")
+        sizes[product if rows.isdigit() else name][rows] = values
+    pairs = {product: pair(of_product) for product, of_product in sizes.items()}
     products = sorted(pairs, key=lambda product: max(map(median, pairs[product].values())))
     for at_100, shift in ((False, 0.2), (True, -0.2)):
         there = [(place, pairs[name][at_100]) for place, name in enumerate(products) if at_100 in pairs[name]]
@@ -66,6 +65,12 @@ def bars(axis: Any, rates: dict[str, list[float]]) -> None:  # noqa: ANN401
         )  # fmt: skip
     axis.set_yticks(range(len(products)), products)
     axis.legend()
+
+
+def pair(sizes: dict[str, list[float]]) -> dict[bool, list[float]]:
+    """Return the rates at 100 rows, where there are such, and those of the fastest size where there are others."""
+    found = {True: sizes["100"]} if "100" in sizes else {}
+    return found | ({False: max(sizes.values(), key=median)} if sizes.keys() - {"100"} else {})
 
 
 def latency(results: Path) -> None:
