@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
@@ -18,6 +18,7 @@ from keepstream.processors.validation.validate import MAX_DEPTH
 from keepstream.schemas.event import MAX_VALUE_BYTES, Contract, Event
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_PARTS = {part.name for part in fields(MappingOptions)}
 _BINARY = "A CloudEvent in binary mode: its attributes are headers, its value is the data."
 _STRUCTURED = "application/cloudevents+json"
 
@@ -67,8 +68,8 @@ def asyncapi(settings: Settings) -> dict[str, Any]:
 
 def _messages(settings: Settings, references: str) -> list[Message]:
     mapping, custom = settings.mapping, settings.contract
-    if mapping.model_fields_set:
-        options = MappingOptions(**mapping.model_dump(exclude_unset=True, exclude={"preset"}))
+    if _is_mapped(settings):
+        options = MappingOptions(**mapping.model_dump(exclude_unset=True, include=_PARTS))
         found = mapping_schema(options, mapping.preset, objects=bool(custom or settings.steps))
         if mapping.preset in {"cloudevents", "dapr"} and options == MappingOptions():
             return [
@@ -79,6 +80,10 @@ def _messages(settings: Settings, references: str) -> list[Message]:
     model = find_contract(custom) if custom else Event
     event = Message("event", RecordSchema(_schema_of(model, references)))
     return [event] if custom else [event, _binary("ce_specversion", "ce_id", value={"type": "object"})]
+
+
+def _is_mapped(settings: Settings) -> bool:
+    return bool(settings.mapping.preset or settings.mapping.model_fields_set & _PARTS)
 
 
 def _binary(*headers: str, value: Schema | None = None) -> Message:
@@ -116,7 +121,7 @@ def _beyond(settings: Settings) -> str:
     sentences = [f"Values are JSON in UTF-8, {limits}, and hold only what PostgreSQL can store: {stored}."]
     if settings.decode:
         sentences.append(f"They are what {settings.decode} makes of the record's bytes.")
-    if settings.mapping.model_fields_set and settings.contract:
+    if settings.contract and _is_mapped(settings):
         sentences.append(f"The contract {settings.contract} is checked after the mapping.")
     if settings.steps:
         sentences.append(f"Transforms may reject more: {', '.join(settings.steps)}.")

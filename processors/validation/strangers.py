@@ -24,7 +24,8 @@ def of_bytes(value: bytes) -> str:
     """Describe bytes that are no JSON, as the end of a message; empty where they look like nothing known."""
     if len(value) > _FRAME_BYTES and value[0] == 0 and value[1:2] != b"{":
         schema = int.from_bytes(value[1:_FRAME_BYTES], "big")
-        return f"; it looks like a record of a Schema Registry, with schema id {schema}: such frames are not decoded"
+        hook = "a hook can take the frame off JSON, KEEPSTREAM_DECODE"
+        return f"; it looks like a record of a Schema Registry, with schema id {schema}: {hook}"
     if value.startswith(b"\x1f\x8b"):
         return "; it looks like gzip: KEEPSTREAM_DECODE=gzip reads it"
     for magic, name in _MAGIC:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import gzip
 import json
 import os
 import re
@@ -104,7 +105,13 @@ def test_the_package_of_the_page_runs(shop: System) -> None:
         order(5, card="4" * 16, order_no="x"): ("invalid_field", SHOP),
         order(6, order_no="9" * 300): ("invalid_field", SHOP),  # the event_id would be too long for ours
     }
-    good = [order(1), order(7), order(1), order(1, amount=13, placed_at="2026-11-25T10:00:00Z")]
+    exact = "12345678901234567890.10"  # more digits than a float has
+    good = [
+        order(1),
+        order(7).replace(b"12.5", exact.encode()),
+        order(1),
+        order(1, amount=13, placed_at="2026-11-25T10:00:00Z"),
+    ]
     produce(shop, *((value, headers) for value, (_, headers) in refused.items()), *((value, SHOP) for value in good))
     shop.start_worker()
     shop.settled(len(refused) + len(good))
@@ -114,10 +121,10 @@ def test_the_package_of_the_page_runs(shop: System) -> None:
     seen = shop.database.rows("SELECT event_id, payload ->> 'card', correlation_id FROM events ORDER BY event_id")
     assert [*map(tuple, seen)] == [("order-1", "1111", "s-1"), ("order-7", "1111", "s-1")]
     mapped = shop.database.rows(
-        "SELECT order_no, amount::float, placed_at, card, seen_at IS NULL FROM orders ORDER BY 1"
+        "SELECT order_no, amount::text, placed_at, card, seen_at IS NULL FROM orders ORDER BY 1"
     )
     newer, older = (datetime(2026, 11, day, 10, tzinfo=UTC) for day in (25, 24))
-    assert [*map(tuple, mapped)] == [(1, 13.0, newer, "1111", False), (7, 12.5, older, "1111", False)]
+    assert [*map(tuple, mapped)] == [(1, "13", newer, "1111", False), (7, exact, older, "1111", False)]
 
 
 def test_the_audit_and_the_command_line_read_the_same_contract(shop: System) -> None:
@@ -161,6 +168,23 @@ def test_what_cannot_be_found_ends_the_worker_with_two(shop: System, setting: st
     said = shop.cli("worker", exit_code=2, **{f"KEEPSTREAM_{setting}": value}).stderr
     assert why in said
     assert f"KEEPSTREAM_{setting}" in said
+
+
+def test_values_that_a_producer_compressed_are_decoded_by_a_worker_of_a_file(system: System) -> None:
+    """And one that is cut short dies with its own bytes; validate and a dry run see them as the worker does."""
+    (system.folder / "orders.toml").write_text('[keepstream]\ndecode = "gzip"\n')
+    cut = gzip.compress(make_value())[:-9]
+    system.produce([gzip.compress(make_value(event_id="a", payload={"n": 1})), cut, make_value(event_id="b")])
+    file = ("--config", "orders.toml")
+    system.start_worker("-P", "-m", "keepstream.app", *file, "worker")
+    system.settled(3)
+    assert system.database.rows("SELECT event_id FROM events ORDER BY 1") == [("a",), ("b",)]
+    (dead,) = system.dead().values()
+    assert (dead.value, header(dead, "keepstream.dlq.reason")) == (cut, "decode_failed")
+    checked = system.cli(*file, "events", "validate", "--topic", system.topic, "--json", exit_code=1)
+    assert "decode hook gzip raised ValueError" in checked.stdout
+    tried = system.cli(*file, "dlq", "replay", "--include-resolved", "--dry-run", "--json")
+    assert "decode_failed" in tried.stdout
 
 
 def test_the_map_names_only_columns_that_it_may_fill(shop: System) -> None:
