@@ -13,9 +13,11 @@ from typing import Protocol
 
 from keepstream.processors.validation.validate import Validator, parse_timestamp
 from keepstream.schemas.audit import Check, Discrepancy, DiscrepancyKind, PartitionAccount
-from keepstream.schemas.event import ValidEvent
+from keepstream.schemas.event import Ignored, ValidEvent
 from keepstream.schemas.record import Record
 
+SUM_OF_OUTCOMES = "delivered + duplicate + stale + ignored + dead-lettered"
+"""What the records add up to, in the words of a check."""
 OffsetRange = tuple[int, int, int]
 """Partition, first and last offset."""
 
@@ -43,8 +45,8 @@ def check_accounts(accounts: Sequence[PartitionAccount]) -> Iterator[Check]:
 
 def _check_partition(account: PartitionAccount) -> Iterator[Check]:
     partition = (account.topic, account.partition)
-    outcomes = account.delivered + account.duplicate + account.stale + account.dead_lettered
-    yield Check("consumed = delivered + duplicate + stale + dead-lettered", account.consumed, outcomes, *partition)
+    outcomes = account.delivered + account.duplicate + account.stale + account.ignored + account.dead_lettered
+    yield Check(f"consumed = {SUM_OF_OUTCOMES}", account.consumed, outcomes, *partition)
     yield Check("total = consumed", account.total, account.consumed, *partition)
     reached = account.first_offset + account.consumed + account.skipped
     yield Check("first offset + consumed + skipped = next offset", reached, account.next_offset, *partition)
@@ -88,7 +90,7 @@ def find_discrepancies(validator: Validator, records: Sequence[Record], events: 
     """Check records that have no row or dead letter of their own offset: repeats of a stored event, or lost.
 
     A record is a repeat if its event is stored with the same or a later timestamp, or if it has no timestamp of its
-    own. An event old enough to have been pruned is accepted.
+    own. An event old enough to have been pruned is accepted, and so is a record that is ignored.
     """
     verdicts = [validator.check_contract(record) for record in records]
     # PostgreSQL's text cannot hold NUL: no such event is stored, and none may be asked for.
@@ -97,7 +99,9 @@ def find_discrepancies(validator: Validator, records: Sequence[Record], events: 
     bound = events.pruned_before()  # after the versions: a row goes in one transaction with its note
     for record, verdict in zip(records, verdicts, strict=True):
         stored = versions.get(verdict.event_id) if isinstance(verdict, ValidEvent) else None
-        if stored is None and isinstance(verdict, ValidEvent) and _older(verdict, bound):
+        if isinstance(verdict, Ignored) or (
+            stored is None and isinstance(verdict, ValidEvent) and _older(verdict, bound)
+        ):
             continue
         if stored is None:
             yield _discrepancy(DiscrepancyKind.MISSING, record, verdict.event_id)

@@ -11,7 +11,7 @@ from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.processors.retry import SharedWait
 from keepstream.processors.validation.validate import Validator, check_content, parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
-from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.schemas.event import Ignored, Rejection, ValidEvent
 from keepstream.schemas.failure import Failure, Step, Verdict
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts
 from keepstream.schemas.record import Record, header
@@ -19,7 +19,7 @@ from keepstream.schemas.record import Record, header
 
 @dataclass(slots=True)
 class BatchPart:
-    """Consecutive records of a batch: each is an event that may still be stored, or a dead letter."""
+    """Consecutive records of a batch: each is an event that may still be stored, a dead letter, or ignored."""
 
     queue: PartitionQueue
     offset_range: BatchRange
@@ -28,6 +28,8 @@ class BatchPart:
     borders: Sequence[int] = ()
     """Offsets between the batches that share the transaction; empty within one batch."""
     wait: SharedWait = field(default_factory=SharedWait)
+    ignored: Sequence[int] = ()
+    """Offsets of the records that are ignored."""
 
     @property
     def is_event(self) -> bool:
@@ -35,8 +37,8 @@ class BatchPart:
         return self.offset_range.records == 1 and bool(self.events)
 
     @property
-    def is_dead_letter(self) -> bool:
-        """Whether the part is a single record that is a dead letter."""
+    def is_without_event(self) -> bool:
+        """Whether the part is a single record that is a dead letter, or ignored."""
         return self.offset_range.records == 1 and not self.events
 
     @classmethod
@@ -45,9 +47,11 @@ class BatchPart:
         verdicts = [validator.check_contract(record) for record in batch.records]
         events = [verdict for verdict in verdicts if isinstance(verdict, ValidEvent)]
         dead: Sequence[DeadLetter] = ()
+        ignored: Sequence[int] = ()
         if len(events) < len(verdicts):  # most batches have none, and need no second pass
             dead = [rejected(r, v) for r, v in zip(batch.records, verdicts, strict=True) if isinstance(v, Rejection)]
-        return cls(batch.queue, batch.offset_range, events, dead, batch.borders)
+            ignored = [r.offset for r, v in zip(batch.records, verdicts, strict=True) if isinstance(v, Ignored)]
+        return cls(batch.queue, batch.offset_range, events, dead, batch.borders, ignored=ignored)
 
     def reject_content(self, suspects: Sequence[ValidEvent]) -> bool:
         """Make dead letters of those events whose content PostgreSQL cannot store; return whether there are any."""
@@ -72,15 +76,17 @@ class BatchPart:
         return [self._between(*ends) for ends in pairwise([begin, *borders, end])]
 
     def _middle(self) -> int:
-        offsets = sorted([event.record.offset for event in self.events] + [dead.record.offset for dead in self.dead])
+        records = [*(event.record for event in self.events), *(dead.record for dead in self.dead)]
+        offsets = sorted([*(record.offset for record in records), *self.ignored])
         return offsets[len(offsets) // 2 - 1] + 1
 
     def _between(self, begin: int, end: int) -> BatchPart:
         events = [event for event in self.events if begin <= event.record.offset < end]
         dead = [dead for dead in self.dead if begin <= dead.record.offset < end]
-        records = len(events) + len(dead)
+        ignored = [offset for offset in self.ignored if begin <= offset < end]
+        records = len(events) + len(dead) + len(ignored)
         offset_range = replace(self.offset_range, expected_offset=begin, next_offset=end, records=records)
-        return BatchPart(self.queue, offset_range, events, dead, wait=self.wait)
+        return BatchPart(self.queue, offset_range, events, dead, wait=self.wait, ignored=ignored)
 
 
 def deduplicate(events: Sequence[ValidEvent]) -> tuple[Sequence[ValidEvent], OutcomeCounts]:
@@ -107,8 +113,13 @@ def deduplicate(events: Sequence[ValidEvent]) -> tuple[Sequence[ValidEvent], Out
 
 
 def _is_sent_again(event: ValidEvent, earlier: ValidEvent) -> bool:
-    """Whether two records are equal byte for byte: without a timestamp of its own, the later only seems newer."""
+    """Whether two records are equal byte for byte: without a timestamp of its own, the later only seems newer.
+
+    A delete by a tombstone has none in its bytes, and yet one of its own.
+    """
     again, first = event.record, earlier.record
+    if event.timestamp != earlier.timestamp and not event.is_undated:
+        return False
     return again.value == first.value and list(again.headers) == list(first.headers)
 
 

@@ -78,8 +78,8 @@ class Pipeline:
             elif not retried and failure.verdict is Verdict.TRANSIENT and not part.is_event:
                 retried = True
                 self._on_retry(failure)
-            elif part.is_dead_letter or not (part.is_event or await self._is_suspect(failure)):
-                # A dead letter's row has nothing of its record but the name: what refuses it is the environment.
+            elif part.is_without_event or not (part.is_event or await self._is_suspect(failure)):
+                # Nothing of the record is written but its name: what refuses that is the environment.
                 await self.pause.once(part.queue, replace(failure, verdict=Verdict.SYSTEMIC))
             else:
                 self._on_retry(failure)
@@ -165,6 +165,8 @@ class Pipeline:
         if repeats.total and part.reject_content(part.beside(events)):  # what PostgreSQL never sees, it cannot refuse
             events, repeats = deduplicate(part.events)
         dead = _of_incarnation(part.dead, part.queue.incarnation)
+        if part.ignored:
+            repeats += OutcomeCounts(ignored=len(part.ignored))
         settlement = Settlement(part.offset_range, events, dead, repeats, self.outbox.prepare(dead))
 
         async def attempt() -> OutcomeCounts:

@@ -42,6 +42,7 @@ class PartitionAccount:
     delivered: int
     duplicate: int
     stale: int
+    ignored: int
     dead_lettered: int
     dead_letters: int
     rows: int

@@ -85,6 +85,11 @@ class Rejection:
     event_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A record that becomes neither an event nor a dead letter. It is counted as ignored."""
+
+
 UNDATED, DATED = b',"@undated":true', b',"@undated":false'
 """One of them ends each document: whether the event has no timestamp of its own. A producer's own member of that name
 comes before it, so it means nothing."""
@@ -110,7 +115,7 @@ class ValidEvent:
         return self.document.endswith(UNDATED + b"}")
 
 
-Transform: TypeAlias = Callable[[Event, Record], Event | Rejection]
+Transform: TypeAlias = Callable[[Event, Record], Event | Rejection | Ignored]
 """A user-supplied transform: a pure function of the event and its record.
 
 It is called again for the same record after a crash, by an audit and by a replay's dry run, so it must not do I/O nor
@@ -132,5 +137,10 @@ class Contract(BaseModel, ABC):
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
     @abstractmethod
-    def event(self, record: Record) -> Event | Rejection:
-        """Return the event, or the rejection of the record."""
+    def event(self, record: Record) -> Event | Rejection | Ignored:
+        """Return the event, the rejection of the record, or that it is ignored."""
+
+    @classmethod
+    def tombstone(cls, record: Record) -> Event | Rejection | Ignored | None:  # noqa: ARG003 - a subclass asks it
+        """Return what a record without a value is; None leaves it to the setting ``tombstones``."""
+        return None

@@ -20,6 +20,7 @@ class Outcome(StrEnum):
     DELIVERED = "delivered"
     DUPLICATE = "duplicate"
     STALE = "stale"
+    IGNORED = "ignored"
     DEAD_LETTERED = "dead_lettered"
 
 
@@ -32,10 +33,11 @@ class OutcomeCounts:
     stale: int = 0
     dead_lettered: int = 0
     updated: int = 0
+    ignored: int = 0
 
     @property
     def total(self) -> int:
-        return self.delivered + self.duplicate + self.stale + self.dead_lettered
+        return self.delivered + self.duplicate + self.stale + self.ignored + self.dead_lettered
 
     def __add__(self, other: OutcomeCounts) -> OutcomeCounts:
         return OutcomeCounts(*map(add, astuple(self), astuple(other)))
@@ -63,8 +65,8 @@ class BatchRange:
 class Settlement:
     """Everything that one transaction writes of a batch: events, dead letters, counters and the offset.
 
-    ``counts`` are the duplicates and stale records that were dropped before. ``outbox`` are the dead letters as they
-    will be published.
+    ``counts`` are the duplicate, stale and ignored records that were dropped before. ``outbox`` are the dead letters as
+    they will be published.
     """
 
     offset_range: BatchRange

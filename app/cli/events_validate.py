@@ -18,7 +18,7 @@ from keepstream.app.errors import FAILED, KeepstreamError
 if TYPE_CHECKING:
     from keepstream.app.connect.services import Services
     from keepstream.processors.validation.validate import Validator
-    from keepstream.schemas.event import Rejection, ValidEvent
+    from keepstream.schemas.event import Ignored, Rejection, ValidEvent
     from keepstream.schemas.record import KafkaRecord
 
 _SAMPLE_BYTES = 64 * 1024 * 1024
@@ -51,7 +51,8 @@ def validate(*, source: IO[bytes] | None, topic: str | None, last: int, suggest:
         if findings.invalid:
             _print_reasons(findings, to_stderr=suggest and not as_json, as_json=as_json)
     accepted = _suggest(findings, topic, services.validator, as_json=as_json) if suggest else None
-    notify(f"{findings.total - findings.invalid} valid, {findings.invalid} invalid")
+    ignored = f", {findings.ignored} ignored" if findings.ignored else ""
+    notify(f"{findings.total - findings.invalid - findings.ignored} valid, {findings.invalid} invalid{ignored}")
     left = findings.invalid if accepted is None else len(findings.sample) - accepted
     if left:
         what = "lines" if source is not None else "records"
@@ -66,21 +67,25 @@ class Findings:
 
     total: int = 0
     invalid: int = 0
+    ignored: int = 0
     sample: list[KafkaRecord] = field(default_factory=list)
     _sample_bytes: int = 0
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _first: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
 
     def checked(
-        self, records: Iterable[KafkaRecord], check: Callable[[KafkaRecord], ValidEvent | Rejection]
+        self, records: Iterable[KafkaRecord], check: Callable[[KafkaRecord], ValidEvent | Rejection | Ignored]
     ) -> Iterator[tuple[KafkaRecord, Rejection]]:
         """Check all records; yield those that are rejected."""
-        from keepstream.schemas.event import Rejection
+        from keepstream.schemas.event import Ignored, Rejection
 
         for record in records:
             self.total += 1
-            self._keep(record)
             verdict = check(record)
+            if isinstance(verdict, Ignored):
+                self.ignored += 1
+                continue
+            self._keep(record)
             if isinstance(verdict, Rejection):
                 self._count(record, verdict)
                 yield record, verdict

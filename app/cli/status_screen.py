@@ -52,7 +52,8 @@ def _figures(report: Mapping[str, Any]) -> Table:
     grid.add_row("Workers", f"{workers['answered']} of {workers['asked']}", "Retries", _count(workers["retries"]),
                  "Partitions paused", _count(workers["held_partitions"]))  # fmt: skip
     ends = {name: _count(outcomes.get(name)) for name in OUTCOMES}
-    grid.add_row("Delivered", ends["delivered"], "Duplicate, stale", f"{ends['duplicate']}, {ends['stale']}",
+    grid.add_row("Delivered", ends["delivered"], "Duplicate, stale, ignored",
+                 f"{ends['duplicate']}, {ends['stale']}, {ends['ignored']}",
                  "Dead-lettered", ends["failed"])  # fmt: skip
     return grid
 

@@ -19,8 +19,13 @@ STEPS_GROUP = "keepstream.steps"
 def load_contract(settings: Settings) -> Validator:
     """Return the validator of the settings. Raises KeepstreamError (2) when a name cannot be imported."""
     contract = find_contract(settings.contract) if settings.contract else Event
+    mapping = settings.mapping
+    if mapping.tombstones == "delete" and mapping.tombstone_id is None and issubclass(contract, Contract):
+        why = f"the ids of {settings.contract} come from code: name KEEPSTREAM_MAPPING__TOMBSTONE_ID"
+        raise _unusable("KEEPSTREAM_MAPPING__TOMBSTONES", "delete", why)
+    steps = find_transforms(settings.steps)
     decoder = find_decoder(settings.decode) if settings.decode else None
-    return Validator(contract, find_transforms(settings.steps), settings.mapping.compile(), decoder)
+    return Validator(contract, steps, mapping.compile(), decoder, mapping.tombstone(), mapping.ignores())
 
 
 def find_decoder(name: str) -> Decoder:

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from keepstream.app.demo.traffic import DemoProducer
-from keepstream.processors.audit import check_accounts
+from keepstream.processors.audit import SUM_OF_OUTCOMES, check_accounts
 from keepstream.schemas.audit import Check, PartitionAccount
 from keepstream.schemas.outcome import Outcome
 from keepstream.schemas.record import KafkaRecord, header
@@ -75,7 +75,7 @@ def _checks(
 ) -> Iterator[Check]:
     counted = {one: sum(getattr(account, one.value) for account in found) for one in Outcome}
     produced = producer.acknowledged
-    yield Check("produced = delivered + duplicate + stale + dead-lettered", produced, sum(counted.values()))
+    yield Check(f"produced = {SUM_OF_OUTCOMES}", produced, sum(counted.values()))
     for outcome, count in counted.items():
         yield Check(f"{outcome.value.replace('_', '-')}: counted = expected", count, producer.produced[outcome])
     unique = {header(record, "keepstream.dlq.id"): record.value for record in dead_records}

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     __version__: str
-    from keepstream.schemas.event import Contract, Decode, Event, Rejection, Transform
+    from keepstream.schemas.event import Contract, Decode, Event, Ignored, Rejection, Transform
     from keepstream.schemas.record import Record, header
 
-__all__ = ["Contract", "Decode", "Event", "Record", "Rejection", "Transform", "__version__", "header"]
+__all__ = ["Contract", "Decode", "Event", "Ignored", "Record", "Rejection", "Transform", "__version__", "header"]
 
 
 def __getattr__(name: str) -> object:

@@ -39,7 +39,7 @@ class Outcome:
     """The outcome of a record."""
 
     name: str
-    """``delivered``, ``duplicate``, ``stale`` or ``dead_lettered``."""
+    """``delivered``, ``duplicate``, ``stale``, ``ignored`` or ``dead_lettered``."""
     event: Mapping[str, Any] | None = None
     """What is stored of the event, also by an earlier record; numbers with a fraction are `Decimal`."""
     step: str | None = None
@@ -73,8 +73,11 @@ def process(
     ``mapping`` is the content of ``[keepstream.mapping]``; ``decode`` is a function, or ``"gzip"``. Raises ValueError
     for what the settings would refuse.
     """
-    compiled = MappingSettings(**(mapping or {})).compile()
-    return asyncio.run(_Run(Validator(contract, _named(steps), compiled, _decoder(decode))).outcomes(records))
+    given = MappingSettings(**(mapping or {}))
+    validator = Validator(
+        contract, _named(steps), given.compile(), _decoder(decode), given.tombstone(), given.ignores()
+    )
+    return asyncio.run(_Run(validator).outcomes(records))
 
 
 def _named(steps: Sequence[Transform]) -> dict[str, Transform]:

@@ -15,7 +15,7 @@ from keepstream.sinks.postgres.status import PartitionProgress
 
 RATE_S = 10.0
 """Period of rates, once there are enough snapshots: rates over shorter periods jump."""
-OUTCOMES = ("delivered", "duplicate", "stale", "failed")
+OUTCOMES = ("delivered", "duplicate", "stale", "ignored", "failed")
 """Outcomes, named as in `PartitionProgress`; ``failed`` is dead-lettered."""
 
 

@@ -56,8 +56,8 @@ class InstrumentedPipeline:
         level = logging.INFO if duration_s > SLOW_S else logging.DEBUG
         if _LOGGER.isEnabledFor(level):
             log.log(level, "batch settled", last_offset=batch.records[-1].offset, delivered=counts.delivered,
-                    duplicate=counts.duplicate, stale=counts.stale, dead_lettered=counts.dead_lettered,
-                    duration_s=round(duration_s, 6))  # fmt: skip
+                    duplicate=counts.duplicate, stale=counts.stale, ignored=counts.ignored,
+                    dead_lettered=counts.dead_lettered, duration_s=round(duration_s, 6))  # fmt: skip
 
 
 SECOND = 1.0

@@ -19,7 +19,7 @@ from psycopg.types.numeric import Int4, Int8
 
 from benchmarks.contestants.course import BATCH_SIZE, CONSUMER, PARTITIONS, POSTGRES_URL, SCHEMA, TOPIC
 from keepstream.processors.validation.validate import check_contract
-from keepstream.schemas.event import Rejection
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.postgres.connection import ConnectionPolicy, JsonDocument, _JsonDocumentDumper, worker_session
 from keepstream.sinks.postgres.offsets import INSERT_PARTITION
@@ -53,7 +53,7 @@ def parameters(partition: int, messages: list[Message]) -> dict[str, Any]:
     return {
         "topic": TOPIC, "partition": Int4(partition), "begin": Int8(first), "end": Int8(last + 1),
         "records": Int8(len(messages)), "events": JsonDocument(b"[%b]" % b",".join(documents)),
-        "incoming": Int8(len(messages)), "duplicates": Int8(0), "stale": Int8(0), "failed": Int8(0),
+        "incoming": Int8(len(messages)), "duplicates": Int8(0), "stale": Int8(0), "ignored": Int8(0), "failed": Int8(0),
         "incarnation": Int4(0), "topic_id": None,
     }  # fmt: skip
 
@@ -65,7 +65,7 @@ def document(message: Message) -> bytes:
         return b'%b,"@offset":%d}' % (value[:-1], offset)
     place = (message.topic() or "", message.partition() or 0, offset, message.timestamp()[1])
     checked = check_contract(KafkaRecord(*place, message.key(), value))
-    if isinstance(checked, Rejection):
+    if not isinstance(checked, ValidEvent):
         os._exit(1)  # the backlog has no bad records: the run is void
     return checked.document
 

@@ -90,6 +90,11 @@ def pieces(spec: str) -> list[str]:
     return _BRACES.findall(spec) if "{" in spec else [spec]
 
 
+def reads_value(spec: str) -> bool:
+    """Whether a source needs the value of the record, which a tombstone does not have."""
+    return any(piece.startswith("/") or piece in ("value", "sha256") for piece in pieces(spec))
+
+
 def path_of(spec: str) -> Path:
     """Split a JSON pointer into its tokens. Raises ValueError for the empty name that ``/`` means."""
     if spec == "/":

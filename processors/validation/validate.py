@@ -29,6 +29,7 @@ from keepstream.schemas.event import (
     Contract,
     Envelope,
     Event,
+    Ignored,
     Rejection,
     Transform,
     ValidEvent,
@@ -36,6 +37,7 @@ from keepstream.schemas.event import (
 from keepstream.schemas.record import MAX_TIMESTAMP_MS, Record, header
 
 MAX_DEPTH = 64
+TOMBSTONE = "tombstone"
 
 _parse = TypeAdapter(Envelope).validator.validate_json
 _check_fields = TypeAdapter(Envelope).validator.validate_python
@@ -73,10 +75,19 @@ class MemberReader(Protocol):
         ...
 
 
+Verdict = ValidEvent | Rejection | Ignored
+Read = Callable[[Record, bytes], Verdict]
+Check = Callable[[Record], Verdict]
+Answer = Callable[[Record], bytes | Rejection | Ignored]
+"""What a tombstone is: the document of an event, a dead letter, or nothing."""
+
+
 class Validator:
     """The checks of a deployment: its decode hook, mapping, contract and transforms, then keepstream's own contract.
 
     ``check_contract`` is the plain function where a deployment has none of them: the default has no cost.
+    ``tombstone`` makes the document of an event of a record without a value, where contract and mapping make none;
+    ``ignores`` is asked first.
     """
 
     def __init__(
@@ -85,29 +96,33 @@ class Validator:
         transforms: Mapping[str, Transform] = MappingProxyType({}),
         mapping: Rewrite | None = None,
         decoder: Decoder | None = None,
+        tombstone: Answer | None = None,
+        ignores: Callable[[Record], bool] | None = None,
     ) -> None:
         custom = CustomContract(contract, transforms) if contract is not Event or transforms else None
-        self.check_contract: Callable[[Record], ValidEvent | Rejection] = check_contract
+        self.check_contract: Check = check_contract
         if mapping is not None:
-            read = partial(_read_mapped, mapping=mapping, custom=custom)
+            read: Read = partial(_read_mapped, mapping=mapping, custom=custom)
             if custom is None and mapping.members is not None:
                 read = partial(_read_members, members=mapping.members.read, otherwise=read)
             self.check_contract = partial(_check_any if mapping.any_value else check_contract, read=read)
         elif custom is not None:
             self.check_contract = partial(check_contract, read=partial(_read_custom, custom=custom))
+        if tombstone is not None or custom is not None:
+            self.check_contract = partial(_check_tombstone, check=self.check_contract, custom=custom, answer=tombstone)
+        if ignores is not None:
+            self.check_contract = partial(_unless_ignored, check=self.check_contract, ignores=ignores)
         self.decoder = decoder
         if decoder is not None:
             self.check_contract = partial(_check_decoded, decoder=decoder, check=self.check_contract)
 
-    def validate(self, record: Record) -> ValidEvent | Rejection:
+    def validate(self, record: Record) -> Verdict:
         """Check contract and content: PostgreSQL stores what this accepts."""
         checked = self.check_contract(record)
-        return checked if isinstance(checked, Rejection) else check_content(checked) or checked
+        return check_content(checked) or checked if isinstance(checked, ValidEvent) else checked
 
 
-def check_contract(
-    record: Record, read: Callable[[Record, bytes], ValidEvent | Rejection] | None = None
-) -> ValidEvent | Rejection:
+def check_contract(record: Record, read: Read | None = None) -> Verdict:
     """Check size, depth, JSON, fields and the length of numbers when they are written out.
 
     ``read`` takes over after size and depth, where a deployment has another shape than ours.
@@ -126,9 +141,7 @@ def check_contract(
     return _check_document(record, value)
 
 
-def _check_decoded(
-    record: Record, decoder: Decoder, check: Callable[[Record], ValidEvent | Rejection]
-) -> ValidEvent | Rejection:
+def _check_decoded(record: Record, decoder: Decoder, check: Check) -> Verdict:
     """Check what is inside the value. The event keeps the record as it was read: a dead letter has those bytes."""
     decoded = decoder.decoded(record)
     if isinstance(decoded, Rejection):
@@ -139,20 +152,35 @@ def _check_decoded(
     return verdict
 
 
-def _read_custom(record: Record, value: bytes, custom: CustomContract) -> ValidEvent | Rejection:
+def _unless_ignored(record: Record, check: Check, ignores: Callable[[Record], bool]) -> Verdict:
+    return Ignored() if ignores(record) else check(record)
+
+
+def _check_tombstone(record: Record, check: Check, custom: CustomContract | None, answer: Answer | None) -> Verdict:
+    """Of a record without a value ask the contract, the mapping, which may find an event in headers, the setting."""
+    if record.value is not None:
+        return check(record)
+    made = custom.tombstone(record) if custom is not None else None
+    if made is None:
+        verdict = check(record)
+        if answer is None or not (isinstance(verdict, Rejection) and verdict.reason == TOMBSTONE):
+            return verdict
+        made = answer(record)
+    return _check_document(record, made) if isinstance(made, bytes) else made
+
+
+def _read_custom(record: Record, value: bytes, custom: CustomContract) -> Verdict:
     if record.headers and is_cloud_event(record):
         value = cloud_event_document(record, value)
     rewritten = custom.document(record, value)
-    return rewritten if isinstance(rewritten, Rejection) else _check_document(record, rewritten)
+    return _check_document(record, rewritten) if isinstance(rewritten, bytes) else rewritten
 
 
-def _check_any(record: Record, read: Callable[[Record, bytes], ValidEvent | Rejection]) -> ValidEvent | Rejection:
+def _check_any(record: Record, read: Read) -> Verdict:
     return check_contract(record, read) if record.value else read(record, b"")
 
 
-def _read_mapped(
-    record: Record, value: bytes, mapping: Rewrite, custom: CustomContract | None
-) -> ValidEvent | Rejection:
+def _read_mapped(record: Record, value: bytes, mapping: Rewrite, custom: CustomContract | None) -> Verdict:
     """Check what the mapping makes of the record. Without a custom contract its payload may be any JSON value."""
     mapped = mapping.apply(record, value)
     if isinstance(mapped, Rejection):
@@ -160,7 +188,7 @@ def _read_mapped(
     document, fields = mapped
     if custom is not None:
         rewritten = custom.document(record, document)
-        return rewritten if isinstance(rewritten, Rejection) else _check_document(record, rewritten)
+        return _check_document(record, rewritten) if isinstance(rewritten, bytes) else rewritten
     return _check_document(record, document, fields | {"payload": {}})
 
 
@@ -168,8 +196,8 @@ def _read_members(
     record: Record,
     value: bytes,
     members: Callable[[bytes], tuple[bytes, Envelope] | None],
-    otherwise: Callable[[Record, bytes], ValidEvent | Rejection],
-) -> ValidEvent | Rejection:
+    otherwise: Read,
+) -> Verdict:
     found = members(value)
     return otherwise(record, value) if found is None else _check_written(record, *found)
 
@@ -205,7 +233,7 @@ def _usable(event_id: str) -> str | None:
 def _nothing(value: bytes | None) -> Rejection:
     if value is None:
         return Rejection(
-            "tombstone", "the record has no value (a tombstone); events are never deleted through the topic"
+            TOMBSTONE, "the record has no value (a tombstone); KEEPSTREAM_MAPPING__TOMBSTONES=ignore or delete takes it"
         )
     return Rejection("empty_value", "the value is empty; a JSON object is expected")
 

@@ -9,7 +9,7 @@ from typing import LiteralString
 MAX_CACHED_CHARS = 4096
 """psycopg caches the parsed form of shorter queries only: so comments and unneeded blanks are removed."""
 _COMMENT = re.compile(r"--[^\n]*")
-_AROUND_PUNCTUATION = re.compile(r"\s*([(),=])\s*")
+_AROUND_PUNCTUATION = re.compile(r"\s*([(),=+])\s*")
 _FRAGMENTS = ("fence", "incoming", "newer", "stale", "insert_dead_letters")
 
 

@@ -30,6 +30,7 @@ class PartitionProgress:
     delivered: int
     duplicate: int
     stale: int
+    ignored: int
     failed: int
 
 
@@ -83,11 +84,12 @@ class PostgresTotals:
         async with self.pool.connection() as connection:
             row = await (await connection.execute(TOTALS, {"limit": Int8(OPEN_COUNT_LIMIT)})).fetchone()
         assert row is not None  # noqa: S101 - an aggregate always returns a row
-        delivered, duplicate, stale, failed, dead_letters, oldest, replayed, skipped, refused, topics = row
+        delivered, duplicate, stale, ignored, failed, dead_letters, oldest, replayed, skipped, refused, topics = row
         outcomes: dict[str, int] = {
             Outcome.DELIVERED: delivered,
             Outcome.DUPLICATE: duplicate,
             Outcome.STALE: stale,
+            Outcome.IGNORED: ignored,
             Outcome.DEAD_LETTERED: failed,
         }
         replays = {"replayed": replayed, "skipped": skipped, "failed": refused}

@@ -80,20 +80,28 @@ async def _settle(connection: Connection, settlement: Settlement) -> OutcomeCoun
         "incoming": Int8(len(settlement.events)),
         "duplicates": Int8(decided.duplicate),
         "stale": Int8(decided.stale),
+        "ignored": Int8(decided.ignored),
         **_dead_letter_parameters(settlement),
     }
     dead = len(settlement.dead_letters)
     row = await _fetch_row(connection, SETTLE_WITH_DEAD_LETTERS if dead else SETTLE, parameters)
     fenced, delivered, duplicate, stale, updated, _ = row
     _check_fence(offset_range, fenced)
-    return OutcomeCounts(delivered, duplicate + decided.duplicate, stale + decided.stale, dead, updated)
+    return OutcomeCounts(
+        delivered, duplicate + decided.duplicate, stale + decided.stale, dead, updated, decided.ignored
+    )
 
 
 async def _settle_dead_letters(connection: Connection, settlement: Settlement) -> OutcomeCounts:
-    parameters = {**_range_parameters(settlement.offset_range), **_dead_letter_parameters(settlement)}
+    ignored = settlement.counts.ignored
+    parameters = {
+        **_range_parameters(settlement.offset_range),
+        "ignored": Int8(ignored),
+        **_dead_letter_parameters(settlement),
+    }
     (fenced_in,) = await _fetch_row(connection, SETTLE_DEAD_LETTERS, parameters)
     _check_fence(settlement.offset_range, fenced_in)
-    return OutcomeCounts(dead_lettered=len(settlement.dead_letters))
+    return OutcomeCounts(dead_lettered=len(settlement.dead_letters), ignored=ignored)
 
 
 async def _store(connection: Connection, offset_range: BatchRange, event: ValidEvent) -> OutcomeCounts:

@@ -19,6 +19,7 @@ import pytest
 
 from keepstream.app.embedded.process import WorkerProcess
 from keepstream.app.status.audit import DeepAudit, quick_audit
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.record import KafkaRecord, header
 from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG, KafkaAdmin
 from tests.acceptance.dead_letters import SeededTopic
@@ -144,12 +145,13 @@ class System:
         """Return the dead letters of the topic, one per id."""
         return {header(record, "keepstream.dlq.id") or "?": record for record in self.kafka.read(self.dlq_topic)}
 
-    def assert_consistent(self) -> None:
+    def assert_consistent(self, validator: Validator | None = None) -> None:
         """Assert the promise: the audit finds nothing in either form, and nothing is pending."""
         with self.database.connect() as connection:
             assert [check for check in quick_audit(connection) if not check.holds] == []
             client = KafkaAdmin({"bootstrap.servers": self.kafka.bootstrap_servers})
-            assert list(DeepAudit(connection, client, self.topic, self.dlq_topic).run()) == []
+            deep = DeepAudit(connection, client, self.topic, self.dlq_topic, validator=validator or Validator())
+            assert list(deep.run()) == []
         assert self.database.value("SELECT count(*) FROM events WHERE status = 'pending'") == 0
 
     def committed_lag(self) -> int:

@@ -52,7 +52,7 @@ def settled(new_system: Callable[..., System]) -> System:
 def test_what_was_settled_in_peace_holds_in_both_forms(settled: System) -> None:
     done = settled.cli("audit", "--deep")
     assert "OFF" not in done.stdout
-    assert "ok   consumed = delivered + duplicate + stale + dead-lettered: 300 = 300" in done.stdout
+    assert "ok   consumed = delivered + duplicate + stale + ignored + dead-lettered: 300 = 300" in done.stdout
     assert "ok   records neither stored nor dead-lettered, or both: 0 of 300 read" in done.stdout
     rows = lines(settled.cli("audit", "--json"))
     assert len(rows) == 2 * 6 + 1
@@ -74,7 +74,7 @@ def test_an_older_version_instead_of_a_newer_one_is_named(settled: System) -> No
     assert differences(settled, "--all") == [("outdated", 0, 90)]
 
 
-@pytest.mark.parametrize("column", ["total", "delivered", "duplicate", "stale", "failed"])
+@pytest.mark.parametrize("column", ["total", "delivered", "duplicate", "stale", "ignored", "failed"])
 def test_a_counter_changed_by_hand_is_named_with_its_partition(settled: System, column: str) -> None:
     settled.database.execute(f"UPDATE event_counters SET {column} = {column} + 1 WHERE partition = 1")
     claims = off(settled.cli("audit", "--json", exit_code=1))

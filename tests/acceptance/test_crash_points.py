@@ -1,8 +1,8 @@
 """The worker dies at every named point, and the next one makes the sums come out exactly.
 
-One topic holds everything that makes a difference: good events, repeats, broken ones, one that only PostgreSQL
-refuses and one that only the steps can store, so that the fast path, the step path and the dead letter topic are all
-passed through before the end.
+One topic holds everything that makes a difference: good events, repeats, broken ones, tombstones that are ignored, one
+that only PostgreSQL refuses and one that only the steps can store, so that the fast path, the step path and the dead
+letter topic are all passed through before the end.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from keepstream.processors.mapping.tombstones import ignore_tombstone
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.record import header
 from tests.acceptance.conftest import System
 from tests.builders import make_value
@@ -25,14 +27,16 @@ RECORDS = 250
 BROKEN = {i: b'{"event_id": "broken-%d"' % i for i in range(7, RECORDS, 50)}
 REFUSED = {i: make_value(event_id=f"dear-{i}", payload={"amount": 1000}) for i in (120,)}
 REPEATED = {i: make_value(event_id=f"good-{i - 1}") for i in (31, 131, 231)}
-GOOD = {i: make_value(event_id=f"good-{i}") for i in range(RECORDS) if i not in BROKEN | REFUSED | REPEATED}
-TOPIC = [(BROKEN | REFUSED | REPEATED | GOOD)[i] for i in range(RECORDS)]
+IGNORED: dict[int, bytes | None] = dict.fromkeys(range(3, RECORDS, 20))
+OTHERS = BROKEN | REFUSED | REPEATED | IGNORED
+GOOD = {i: make_value(event_id=f"good-{i}") for i in range(RECORDS) if i not in OTHERS}
+TOPIC = [(OTHERS | GOOD)[i] for i in range(RECORDS)]
 ONLY_BY_STEPS = """
 CREATE FUNCTION shy() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'not at once'; END $$;
 CREATE TRIGGER shy BEFORE INSERT ON events FOR EACH ROW
 WHEN (NEW.event_id = 'good-60' AND NEW.status = 'delivered') EXECUTE FUNCTION shy()"""
 """The one statement of a batch inserts rows as delivered; the steps of a single record insert it as pending."""
-STATIC = {"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": "walker"}
+SETTINGS = {"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": "walker", "KEEPSTREAM_MAPPING__TOMBSTONES": "ignore"}
 """The next worker takes over at once: without this it waits until the dead one's session has ended."""
 LATER = (
     "during-settle:2",
@@ -47,7 +51,7 @@ LATER = (
 
 @pytest.mark.parametrize("point", [*CRASH_POINTS, *LATER])
 def test_whatever_the_crash_point_the_sums_are_exact(new_system: Callable[..., System], point: str) -> None:
-    system = new_system(**STATIC)
+    system = new_system(**SETTINGS)
     system.database.execute("ALTER TABLE events ADD CONSTRAINT affordable CHECK ((payload ->> 'amount')::int < 100)")
     system.database.execute(ONLY_BY_STEPS)
     system.produce(TOPIC)
@@ -80,7 +84,7 @@ def assert_exact(system: System) -> None:
     totals = system.database.totals()
     assert totals == {
         "total": RECORDS, "delivered": len(GOOD), "failed": len(BROKEN | REFUSED), "duplicate": len(REPEATED),
-        "stale": 0, "updated": 0,
+        "stale": 0, "updated": 0, "ignored": len(IGNORED),
     }  # fmt: skip
     dead = system.dead()
     assert {letter_id: letter.value for letter_id, letter in dead.items()} == {
@@ -88,4 +92,4 @@ def assert_exact(system: System) -> None:
     }
     assert {header(letter, "keepstream.dlq.reason") for letter in dead.values()} == {"invalid_json", "check_violation"}
     assert system.database.rows("SELECT partition, next_offset FROM stream_offsets") == [(0, RECORDS)]
-    system.assert_consistent()
+    system.assert_consistent(Validator(tombstone=ignore_tombstone))

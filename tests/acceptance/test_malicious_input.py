@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from keepstream.processors.validation.validate import validate
+from keepstream.processors.validation.validate import Verdict, validate
 from keepstream.schemas.dead_letter import ERROR, ORIGIN, PREFIX
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.record import KafkaRecord
@@ -32,7 +32,7 @@ def contents() -> list[Content]:
     return whole + [(b"bomb", value, []) for value in bombs(100_000).values()]
 
 
-def verdicts(sent: Sequence[Content], topic: str, timestamps: Sequence[int]) -> list[ValidEvent | Rejection]:
+def verdicts(sent: Sequence[Content], topic: str, timestamps: Sequence[int]) -> list[Verdict]:
     return [
         validate(KafkaRecord(topic, 0, offset, timestamps[offset], key, value, headers))
         for offset, (key, value, headers) in enumerate(sent)

@@ -79,7 +79,8 @@ def test_no_other_alert_fires_that_has_no_cause(day: Day) -> None:
 
 
 def test_the_exact_totals_are_those_of_postgres(day: Day) -> None:
-    names = {"delivered": "delivered", "dead_lettered": "failed", "duplicate": "duplicate", "stale": "stale"}
+    names = {"delivered": "delivered", "dead_lettered": "failed", "duplicate": "duplicate", "stale": "stale",
+             "ignored": "ignored"}  # fmt: skip
 
     def shown() -> dict[str, float | None]:
         query = 'max(keepstream_recorded_events_total{{outcome="{}"}})'

@@ -54,6 +54,7 @@ def test_everything_answers_and_each_figure_is_the_true_one(new_system: Callable
         "delivered": 4,
         "duplicate": 0,
         "stale": 0,
+        "ignored": 0,
         "failed": system.database.totals()["failed"],
     }
     assert [(row["partition"], row["lag"]) for row in report["lag"]["partitions"]] == [(0, 0), (1, 0)]

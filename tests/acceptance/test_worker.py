@@ -49,7 +49,7 @@ def test_events_of_eight_partitions_are_delivered_counted_and_committed(new_syst
     assert system.database.totals()["delivered"] == 3000
     eventually(lambda: system.committed_lag() == 0, 10, "Kafka knows what is settled")
     received = worker.metric(f'keepstream_events_received_total{{topic="{system.topic}"}}')
-    outcomes = ("delivered", "duplicate", "stale", "dead_lettered")
+    outcomes = ("delivered", "duplicate", "stale", "ignored", "dead_lettered")
     series = [f'keepstream_events_processed_total{{outcome="{o}",topic="{system.topic}"}}' for o in outcomes]
     assert received == sum(map(worker.metric, series)) == 3000
     assert worker.get("/livez") == (200, "alive\n")

@@ -160,6 +160,7 @@ def totals_of(tally: OutcomeCounts) -> dict[str, int]:
         "duplicate": tally.duplicate,
         "stale": tally.stale,
         "updated": tally.updated,
+        "ignored": tally.ignored,
     }
 
 

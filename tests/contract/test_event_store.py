@@ -218,6 +218,22 @@ async def test_what_was_folded_before_is_counted_too(table: Table) -> None:
     assert table.totals() == totals_of(OutcomeCounts(delivered=1, duplicate=1, stale=1))
 
 
+@pytest.mark.parametrize("dead", [False, True])
+@pytest.mark.parametrize("stored", [False, True])
+async def test_ignored_records_are_counted_in_the_transaction_that_passes_them(
+    table: Table, dead: bool, stored: bool
+) -> None:
+    letters = [make_dead_letter(make_record(b"{", 1))] if dead else []
+    events = [event(2)] if stored else []
+    settlement = Settlement(offset_range(0, 3 + dead + stored), events, letters, OutcomeCounts(ignored=3))
+    expected = OutcomeCounts(delivered=stored, dead_lettered=dead, ignored=3)
+    assert await table.store.settle(settlement) == expected
+    assert table.totals() == totals_of(expected)
+    with pytest.raises(FencedError):
+        await table.store.settle(settlement)
+    assert (table.totals(), table.next_offset()) == (totals_of(expected), 3 + dead + stored)
+
+
 async def test_a_store_at_work_is_healthy(table: Table) -> None:
     assert await table.store.healthy()
     assert (table.rows(), table.totals()["total"]) == ({}, 0)

@@ -39,8 +39,8 @@ async def test_an_empty_database_has_zero_of_everything(database: Database) -> N
 async def test_totals_are_summed_over_partitions_and_only_open_dead_letters_count(database: Database) -> None:
     for partition in (0, 1):
         database.execute(
-            "INSERT INTO event_counters (topic, partition, total, delivered, failed, duplicate, stale)"
-            " VALUES ('events', %s, 10, 4, 3, 2, 1)", partition,
+            "INSERT INTO event_counters (topic, partition, total, delivered, failed, duplicate, stale, ignored)"
+            " VALUES ('events', %s, 15, 4, 3, 2, 1, 5)", partition,
         )  # fmt: skip
     bury(database, 1, NEW, "open")
     bury(database, 2, OLD, "open")
@@ -51,6 +51,6 @@ async def test_totals_are_summed_over_partitions_and_only_open_dead_letters_coun
             " VALUES ('event-dlq', '{}', 'me', %s, 2, 1)", replayed,
         )  # fmt: skip
     standing = await read(database)
-    assert standing.outcomes == {"delivered": 8, "dead_lettered": 6, "duplicate": 4, "stale": 2}
+    assert standing.outcomes == {"delivered": 8, "dead_lettered": 6, "duplicate": 4, "stale": 2, "ignored": 10}
     assert (standing.open_dead_letters, standing.oldest_open_at) == (2, OLD)
     assert standing.replay_outcomes == {"replayed": 11, "skipped": 4, "failed": 2}

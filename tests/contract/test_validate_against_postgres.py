@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 
 from keepstream.processors.batch_part import deduplicate
 from keepstream.processors.validation.jsonb import MAX_WRITTEN_DIGITS, unholdable
-from keepstream.processors.validation.validate import check_content, check_contract, parse_timestamp, validate
+from keepstream.processors.validation.validate import (
+    Verdict,
+    check_content,
+    check_contract,
+    parse_timestamp,
+    validate,
+)
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import RecordError
 from tests.builders import make_event, make_record, make_value
@@ -34,7 +40,7 @@ VALUES = st.recursive(
 )
 
 
-async def try_to_store(table: PostgresTable, value: bytes) -> ValidEvent | Rejection:
+async def try_to_store(table: PostgresTable, value: bytes) -> Verdict:
     """Validate a value as the partition's next record and, when it is accepted, settle it."""
     begin = table.next_offset()
     verdict = validate(make_record(value, begin))

@@ -99,13 +99,15 @@ MUTANTS = (
             ),
             Edit(_STORE, """\
     _check_fence(offset_range, fenced)
-    return OutcomeCounts(delivered, duplicate + decided""", """\
+    return OutcomeCounts(
+        delivered, duplicate + decided""", """\
     _check_fence(offset_range, fenced)
     await connection.execute(
         "UPDATE stream_offsets SET next_offset = %s WHERE topic = %s AND partition = %s",
         [offset_range.next_offset, offset_range.topic, offset_range.partition],
     )
-    return OutcomeCounts(delivered, duplicate + decided"""),
+    return OutcomeCounts(
+        delivered, duplicate + decided"""),
         ),
         ("tests/contract/test_one_transaction.py",),
     ),
@@ -167,6 +169,14 @@ MUTANTS = (
             "    end = batches[0].offset_range.next_offset\n",
         ),),
         ("tests/unit/test_partition_queue.py", "tests/unit/test_pipeline.py"),
+    ),
+    Mutant(
+        "ignored records are not counted",
+        (
+            Edit("sinks/postgres/sql/settle.sql", "        ignored = c.ignored + %(ignored)s,\n", ""),
+            Edit("sinks/postgres/sql/settle.sql", " + %(ignored)s + %(failed)s", " + %(failed)s"),
+        ),
+        ("tests/contract/test_event_store.py",),
     ),
     Mutant(
         "the fence ignores Kafka's id of the topic",

@@ -38,6 +38,7 @@ class Fault(StrEnum):
     LEFT_FOR_EVER = "a worker's client leaves its group, and never joins again (aiokafka issue 1187)"
     HOLE = "offsets are skipped: compaction, aborted transactions, markers"
     REJECTED = "a record breaks the contract"
+    IGNORED = "a record is ignored by a rule"
     UNHOLDABLE = "a record passes the quick check and cannot be stored"
     POISON = "a record is refused by the database alone"
     UNDELIVERABLE = "a record is refused by the database when its row becomes delivered"
@@ -55,7 +56,8 @@ class Fault(StrEnum):
 RATES = {
     Fault.CRASH: 0.004, Fault.STORE_FAILS: 0.25, Fault.STORE_AWAY: 0.15, Fault.STORE_IN_DOUBT: 0.15,
     Fault.STORE_SLOW: 0.12, Fault.DLQ_FAILS: 0.3, Fault.DLQ_PARTIAL: 0.2, Fault.DLQ_UNCONFIRMED: 0.2,
-    Fault.DLQ_SLOW: 0.2, Fault.COMMIT_REFUSED: 0.3, Fault.HOLE: 0.15, Fault.REJECTED: 0.12, Fault.UNHOLDABLE: 0.08,
+    Fault.DLQ_SLOW: 0.2, Fault.COMMIT_REFUSED: 0.3, Fault.HOLE: 0.15, Fault.REJECTED: 0.12, Fault.IGNORED: 0.12,
+    Fault.UNHOLDABLE: 0.08,
     Fault.POISON: 0.12, Fault.UNDELIVERABLE: 0.06, Fault.SLOW_RECORD: 0.06,
     Fault.DUPLICATE: 0.2, Fault.STALE: 0.15, Fault.REPLAY_KILLED: 0.15,
     Fault.CONFIRMATION_LOST: 0.1,

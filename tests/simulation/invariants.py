@@ -21,7 +21,7 @@ from tests.simulation import simulation
 from tests.simulation.faults import DLQ_COPIES, Fault
 from tests.simulation.log import PartitionLog
 from tests.simulation.loop import Violation
-from tests.simulation.traffic import BAD, SLOW
+from tests.simulation.traffic import BAD, IGNORED, SLOW
 from tests.simulation.worker import Worker
 
 REFUSED_BEFORE_S = 10.0
@@ -39,6 +39,7 @@ class Judge:
 
     world: simulation.World
     consumed: int = 0
+    ignored: int = 0
 
     def settlement_committed(self, settlement: Settlement) -> None:
         """Check the transaction that was committed just now."""
@@ -50,6 +51,11 @@ class Judge:
         # A range may have begun in the topic of this name before.
         require(is_whole or log.former, "L", f"{offset_range} settles {len(there)} records")
         self.consumed += offset_range.records
+        passed = [r for r in log.between(offset_range.expected_offset, offset_range.next_offset) if r.value in IGNORED]
+        read = sum(record.offset not in log.unread for record in passed)
+        ignored = settlement.counts.ignored
+        require(read <= ignored <= len(passed) or log.former, "C", f"{offset_range} ignores {ignored} of {len(passed)}")
+        self.ignored += ignored
         for letter in settlement.dead_letters:
             self._check_verdict(letter)
         waiting = store.outbox.get((offset_range.topic, offset_range.partition), {}).keys()
@@ -59,6 +65,7 @@ class Judge:
         require(is_bounded, "L", f"{offset_range} settles {dead} and leaves {waiting} in the outbox")
         totals, delivered = store.totals, sum(row.status == "delivered" for row in store.rows.values())
         require(totals.total == self.consumed, "C", f"{self.consumed} records are settled, {totals} counted")
+        require(totals.ignored == self.ignored, "C", f"{self.ignored} records were ignored, {totals} counted")
         require(totals.delivered == delivered, "C", f"{delivered} rows are delivered, {totals} counted")
         known = len(store.dead_letters)
         require(totals.dead_lettered == known, "C", f"{known} dead letters, {totals} counted")
@@ -132,6 +139,9 @@ class Judge:
         """Each record that did not die has its row, and no row is older than that."""
         dead = {_key(letter.record) for letter in self.world.memory.dead_letters.values()}
         for record in self._records():
+            if record.value in IGNORED:
+                require(_key(record) not in dead, "D", f"{record} was to be ignored, and died")
+                continue
             if _key(record) in dead:
                 continue
             event = self.world.event_in(record)

@@ -139,6 +139,26 @@ def offset_outside_the_transaction() -> Iterator[None]:
         yield
 
 
+def ignored_records_are_not_counted() -> Any:
+    """The offset passes a record that a rule ignores, and no counter moves."""
+    settle = MemoryStore.settle
+
+    async def uncounted(self: MemoryStore, settlement: Settlement) -> OutcomeCounts:
+        return await settle(self, replace(settlement, counts=replace(settlement.counts, ignored=0)))
+
+    return patch(MemoryStore, "settle", uncounted)
+
+
+def ignored_records_are_forgotten_in_halves() -> Any:
+    """What is ignored is forgotten once its batch is halved."""
+    divide = BatchPart.divide
+
+    def forgetful(self: BatchPart) -> list[BatchPart]:
+        return [replace(part, ignored=()) for part in divide(self)]
+
+    return patch(BatchPart, "divide", forgetful)
+
+
 def no_fence() -> Any:
     """Whoever comes last writes (trap T22)."""
     return patch(MemoryStore, "_fence", lambda _self, _span: None)
@@ -269,6 +289,7 @@ def replay_forgets_what_is_uncertain() -> Any:
 
 
 SABOTAGES = (
+    ignored_records_are_not_counted, ignored_records_are_forgotten_in_halves,
     ack_before_commit, count_before_dedupe, dlq_not_awaited, published_before_decided,
     outbox_is_left_to_itself, outbox_outside_the_transaction, offset_outside_the_transaction, no_fence,
     old_version_overwrites, epoch_ignored, batch_dropped_when_held, environment_kills_records,

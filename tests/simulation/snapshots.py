@@ -14,7 +14,7 @@ from tests.simulation import simulation
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """All that the database holds, and how many records the judge saw settled by then."""
+    """All that the database holds, and how many records the judge saw settled and ignored by then."""
 
     next_offsets: dict[tuple[str, int], int]
     topic_ids: dict[tuple[str, int], str | None]
@@ -24,6 +24,7 @@ class Memory:
     letters: dict[str, DeadLetter]
     outbox: dict[tuple[str, int], dict[str, KafkaRecord]]
     consumed: int
+    ignored: int
 
     @classmethod
     def of(cls, world: simulation.World) -> Memory:
@@ -32,6 +33,7 @@ class Memory:
         return cls(
             {**store.next_offsets}, {**store.topic_ids}, Counter(store.incarnations), rows,
             replace(store.totals), {**store.dead_letters}, _copy(store.outbox), world.judge.consumed,
+            world.judge.ignored,
         )  # fmt: skip
 
     def restore(self, world: simulation.World) -> bool:
@@ -42,7 +44,7 @@ class Memory:
         store.rows = {event_id: replace(row) for event_id, row in self.rows.items()}
         store.totals, store.outbox = replace(self.totals), _copy(self.outbox)
         store.topic_ids, store.incarnations = {**self.topic_ids}, Counter(self.incarnations)
-        world.judge.consumed = self.consumed
+        world.judge.consumed, world.judge.ignored = self.consumed, self.ignored
         world.database.restarts += 1
         for log in world.log.partitions:  # what retention has deleted since cannot be read again
             log.unread |= {record.offset for record in log.between(world.settled_to(log), log.start)}

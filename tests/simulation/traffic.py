@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from tests.simulation.faults import Fault, Faults
 
-BROKEN = (None, b"", b"{", b"[]", b"\xff", b'{"event_id":"","payload":{}}')
+BROKEN = (b"", b"{", b"[]", b"\xff", b'{"event_id":"","payload":{}}')
+IGNORED = (None, b'{"kind":"heartbeat"}', b'{"kind":"heartbeat","event_id":"e0","payload":{}}')
+"""What the rules of the simulated deployment ignore; the last one would be an event without them."""
 UNHOLDABLE = b"1e999999"
 """A number that JSON has and PostgreSQL has not."""
 POISON = frozenset({"poison-1", "poison-2"})
@@ -29,6 +31,8 @@ class Traffic:
         faults, rng = self.faults, self.rng
         if faults.strikes(Fault.REJECTED):
             return rng.choice(BROKEN)
+        if faults.strikes(Fault.IGNORED):
+            return rng.choice(IGNORED)
         if self._written and faults.strikes(Fault.DUPLICATE):
             return rng.choice(self._written)[2]
         if self._written and faults.strikes(Fault.STALE):

@@ -17,11 +17,14 @@ from keepstream.app.worker.consumer_thread import ConsumerThread
 from keepstream.app.worker.membership import MembershipMonitor
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor, RecreatedTopicMonitor
 from keepstream.processors.dispatcher import Dispatcher
+from keepstream.processors.mapping.ignore import IgnoreRule, compile_rules
+from keepstream.processors.mapping.tombstones import ignore_tombstone
 from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.partition_queue import Batch, FetchedRecords, TransactionLimit
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.simulation import simulation
 from tests.simulation.coordinator import Coordinator
@@ -31,6 +34,9 @@ from tests.simulation.log import TOPIC, Consumer, OffsetLostError
 from tests.simulation.loop import Process
 
 POLICY = RetryPolicy(max_retries=2, base_s=0.1, cap_s=1.0, attempt_timeout_s=8.0, budget_s=20.0)
+VALIDATOR = Validator(
+    tombstone=ignore_tombstone, ignores=compile_rules([IgnoreRule(source="/kind", equals="heartbeat")])
+)
 COMMIT_INTERVAL_S = 2.5
 NO_MEMBER_LIMIT_S = 40.0
 """`progress_timeout_s`, in small: longer than some rebalances in a row that each wait for a frozen member's session."""
@@ -120,7 +126,7 @@ class Worker:
         world = self.world
         pause = Pause(self.metrics, base_s=0.2, cap_s=2.0)
         outbox = OutboxPublisher(Outbox(world.database), world.dead_letters, self.metrics, pause)
-        return Pipeline(world.database, outbox, self.metrics, pause, Policies(POLICY, POLICY))
+        return Pipeline(world.database, outbox, self.metrics, pause, Policies(POLICY, POLICY), VALIDATOR)
 
     def _monitors(self) -> tuple[OffsetRegressionMonitor, RecreatedTopicMonitor, MembershipMonitor]:
         world = self.world

@@ -17,7 +17,7 @@ from tests.builders import RECORD_TIMESTAMP_MS, make_record, make_value
 
 ACCOUNT = PartitionAccount(
     topic="events", partition=3, first_offset=10, next_offset=115, consumed=100, skipped=5, rewound=False, total=100,
-    delivered=90, duplicate=5, stale=2, dead_lettered=3, dead_letters=3, rows=90, behind=0, ahead=0,
+    delivered=90, duplicate=5, stale=1, ignored=1, dead_lettered=3, dead_letters=3, rows=90, behind=0, ahead=0,
 )  # fmt: skip
 
 
@@ -39,7 +39,8 @@ def test_accounts_that_agree_hold() -> None:
         ({"total": 99}, 1),
         ({"delivered": 91}, 2),
         ({"duplicate": 6}, 1),
-        ({"stale": 1}, 1),
+        ({"stale": 2}, 1),
+        ({"ignored": 0}, 1),
         ({"dead_lettered": 4}, 2),
         ({"dead_letters": 2}, 1),
         ({"rows": 89}, 1),

@@ -117,6 +117,7 @@ def test_any_bytes_get_the_same_verdict_twice_and_an_accepted_document_is_one_js
         document = json.loads(verdict.document, parse_constant=pytest.fail)
         assert (document["event_id"], document["@offset"]) == (verdict.event_id, 0)
     else:
+        assert isinstance(verdict, Rejection)
         assert verdict.message
         assert b"\0" not in verdict.message.encode()
 

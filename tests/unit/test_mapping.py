@@ -263,6 +263,7 @@ def test_what_a_mapping_accepts_the_contract_accepts_and_says_what_the_record_sa
     if isinstance(event, Rejection):
         assert said is None
         return
+    assert isinstance(event, ValidEvent)
     stored = exact(event.document)
     assert (stored["payload"], stored["metadata"]["whole"]) == (said, json.loads(text, parse_float=Decimal))
     if isinstance(said, dict):

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from keepstream.processors.mapping.mapping import MappingOptions, compile_mapping
 from keepstream.processors.mapping.timestamps import Format
-from keepstream.processors.validation.validate import Validator
-from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.processors.validation.validate import Validator, Verdict
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.record import Record
 from tests.builders import AT, make_record
 
@@ -75,7 +75,7 @@ def usual(draw: st.DrawFn) -> tuple[bytes, dict[str, str]]:
     return b"{%b}%b" % (b",".join(texts), draw(SPACE)), names
 
 
-def compare(options: MappingOptions, value: bytes) -> ValidEvent | Rejection:
+def compare(options: MappingOptions, value: bytes) -> Verdict:
     mapping = compile_mapping(options)
     record: Record = make_record(value, 7)
     fast = Validator(mapping=mapping).validate(record)
@@ -84,9 +84,9 @@ def compare(options: MappingOptions, value: bytes) -> ValidEvent | Rejection:
     return fast
 
 
-def seen(verdict: ValidEvent | Rejection) -> Any:
+def seen(verdict: Verdict) -> Any:
     """What a verdict says: of an event, what PostgreSQL reads of its document."""
-    if isinstance(verdict, Rejection):
+    if not isinstance(verdict, ValidEvent):
         return verdict
     document = json.loads(verdict.document, parse_float=Decimal)
     read = {name: document.get(name) for name in [*OWN, "@offset", "@undated"]}

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from keepstream.app.config.contract import load_contract
 from keepstream.app.config.settings import Settings
-from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.processors.validation.validate import Verdict
+from keepstream.schemas.event import Ignored, Rejection, ValidEvent
 from tests.builders import AT, make_record
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -24,7 +25,7 @@ CHANGE = {
 }  # fmt: skip
 
 
-def verdict(preset: str, value: bytes | None, **record: Any) -> ValidEvent | Rejection:
+def verdict(preset: str, value: bytes | None, **record: Any) -> Verdict:
     mapping = {"preset": preset} | record.pop("mapping", {})
     return load_contract(Settings(_env_file=None, mapping=mapping)).validate(make_record(value, **record))
 
@@ -164,13 +165,19 @@ def test_a_delete_is_stored_and_says_so(before: Any, payload: Any) -> None:
         (CHANGE, None, "missing_field", "key: is required and absent: the table has no primary key"),
         (CHANGE | {"after": None}, b"k", "missing_field", "after: is required"),
         (CHANGE | {"source": {}}, b"k", "invalid_timestamp", "source.ts_ms: must be a number"),
-        (None, b"k", "tombstone", "no value"),
     ],
 )
 def test_what_is_no_change_is_refused(value: Any, key: bytes | None, reason: str, words: str) -> None:
     found, message = refused("debezium", value, key=key)
     assert found == reason
     assert words in message
+
+
+def test_the_tombstone_after_a_delete_of_debezium_is_ignored_unless_a_setting_says_otherwise() -> None:
+    assert verdict("debezium", None, key=b"1") == Ignored()
+    kept = verdict("debezium", None, key=b"1", mapping={"tombstones": "dead_letter"})
+    assert isinstance(kept, Rejection)
+    assert kept.reason == "tombstone"
 
 
 @pytest.mark.parametrize(

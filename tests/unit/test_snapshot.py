@@ -23,7 +23,7 @@ AWAY = KeepstreamError("away", "it does not answer", "start it", UNREACHABLE)
 
 
 def settled(partition: int = 0, offset: int = 0, delivered: int = 0, failed: int = 0) -> PartitionProgress:
-    return PartitionProgress(partition, offset, NOW, delivered, 0, 0, failed)
+    return PartitionProgress(partition, offset, NOW, delivered, 0, 0, 0, failed)
 
 
 def snapshot(

@@ -59,6 +59,16 @@ def test_mapping_steps_and_hook_apply_in_the_order_of_a_worker() -> None:
     assert failed.reason == "decode_failed"
 
 
+def test_a_record_may_be_ignored_or_delete() -> None:
+    heartbeat = {"source": "/type", "equals": "heartbeat"}
+    given = [record(make_value(event_id="k")), record(None, key="k"), record({"type": "heartbeat"})]
+    outcomes = process(given, mapping={"ignore": [heartbeat], "tombstones": "delete"})
+    assert names(outcomes) == ["delivered", "duplicate", "ignored"]
+    assert outcomes[1].event
+    assert (outcomes[1].event["payload"], outcomes[1].event["metadata"]) == ({}, {"deleted": True})
+    assert names(process(given, mapping={"tombstones": "ignore"})) == ["delivered", "ignored", "dead_lettered"]
+
+
 def test_numbers_are_shown_with_their_digits() -> None:
     (outcome,) = process([record(b'{"event_id": "a", "payload": {"n": 1.10}}')])
     assert outcome.event

@@ -23,7 +23,7 @@ WITH stored AS (
 )
 SELECT topic, partition, coalesce(s.first_offset, 0), coalesce(s.next_offset, 0), coalesce(s.consumed, 0),
        coalesce(s.skipped, 0), s.rewound_at IS NOT NULL, coalesce(c.total, 0), coalesce(c.delivered, 0),
-       coalesce(c.duplicate, 0), coalesce(c.stale, 0), coalesce(c.failed, 0), coalesce(d.dead_letters, 0),
+       coalesce(c.duplicate, 0), coalesce(c.stale, 0), coalesce(c.ignored, 0), coalesce(c.failed, 0), coalesce(d.dead_letters, 0),
        coalesce(r.rows, 0), coalesce(r.behind, 0), coalesce(r.ahead, 0) + coalesce(d.ahead, 0),
        coalesce(p.rows, 0), coalesce(s.incarnation, 0)
 FROM partitions

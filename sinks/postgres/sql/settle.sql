@@ -42,11 +42,12 @@ inserted AS (
 ), counted AS (
     UPDATE event_counters c
     SET total = c.total + s.delivered + s.duplicate + s.stale
-                + %(duplicates)s + %(stale)s + %(failed)s,
+                + %(duplicates)s + %(stale)s + %(ignored)s + %(failed)s,
         delivered = c.delivered + s.delivered,
         duplicate = c.duplicate + s.duplicate + %(duplicates)s,
         stale = c.stale + s.stale + %(stale)s,
         updated = c.updated + s.updated,
+        ignored = c.ignored + %(ignored)s,
         failed = c.failed + %(failed)s,
         last_processed_at = now()
     FROM sums s

@@ -1,8 +1,9 @@
--- A batch of dead letters only: move the offset, count. A pending row of such an event, left by an earlier version, becomes
+-- A batch of dead letters and ignored records only: move the offset, count. A pending row of such an event, left by an earlier version, becomes
 -- failed.
 WITH fence AS ({fence}), counted AS (
     UPDATE event_counters c
-    SET total = c.total + %(failed)s, failed = c.failed + %(failed)s, last_processed_at = now()
+    SET total = c.total + %(ignored)s + %(failed)s, ignored = c.ignored + %(ignored)s, failed = c.failed + %(failed)s,
+        last_processed_at = now()
     FROM fence
     WHERE c.topic = %(topic)s AND c.partition = %(partition)s
 ), failed AS (

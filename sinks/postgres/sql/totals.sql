@@ -1,5 +1,5 @@
 -- Exact totals. Open dead letters are read from their partial index, oldest first, up to a limit.
-SELECT t.delivered, t.duplicate, t.stale, t.failed, o.dead_letters, o.oldest, r.replayed, r.skipped, r.failed,
+SELECT t.delivered, t.duplicate, t.stale, t.ignored, t.failed, o.dead_letters, o.oldest, r.replayed, r.skipped, r.failed,
        ARRAY(SELECT DISTINCT topic FROM stream_offsets ORDER BY topic) AS topics
 FROM event_totals t,
      (SELECT count(*) AS dead_letters, min(last_failed_at) AS oldest
