@@ -49,22 +49,23 @@ def parse_model(model: type[M], value: bytes) -> M:
     parsed = model.model_validate_json(value)
     if _HAS_FRACTION(value) is None:
         return parsed
-    written: list[WrittenNumber] = []
-
-    def number(text: str) -> float:
-        found = float(text)
-        if repr(found) == text and not text.endswith(".0") and "e" not in text:  # as pydantic reads it, too
-            return found
-        written.append(WrittenNumber(text))
-        return written[-1]
-
-    objects = json.loads(value, parse_float=number)
-    if not written:
+    objects = _decode(value.decode())
+    if not _holds_exact(objects):
         return parsed
     try:
         return model.model_validate(objects)
     except ValidationError:
         return parsed
+
+
+def _number(text: str) -> float:
+    """Return a plain float where it is written like that, by pydantic's `Decimal` too."""
+    found = float(text)
+    is_same = repr(found) == text and not text.endswith(".0") and "e" not in text
+    return found if is_same else WrittenNumber(text)
+
+
+_decode = json.JSONDecoder(parse_float=_number).decode
 
 
 def to_json(value: dict[str, Any]) -> bytes:
