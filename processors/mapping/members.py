@@ -76,7 +76,7 @@ def compile_members(names: Mapping[str, str], read_time: Read | None, *, needs_t
     renames = Renames({part: name for part, name in names.items() if part != "timestamp" or read_time is None})
     if len(renames.names) < len(names) - (read_time is not None and "timestamp" in names):
         return None
-    types = _TYPES | ({"timestamp": Any} if read_time else {})
+    types = _TYPES | ({"timestamp": int | str | None} if read_time else {})  # a fraction has more digits than a float
     fields = {
         part: Annotated[types[part], Field(validation_alias=name)]
         if part in _REQUIRED
