@@ -63,7 +63,7 @@ LEVELS = ("warning", "error", "critical")
 CONTRACT_REASONS = (
     "tombstone", "empty_value", "too_large", "too_deep", "invalid_utf8", "invalid_json", "lone_surrogate",
     "not_an_object", "missing_field", "invalid_field", "invalid_timestamp", "nul_character",
-    "not_finite_number", "number_out_of_range", "contract_failed", "several_events",
+    "not_finite_number", "number_out_of_range", "contract_failed", "decode_failed", "several_events",
 )  # fmt: skip
 """Reasons of the contract. Others are PostgreSQL's condition names and the codes below."""
 KNOWN_FAILURES = (
