@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import sys
 import threading
 from collections.abc import Callable
 from importlib.metadata import distribution
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -59,8 +61,9 @@ def demo(*, events: int, kills: int, keep: bool, as_json: bool) -> None:
 
 def _keep(servers: EmbeddedServers) -> None:
     """Wait for Ctrl-C or SIGTERM, with the servers' addresses on stderr."""
+    path = "" if shutil.which("keepstream") else f'\n  export PATH="{Path(sys.argv[0]).resolve().parent}:$PATH"'
     notify(f"""
-Kafka and PostgreSQL go on until Ctrl-C. For another terminal:
+Kafka and PostgreSQL go on until Ctrl-C. For another terminal:{path}
   export KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS={servers.bootstrap_servers}
   export KEEPSTREAM_POSTGRES__URL={shlex.quote(servers.postgres_url)}""")
     stop = threading.Event()

@@ -140,7 +140,7 @@ def run() -> None:
 
 def _run_root() -> int:
     try:
-        result: Any = root.main(standalone_mode=False)
+        result: Any = root.main(prog_name="keepstream", standalone_mode=False)
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption) and error.option_name in _OPTIONS_OF_ROOT:
             error.message += f" It stands before the command: keepstream {error.option_name} ..."

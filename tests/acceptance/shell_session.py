@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient
 from tests.real import Servers, eventually
 
 TOPICS = [f"{name}{end}" for name in ("orders", "event-dlq", "orders-dlt") for end in ("", "-parked")]
-STAYS = re.compile(r"keepstream (worker|web(?! --hash))")
+STAYS = re.compile(r"keepstream (worker|web(?! --hash)|demo --keep)")
 """These go on until they are asked to stop."""
 
 
@@ -56,8 +56,10 @@ class ShellSession:
         with log.open("wb") as out:
             argv = ["/bin/sh", "-c", f"exec {line}"]
             self.staying.append(subprocess.Popen(argv, env=self.variables, cwd=self.folder, stdout=out, stderr=out))
-        eventually(lambda: re.search(r"reading \d+ partitions", log.read_text(errors="replace")), 90, "it reads")
-        eventually(self._has_read_all, 60, "no lag")
+        says = "go on until Ctrl-C" if "demo" in line else r"reading \d+ partitions"
+        eventually(lambda: re.search(says, log.read_text(errors="replace")), 90, says)
+        if "worker" in line:
+            eventually(self._has_read_all, 60, "no lag")
 
     def _has_read_all(self) -> bool:
         code, text = self.run("keepstream lag --json")
@@ -80,7 +82,7 @@ def shell_session(servers: Servers, folder: Path, shim: Path) -> Iterator[ShellS
     variables |= {
         "PATH": f"{shim}:{os.environ['PATH']}", "HOME": str(folder.parent),
         "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": servers.bootstrap_servers, "KEEPSTREAM_POSTGRES__URL": url,
-        "KEEPSTREAM_KAFKA__GROUP_ID": database, "KEEPSTREAM_HTTP__PORT": "0", "PYTHONUNBUFFERED": "1",
+        "KEEPSTREAM_KAFKA__GROUP_ID": database, "KEEPSTREAM_HTTP__PORT": "0", "PYTHONUNBUFFERED": "1", "EVENTS": "500",
     }  # fmt: skip
     session = ShellSession(folder, variables)
     delete_topics(servers)

@@ -37,7 +37,7 @@ ELSEWHERE = {
     "docker": "needs Docker; tests/container runs the file",
     "kubectl": "needs a cluster; `make manifests` builds and validates what it would apply",
     "pip": "test_wheel.py installs the wheel with its extras; the FastAPI example runs its own",
-    "uvx": "needs uv",
+    "uv": "installs from an index, as pip does",
     "uvicorn": "test_fastapi_example.py starts it",
     "export": "settings, which the lines get from the test; test_custom_events.py and the security tests use them",
 }

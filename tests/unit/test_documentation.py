@@ -6,6 +6,7 @@ import os
 import re
 import runpy
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,9 @@ import pytest
 
 from benchmarks import statement
 from keepstream.app.cli.root import root
+from keepstream.app.demo.run import LIVE_SHARE, SEED
+from keepstream.app.demo.traffic import traffic
+from keepstream.schemas.outcome import Outcome
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
@@ -47,6 +51,14 @@ def test_readme_is_short_and_narrow() -> None:
     lines = README.splitlines()
     assert len(lines) <= 200
     assert [line for line in lines if len(line) > 120] == []
+
+
+def test_the_proof_that_readme_shows_is_that_of_the_demos_records() -> None:
+    live = int(10_000 * LIVE_SHARE)
+    records = [*traffic(10_000 - live, "burst", SEED), *traffic(live, "live", SEED + 1)]
+    counts = Counter(record.outcome for record in records)
+    for claim, outcome in (("delivered: counted", Outcome.DELIVERED), ("bytes", Outcome.DEAD_LETTERED)):
+        assert f"{claim} = expected: {counts[outcome]:,} = {counts[outcome]:,}\n" in README
 
 
 @pytest.mark.parametrize("name", ["commands.md", "exit-codes.md", "headers.md", "settings.md", "tables.md"])
