@@ -81,7 +81,7 @@ def to_json(value: dict[str, Any]) -> bytes:
 def _holds_exact(value: object) -> bool:
     if isinstance(value, dict):
         return any(map(_holds_exact, value.values()))
-    if isinstance(value, list | tuple):
+    if isinstance(value, list | tuple | set | frozenset):
         return any(map(_holds_exact, value))
     return isinstance(value, WrittenNumber | Decimal)
 
@@ -91,7 +91,7 @@ def _texts(value: object) -> object:
         return JsonText(value)
     if isinstance(value, dict):
         return {_name(name): _texts(inner) for name, inner in value.items()}
-    return [_texts(inner) for inner in value] if isinstance(value, list | tuple) else value
+    return [_texts(inner) for inner in value] if isinstance(value, list | tuple | set | frozenset) else value
 
 
 def _name(name: object) -> str:
