@@ -12,7 +12,7 @@ POSTGRES ?= 14,15,16,17,18,partitioned,pgbouncer-session,pgbouncer-transaction
 KILLS := $(if $(CHAOS),3,0)
 
 .DEFAULT_GOAL := help
-.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long test-postgres mutants simulate faults faults-short soak bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit docs docs-json docs-site figures observe lock clean
+.PHONY: bench-console screenshots help setup demo check format lint types imports test test-unit test-contract test-acceptance test-long test-postgres mutants simulate faults faults-short soak bench bench-throughput bench-latency bench-curves bench-start bench-guard bench-flame bench-peers bench-backlog bench-audit bench-consumers docs docs-json docs-site figures observe lock clean
 .PHONY: tools wheel runtime audit-deps sbom licences manifests image-lint test-container release-check
 
 help: ## Show this list
@@ -114,6 +114,9 @@ bench-backlog: $(INSTALLED) ## Drain a backlog of 300,000 events three times and
 
 bench-audit: $(INSTALLED) ## Audit 1,000,000 settled records: speed and memory
 	@$(BIN)/python -m benchmarks.audit
+
+bench-consumers: $(INSTALLED) ## Compare aiokafka with confluent-kafka: rate, backpressure, memory, faults, rebalances (ONLY=rate,bomb)
+	@$(BIN)/python -m benchmarks.consumers
 
 bench-console: $(INSTALLED) ## Measure the console's list with 1,000,000 dead letters
 	@$(BIN)/python -m benchmarks.web_list

@@ -46,7 +46,7 @@ def throughput(results: Path) -> None:
     save(results / "throughput.png")
 
 
-def bars(axis: Any, rates: dict[str, list[float]]) -> None:  # noqa: ANN401
+def bars(axis: Any, rates: dict[str, list[float]]) -> None:
     """Draw a pair of bars for each product: at 100 rows in the lighter colour."""
     sizes: dict[str, dict[str, list[float]]] = defaultdict(dict)
     for name, values in rates.items():
@@ -109,7 +109,7 @@ def curves(results: Path) -> None:
     save(results / "curves.png")
 
 
-def line(axis: Any, points: dict[Any, list[float]], label: str) -> None:  # noqa: ANN401 - matplotlib is not at hand
+def line(axis: Any, points: dict[Any, list[float]], label: str) -> None:
     axis.plot(list(points), [median(values) for values in points.values()], marker="o", label=label)
 
 

@@ -41,7 +41,7 @@ topic = app.topic(TOPIC, value_type=Event, value_serializer="json")
 
 
 @app.agent(topic)
-async def store(stream: Any) -> None:  # noqa: ANN401 - Faust has no types
+async def store(stream: Any) -> None:
     await pool.open()
     async for events in stream.take(BATCH_SIZE, within=1):
         rows = [(e.event_id, Jsonb(e.payload), Jsonb(e.metadata), e.timestamp, e.correlation_id) for e in events]
