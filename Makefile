@@ -51,7 +51,7 @@ test-long: $(INSTALLED) ## Run the slow tests: TLS, logins, rights, rolling rest
 		tests/contract/test_embedded.py tests/contract/test_embedded_services.py \
 		tests/contract/test_faust_traps.py tests/contract/test_faust_commit_traps.py \
 		tests/acceptance/test_crash_points.py tests/acceptance/test_memory.py tests/acceptance/test_workers_option.py \
-		tests/acceptance/test_documented_commands.py tests/acceptance/test_fastapi_example.py tests/acceptance/test_odd_arguments.py tests/acceptance/test_debezium.py \
+		tests/acceptance/test_documented_commands.py tests/acceptance/test_fastapi_example.py tests/unit/test_documentation.py tests/acceptance/test_odd_arguments.py tests/acceptance/test_debezium.py \
 		tests/acceptance/test_cloudevents.py tests/acceptance/test_pooler.py
 
 test-postgres: $(INSTALLED) ## Run the store's contract suite on PostgreSQL 14 to 18, a partitioned table and PgBouncer (POSTGRES=14,17)
@@ -124,6 +124,7 @@ bench-console: $(INSTALLED) ## Measure the console's list with 1,000,000 dead le
 screenshots: $(INSTALLED) ## Take the screenshots of docs/images in Chromium, light and dark
 	@KEEPSTREAM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/acceptance/web/test_end_to_end.py tests/acceptance/web/test_pages.py \
 		-k "from_an_error or phone_in_dark_mode and overview"
+	@cat app/web/templates/* app/web/static/* | sha256sum | cut -d ' ' -f 1 > docs/images/pages.sha256
 
 check: lint types imports test-unit ## Check format, lint, types and imports, and run the unit tests: under a minute
 

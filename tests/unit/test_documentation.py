@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import runpy
@@ -78,6 +79,16 @@ def test_figures_that_pages_state_are_those_of_the_results(page: Path) -> None:
     assert statement.filled(text, statement.statement(CHECKOUT / "benchmarks" / "results")) == text
 
 
+def test_a_measured_rate_is_stated_on_one_page() -> None:
+    """Apart from the blocks that are generated. Two pages that state one figure drift apart."""
+    places: dict[str, set[str]] = {}
+    for page in PAGES:
+        text = statement.BLOCK.sub("", page.read_text(encoding="utf-8"))
+        for rate in re.findall(r"\b\d{1,3}(?:,\d{3})+(?= (?:events|records)/s)", text):
+            places.setdefault(rate, set()).add(page.name)
+    assert {rate: names for rate, names in places.items() if len(names) > 1} == {}
+
+
 @pytest.mark.parametrize("words", ALL)
 def test_the_reference_has_each_command(words: str) -> None:
     assert f"## `{words}`\n" in (CHECKOUT / "docs/reference/commands.md").read_text(encoding="utf-8")
@@ -97,6 +108,14 @@ def test_each_test_that_a_page_names_exists() -> None:
     tests = {name for suite in suites for name in re.findall(r"def (test_\w+)\(", suite.read_text(encoding="utf-8"))}
     named = {name for page in PAGES for name in re.findall(r"`(test_\w+)`", page.read_text(encoding="utf-8"))}
     assert named - tests - {suite.stem for suite in suites} == set()
+
+
+@pytest.mark.long
+def test_the_screenshots_are_of_the_consoles_pages() -> None:
+    """`make screenshots` takes them anew, and notes what it has taken."""
+    files = (path for folder in ("templates", "static") for path in sorted((CHECKOUT / "app/web" / folder).iterdir()))
+    seen = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
+    assert (CHECKOUT / "docs/images/pages.sha256").read_text(encoding="utf-8").strip() == seen
 
 
 @pytest.mark.parametrize("picture", sorted((CHECKOUT / "benchmarks" / "results").glob("*.svg")), ids=lambda p: p.name)
