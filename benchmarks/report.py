@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import statement
 from benchmarks.contestant import HERE, ROOT
 from benchmarks.figures import Figure, chosen, grouped, load, ratio, spread
 from benchmarks.goals import GOALS, OURS
@@ -26,6 +27,8 @@ def write(results: Path) -> None:
     """Write tables and pictures, and print the tables."""
     text = "\n".join(lines(results)) + "\n"
     (results / "README.md").write_text(text, encoding="utf-8")
+    if results == HERE / "results":
+        statement.main()
     print(text)
     if PLOT_PYTHON.is_file():
         subprocess.run([str(PLOT_PYTHON), str(HERE / "plot.py"), str(results)], check=True)

@@ -79,6 +79,12 @@ def test_figures_that_pages_state_are_those_of_the_results(page: Path) -> None:
     assert statement.filled(text, statement.statement(CHECKOUT / "benchmarks" / "results")) == text
 
 
+def test_each_page_is_in_the_navigation_of_the_site() -> None:
+    listed = (CHECKOUT / "docs/zensical.toml").read_text(encoding="utf-8")
+    pages = (str(page.relative_to(CHECKOUT)) for page in (CHECKOUT / "docs").rglob("*.md"))
+    assert [page for page in pages if f'"{page}"' not in listed] == []
+
+
 def test_a_measured_rate_is_stated_on_one_page() -> None:
     """Apart from the blocks that are generated. Two pages that state one figure drift apart."""
     places: dict[str, set[str]] = {}
