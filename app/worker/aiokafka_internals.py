@@ -207,9 +207,10 @@ def member_id(consumer: AIOKafkaConsumer) -> str:
     return str(consumer._coordinator.member_id)
 
 
-def is_joined(consumer: AIOKafkaConsumer) -> bool:
-    """Whether the group has taken this consumer in, perhaps to be left for a new generation just now."""
-    return bool(consumer._coordinator.generation > 0)
+def is_joining(consumer: AIOKafkaConsumer) -> bool:
+    """Whether the consumer has asked the group to join and is not a member. It has no coordinator before its start."""
+    coordinator = consumer._coordinator
+    return coordinator is not None and coordinator.generation <= 0
 
 
 def retry_refused_join(consumer: AIOKafkaConsumer) -> KafkaError | None:
@@ -230,7 +231,8 @@ def retry_refused_join(consumer: AIOKafkaConsumer) -> KafkaError | None:
 
 def is_settled_member(consumer: AIOKafkaConsumer) -> bool:
     """Whether this consumer is a member of the group, and no join is due."""
-    return is_joined(consumer) and not consumer._coordinator._rejoin_needed_fut.done()
+    coordinator = consumer._coordinator
+    return coordinator.generation > 0 and not coordinator._rejoin_needed_fut.done()
 
 
 def leave_also_as_static_member(consumer: AIOKafkaConsumer) -> None:

@@ -89,7 +89,7 @@ class ConsumerThread(AIOKafkaConsumerThread):
         """Return why the group refuses this consumer; None while it is a member, or has not asked to join."""
         if self._refusal:
             return explain_refusal(self._refusal)
-        return "joining" if self._consumer and not internals.is_joined(self._consumer) else None
+        return "joining" if self._consumer and internals.is_joining(self._consumer) else None
 
     async def on_thread_stop(self) -> None:
         """Stop the consumer, and leave the group, so that the other members get the partitions at once."""

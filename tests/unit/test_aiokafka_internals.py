@@ -8,7 +8,13 @@ import tomllib
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
+
+from keepstream.app.config.kafka import KafkaSettings
+from keepstream.app.worker.consumer import new_consumer
+from keepstream.app.worker.consumer_thread import ConsumerThread
 from tests.import_names import LAYERS
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -66,3 +72,17 @@ def test_aiokafka_is_pinned_to_the_version_that_the_file_was_written_for() -> No
     for lock in ("requirements.lock", "runtime.lock"):
         locked = (CHECKOUT / "deploy" / lock).read_text(encoding="utf-8")
         assert re.findall(r"^aiokafka==\S+", locked, re.MULTILINE) == [pinned]
+
+
+async def test_a_consumer_that_has_not_started_is_not_joining_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`/readyz` and the membership monitor ask from the first moment on; the coordinator comes with the start."""
+    consumer = new_consumer(KafkaSettings())
+    thread = ConsumerThread.__new__(ConsumerThread)
+    thread._consumer, thread._refusal = consumer, None
+    errors = [thread.group_error]
+    for generation in (-1, 1):
+        with monkeypatch.context() as patch:
+            patch.setattr(consumer, "_coordinator", SimpleNamespace(generation=generation))
+            errors.append(thread.group_error)
+    assert errors == [None, "joining", None]
+    await consumer.stop()
