@@ -33,7 +33,7 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
     import signal
 
     from keepstream.app.config.contract import load_contract
-    from keepstream.app.process.exit import exit_within
+    from keepstream.app.process.exit import exit_now, exit_within
     from keepstream.app.telemetry import logging as logs
 
     try:
@@ -62,3 +62,4 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
     except OSError as error:
         where = f"{settings.web.host}:{settings.web.port}"
         raise KeepstreamError("not_bound", f"{where}: {error.strerror}") from None
+    exit_now(0)
