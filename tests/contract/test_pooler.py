@@ -18,7 +18,7 @@ from keepstream.schemas.failure import RecordError
 from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.replay import ReplayOptions
 from keepstream.sinks.postgres.events import EventSearch
-from keepstream.sinks.postgres.migrate import pending
+from keepstream.sinks.postgres.migrate import migrate, migrations, pending
 from keepstream.sinks.postgres.replays import PostgresReplayLedger, ReplayBusyError
 from tests.builders import make_event
 from tests.contract.store_fixtures import by_steps, postgres_table, settle
@@ -64,6 +64,14 @@ async def test_a_store_behind_a_pooler_does_what_it_does_without(pooler: PgBounc
             await settle(table, 3, 4, make_event(3, event_id="d"))
         assert await table.store.healthy()
         assert (table.next_offset(), table.totals()["delivered"]) == (3, 3)
+
+
+def test_the_tables_are_made_and_found_through_a_pooler(pooler: PgBouncer, database: Database) -> None:
+    schema = f"{database.schema}_new"
+    with services(pooler.url, schema).postgres() as connection:
+        assert migrate(connection, schema) == migrations()
+        assert pending(connection) == []
+    database.execute(f"DROP SCHEMA {schema} CASCADE")
 
 
 async def test_no_statement_inherits_what_another_client_left_in_the_session(
