@@ -38,6 +38,9 @@ _CODES = {
     errors.FATAL: "fatal error",
     errors.INTERRUPTED: "interrupted",
 }
+_COMMANDS_HEAD = """Data go to stdout, messages to stderr: [terminals and pipes](../terminal.md). Every command has
+`--help`; every command that prints data has `--json` ([fields](json.md)). [Exit codes](exit-codes.md). `keepstream --config FILE
+...` reads FILE instead of `keepstream.toml`; `keepstream --debug ...` prints the traceback of an error."""
 _SETTINGS_HEAD = """Each is a variable. In `keepstream.toml`, in the working directory, `KEEPSTREAM_KAFKA__TOPIC` is
 `topic` in the section `[keepstream.kafka]`; `keepstream --config FILE ...` names another file. Variables take
 precedence, and `.env` stands between the two. Lists and tables are JSON in a variable. `keepstream config show
@@ -64,7 +67,7 @@ def pages() -> dict[str, str]:
 
 def _commands() -> Iterator[str]:
     yield from ("# Commands", "", _GENERATED.format(source="the command line"), "")
-    yield "Data go to stdout, messages to stderr. [Exit codes](exit-codes.md); [terminals and pipes](../terminal.md)."
+    yield _COMMANDS_HEAD
     for words, command in _leaves(root, "keepstream"):
         yield from ("", f"## `{words}`", "", _prose(command.help), "")
         context = click.Context(command, info_name=words)
