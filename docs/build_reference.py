@@ -39,8 +39,9 @@ _CODES = {
     errors.INTERRUPTED: "interrupted",
 }
 _COMMANDS_HEAD = """Data go to stdout, messages to stderr: [terminals and pipes](../terminal.md). Every command has
-`--help`; every command that prints data has `--json` ([fields](json.md)). [Exit codes](exit-codes.md). `keepstream --config FILE
-...` reads FILE instead of `keepstream.toml`; `keepstream --debug ...` prints the traceback of an error."""
+`--help`; every command that prints data has `--json` ([fields](json.md)). [Exit codes](exit-codes.md).
+`keepstream --config FILE ...` reads FILE instead of `keepstream.toml`; `keepstream --debug ...` prints the traceback of
+an error."""
 _SETTINGS_HEAD = """Each is a variable. In `keepstream.toml`, in the working directory, `KEEPSTREAM_KAFKA__TOPIC` is
 `topic` in the section `[keepstream.kafka]`; `keepstream --config FILE ...` names another file. Variables take
 precedence, and `.env` stands between the two. Lists and tables are JSON in a variable. `keepstream config show
