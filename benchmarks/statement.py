@@ -33,6 +33,8 @@ def statement(results: Path) -> str:
     left = load(results, "throughput") or {"figures": [], "events": 0, "runs": 0, "machine": {}}
     rates = {name: [rate_of(left["figures"], name, rows) for rows in ROWS] for name in NAMES}
     known = {name: row for name, row in rates.items() if any(row)}
+    if len(known) < 2:
+        return ""
     lines = [row_of(NAMES[name], row) for name, row in sorted(known.items(), key=lambda item: -max(item[1]))]
     sizes = f"up to {ROWS[0]} rows per commit | {ROWS[1]:,}"
     head = f"| events/s, of {left['events']:,} events of {SIZE_BYTES} bytes | {sizes} |"
