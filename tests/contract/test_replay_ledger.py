@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from keepstream.schemas.replay import DeliveryReport, ReplayOptions, ReplayState
-from keepstream.sinks.postgres.replays import UNRESOLVED, PostgresReplayLedger
-from tests.real import Database
+from keepstream.sinks.postgres.replays import UNRESOLVED, PostgresReplayLedger, ReplayBusyError
+from tests.real import Database, eventually
 
 pytestmark = pytest.mark.real
 
@@ -28,8 +28,21 @@ ENDS = {"events": {0: 5}}
 @contextmanager
 def ledger_of(database: Database) -> Iterator[PostgresReplayLedger]:
     with database.connect() as connection, closing(PostgresReplayLedger(connection, "event-dlq")) as ledger:
-        ledger.lock()
+        lock(ledger)
         yield ledger
+
+
+def lock(ledger: PostgresReplayLedger) -> None:
+    """Lock as a replay that is started again: the session of a killed one ends a moment after its connection."""
+
+    def locked() -> bool:
+        try:
+            ledger.lock()
+        except ReplayBusyError:
+            return False
+        return True
+
+    eventually(locked)
 
 
 def produced(*letter_ids: str) -> list[DeliveryReport]:
