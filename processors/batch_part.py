@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import pairwise
@@ -10,11 +10,15 @@ from itertools import pairwise
 from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.processors.retry import SharedWait
 from keepstream.processors.validation.validate import Validator, check_content, parse_timestamp
+from keepstream.processors.validation.validate import Verdict as ContractVerdict
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import Ignored, Rejection, ValidEvent
 from keepstream.schemas.failure import Failure, Step, Verdict
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts
 from keepstream.schemas.record import Record, header
+
+DECODED_MAX_BYTES = 2 * 1024 * 1024
+"""Documents of decoded values that one transaction holds, but for the last of them: the default of a batch's values."""
 
 
 @dataclass(slots=True)
@@ -42,16 +46,38 @@ class BatchPart:
         return self.offset_range.records == 1 and not self.events
 
     @classmethod
-    def of(cls, batch: Batch, validator: Validator) -> BatchPart:
-        """Return the whole batch, checked against the contract."""
-        verdicts = [validator.check_contract(record) for record in batch.records]
+    def of(cls, batch: Batch, validator: Validator) -> Iterator[BatchPart]:
+        """Yield the batch, checked against the contract: whole, or in parts where a decode hook makes values larger."""
+        offset_range = batch.offset_range
+        if validator.decoder is None:
+            yield cls._checked(batch, offset_range, batch.records, list(map(validator.check_contract, batch.records)))
+            return
+        begin, first, verdicts, held = offset_range.expected_offset, 0, list[ContractVerdict](), 0
+        for index, record in enumerate(batch.records):
+            if held >= DECODED_MAX_BYTES:
+                end = batch.records[index - 1].offset + 1
+                part_range = replace(offset_range, expected_offset=begin, next_offset=end, records=index - first)
+                yield cls._checked(batch, part_range, batch.records[first:index], verdicts)
+                begin, first, verdicts, held = end, index, [], 0
+            verdicts.append(verdict := validator.check_contract(record))
+            held += len(verdict.document) if isinstance(verdict, ValidEvent) else 0
+        last_range = replace(offset_range, expected_offset=begin, records=len(batch.records) - first)
+        yield cls._checked(batch, last_range, batch.records[first:], verdicts)
+
+    @classmethod
+    def _checked(
+        cls, batch: Batch, offset_range: BatchRange, records: Sequence[Record], verdicts: Sequence[ContractVerdict]
+    ) -> BatchPart:
         events = [verdict for verdict in verdicts if isinstance(verdict, ValidEvent)]
         dead: Sequence[DeadLetter] = ()
         ignored: Sequence[int] = ()
         if len(events) < len(verdicts):  # most batches have none, and need no second pass
-            dead = [rejected(r, v) for r, v in zip(batch.records, verdicts, strict=True) if isinstance(v, Rejection)]
-            ignored = [r.offset for r, v in zip(batch.records, verdicts, strict=True) if isinstance(v, Ignored)]
-        return cls(batch.queue, batch.offset_range, events, dead, batch.borders, ignored=ignored)
+            dead = [rejected(r, v) for r, v in zip(records, verdicts, strict=True) if isinstance(v, Rejection)]
+            ignored = [r.offset for r, v in zip(records, verdicts, strict=True) if isinstance(v, Ignored)]
+        borders = batch.borders
+        if borders:
+            borders = [at for at in borders if offset_range.expected_offset < at < offset_range.next_offset]
+        return cls(batch.queue, offset_range, events, dead, borders, ignored=ignored)
 
     def reject_content(self, suspects: Sequence[ValidEvent]) -> bool:
         """Make dead letters of those events whose content PostgreSQL cannot store; return whether there are any."""

@@ -56,9 +56,11 @@ class Pipeline:
         Raises PartitionRevokedError when the partition is revoked, FencedError when another worker moved it.
         """
         started = time.perf_counter()
-        part = replace(BatchPart.of(batch, self.validator), wait=SharedWait(self.policies.foreign_key_wait_s))
-        self.metrics.step_took(Step.VALIDATE, time.perf_counter() - started)
-        counts = await self.settle(part)
+        counts, wait = OutcomeCounts(), SharedWait(self.policies.foreign_key_wait_s)
+        for part in BatchPart.of(batch, self.validator):
+            self.metrics.step_took(Step.VALIDATE, time.perf_counter() - started)
+            counts += await self.settle(replace(part, wait=wait))
+            started = time.perf_counter()
         topic, partition = batch.offset_range.topic, batch.offset_range.partition
         self.metrics.batch_settled(topic, partition, counts, first_original_timestamp_ms(batch.records))
         return counts

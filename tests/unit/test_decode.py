@@ -7,6 +7,7 @@ import json
 import re
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from keepstream.processors.validation.decoding import Decoder, gunzip
 from keepstream.processors.validation.validate import Validator, check_contract
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import MAX_VALUE_BYTES, Contract, Event, Rejection, ValidEvent
+from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.record import Record
 from tests.builders import make_record, make_value
 from tests.unit.pipeline_fixture import PipelineFixture
@@ -136,6 +138,20 @@ def test_gzip_gives_back_what_was_compressed_or_refuses(content: bytes, cut: int
             assert gunzip(changed, make_record()) in (changed, content)
         except (ValueError, zlib.error):
             return
+
+
+async def test_a_transaction_holds_no_more_of_decoded_values_than_a_batch_of_plain_ones() -> None:
+    pipeline = PipelineFixture()
+    pipeline.pipeline = replace(pipeline.pipeline, validator=validator("gzip"))
+    large = [make_value(event_id=f"e-{n}", payload={"a": "x" * 900_000}) for n in range(8)]
+    values = [gzip.compress(value) for value in large] + [b"\x1f\x8b", gzip.compress(make_value(event_id="small"))]
+    offsets = [0, 1, 2, 5, 6, 7, 9, 10, 20, 21]  # what lies between was compacted
+    records = [make_record(value, offset=at) for value, at in zip(values, offsets, strict=True)]
+    counts = await pipeline.process_joined(records[:4], records[4:])
+    assert counts == OutcomeCounts(delivered=9, dead_lettered=1)
+    assert [events for _, events in pipeline.rules.calls] == [3, 3, 3]
+    assert pipeline.next_offset == 22
+    assert len(pipeline.statuses) == 9
 
 
 def test_a_suggestion_looks_into_the_value() -> None:
