@@ -102,6 +102,10 @@ def unpack(packages: Sequence[str], folder: Path) -> Path:
     return folder
 
 
+_DATA = {"XTABLES_LIBDIR": "usr/lib/*-linux-gnu/xtables", "DEBOOTSTRAP_DIR": "usr/share/debootstrap"}
+"""Where unpacked programs find their data. One that is installed is not unpacked, and finds its own."""
+
+
 @contextmanager
 def running_engine(folder: Path) -> Iterator[Engine]:
     """Start an engine below the folder; afterwards no process, mount, network or cgroup of it is left."""
@@ -129,8 +133,7 @@ def _environment(folder: Path, system: Path) -> dict[str, str]:
     } | {
         "PATH": path,
         "LD_LIBRARY_PATH": libraries,
-        "XTABLES_LIBDIR": str(next(system.glob("usr/lib/*-linux-gnu/xtables"), "")),
-        "DEBOOTSTRAP_DIR": str(system / "usr/share/debootstrap"),
+        **{name: str(found) for name, pattern in _DATA.items() for found in system.glob(pattern)},
         "DOCKER_HOST": f"unix://{folder}/docker.sock",
         "DOCKER_CONFIG": str(folder / "client"),
         "DOCKER_BUILDKIT": "0",
