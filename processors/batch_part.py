@@ -52,15 +52,15 @@ class BatchPart:
         if validator.decoder is None:
             yield cls._checked(batch, offset_range, batch.records, list(map(validator.check_contract, batch.records)))
             return
-        begin, first, verdicts, held = offset_range.expected_offset, 0, list[ContractVerdict](), 0
+        begin, first, verdicts, size_bytes = offset_range.expected_offset, 0, list[ContractVerdict](), 0
         for index, record in enumerate(batch.records):
-            if held >= DECODED_MAX_BYTES:
+            if size_bytes >= DECODED_MAX_BYTES:
                 end = batch.records[index - 1].offset + 1
                 part_range = replace(offset_range, expected_offset=begin, next_offset=end, records=index - first)
                 yield cls._checked(batch, part_range, batch.records[first:index], verdicts)
-                begin, first, verdicts, held = end, index, [], 0
+                begin, first, verdicts, size_bytes = end, index, [], 0
             verdicts.append(verdict := validator.check_contract(record))
-            held += len(verdict.document) if isinstance(verdict, ValidEvent) else 0
+            size_bytes += len(verdict.document) if isinstance(verdict, ValidEvent) else 0
         last_range = replace(offset_range, expected_offset=begin, records=len(batch.records) - first)
         yield cls._checked(batch, last_range, batch.records[first:], verdicts)
 
