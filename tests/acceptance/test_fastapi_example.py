@@ -15,7 +15,7 @@ from tests.acceptance.shell_session import ShellSession, shell_session
 from tests.acceptance.test_documented_commands import STORIES, lines_of, program_of
 from tests.real import Servers, eventually
 
-pytestmark = [pytest.mark.real, pytest.mark.long, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.real, pytest.mark.timeout(600)]
 
 
 @pytest.fixture
