@@ -46,7 +46,7 @@ test-contract: $(INSTALLED) ## Run the contract suites: one per port, against th
 simulate: $(INSTALLED) ## Simulate 100,000 seeds of faults (SEEDS=5000), or print the trace of one (SEED=123)
 	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED),--seeds $(SEEDS))
 
-test-long: $(INSTALLED) ## Run the slow tests: TLS, logins, rights, rolling restart, migration under load, wheel, embedded servers, PgBouncer, Debezium, CloudEvents
+test-long: .venv/tools/.installed ## Run the slow tests: TLS, logins, rights, rolling restart, migration under load, wheel, embedded servers, PgBouncer, Debezium, CloudEvents
 	@$(BIN)/pytest -q -m long tests/acceptance/security tests/acceptance/test_rolling_change.py tests/acceptance/test_migration_under_load.py tests/acceptance/test_wheel.py \
 		tests/contract/test_embedded.py tests/contract/test_embedded_services.py \
 		tests/contract/test_faust_traps.py tests/contract/test_faust_commit_traps.py \

@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import Protocol
 
 from keepstream.processors.validation.validate import Validator, parse_timestamp
+from keepstream.processors.validation.validate import Verdict as ContractVerdict
 from keepstream.schemas.audit import Check, Discrepancy, DiscrepancyKind, PartitionAccount
-from keepstream.schemas.event import Ignored, ValidEvent
+from keepstream.schemas.event import UNDATED, Ignored, ValidEvent
 from keepstream.schemas.record import Record
 
 SUM_OF_OUTCOMES = "delivered + duplicate + stale + ignored + dead-lettered"
@@ -92,7 +93,7 @@ def find_discrepancies(validator: Validator, records: Sequence[Record], events: 
     A record is a repeat if its event is stored with the same or a later timestamp, or if it has no timestamp of its
     own. An event old enough to have been pruned is accepted, and so is a record that is ignored.
     """
-    verdicts = [validator.check_contract(record) for record in records]
+    verdicts = [_without_document(validator.check_contract(record)) for record in records]
     # PostgreSQL's text cannot hold NUL: no such event is stored, and none may be asked for.
     ids = {v.event_id for v in verdicts if isinstance(v, ValidEvent) and "\0" not in v.event_id}
     versions = events.versions([*ids])
@@ -107,6 +108,13 @@ def find_discrepancies(validator: Validator, records: Sequence[Record], events: 
             yield _discrepancy(DiscrepancyKind.MISSING, record, verdict.event_id)
         elif isinstance(verdict, ValidEvent) and not verdict.is_undated and parse_timestamp(verdict.timestamp) > stored:
             yield _discrepancy(DiscrepancyKind.OUTDATED, record, verdict.event_id)
+
+
+def _without_document(verdict: ContractVerdict) -> ContractVerdict:
+    """Keep only the end of a document, which says whether it is dated: a decode hook may make each a megabyte."""
+    if isinstance(verdict, ValidEvent):
+        verdict.document = verdict.document[-len(UNDATED) - 1 :]
+    return verdict
 
 
 def _older(event: ValidEvent, bound: datetime | None) -> bool:

@@ -73,9 +73,7 @@ class Pipeline:
                 return await self._settle(part, retries=retried)
             except (RecordError, TransientError) as error:
                 failure = error.failure
-            if part.reject_content(
-                part.events
-            ):  # first: our reason is better than PostgreSQL's, and it divides nothing
+            if part.reject_content(part.events):  # our reason is better than PostgreSQL's, and divides nothing
                 self._on_retry(failure)
             elif not retried and failure.verdict is Verdict.TRANSIENT and not part.is_event:
                 retried = True

@@ -17,9 +17,9 @@ from keepstream.app.errors import FAILED, KeepstreamError
 
 if TYPE_CHECKING:
     from keepstream.app.connect.services import Services
-    from keepstream.processors.validation.validate import Validator
+    from keepstream.processors.validation.decoding import Decoder
     from keepstream.schemas.event import Ignored, Rejection, ValidEvent
-    from keepstream.schemas.record import KafkaRecord
+    from keepstream.schemas.record import KafkaRecord, Record
 
 _SAMPLE_BYTES = 64 * 1024 * 1024
 _MOST_REASONS = 20
@@ -36,11 +36,12 @@ def validate(*, source: IO[bytes] | None, topic: str | None, last: int, suggest:
     """Check the lines of SOURCE (a file, or - for stdin) or the records of a topic, as the worker would.
 
     Prints what is wrong; exit 1 when anything is. With --suggest stdout is a keepstream.toml, and the exit code is 0
-    when every record would pass under it.
+    when every record would pass under it; of large records the first 64 MiB are tried.
     """
     if (source is None) == (topic is None):
         raise click.UsageError("give either SOURCE or --topic")
-    services, findings = load_services(), Findings()
+    services = load_services()
+    findings = Findings(services.validator.decoder)
     check = services.validator.validate
     if source is not None:
         for record, rejection in findings.checked(_lines(source), check):
@@ -50,14 +51,15 @@ def validate(*, source: IO[bytes] | None, topic: str | None, last: int, suggest:
             pass
         if findings.invalid:
             _print_reasons(findings, to_stderr=suggest and not as_json, as_json=as_json)
-    accepted = _suggest(findings, topic, services.validator, as_json=as_json) if suggest else None
+    accepted = _suggest(findings, topic, as_json=as_json) if suggest else None
     ignored = f", {findings.ignored} ignored" if findings.ignored else ""
     notify(f"{findings.total - findings.invalid - findings.ignored} valid, {findings.invalid} invalid{ignored}")
-    left = findings.invalid if accepted is None else len(findings.sample) - accepted
+    examined = findings.total if accepted is None else len(findings.sample)
+    left = findings.invalid if accepted is None else examined - accepted
     if left:
         what = "lines" if source is not None else "records"
         verb = "are not events" if accepted is None else "would not be events under these settings either"
-        message = f"{left} of {findings.total} {what} {verb}"
+        message = f"{left} of {examined} {what} {verb}"
         raise KeepstreamError("invalid_events", message, exit_code=FAILED)
 
 
@@ -65,10 +67,11 @@ def validate(*, source: IO[bytes] | None, topic: str | None, last: int, suggest:
 class Findings:
     """What was checked: the counts, the reasons, and a sample of the records for a suggestion."""
 
+    decoder: Decoder | None = None
     total: int = 0
     invalid: int = 0
     ignored: int = 0
-    sample: list[KafkaRecord] = field(default_factory=list)
+    sample: list[Record] = field(default_factory=list)
     _sample_bytes: int = 0
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _first: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
@@ -96,9 +99,14 @@ class Findings:
         return [{"records": count, "reason": kind[0], **self._first[kind]} for kind, count in common]
 
     def _keep(self, record: KafkaRecord) -> None:
-        self._sample_bytes += len(record.value or b"")
+        """Add the decoded record to the sample, as long as that stays small: a hook may make each a megabyte."""
+        from keepstream.schemas.event import Rejection
+
+        decoded = self.decoder.decoded(record) if self.decoder else record
+        kept = record if isinstance(decoded, Rejection) else decoded
+        self._sample_bytes += len(kept.value or b"")
         if self._sample_bytes < _SAMPLE_BYTES:
-            self.sample.append(record)
+            self.sample.append(kept)
 
     def _count(self, record: KafkaRecord, rejection: Rejection) -> None:
         from keepstream.schemas.record import record_id
@@ -143,14 +151,14 @@ def _print_reasons(findings: Findings, *, to_stderr: bool, as_json: bool) -> Non
         notify(f"{row['records']} like {row['first']}: {row['message']} [{row['reason']}]")
 
 
-def _suggest(findings: Findings, topic: str | None, validator: Validator, *, as_json: bool) -> int | None:
+def _suggest(findings: Findings, topic: str | None, *, as_json: bool) -> int | None:
     """Print the settings that fit best. Return how many records of the sample pass under them, None without any."""
     from keepstream.processors.mapping.suggest import suggest, to_toml
 
     if not findings.invalid:
         notify("nothing to suggest: all pass")
         return None
-    options, accepted = suggest(findings.sample, validator.decoder)
+    options, accepted = suggest(findings.sample)
     count = len(findings.sample)
     if accepted * findings.total <= (findings.total - findings.invalid) * count:
         notify("no mapping is known under which more would pass: docs/mapping.md, docs/own-events.md")

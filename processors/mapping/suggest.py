@@ -12,9 +12,8 @@ from pydantic_core import from_json
 
 from keepstream.processors.mapping.mapping import MappingOptions, compile_mapping
 from keepstream.processors.mapping.presets import PRESETS
-from keepstream.processors.validation.decoding import Decoder
 from keepstream.processors.validation.validate import Validator
-from keepstream.schemas.event import Rejection, ValidEvent
+from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.record import Record, header, text_of
 
 Options = dict[str, str]
@@ -36,10 +35,8 @@ _UNITS = {10: "epoch_s", 13: "epoch_ms", 16: "epoch_us", 19: "epoch_ns"}
 _WITHOUT_ZONE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,9})?)?")
 
 
-def suggest(given: Sequence[Record], decoder: Decoder | None = None) -> tuple[Options, int]:
+def suggest(records: Sequence[Record]) -> tuple[Options, int]:
     """Return the best mapping and how many of the records it accepts; fewer lines win among equals."""
-    decoded = [decoder.decoded(record) for record in given] if decoder else given
-    records = [record for record in decoded if not isinstance(record, Rejection)]
     best: tuple[Options, int] = {}, -1
     for options in _candidates(records[:SAMPLE]):
         accepted = _accepted(options, records)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import tracemalloc
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keepstream.app.cli.events_validate import Findings
 from keepstream.app.config.contract import find_decoder, load_contract
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import KeepstreamError
+from keepstream.processors.audit import find_discrepancies
 from keepstream.processors.mapping.suggest import suggest
 from keepstream.processors.replay.outgoing import revalidate
 from keepstream.processors.validation.decoding import Decoder, gunzip
@@ -156,9 +160,32 @@ async def test_a_transaction_holds_no_more_of_decoded_values_than_a_batch_of_pla
 
 def test_a_suggestion_looks_into_the_value() -> None:
     records = [make_record(gzip.compress(b'{"id": %d, "data": {"a": 1}}' % number)) for number in range(3)]
-    options, accepted = suggest(records, find_decoder("gzip"))
+    findings = Findings(find_decoder("gzip"))
+    assert len([*findings.checked(records, validator("gzip").validate)]) == 3
+    options, accepted = suggest(findings.sample)
     assert (options["id"], options["payload"], accepted) == ("/id", "/data", 3)
     assert suggest(records)[1] == 0
+
+
+def test_decoded_values_of_an_audit_and_of_a_suggestion_do_not_fill_the_memory() -> None:
+    class Nothing:
+        def versions(self, _event_ids: Sequence[str]) -> dict[str, datetime]:
+            return {}
+
+        def pruned_before(self) -> datetime | None:
+            return None
+
+    value = gzip.compress(make_value(payload={"a": "x" * 900_000}))
+    records = [make_record(value, offset=n) for n in range(100)]
+    findings = Findings(find_decoder("gzip"))
+    assert [*findings.checked(records, validator("gzip").validate)] == []
+    assert 60 < len(findings.sample) < 80  # 64 MiB
+    tracemalloc.start()
+    try:
+        assert len([*find_discrepancies(validator("gzip"), records, Nothing())]) == 100
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_without_the_setting_the_contract_is_the_plain_function() -> None:

@@ -1,5 +1,5 @@
--- A batch of dead letters and ignored records only: move the offset, count. A pending row of such an event, left by an earlier version, becomes
--- failed.
+-- A batch of dead letters and ignored records only: move the offset, count. A pending row of such an event, left by an
+-- earlier version, becomes failed.
 WITH fence AS ({fence}), counted AS (
     UPDATE event_counters c
     SET total = c.total + %(ignored)s + %(failed)s, ignored = c.ignored + %(ignored)s, failed = c.failed + %(failed)s,
