@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar, cast
 
-from keepstream.app.config.contract import load_contract
+from keepstream.app.config.contract import load_contracts
 from keepstream.app.config.settings import Settings
 from keepstream.app.telemetry import logging as logs
 from keepstream.app.worker.faust_app import BatchConsumer
@@ -190,7 +190,7 @@ def main() -> None:
     """Be a worker that dies at the point in ``CRASH_AT``."""
     settings, fail_point = Settings(), parse_fail_point(os.environ["CRASH_AT"])
     logs.configure(settings)
-    asyncio.run(run(settings, load_contract(settings), fail_point.wrap, fail_point.consumer_class()))
+    asyncio.run(run(settings, load_contracts(settings), fail_point.wrap, fail_point.consumer_class()))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ def open_standard_streams() -> None:
 
 # Name -> (module, attribute, short help). The help stands here so that `--help` imports nothing else.
 COMMANDS = {
-    "worker": ("keepstream.app.cli.worker", "worker", "Consume the topic until SIGTERM."),
+    "worker": ("keepstream.app.cli.worker", "worker", "Consume the topics until SIGTERM."),
     "demo": ("keepstream.app.cli.demo", "demo", "Watch real events flow, then see the proof. Needs nothing installed."),
     "events": ("keepstream.app.cli.events", "events", "Produce, validate, list and show events."),
     "contract": ("keepstream.app.cli.contract", "contract", "Export what the topic accepts, for its producers."),

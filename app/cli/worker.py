@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 def worker(
     log_level: str | None, log_format: str | None, http_port: int | None, batch_size: int | None, workers: int | None
 ) -> None:  # fmt: skip
-    """Consume the topic until SIGTERM or Ctrl-C: validate, store, count.
+    """Consume the topics until SIGTERM or Ctrl-C: validate, store, count.
 
     Start as many as there are partitions to share; they find each other through the consumer group. SIGTERM settles
     what is in flight and exits 0. A fatal error exits 70 with one line that says why; start it again. With --workers
@@ -39,10 +40,10 @@ def worker(
         "http": {"port": http_port},
         "worker": {"batch_size": batch_size, "processes": workers},
     })  # fmt: skip
-    from keepstream.app.config.contract import load_contract
+    from keepstream.app.config.contract import load_contracts
     from keepstream.app.telemetry import logging as logs
 
-    validator = load_contract(settings)
+    validators = load_contracts(settings)
     logs.configure(settings)
     if settings.log.worker is None:  # else its parent has done it
         logs.warn_of_unread_variables()
@@ -50,10 +51,10 @@ def worker(
         from keepstream.app.process.supervisor import run_workers
 
         sys.exit(run_workers(settings))
-    run_alone(settings, validator)
+    run_alone(settings, validators)
 
 
-def run_alone(settings: Settings, validator: Validator) -> None:
+def run_alone(settings: Settings, validators: Mapping[str, Validator]) -> None:
     """Run a worker in this process."""
     import asyncio
 
@@ -62,7 +63,7 @@ def run_alone(settings: Settings, validator: Validator) -> None:
 
     exit_on_thread_memory_error()
     try:
-        asyncio.run(run(settings, validator))
+        asyncio.run(run(settings, validators))
     except Exception as error:  # noqa: BLE001 - any error ends with one line and exit code 70
         exit_fatal(error)
     exit_now(0)

@@ -28,6 +28,11 @@ def load_contract(settings: Settings) -> Validator:
     return Validator(contract, steps, mapping.compile(), decoder, mapping.tombstone(), mapping.ignores())
 
 
+def load_contracts(settings: Settings) -> dict[str, Validator]:
+    """Return the validator of each topic. Raises KeepstreamError (2) when a name cannot be imported."""
+    return {topic: load_contract(own) for topic, own in settings.by_topic().items()}
+
+
 def find_decoder(name: str) -> Decoder:
     """Import ``module:function``, or take the built-in of that name."""
     found = gunzip if name == GZIP else _imported("KEEPSTREAM_DECODE", name)

@@ -23,6 +23,9 @@ def _are_servers(text: str) -> str:
     return text
 
 
+TopicName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")]
+
+
 class KafkaSecuritySettings(Section):
     """TLS and SASL towards Kafka. Secrets come from variables, or from files that a client reads when it starts."""
 
@@ -108,9 +111,9 @@ class KafkaSettings(Section):
 
     bootstrap_servers: Annotated[str, AfterValidator(_are_servers)] = "127.0.0.1:9092"
     """Brokers to connect to first, as ``host:port,host:port``. Without a port it is 9092."""
-    topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "events"
+    topic: TopicName = "events"
     """The topic that is consumed."""
-    dlq_topic: Annotated[str, Field(pattern=r"^[a-zA-Z0-9._-]{1,249}$")] = "event-dlq"
+    dlq_topic: TopicName = "event-dlq"
     """The topic that takes dead letters."""
     group_id: Annotated[str, Field(min_length=1)] = "keepstream"
     """The consumer group. Workers of one group share the partitions."""

@@ -33,6 +33,10 @@ class PostgresSettings(Section):
     first."""
     lock_timeout_s: Seconds = 4.0
     """The server gives up waiting for a lock after this."""
+    allow_other_topics: bool = False
+    """Whether another topic's events may be in the same tables, where equal ids of both are one event. Default off: a
+    worker refuses a topic that is new in tables of another one. On for a topic that was renamed, or that moved to
+    another cluster under a new name."""
     synchronous_commit: bool = True
     """Whether each transaction waits for PostgreSQL's disk. Default on: waiting batches share a transaction, so it
     costs little. Off, a crash of PostgreSQL takes back at most the last 0.6 s, rows, counters and offset together,
@@ -95,6 +99,12 @@ def addresses(settings: PostgresSettings) -> str:
     if "@" in given.get("host", "") + given.get("dbname", ""):
         return "the server of the URL"
     return ", ".join(f"{host or 'the local socket'}:{port}" for host, port in servers(given))
+
+
+def place(settings: PostgresSettings) -> str:
+    """Return servers and database, to tell databases apart. No secret is in it."""
+    given = effective(settings.url.get_secret_value())
+    return f"{addresses(settings)}/{given.get('dbname') or given.get('user') or ''}"
 
 
 def servers(given: dict[str, str]) -> list[tuple[str, int]]:

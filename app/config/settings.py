@@ -19,6 +19,7 @@ from keepstream.app.config.dlq_headers import DlqHeadersSettings
 from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.mapping import MappingSettings
 from keepstream.app.config.postgres import PostgresSettings
+from keepstream.app.config.topics import TopicSettings, TopicsSettings, check_topics
 
 DEFAULT_FILE = Path("keepstream.toml")
 FILE_VARIABLE = "KEEPSTREAM_CONFIG"
@@ -229,6 +230,34 @@ class Settings(BaseSettings):
     steps: tuple[str, ...] = ()
     """Transforms between validate and store: names of entry points of the group ``keepstream.steps``, as a JSON list,
     in their order. An installed transform does not run unless it is named here."""
+    topics: TopicsSettings = {}  # noqa: RUF012 - pydantic copies it
+    """Several topics in one worker, each with its own events, dead letters and tables (docs/topics.md). Default none:
+    the one of ``kafka.topic``, by the plain settings."""
+
+    @model_validator(mode="after")
+    def _topics_fit(self) -> Self:
+        if self.topics:
+            for name in ("mapping", "contract", "decode", "steps"):
+                if name in self.model_fields_set:
+                    raise ValueError(f"{name}: beside topics each topic has its own: write it under topics.NAME")
+            for name, section in (("topic", self.kafka), ("dlq_topic", self.kafka), ("schema_name", self.postgres)):
+                if name in section.model_fields_set:
+                    raise ValueError(f"{name}: beside topics it is not read; leave it out, or use topics.NAME")
+            views = self.by_topic()
+            dead_letters = {topic: view.kafka.dlq_topic for topic, view in views.items()}
+            check_topics(dead_letters, {topic: view.postgres for topic, view in views.items()})
+        return self
+
+    def by_topic(self) -> dict[str, Settings]:
+        """Return the settings of each topic as if it were the only one. One topic by plain settings is one of them."""
+        return {topic: self._of(topic, own) for topic, own in self.topics.items()} or {self.kafka.topic: self}
+
+    def _of(self, topic: str, own: TopicSettings) -> Settings:
+        kafka = {"topic": topic, "dlq_topic": own.dead_letters_of(topic)}
+        return self.model_copy(update={
+            "kafka": self.kafka.model_copy(update=kafka), "postgres": own.database_of(topic, self.postgres),
+            "mapping": own.mapping, "contract": own.contract, "decode": own.decode, "steps": own.steps, "topics": {},
+        })  # fmt: skip
 
     @classmethod
     def settings_customise_sources(

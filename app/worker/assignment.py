@@ -31,7 +31,11 @@ class Assignment:
     """Opens and closes partition queues as rebalances assign and revoke partitions. Not thread-safe: use the loop."""
 
     def __init__(
-        self, dispatcher: Dispatcher, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings
+        self,
+        dispatcher: Dispatcher,
+        offsets: Mapping[str, PostgresOffsets],
+        metrics: PrometheusMetrics,
+        settings: KafkaSettings,
     ) -> None:
         self.dispatcher = dispatcher
         self.thread: ConsumerThread | None = None
@@ -41,7 +45,7 @@ class Assignment:
         self._settings = settings
         self._duplicate_instance = DuplicateInstanceDetector(settings.group_instance_id)
         self._committed: dict[TopicPartition, CommittedOffset] = {}
-        self._starting: asyncio.Task[None] | None = None
+        self._starting: dict[str, asyncio.Task[None]] = {}
         self._without_queue: set[TopicPartition] = set()
         self._answered = False
 
@@ -57,13 +61,17 @@ class Assignment:
         self._answered |= not assigned
 
     def start(self, tps: Iterable[tuple[str, int]]) -> None:
-        """Open the queues of these partitions in the background, once PostgreSQL and their leaders answer."""
+        """Open the queues of these partitions in the background, once PostgreSQL and their leaders answer.
+
+        Topics start apart: one whose PostgreSQL does not answer delays no other.
+        """
         partitions = {TopicPartition(*tp) for tp in tps}
         self.dispatcher.close(partitions)
         self._without_queue |= partitions
-        if self._starting is not None:
-            self._starting.cancel()
-        self._starting = critical_task(self._start(), "start partitions")
+        for topic in sorted({partition.topic for partition in partitions}):
+            if starting := self._starting.get(topic):
+                starting.cancel()
+            self._starting[topic] = critical_task(self._start(topic), f"start partitions of {topic}")
 
     def revoke(self, tps: Iterable[tuple[str, int]]) -> None:
         """Close these partitions' queues; unsettled batches are abandoned."""
@@ -81,8 +89,8 @@ class Assignment:
 
     def close(self) -> None:
         """Close all queues, and open no other."""
-        if self._starting is not None:
-            self._starting.cancel()
+        for starting in self._starting.values():
+            starting.cancel()
         self.dispatcher.close(self.dispatcher.partitions)
 
     def expect(self, tp: tuple[str, int], epoch: int, records: Sequence[Record]) -> FetchedRecords | None:
@@ -139,6 +147,11 @@ class Assignment:
         return self.thread.group_error if self.thread else None
 
     @property
+    def refused(self) -> dict[str, str]:
+        """Return why a topic's partitions are not read, by topic."""
+        return self._start_offsets.refused
+
+    @property
     def topic_ids(self) -> dict[TopicPartition, str]:
         """Return the topic id, where it is known, that each open partition was started with."""
         ids = {partition: one.topic_id for partition, one in self._start_offsets.incarnations.items()}
@@ -149,24 +162,26 @@ class Assignment:
         """Whether every assigned partition has its queue. A worker without partitions is ready to take over."""
         return self._answered and not self._without_queue
 
-    async def _start(self) -> None:
+    async def _start(self, topic: str) -> None:
         CURRENT_BATCH.set(None)  # the context may be that of a fenced batch
-        await self._open()
-        while self._without_queue:
-            names = ", ".join("{}-{}".format(*partition) for partition in sorted(self._without_queue))
-            log.warning("no leader answers for %s; trying again", names)
-            await asyncio.sleep(RETRY_WAIT_S)
-            await self._open()
+        while waiting := self._waiting(topic):
+            await self._open(topic, waiting)
+            if left := self._waiting(topic):
+                log.warning("no leader answers for %s; trying again", ", ".join(map("{0[0]}-{0[1]}".format, left)))
+                await asyncio.sleep(RETRY_WAIT_S)
 
-    async def _open(self) -> None:
-        """Open the queues of all partitions whose leader answers."""
+    def _waiting(self, topic: str) -> list[TopicPartition]:
+        return sorted(partition for partition in self._without_queue if partition.topic == topic)
+
+    async def _open(self, topic: str, partitions: Sequence[TopicPartition]) -> None:
+        """Open the queues of those partitions of a topic whose leader answers."""
         thread = self._consumer_thread()
-        starts = await self._start_offsets.resolve(thread, sorted(self._without_queue))
-        if self._starting is not asyncio.current_task():
+        starts = await self._start_offsets.resolve(thread, partitions)
+        if self._starting[topic] is not asyncio.current_task():
             raise asyncio.CancelledError  # psycopg can turn that into a lost connection, which `resolve` retries
-        assigned = self._without_queue & {TopicPartition(*tp) for tp in thread.assignment()}  # one may be revoked
-        self._without_queue &= assigned
-        offsets = {partition: start.offset for partition, start in starts.items() if partition in assigned}
+        assigned = {TopicPartition(*tp) for tp in thread.assignment()}  # one may be revoked
+        self._without_queue -= {*self._waiting(topic)} - assigned
+        offsets = {tp: start.offset for tp, start in starts.items() if tp in self._without_queue}
         epoch = self.dispatcher.open(offsets, self._start_offsets.incarnations)
         await thread.seek_all({aiokafka.structs.TopicPartition(*tp): offset for tp, offset in offsets.items()}, epoch)
         self._without_queue -= offsets.keys()

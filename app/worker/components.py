@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
@@ -34,56 +34,92 @@ from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 
 @dataclass(frozen=True, slots=True)
+class TopicComponents:
+    """The parts of a worker that one topic has to itself."""
+
+    pipeline: Pipeline
+    offsets: PostgresOffsets
+    totals: PostgresTotals
+    store: PostgresStore
+
+
+@dataclass(frozen=True, slots=True)
 class Components:
     """The parts of a worker that need sinks."""
 
+    topics: Mapping[str, TopicComponents]
     process: InstrumentedPipeline
-    recover: Callable[[PartitionQueue], Awaitable[None]]
-    offsets: PostgresOffsets
-    totals: PostgresTotals
     metrics: PrometheusMetrics
-    store: PostgresStore
+
+    async def recover(self, queue: PartitionQueue) -> None:
+        """Publish the dead letters that a queue's partition left in the outbox."""
+        await self.topics[queue.topic].pipeline.outbox.recover(queue)
+
+    @property
+    def offsets(self) -> dict[str, PostgresOffsets]:
+        return {topic: one.offsets for topic, one in self.topics.items()}
+
+    @property
+    def totals(self) -> dict[str, PostgresTotals]:
+        return {topic: one.totals for topic, one in self.topics.items()}
+
+    @property
+    def stores(self) -> dict[str, PostgresStore]:
+        return {topic: one.store for topic, one in self.topics.items()}
+
+
+Wrap = Callable[[Pipeline], Pipeline]
 
 
 @asynccontextmanager
 async def open_components(
-    settings: Settings, validator: Validator, wrap: Callable[[Pipeline], Pipeline] = lambda pipeline: pipeline
+    settings: Settings, validators: Mapping[str, Validator], wrap: Wrap = lambda pipeline: pipeline
 ) -> AsyncIterator[Components]:
-    """Open the sinks and close them again, without waiting for Kafka or PostgreSQL.
+    """Open the sinks and close them again, without waiting for Kafka or PostgreSQL. ``validators`` are by topic.
 
-    ``wrap`` may replace the pipeline's ports: tests inject faults with it.
+    ``wrap`` may replace the ports of each pipeline: tests inject faults with it.
     """
-    metrics = PrometheusMetrics([settings.kafka.topic])
+    metrics = PrometheusMetrics(settings.by_topic())
     metrics.set_build_info(VERSION, version("faust-streaming"))
     logs.count(metrics.log_records)
-    policy = connection_policy(settings.postgres)
+    async with AsyncExitStack() as stack:
+        traces = traces_of(settings.traces)
+        stack.callback(traces.close)
+        topics = {
+            topic: await stack.enter_async_context(_open_topic(view, validators[topic], metrics, wrap))
+            for topic, view in settings.by_topic().items()
+        }
+        processes = {topic: one.pipeline.process for topic, one in topics.items()}
+        process = InstrumentedPipeline(lambda batch: processes[batch.offset_range.topic](batch), metrics, traces)
+        yield Components(topics, process, metrics)
+
+
+@asynccontextmanager
+async def _open_topic(
+    settings: Settings, validator: Validator, metrics: PrometheusMetrics, wrap: Wrap
+) -> AsyncIterator[TopicComponents]:
+    policy, worker = connection_policy(settings.postgres), settings.worker
     pool = await open_pool(policy, on_unusable=exit_fatal)
     probe_pool = await open_pool(replace(policy, pool_size=1))  # a probe does not wait behind batches
-    metrics.watch_pool(pool.get_stats)
-    kafka_dead_letters = KafkaDeadLetterQueue(
+    metrics.watch_pool(settings.kafka.topic, pool.get_stats)
+    dead_letters = KafkaDeadLetterQueue(
         settings.kafka.dlq_topic,
         librdkafka_settings(settings.kafka),
         timeout_s=settings.kafka.dlq_timeout_s,
         claim_checks=PostgresClaimChecks(pool),
     )
-    traces = traces_of(settings.traces)
-    worker = settings.worker
     policies = Policies(
         retry_policy(worker.store_retry), retry_policy(worker.metrics_retry), worker.foreign_key_wait_s
     )  # fmt: skip
     logging_metrics = LoggingMetrics(metrics)
-    pause = Pause(logging_metrics)
-    limit = DeadLetterLimit(settings.worker.flood_limit, settings.worker.flood_window)
-    outbox = OutboxPublisher(PostgresOutbox(pool), kafka_dead_letters, logging_metrics, pause, limit, VERSION)
-    store = PostgresStore(pool)
+    pause, limit = Pause(logging_metrics), DeadLetterLimit(worker.flood_limit, worker.flood_window)
+    outbox = OutboxPublisher(PostgresOutbox(pool), dead_letters, logging_metrics, pause, limit, VERSION)
+    store, offsets = PostgresStore(pool), PostgresOffsets(pool, settings.postgres.allow_other_topics)
     pipeline = wrap(Pipeline(store, outbox, logging_metrics, pause, policies, validator))
     try:
-        process = InstrumentedPipeline(pipeline.process, metrics, traces)
-        recover = pipeline.outbox.recover
-        yield Components(process, recover, PostgresOffsets(pool), PostgresTotals(probe_pool), metrics, store)
+        yield TopicComponents(pipeline, offsets, PostgresTotals(probe_pool), store)
     finally:
-        traces.close()
-        await kafka_dead_letters.close()
+        await dead_letters.close()
         await probe_pool.close(timeout=1)
         await pool.close(timeout=1)
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 
@@ -61,6 +61,8 @@ class Health:
         lacks = [f"{part}: {why}" for part, why in sorted(self.missing.items())]
         if self.assignment and (group_error := self.assignment.group_error):
             lacks.append(f"group: not a member: {group_error}")
+        if self.assignment:
+            lacks += self.assignment.refused.values()
         if self.assignment is None or not self.assignment.ready:
             lacks.append("partitions: none assigned yet, or their stored offsets are not read yet")
         if self.assignment and (paused := self.assignment.dispatcher.paused):
@@ -81,17 +83,21 @@ class DependencyProbe:
 
     health: Health
     metrics: PrometheusMetrics
-    totals: PostgresTotals
+    totals: Mapping[str, PostgresTotals]
+    """By topic."""
     kafka: KafkaAdmin
-    topic: str
-    _other_topics: set[str] = field(default_factory=set)
+    _other_topics: set[tuple[str, str]] = field(default_factory=set)
 
     async def run(self) -> None:
         await asyncio.sleep(FIRST_PROBE_S)
         while True:
-            self._note(POSTGRES, await self._postgres())
+            await asyncio.gather(*map(self._probe_postgres, self.totals))
             self._note(KAFKA, await asyncio.to_thread(self._kafka))
             await asyncio.sleep(PROBE_S)
+
+    async def _probe_postgres(self, topic: str) -> None:
+        name = POSTGRES if len(self.totals) == 1 else f"{POSTGRES} of {topic}"
+        self._note(name, await self._postgres(topic))
 
     def _note(self, part: str, error: str | None) -> None:
         if error:
@@ -101,12 +107,12 @@ class DependencyProbe:
         elif self.health.missing.pop(part, None):
             log.info("%s is available again", part)
 
-    async def _postgres(self) -> str | None:
+    async def _postgres(self, topic: str) -> str | None:
         try:
             async with asyncio.timeout(ASK_TIMEOUT_S):
-                totals = await self.totals.read()
-            self.metrics.ledger_read(totals)
-            self._warn_of_other_topics(set(totals.topics) - {self.topic})
+                totals = await self.totals[topic].read()
+            self.metrics.ledger_read(topic, totals)
+            self._warn_of_other_topics(topic, {*totals.topics} - {topic})
         except psycopg.errors.UndefinedTable:
             return "a table is missing; run `keepstream db migrate`"
         except psycopg.Error as error:
@@ -115,24 +121,29 @@ class DependencyProbe:
             return "it does not answer"
         return None
 
-    def _warn_of_other_topics(self, found: set[str]) -> None:
-        if new := found - self._other_topics:
+    def _warn_of_other_topics(self, topic: str, found: set[str]) -> None:
+        if new := {(topic, other) for other in found} - self._other_topics:
             self._other_topics.update(new)
-            log.warning("these tables also have events of %s: the same event_id in two topics is one event; give "
-                        "each topic a schema (KEEPSTREAM_POSTGRES__SCHEMA_NAME)", ", ".join(sorted(new)))  # fmt: skip
+            log.warning("the tables of %s also have events of %s: the same event_id in two topics is one event; give "
+                        "each topic a schema (KEEPSTREAM_POSTGRES__SCHEMA_NAME)",
+                        topic, ", ".join(sorted(other for _, other in new)))  # fmt: skip
 
     def _kafka(self) -> str | None:
         try:
             self.kafka.connect()
         except KafkaException:  # no token for OAUTHBEARER
             return "no client can log in"
-        try:
-            leaderless = self.kafka.leaderless(self.topic)
-        except TopicMissingError:
-            return f"there is no topic {self.topic!r}"
-        except KafkaException:
-            return "it does not answer"
-        return f"partitions {leaderless} have no leader" if leaderless else None
+        lacks = []
+        for topic in self.totals:
+            try:
+                leaderless = self.kafka.leaderless(topic)
+            except TopicMissingError as error:
+                lacks.append(f"there is no topic {error.topic!r}")
+            except KafkaException:
+                return "it does not answer"
+            else:
+                lacks += [f"partitions {leaderless} of {topic} have no leader"] if leaderless else []
+        return "; ".join(lacks) or None
 
 
 BEAT_S = 1.0

@@ -11,7 +11,7 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -22,7 +22,6 @@ from confluent_kafka import KafkaException
 from faust.app import BootStrategy
 from faust.transport.drivers.aiokafka import Transport
 
-from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.diagnose import LastKafkaError
@@ -92,9 +91,9 @@ def build_app(
     transport = type("Transport", (Transport,), {"Consumer": consumer})
     app.transport = transport([url], app, loop=asyncio.get_running_loop())
     schema = BatchSchema(key_type=bytes, value_type=bytes, key_serializer="raw", value_serializer="raw")
-    topic = app.topic(kafka.topic, schema=schema)
+    topics = app.topic(*settings.by_topic(), schema=schema)
 
-    @app.agent(topic)
+    @app.agent(topics)
     async def dispatch(stream: Any) -> None:  # noqa: ANN401
         async for fetched in stream.noack():
             assignment.dispatcher.append(fetched)
@@ -104,13 +103,13 @@ def build_app(
 
 async def run(
     settings: Settings,
-    validator: Validator,
+    validators: Mapping[str, Validator],
     wrap: Callable[[Pipeline], Pipeline] = lambda pipeline: pipeline,
     consumer_class: type[BatchConsumer] = BatchConsumer,
 ) -> None:
     """Consume until SIGTERM or SIGINT, then drain and return.
 
-    Tests inject faults with ``wrap`` and ``consumer_class``.
+    ``validators`` are by topic. Tests inject faults with ``wrap`` and ``consumer_class``.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -123,7 +122,7 @@ async def run(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end_in_time)
-    async with open_components(settings, validator, wrap) as components:
+    async with open_components(settings, validators, wrap) as components:
         worker = Worker(settings, components, consumer_class)
         starting = asyncio.create_task(worker.start())
         stopping = asyncio.create_task(stop.wait())
@@ -136,8 +135,8 @@ async def run(
             starting.cancel()
 
 
-async def wait_for_topic(admin: KafkaAdmin, last_error: LastKafkaError, settings: KafkaSettings) -> None:
-    """Wait until the cluster answers and has the topic. Logs what is missing meanwhile; there is no timeout.
+async def wait_for_topics(admin: KafkaAdmin, last_error: LastKafkaError, settings: Settings) -> None:
+    """Wait until the cluster answers and has the topics. Logs what is missing meanwhile; there is no timeout.
 
     ``last_error`` is the ``error_cb`` of ``admin``.
     """
@@ -148,14 +147,15 @@ async def wait_for_topic(admin: KafkaAdmin, last_error: LastKafkaError, settings
         wait_s = min(LONGEST_WAIT_S, wait_s * 2)
 
 
-def _missing(admin: KafkaAdmin, last_error: LastKafkaError, settings: KafkaSettings) -> str | None:
+def _missing(admin: KafkaAdmin, last_error: LastKafkaError, settings: Settings) -> str | None:
     try:
-        admin.partitions(settings.topic)
-    except TopicMissingError:
-        return f"there is no topic {settings.topic!r}; `keepstream topics ensure` creates it"
+        for topic in settings.by_topic():
+            admin.partitions(topic)
+    except TopicMissingError as error:
+        return f"there is no topic {error.topic!r}; `keepstream topics ensure` creates it"
     except KafkaException:
         admin.report_errors()
-        return f"Kafka does not answer at {settings.bootstrap_servers}: {last_error.explain()}"
+        return f"Kafka does not answer at {settings.kafka.bootstrap_servers}: {last_error.explain()}"
     return None
 
 
@@ -177,12 +177,12 @@ class Worker:
         limit_s = settings.worker.progress_timeout_s
         self._last_kafka_error = LastKafkaError(settings.kafka)
         self._kafka = KafkaAdmin(librdkafka_settings(settings.kafka), KAFKA_TIMEOUT_S, self._last_kafka_error)
-        stalls = StallDetector(limit_s, self._kafka.ends, components.store, self._dispatcher)
+        stalls = StallDetector(limit_s, self._kafka.ends, components.stores, self._dispatcher)
         self._health = Health(metrics, self._assignment, stalls)
         self._endpoint = Endpoint(settings.http, self._health) if settings.http.enabled else None
         self._app = build_app(settings, self._assignment, consumer_class)
         gauges = GaugeSampler(metrics, self._health, self._assignment, self._check)
-        probe = DependencyProbe(self._health, metrics, components.totals, self._kafka, settings.kafka.topic)
+        probe = DependencyProbe(self._health, metrics, components.totals, self._kafka)
         self._watchdog = LoopWatchdog(settings.worker.loop_timeout_s)
         regressions = OffsetRegressionMonitor(self._dispatcher, components.offsets, self._assignment.restart)
         membership = MembershipMonitor(
@@ -209,7 +209,7 @@ class Worker:
             self._endpoint.start()
         self._watchdog.start()
         self._tasks = [critical_task(monitor(), name) for name, monitor in self._monitors.items()]
-        await wait_for_topic(self._kafka, self._last_kafka_error, self._settings.kafka)
+        await wait_for_topics(self._kafka, self._last_kafka_error, self._settings)
         await self._app.start()
         _tune_gc()
 

@@ -21,12 +21,13 @@ from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.start_offset import StartOffset, StartReason, decide_start_offset
 from keepstream.schemas.committed_offset import CommittedOffset
 from keepstream.schemas.record import Incarnation, TopicPartition
-from keepstream.sinks.postgres.offsets import PostgresOffsets, StoredOffset
+from keepstream.sinks.postgres.offsets import OtherTopicError, PostgresOffsets, StoredOffset
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 RETRY_WAIT_S = 1.0
+REFUSED_WAIT_S = 10.0
 NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
 
 
@@ -39,12 +40,16 @@ class StartOffsetResolver:
 
     ``first_offsets`` are keepstream's first offsets of the partitions, as far as this worker knows them. They are
     committed to Kafka beside the offsets, for the case that PostgreSQL loses them. ``incarnations`` are those of the
-    topics that the partitions were started with.
+    topics that the partitions were started with. ``refused`` is why a topic is not read. ``offsets`` are the tables by
+    topic.
     """
 
-    def __init__(self, offsets: PostgresOffsets, metrics: PrometheusMetrics, settings: KafkaSettings) -> None:
+    def __init__(
+        self, offsets: Mapping[str, PostgresOffsets], metrics: PrometheusMetrics, settings: KafkaSettings
+    ) -> None:
         self.first_offsets: dict[TopicPartition, int] = {}
         self.incarnations: dict[TopicPartition, Incarnation] = {}
+        self.refused: dict[str, str] = {}
         self._offsets = offsets
         self._metrics = metrics
         self._settings = settings
@@ -55,13 +60,21 @@ class StartOffsetResolver:
         """Return start offsets once PostgreSQL and Kafka answer; without the partitions whose leader does not."""
         while True:
             try:
-                return await self._decide(thread, partitions)
+                starts = await self._decide(thread, partitions)
             except (psycopg.Error, PoolTimeout, KafkaError) as error:
                 hint = "; run `keepstream db migrate`" if isinstance(error, NOT_MIGRATED) else ""
                 log.warning("cannot read the stored offsets yet (%s)%s", type(error).__name__, hint)
                 await asyncio.sleep(RETRY_WAIT_S)
             except RewoundElsewhereError:
                 await asyncio.sleep(RETRY_WAIT_S)
+            except OtherTopicError as error:
+                log.error("%s", error)  # noqa: TRY400 - the traceback says nothing more
+                self.refused[error.topic] = str(error)
+                await asyncio.sleep(REFUSED_WAIT_S)
+            else:
+                for partition in starts:
+                    self.refused.pop(partition.topic, None)
+                return starts
 
     async def _decide(
         self, thread: ConsumerThread, partitions: Sequence[TopicPartition]
@@ -71,7 +84,7 @@ class StartOffsetResolver:
         stored: dict[TopicPartition, StoredOffset] = {}
         for topic in {topic for topic, _ in partitions}:
             numbers = [number for t, number in partitions if t == topic]
-            stored |= _by_partition(topic, await self._offsets.load(topic, numbers))
+            stored |= _by_partition(topic, await self._offsets[topic].load(topic, numbers))
         bounds = await thread.log_bounds([aiokafka.structs.TopicPartition(*partition) for partition in partitions])
         starts = {}
         for partition in (TopicPartition(*tp) for tp in bounds.starts):
@@ -110,6 +123,7 @@ class StartOffsetResolver:
         self, partition: TopicPartition, start: StartOffset, at: StoredOffset | None, topic_id: str | None
     ) -> None:
         """Store the start offset, and log what is not ordinary."""
+        offsets = self._offsets[partition.topic]
         stored, first = at.next_offset if at else None, start.offset - start.lost
         if (start.lost or start.reason is StartReason.RECREATED) and self._settings.on_gap == "stop":
             missing = first if stored is None else stored
@@ -119,16 +133,16 @@ class StartOffsetResolver:
             if start.reason is StartReason.FORGOTTEN:
                 log.error("%s-%d was consumed before, but PostgreSQL has no offset of it (failover, backup, another "
                           "database?); reading it again from its first offset %d", *partition, first)  # fmt: skip
-            await self._offsets.open(*partition, first, topic_id)
+            await offsets.open(*partition, first, topic_id)
         elif start.reason is StartReason.RECREATED:
             log.error("%s-%d was re-created or truncated, the stored offset %d is of another log; reading it from its "
                       "start, known events count as duplicates", *partition, stored)  # fmt: skip
-            if at and not await self._offsets.rewind(*partition, at.incarnation, start.offset, topic_id):
+            if at and not await offsets.rewind(*partition, at.incarnation, start.offset, topic_id):
                 raise RewoundElsewhereError
         elif at and at.incarnation.topic_id is None and topic_id is not None:
-            await self._offsets.set_topic_id(*partition, topic_id)
+            await offsets.set_topic_id(*partition, topic_id)
         incarnation = _incarnation(start, at, topic_id)
-        if start.lost and await self._offsets.skip_gap(*partition, incarnation, first, next_offset=start.offset):
+        if start.lost and await offsets.skip_gap(*partition, incarnation, first, next_offset=start.offset):
             log.error("%s-%d: retention deleted %d records that are not in PostgreSQL", *partition, start.lost)
             self._metrics.offset_gaps.labels(partition[0]).inc(start.lost)
 
@@ -162,26 +176,30 @@ class OffsetRegressionMonitor:
     """Detects that PostgreSQL lost commits: calls ``on_regression`` for each partition that went back."""
 
     dispatcher: Dispatcher
-    offsets: PostgresOffsets
+    offsets: Mapping[str, PostgresOffsets]
+    """The tables by topic."""
     on_regression: Callable[[TopicPartition], Awaitable[None]]
 
     async def run(self) -> None:
         while True:
             await asyncio.sleep(CHECK_S)
-            try:
-                await self.check()
-            except (psycopg.Error, PoolTimeout, PoolClosed):
-                continue  # without PostgreSQL there is nothing to compare with
+            await self.check()
 
     async def check(self) -> None:
-        """Compare once. The table is read after the queues, so its offsets can only be further on."""
-        expected = [(queue, queue.stored_to) for queue in self.dispatcher.queues if queue.recovered]
-        for topic in {queue.topic for queue, _ in expected}:
-            stored = await self.offsets.peek(topic)
-            for queue, stored_to in expected:
-                incarnation, offset = stored.get(queue.partition, (0, 0))
-                if queue.topic == topic and (incarnation, offset) < (queue.incarnation, stored_to):
-                    await self._restart(queue, stored_to, offset)
+        """Compare once, all topics at the same time: one whose PostgreSQL does not answer delays no other."""
+        await asyncio.gather(*map(self._check, {queue.topic for queue in self.dispatcher.queues}))
+
+    async def _check(self, topic: str) -> None:
+        # The table is read after the queues, so its offsets can only be further on.
+        expected = [(one, one.stored_to) for one in self.dispatcher.queues if one.topic == topic and one.recovered]
+        try:
+            stored = await self.offsets[topic].peek(topic) if expected else {}
+        except (psycopg.Error, PoolTimeout, PoolClosed):
+            return  # without PostgreSQL there is nothing to compare with
+        for queue, stored_to in expected:
+            incarnation, offset = stored.get(queue.partition, (0, 0))
+            if (incarnation, offset) < (queue.incarnation, stored_to):
+                await self._restart(queue, stored_to, offset)
 
     async def _restart(self, queue: PartitionQueue, settled: int, stored: int) -> None:
         if not queue.closed:

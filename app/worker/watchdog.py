@@ -112,7 +112,8 @@ class StallDetector:
     limit_s: float
     read_ends: Callable[[Collection[TopicPartition]], Mapping[TopicPartition, int]]
     """Asks Kafka for log ends, and blocks. Not through aiokafka: what blocks it does not block librdkafka."""
-    store: EventStore
+    stores: Mapping[str, EventStore]
+    """By topic."""
     dispatcher: Dispatcher
     on_stuck: Callable[[str], None] = exit_fatal
     _beats: int = 0
@@ -153,15 +154,18 @@ class StallDetector:
         ends: Mapping[TopicPartition, int] = {}
         with suppress(KafkaException):
             ends = await asyncio.to_thread(self.read_ends, before.keys()) if before else {}
-        behind = {tp: end for tp, end in ends.items() if end > before[tp].settled_to}
-        if not behind or not await self.store.healthy():
-            self._stalled.clear()
-            return
+        behind = await self._on_healthy_stores({tp: end for tp, end in ends.items() if end > before[tp].settled_to})
         self._stalled = {tp: self._stalled.get(tp, before[tp]) for tp in behind if not before[tp].has_changed}
         for partition, seen in self._stalled.items():
             if self._beats - seen.since_beat >= self.limit_s:
                 self.on_stuck(self._reason(partition, seen, behind[partition]))
                 return
+
+    async def _on_healthy_stores(self, ends: Mapping[TopicPartition, int]) -> dict[TopicPartition, int]:
+        topics = sorted({tp.topic for tp in ends})
+        healthy = await asyncio.gather(*(self.stores[topic].healthy() for topic in topics))
+        answering = {topic for topic, is_healthy in zip(topics, healthy, strict=True) if is_healthy}
+        return {tp: end for tp, end in ends.items() if tp.topic in answering}
 
     def _reason(self, partition: TopicPartition, seen: _Stalled, end: int) -> str:
         return (

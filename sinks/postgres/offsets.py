@@ -15,6 +15,7 @@ from keepstream.sinks.postgres.statements import statement
 LOAD = statement("load_offsets")
 PEEK = statement("peek_offsets")
 INSERT_PARTITION = statement("insert_partition")
+LOCK_PARTITIONS = statement("lock_partitions")
 INSERT_COUNTERS = statement("insert_counters")
 REWIND = statement("rewind")
 SKIP_GAP = statement("skip_gap")
@@ -30,11 +31,25 @@ class StoredOffset(NamedTuple):
     """Of the topic that the offset belongs to."""
 
 
+class OtherTopicError(Exception):
+    """The tables have events of another topic."""
+
+    def __init__(self, topic: str, other: str) -> None:
+        super().__init__(
+            f"the tables of {topic} have events of the topic {other}, and equal ids of two topics would be one event: "
+            f"give {topic} a schema of its own (KEEPSTREAM_POSTGRES__SCHEMA_NAME); or, if it is the same stream under "
+            "another name, consent with KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS=true"
+        )
+        self.topic = topic
+
+
 @dataclass(frozen=True, slots=True)
 class PostgresOffsets:
     """Read at every assignment, moved only by `PostgresStore`. Raises psycopg errors untranslated."""
 
     pool: Pool
+    allow_other_topics: bool = False
+    """Whether another topic's events may be in the same tables."""
 
     async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
         """Return the stored offsets of partitions that were consumed before, and restore missing counters."""
@@ -55,8 +70,19 @@ class PostgresOffsets:
             return {partition: (incarnation, offset) async for partition, incarnation, offset in cursor}
 
     async def open(self, topic: str, partition: int, next_offset: int, topic_id: str | None = None) -> None:
-        """Insert a partition that was never consumed; one that exists is left alone."""
-        await self._write(INSERT_PARTITION, topic, partition, Incarnation(0, topic_id), next_offset=next_offset)
+        """Insert a partition that was never consumed; one that exists is left alone.
+
+        Raises OtherTopicError when the tables are those of another topic: equal ids of both would be one event.
+        """
+        parameters = {
+            "topic": topic, "partition": Int4(partition), "next_offset": Int8(next_offset), "topic_id": topic_id,
+            "allow_other_topics": self.allow_other_topics,
+        }  # fmt: skip
+        async with self.pool.connection() as connection, connection.transaction():
+            await connection.execute(LOCK_PARTITIONS)
+            row = await (await connection.execute(INSERT_PARTITION, parameters)).fetchone()
+        if row and row[0] is not None:
+            raise OtherTopicError(topic, row[0])
 
     async def rewind(
         self, topic: str, partition: int, known: Incarnation, next_offset: int, new_topic_id: str | None = None

@@ -151,36 +151,36 @@ DLQ_PUBLISH_DURATION = Metric("dlq_publish_duration_seconds", _H, "seconds",
                               "Time until the broker confirmed the dead letters of a batch.",
                               "When it rises, Kafka is slow: check for under-replicated partitions.", buckets=_STEP_S)
 DLQ_OPEN = Metric("dlq_open_events", _G, "events", "Unresolved dead letters, from the table dead_letters.",
-                  "Fix the cause, then run `keepstream dlq replay`, or `keepstream dlq purge`.")
+                  "Fix the cause, then run `keepstream dlq replay`, or `keepstream dlq purge`.", ("topic",))
 DLQ_OLDEST = Metric("dlq_oldest_open_timestamp_seconds", _G, "seconds",
                     "Time of the last failure of the oldest open dead letter; 0 without one.",
-                    "Resolve it before the topic's retention deletes it.")
+                    "Resolve it before the topic's retention deletes it.", ("topic",))
 DLQ_REPLAYS = Metric("dlq_replay_events", _G, "events", "Dead letters of all replays, by outcome.",
-                     "When failed rises, see `keepstream dlq stats` and the replay's report.", ("outcome",))
+                     "When failed rises, see `keepstream dlq stats` and the replay's report.", ("topic", "outcome"))
 
 # Exact totals.
 RECORDED = Metric("recorded_events", _C, "events",
                   "Exact totals from event_counters: they survive restarts and are the same on every worker.",
-                  "Use max by (outcome), never a sum over workers; `keepstream audit` verifies them.", ("outcome",))
+                  "Use max by (topic, outcome), never a sum over workers; `keepstream audit` verifies them.", ("topic", "outcome"))
 LEDGER_READ = Metric("ledger_read_timestamp_seconds", _G, "seconds",
                      "Time at which recorded_events and the dlq gauges were last read from PostgreSQL.",
-                     "When it does not change, those values are old: PostgreSQL does not answer.")
+                     "When it does not change, those values are old: PostgreSQL does not answer.", ("topic",))
 
 # Resources.
 POOL_CONNECTIONS = Metric("db_pool_connections", _G, "connections", "Connections to PostgreSQL.",
-                          "When 0, PostgreSQL is unreachable.")
+                          "When 0, PostgreSQL is unreachable.", ("topic",))
 POOL_AVAILABLE = Metric("db_pool_connections_available", _G, "connections", "Idle connections.",
-                        "When 0 for long, raise KEEPSTREAM_POSTGRES__POOL_SIZE or find the slow statement.")
+                        "When 0 for long, raise KEEPSTREAM_POSTGRES__POOL_SIZE or find the slow statement.", ("topic",))
 POOL_WAITING = Metric("db_pool_requests_waiting", _G, "batches", "Batches waiting for a connection.",
-                      "When above 0 for long, the pool is too small or PostgreSQL is slow.")
+                      "When above 0 for long, the pool is too small or PostgreSQL is slow.", ("topic",))
 POOL_REQUESTS = Metric("db_pool_requests", _C, "requests", "Requests for a connection of the pool.",
-                       "Denominator of ratios with the two metrics below.")
+                       "Denominator of ratios with the two metrics below.", ("topic",))
 POOL_WAIT = Metric("db_pool_wait_seconds", _C, "seconds", "Total time that batches waited for a connection.",
-                   "When its rate nears 1 per partition, the pool is the bottleneck.")
+                   "When its rate nears 1 per partition, the pool is the bottleneck.", ("topic",))
 POOL_ERRORS = Metric("db_pool_request_errors", _C, "requests", "Requests that failed to get a connection.",
-                     "PostgreSQL is unreachable or has no free connection: see step_failures.")
+                     "PostgreSQL is unreachable or has no free connection: see step_failures.", ("topic",))
 POOL_LOST = Metric("db_pool_connections_lost", _C, "connections", "Connections found broken.",
-                   "PostgreSQL restarted, or a proxy or firewall closes connections.")
+                   "PostgreSQL restarted, or a proxy or firewall closes connections.", ("topic",))
 LOOP_LAG = Metric("event_loop_lag_seconds", _G, "seconds", "Maximum delay of the event loop in the last 15 s.",
                   "Above 1 the worker is short of CPU: give it a core, or fewer partitions.")
 BUFFERED = Metric("buffered_bytes", _G, "bytes", "Memory of all partition queues, with the overhead of records.",

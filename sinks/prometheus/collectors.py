@@ -31,32 +31,39 @@ POOL = (
 
 
 class PoolStatistics(Collector):
-    """Statistics of the connection pool."""
+    """Statistics of the connection pools. ``stats`` are theirs by topic."""
 
-    def __init__(self, stats: Callable[[], Mapping[str, float]]) -> None:
-        self._stats = stats
+    def __init__(self) -> None:
+        self.stats: dict[str, Callable[[], Mapping[str, float]]] = {}
 
     def collect(self) -> Iterator[Family]:
-        stats = self._stats()
+        found = {topic: stats() for topic, stats in self.stats.items()}
         for metric, key, factor in POOL:
-            family = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
-            yield family(metric.family, metric.help, value=stats.get(key, 0) * factor)
+            made = (CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily)
+            family = made(metric.family, metric.help, labels=metric.labels)
+            for topic, stats in found.items():
+                family.add_metric([topic], stats.get(key, 0) * factor)
+            yield family
 
 
 class ExactTotals(Collector):
-    """Totals of PostgreSQL as last read; no series before the first reading."""
+    """Totals of PostgreSQL as last read, by topic; no series before the first reading."""
 
     def __init__(self) -> None:
-        self.totals: Totals | None = None
+        self.by_topic: dict[str, Totals] = {}
 
     def collect(self) -> Iterator[Family]:
-        recorded = CounterMetricFamily(catalogue.RECORDED.family, catalogue.RECORDED.help, labels=["outcome"])
-        replays = GaugeMetricFamily(catalogue.DLQ_REPLAYS.family, catalogue.DLQ_REPLAYS.help, labels=["outcome"])
-        if self.totals is not None:
-            for outcome, count in self.totals.outcomes.items():
-                recorded.add_metric([outcome], count)
-            for outcome, count in self.totals.replay_outcomes.items():
-                replays.add_metric([outcome], count)
+        recorded = CounterMetricFamily(
+            catalogue.RECORDED.family, catalogue.RECORDED.help, labels=catalogue.RECORDED.labels
+        )
+        replays = GaugeMetricFamily(
+            catalogue.DLQ_REPLAYS.family, catalogue.DLQ_REPLAYS.help, labels=catalogue.DLQ_REPLAYS.labels
+        )
+        for topic, totals in list(self.by_topic.items()):
+            for outcome, count in totals.outcomes.items():
+                recorded.add_metric([topic, outcome], count)
+            for outcome, count in totals.replay_outcomes.items():
+                replays.add_metric([topic, outcome], count)
         yield recorded
         yield replays
 

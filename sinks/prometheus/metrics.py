@@ -38,6 +38,8 @@ class PrometheusMetrics:
         self._totals = ExactTotals()
         self._registry.add(self.end_to_end)
         self._registry.add(self._totals)
+        self._pools = PoolStatistics()
+        self._registry.add(self._pools)
 
     def _declare_flow(self, registry: MetricRegistry) -> None:
         self.received = registry.counter(catalogue.RECEIVED)
@@ -85,9 +87,9 @@ class PrometheusMetrics:
     def set_build_info(self, version: str, faust: str) -> None:
         self._build_info.labels(version, platform.python_version(), faust).set(1)
 
-    def watch_pool(self, stats: Callable[[], Mapping[str, float]]) -> None:
-        """Export the statistics of the connection pool at each scrape."""
-        self._registry.add(PoolStatistics(stats))
+    def watch_pool(self, topic: str, stats: Callable[[], Mapping[str, float]]) -> None:
+        """Export the statistics of a topic's connection pool at each scrape."""
+        self._pools.stats[topic] = stats
 
     def render(self) -> bytes:
         """Return the exposition text of all metrics."""
@@ -138,9 +140,9 @@ class PrometheusMetrics:
         for gauge in (self.lag, self.last_processed, self.oldest_unsettled):
             gauge.remove(topic, str(partition))
 
-    def ledger_read(self, totals: Totals) -> None:
-        """Publish the totals of PostgreSQL."""
-        self._totals.totals = totals
-        self.dlq_open.set(totals.open_dead_letters)
-        self.dlq_oldest.set(totals.oldest_open_at.timestamp() if totals.oldest_open_at else 0)
-        self.ledger_read_at.set_to_current_time()
+    def ledger_read(self, topic: str, totals: Totals) -> None:
+        """Publish what PostgreSQL counted of a topic."""
+        self._totals.by_topic[topic] = totals
+        self.dlq_open.labels(topic).set(totals.open_dead_letters)
+        self.dlq_oldest.labels(topic).set(totals.oldest_open_at.timestamp() if totals.oldest_open_at else 0)
+        self.ledger_read_at.labels(topic).set_to_current_time()

@@ -55,7 +55,7 @@ def test_an_alert_is_tested_for_firing_and_for_silence(name: str) -> None:
 
 def test_promtool_has_nothing_to_say_about_our_metrics() -> None:
     metrics = PrometheusMetrics(["events"])
-    metrics.watch_pool(dict)
+    metrics.watch_pool("events", dict)
     metrics.set_build_info("1", "2")
     metrics.lag.labels("events", "0").set(1)
     assert promtool("check", "metrics", stdin=metrics.render()) == ""

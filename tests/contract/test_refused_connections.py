@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -16,6 +17,7 @@ from keepstream.app.errors import UNREACHABLE, KeepstreamError
 
 pytestmark = pytest.mark.real
 SLOTS = {"max_connections": "4", "superuser_reserved_connections": "1", "reserved_connections": "1"}
+FREE_WITHIN_S = 10
 
 
 class Standby(EmbeddedPostgres):
@@ -28,7 +30,8 @@ class Standby(EmbeddedPostgres):
 
     def _answers(self) -> bool:
         try:
-            return super()._answers() or bool(psycopg.connect(self.url))
+            psycopg.connect(self.url).close()
+            return True
         except psycopg.OperationalError as error:
             return "Hot standby mode is disabled" in str(error)
 
@@ -52,6 +55,18 @@ def refused(url: str) -> KeepstreamError:
     return error.value
 
 
+def connected(url: str) -> psycopg.Connection:
+    """Connect once a slot is free: the server frees that of a closed connection a moment after the client closed it."""
+    deadline = time.monotonic() + FREE_WITHIN_S
+    while True:
+        try:
+            return psycopg.connect(url)
+        except psycopg.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
 def test_a_missing_role_a_missing_database_and_an_unknown_host_are_told_apart(server: Standby) -> None:
     at = f"127.0.0.1:{server.port}"
     assert refused(f"postgresql://nobody@{at}/postgres").message.endswith(f"{at}: there is no such role")
@@ -61,7 +76,7 @@ def test_a_missing_role_a_missing_database_and_an_unknown_host_are_told_apart(se
 
 def test_full_connection_slots_are_no_unreachable_server(server: Standby) -> None:
     url = f"postgresql://app@127.0.0.1:{server.port}/postgres"
-    with psycopg.connect(url), psycopg.connect(url):
+    with connected(url), connected(url):
         error = refused(url)
     assert "all connections of the server are in use" in error.message
     assert "max_connections" in error.hint

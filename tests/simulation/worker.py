@@ -88,7 +88,7 @@ class Worker:
         )  # fmt: skip
         world.log.readers.append(self.dispatcher.capacity_freed.set)
         self.assignment = Assignment(
-            self.dispatcher, cast("Any", world.database), cast("Any", self.metrics), world.kafka
+            self.dispatcher, {TOPIC: cast("Any", world.database)}, cast("Any", self.metrics), world.kafka
         )
         self.assignment.thread = cast("Any", self.consumer)
         self.assignment._logging_metrics = cast("Any", self.metrics)
@@ -131,7 +131,7 @@ class Worker:
     def _monitors(self) -> tuple[OffsetRegressionMonitor, RecreatedTopicMonitor, MembershipMonitor]:
         world = self.world
         return (
-            OffsetRegressionMonitor(self.dispatcher, cast("Any", world.database), self._fenced),
+            OffsetRegressionMonitor(self.dispatcher, {TOPIC: cast("Any", world.database)}, self._fenced),
             RecreatedTopicMonitor(
                 lambda: self.assignment.topic_ids,
                 lambda topics: dict.fromkeys(topics, world.log.topic_id),

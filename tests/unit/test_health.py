@@ -38,6 +38,7 @@ class FakeAssignment:
         default_factory=lambda: Dispatcher(never, recover=never, buffer_bytes=1, on_fenced=never, on_fatal=print)
     )
     behind: int = 0
+    refused: dict[str, str] = field(default_factory=dict)
 
     def lags(self) -> Iterator[tuple[str, int, int]]:
         yield (*PARTITION, self.behind)
@@ -121,7 +122,7 @@ async def beats(detector: StallDetector, count: int) -> None:
 
 
 def detector_of(ends: FixedEnds, assignment: FakeAssignment) -> StallDetector:
-    return StallDetector(100, ends, MemoryStore(), assignment.dispatcher, on_stuck=pytest.fail)
+    return StallDetector(100, ends, {"events": MemoryStore()}, assignment.dispatcher, on_stuck=pytest.fail)
 
 
 async def test_lag_without_progress_is_not_alive_until_it_moves(

@@ -56,10 +56,10 @@ def settle(metrics: PrometheusMetrics, tally: OutcomeCounts, timestamp_ms: int =
 def busy() -> PrometheusMetrics:
     """Everything happened once."""
     metrics = PrometheusMetrics(["events"])
-    metrics.watch_pool(lambda: {"pool_size": 4})
+    metrics.watch_pool("events", lambda: {"pool_size": 4})
     settle(metrics, OutcomeCounts(1, 1, 1, 1, 1))
     metrics.publish_took(0.1)
-    metrics.ledger_read(Totals(dict.fromkeys(Outcome, 1), 1, datetime.now(UTC), {"replayed": 1}))
+    metrics.ledger_read("events", Totals(dict.fromkeys(Outcome, 1), 1, datetime.now(UTC), {"replayed": 1}))
     metrics.set_build_info("1", "2")
     for gauge in (metrics.lag, metrics.oldest_unsettled):
         gauge.labels("events", "0").set(1)
@@ -139,7 +139,7 @@ def test_a_batch_counts_with_all_its_events_in_the_end_to_end_time() -> None:
 def test_exact_totals_are_absent_before_the_first_reading() -> None:
     metrics = PrometheusMetrics(["events"])
     assert value(metrics, "recorded_events_total", "delivered") is None
-    metrics.ledger_read(Totals({"delivered": 7}, 2, datetime.fromtimestamp(5, UTC), {"replayed": 3}))
+    metrics.ledger_read("events", Totals({"delivered": 7}, 2, datetime.fromtimestamp(5, UTC), {"replayed": 3}))
     assert value(metrics, "recorded_events_total", "delivered") == 7
     assert value(metrics, "dlq_open_events") == 2
     assert value(metrics, "dlq_oldest_open_timestamp_seconds") == 5
@@ -229,7 +229,7 @@ def test_a_record_without_a_timestamp_has_no_end_to_end_time() -> None:
 
 def test_the_pools_figures_are_read_at_each_scrape() -> None:
     metrics, stats = PrometheusMetrics(), {"pool_size": 1}
-    metrics.watch_pool(lambda: stats)
+    metrics.watch_pool("events", lambda: stats)
     stats["pool_size"] = 7
     assert value(metrics, "db_pool_connections") == 7
     assert value(metrics, "db_pool_requests_waiting") == 0

@@ -62,6 +62,6 @@ async def test_only_what_went_back_is_begun_again(
     async def tell(place: TopicPartition) -> None:
         told.append(place)
 
-    await OffsetRegressionMonitor(dispatcher, cast("Any", Table(stored)), tell).check()
+    await OffsetRegressionMonitor(dispatcher, {"events": cast("Any", Table(stored))}, tell).check()
     assert told == rewound
     dispatcher.close(dispatcher.partitions)

@@ -54,7 +54,7 @@ class FakeAdmin:
 
 def probes_of(standing: Any, kafka: FakeAdmin | None = None) -> DependencyProbe:
     metrics = PrometheusMetrics(["events"])
-    return DependencyProbe(Health(metrics), metrics, standing, cast("Any", kafka or FakeAdmin()), "events")
+    return DependencyProbe(Health(metrics), metrics, {"events": standing}, cast("Any", kafka or FakeAdmin()))
 
 
 @pytest.mark.parametrize(

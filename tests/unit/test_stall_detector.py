@@ -48,7 +48,7 @@ class Detection:
     def __post_init__(self) -> None:
         self.queue, self.other = PartitionQueue(*P3, 5, 1, asyncio.Event()), PartitionQueue(*P4, 99, 1, asyncio.Event())
         queues = cast("Any", Queues([self.queue, self.other]))
-        self.detector = StallDetector(LIMIT, self.ends, self.store, queues, self.reasons.append)
+        self.detector = StallDetector(LIMIT, self.ends, {"events": self.store}, queues, self.reasons.append)
 
     async def beats(self, count: int) -> bool:
         """Let so many seconds pass; True when the worker was ended."""

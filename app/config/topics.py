@@ -1,0 +1,75 @@
+"""The settings of each topic, where a worker consumes several: `[keepstream.topics."shop.orders"]`."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from keepstream.app.config.base import Section
+from keepstream.app.config.kafka import TopicName
+from keepstream.app.config.mapping import MappingSettings
+from keepstream.app.config.postgres import PostgresSettings, place
+
+SCHEMA_PREFIX = "keepstream_"
+_LONGEST_SCHEMA = 63
+"""PostgreSQL's limit of an identifier, in bytes."""
+
+
+class TopicSettings(Section):
+    """What one topic of several has of its own. Everything else is shared: brokers, group, worker, console."""
+
+    dlq_topic: TopicName | None = None
+    """The topic that takes its dead letters. Default: its name with ``-dlq``."""
+    postgres: PostgresSettings = Field(default_factory=PostgresSettings)
+    """Its database, where that is another one: fields that are not set here are those of ``[keepstream.postgres]``.
+    Its ``schema_name`` is by default the topic's name after ``keepstream_``, lower-case, with ``_`` for other signs."""
+    mapping: MappingSettings = MappingSettings()
+    """The shape of its events."""
+    contract: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
+    """A contract for its events, as ``module:Class``. Default none: docs/events.md."""
+    decode: Annotated[str, Field(pattern=r"^(gzip|[\w.]+:\w+)$")] | None = None
+    """A hook that returns what is inside a value. Default none."""
+    steps: tuple[str, ...] = ()
+    """Transforms of its events, in their order. Default none."""
+
+    def dead_letters_of(self, topic: str) -> str:
+        return self.dlq_topic or f"{topic}-dlq"
+
+    def database_of(self, topic: str, shared: PostgresSettings) -> PostgresSettings:
+        """Return the topic's database: the shared settings, with what the topic sets itself."""
+        own = {name: getattr(self.postgres, name) for name in self.postgres.model_fields_set}
+        if "url" in own:  # another server has another password
+            own = {"password_file": None, "allow_insecure_credentials": False, **own}
+        return shared.model_copy(update={"schema_name": default_schema(topic), **own})
+
+
+TopicsSettings = dict[TopicName, TopicSettings]
+
+
+def default_schema(topic: str) -> str:
+    """Return the schema of a topic's tables."""
+    return (SCHEMA_PREFIX + re.sub(r"[^a-z0-9]", "_", topic.lower()))[:_LONGEST_SCHEMA]
+
+
+def check_topics(dead_letter_topics: Mapping[str, str], databases: Mapping[str, PostgresSettings]) -> None:
+    """Raise ValueError where two topics would share dead letters or tables, or consume dead letters of each other."""
+    _check_each_has_its_own("dlq_topic", dead_letter_topics)
+    for topic, dead_letters in dead_letter_topics.items():
+        if dead_letters in dead_letter_topics:
+            raise ValueError(f"{topic}.dlq_topic: {dead_letters} is consumed itself; name another topic")
+    tables = {topic: f"schema {postgres.schema_name} at {place(postgres)}" for topic, postgres in databases.items()}
+    _check_each_has_its_own("postgres.schema_name", tables)
+
+
+def _check_each_has_its_own(field: str, values: Mapping[str, str]) -> None:
+    users = defaultdict(list)
+    for topic, value in values.items():
+        users[value].append(topic)
+    for value, topics in users.items():
+        if len(topics) > 1:
+            why = f"{' and '.join(topics)} would share {value}, and equal ids of two topics are two events"
+            raise ValueError(f"{topics[1]}.{field}: {why}; give each topic its own")
