@@ -102,7 +102,7 @@ def addresses(settings: PostgresSettings) -> str:
 
 
 def place(settings: PostgresSettings) -> str:
-    """Return servers and database, to tell databases apart. No secret is in it."""
+    """Return servers and database, which differ for two databases. No secret is in it."""
     given = effective(settings.url.get_secret_value())
     return f"{addresses(settings)}/{given.get('dbname') or given.get('user') or ''}"
 

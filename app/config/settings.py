@@ -230,7 +230,7 @@ class Settings(BaseSettings):
     steps: tuple[str, ...] = ()
     """Transforms between validate and store: names of entry points of the group ``keepstream.steps``, as a JSON list,
     in their order. An installed transform does not run unless it is named here."""
-    topics: TopicsSettings = {}  # noqa: RUF012 - pydantic copies it
+    topics: TopicsSettings = {}
     """Several topics in one worker, each with its own events, dead letters and tables (docs/topics.md). Default none:
     the one of ``kafka.topic``, by the plain settings."""
 

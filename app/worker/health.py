@@ -142,7 +142,8 @@ class DependencyProbe:
             except KafkaException:
                 return "it does not answer"
             else:
-                lacks += [f"partitions {leaderless} of {topic} have no leader"] if leaderless else []
+                of_topic = f" of {topic}" if len(self.totals) > 1 else ""
+                lacks += [f"partitions {leaderless}{of_topic} have no leader"] if leaderless else []
         return "; ".join(lacks) or None
 
 

@@ -161,7 +161,8 @@ DLQ_REPLAYS = Metric("dlq_replay_events", _G, "events", "Dead letters of all rep
 # Exact totals.
 RECORDED = Metric("recorded_events", _C, "events",
                   "Exact totals from event_counters: they survive restarts and are the same on every worker.",
-                  "Use max by (topic, outcome), never a sum over workers; `keepstream audit` verifies them.", ("topic", "outcome"))
+                  "Use max by (topic, outcome), never a sum over workers; `keepstream audit` verifies them.",
+                  ("topic", "outcome"))
 LEDGER_READ = Metric("ledger_read_timestamp_seconds", _G, "seconds",
                      "Time at which recorded_events and the dlq gauges were last read from PostgreSQL.",
                      "When it does not change, those values are old: PostgreSQL does not answer.", ("topic",))

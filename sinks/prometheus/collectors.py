@@ -39,7 +39,7 @@ class PoolStatistics(Collector):
     def collect(self) -> Iterator[Family]:
         found = {topic: stats() for topic, stats in self.stats.items()}
         for metric, key, factor in POOL:
-            made = (CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily)
+            made = CounterMetricFamily if metric.kind is Kind.COUNTER else GaugeMetricFamily
             family = made(metric.family, metric.help, labels=metric.labels)
             for topic, stats in found.items():
                 family.add_metric([topic], stats.get(key, 0) * factor)

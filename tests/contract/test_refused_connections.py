@@ -31,9 +31,9 @@ class Standby(EmbeddedPostgres):
     def _answers(self) -> bool:
         try:
             psycopg.connect(self.url).close()
-            return True
         except psycopg.OperationalError as error:
             return "Hot standby mode is disabled" in str(error)
+        return True
 
 
 @pytest.fixture(scope="module")

@@ -281,7 +281,8 @@ async def test_a_begin_that_was_overtaken_opens_no_queues_even_if_its_cancellati
 
 def assignment_in(world: Elsewhere, **settings: Any) -> Assignment:
     dispatcher = Dispatcher(never, recover=ignored, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
-    assignment = Assignment(dispatcher, {"events": cast("Any", world)}, cast("Any", Silent()), KafkaSettings(**settings))
+    offsets = {"events": cast("Any", world)}
+    assignment = Assignment(dispatcher, offsets, cast("Any", Silent()), KafkaSettings(**settings))
     assignment.thread = cast("Any", world)
     return assignment
 

@@ -138,12 +138,12 @@ def test_a_batch_counts_with_all_its_events_in_the_end_to_end_time() -> None:
 
 def test_exact_totals_are_absent_before_the_first_reading() -> None:
     metrics = PrometheusMetrics(["events"])
-    assert value(metrics, "recorded_events_total", "delivered") is None
+    assert value(metrics, "recorded_events_total", "events", "delivered") is None
     metrics.ledger_read("events", Totals({"delivered": 7}, 2, datetime.fromtimestamp(5, UTC), {"replayed": 3}))
-    assert value(metrics, "recorded_events_total", "delivered") == 7
-    assert value(metrics, "dlq_open_events") == 2
-    assert value(metrics, "dlq_oldest_open_timestamp_seconds") == 5
-    assert value(metrics, "dlq_replay_events", "replayed") == 3
+    assert value(metrics, "recorded_events_total", "events", "delivered") == 7
+    assert value(metrics, "dlq_open_events", "events") == 2
+    assert value(metrics, "dlq_oldest_open_timestamp_seconds", "events") == 5
+    assert value(metrics, "dlq_replay_events", "events", "replayed") == 3
 
 
 @pytest.mark.parametrize("outcome", ["delivered", "duplicate", "stale", "dead_lettered"])
@@ -231,5 +231,5 @@ def test_the_pools_figures_are_read_at_each_scrape() -> None:
     metrics, stats = PrometheusMetrics(), {"pool_size": 1}
     metrics.watch_pool("events", lambda: stats)
     stats["pool_size"] = 7
-    assert value(metrics, "db_pool_connections") == 7
-    assert value(metrics, "db_pool_requests_waiting") == 0
+    assert value(metrics, "db_pool_connections", "events") == 7
+    assert value(metrics, "db_pool_requests_waiting", "events") == 0

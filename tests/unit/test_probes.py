@@ -70,8 +70,8 @@ def probes_of(standing: Any, kafka: FakeAdmin | None = None) -> DependencyProbe:
 )
 async def test_what_postgres_answers(answer: Any, trouble: str | None) -> None:
     probes = probes_of(FakeStanding(answer))
-    assert await probes._postgres() == trouble
-    assert value(probes.metrics, "recorded_events_total", "delivered") == (None if trouble else 1)
+    assert await probes._postgres("events") == trouble
+    assert value(probes.metrics, "recorded_events_total", "events", "delivered") == (None if trouble else 1)
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_what_kafka_answers(answer: Any, error: str | None) -> None:
 async def test_old_totals_stay_while_postgres_is_away_and_their_age_tells() -> None:
     standing = FakeStanding()
     probes = probes_of(standing)
-    await probes._postgres()
-    read_at = value(probes.metrics, "ledger_read_timestamp_seconds")
+    await probes._postgres("events")
+    read_at = value(probes.metrics, "ledger_read_timestamp_seconds", "events")
     standing.answer = TimeoutError()
     await asyncio.sleep(0.01)
-    await probes._postgres()
-    assert value(probes.metrics, "recorded_events_total", "delivered") == 1
-    assert value(probes.metrics, "ledger_read_timestamp_seconds") == read_at
+    await probes._postgres("events")
+    assert value(probes.metrics, "recorded_events_total", "events", "delivered") == 1
+    assert value(probes.metrics, "ledger_read_timestamp_seconds", "events") == read_at
 
 
 def test_a_missing_part_is_told_once_and_its_return_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -126,5 +126,5 @@ async def test_without_a_client_kafka_is_missing_until_one_can_be_made(
 async def test_another_topic_in_the_same_tables_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     probes = probes_of(FakeStanding(replace(GOOD, topics=["events", "orders"])))
     for _ in range(2):
-        assert await probes._postgres() is None
-    assert [record.args for record in caplog.records] == [("orders",)]
+        assert await probes._postgres("events") is None
+    assert [record.args for record in caplog.records] == [("events", "orders")]

@@ -62,7 +62,7 @@ OTHER: dict[tuple[str, ...], str] = {
     ("mapping", "timestamp_format"): "epoch_ms", ("mapping", "timestamp_zone"): "UTC",
     ("mapping", "correlation_id"): "header:c", ("mapping", "payload"): "value", ("mapping", "metadata"): "/meta",
     ("mapping", "ignore"): '[{"source": "key", "present": true}]', ("mapping", "tombstones"): "ignore",
-    ("mapping", "tombstone_id"): "key",
+    ("mapping", "tombstone_id"): "key", ("topics",): '{"orders": {}}',
 }  # fmt: skip
 
 
