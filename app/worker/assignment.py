@@ -18,7 +18,7 @@ from keepstream.app.worker.membership import DuplicateInstanceDetector
 from keepstream.app.worker.start_offsets import RETRY_WAIT_S, StartOffsetResolver
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import FetchedRecords
-from keepstream.schemas.committed_offset import CommittedOffset
+from keepstream.processors.start_offset import CommittedOffset
 from keepstream.schemas.failure import Failure, Step, Verdict
 from keepstream.schemas.record import Record, TopicPartition
 from keepstream.sinks.postgres.offsets import PostgresOffsets

@@ -21,7 +21,7 @@ from keepstream.app.worker.aiokafka_internals import undecodable
 from keepstream.app.worker.consumer import MAX_POLL_RECORDS, new_consumer
 from keepstream.app.worker.membership import explain_refusal
 from keepstream.processors.partition_queue import memory_size
-from keepstream.schemas.committed_offset import CommittedOffset
+from keepstream.processors.start_offset import CommittedOffset
 from keepstream.sinks.kafka.admin import KafkaAdmin
 
 TOPIC_ID_TIMEOUT_S = 3.0

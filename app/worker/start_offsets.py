@@ -18,8 +18,7 @@ from keepstream.app.process.exit import exit_fatal
 from keepstream.app.worker.consumer_thread import ConsumerThread, LogBounds
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import PartitionQueue
-from keepstream.processors.start_offset import StartOffset, StartReason, decide_start_offset
-from keepstream.schemas.committed_offset import CommittedOffset
+from keepstream.processors.start_offset import CommittedOffset, StartOffset, StartReason, decide_start_offset
 from keepstream.schemas.record import Incarnation, TopicPartition
 from keepstream.sinks.postgres.offsets import OtherTopicError, PostgresOffsets, StoredOffset
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics

@@ -15,7 +15,7 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from keepstream.app.worker.consumer_thread import ConsumerThread
-from keepstream.schemas.committed_offset import CommittedOffset
+from keepstream.processors.start_offset import CommittedOffset
 from keepstream.schemas.record import KafkaRecord
 from tests.builders import RECORD_TIMESTAMP_MS, make_record
 from tests.simulation.coordinator import Coordinator

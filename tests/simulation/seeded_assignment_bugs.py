@@ -12,8 +12,7 @@ from keepstream.app.testing.memory import MemoryStore
 from keepstream.app.worker.consumer_thread import ConsumerThread
 from keepstream.app.worker.membership import MembershipMonitor
 from keepstream.app.worker.start_offsets import RecreatedTopicMonitor
-from keepstream.processors.start_offset import StartOffset, decide_start_offset
-from keepstream.schemas.committed_offset import CommittedOffset
+from keepstream.processors.start_offset import CommittedOffset, StartOffset, decide_start_offset
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import BatchRange
 from tests.simulation.fake_servers import Database

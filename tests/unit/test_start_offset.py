@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.processors.start_offset import StartOffset, StartReason, decide_start_offset
-from keepstream.schemas.committed_offset import CommittedOffset
+from keepstream.processors.start_offset import CommittedOffset, StartOffset, StartReason, decide_start_offset
 
 S, C, P, G, R, F = (
     StartReason.STORED, StartReason.COMMITTED, StartReason.POLICY, StartReason.GAP, StartReason.RECREATED,
