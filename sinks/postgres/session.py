@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from keepstream.sinks.postgres.other_servers import CITUS, IS_DISTRIBUTED, other_server
 from keepstream.sinks.postgres.pooled_connection import (
     DEFAULT_PATH,
     AsyncSessionConnection,
@@ -31,6 +30,15 @@ _INHERITED = {
 }
 """Settings that statements here rely on and that a role or a database may have changed: `sql/settle.sql` is correct
 under read committed, psycopg reads times in the ISO style only, and a pool keeps sessions that are idle."""
+_BY_VERSION = {
+    "CockroachDB": "CockroachDB", "-YB-": "YugabyteDB", "DSQL": "Aurora DSQL", "Redshift": "Redshift",
+    "Greenplum": "Greenplum", "Materialize": "Materialize", "RisingWave": "RisingWave",
+}  # fmt: skip
+"""Servers that speak PostgreSQL's protocol and are none, by a part of what ``version()`` returns."""
+_DSQL_HOST = (".dsql.", ".on.aws")
+_CITUS = "Citus, and events is one of its distributed tables"
+_IS_DISTRIBUTED = "SELECT EXISTS (SELECT FROM pg_dist_partition WHERE logicalrel = to_regclass('events'))"
+"""A query for a database that has the extension. Tables that Citus does not know are PostgreSQL's own."""
 
 
 class UnusableDatabaseError(RuntimeError):
@@ -65,8 +73,8 @@ class Session:
             path = self._named_path(connection)
             path = path or connection.execute(DEFAULT_PATH, prepare=False).fetchall()[0][0]
             connection.use_pooled({"search_path": path, **self.settings})
-        if found.citus and connection.execute(IS_DISTRIBUTED, prepare=False).fetchall()[0][0]:
-            raise _unusable(CITUS)
+        if found.citus and connection.execute(_IS_DISTRIBUTED, prepare=False).fetchall()[0][0]:
+            raise _unusable(_CITUS)
 
     async def pin_async(self, connection: AsyncSessionConnection) -> None:
         """Set them. Raises UnusableDatabaseError, and psycopg errors."""
@@ -84,8 +92,8 @@ class Session:
         if found.is_pooled:
             path = self._named_path(connection) or (await ask(DEFAULT_PATH))[0]
             await connection.use_pooled({"search_path": path, **self.settings})
-        if found.citus and (await ask(IS_DISTRIBUTED))[0]:
-            raise _unusable(CITUS)
+        if found.citus and (await ask(_IS_DISTRIBUTED))[0]:
+            raise _unusable(_CITUS)
 
     def _given(self, connection: SessionConnection | AsyncSessionConnection) -> dict[str, Any]:
         return parameters_of(self.settings) | {"backend_pid": connection.info.backend_pid}
@@ -113,6 +121,13 @@ class _Found(NamedTuple):
                 "create one with CREATE DATABASE name ENCODING 'UTF8' TEMPLATE template0 and name it in "
                 "KEEPSTREAM_POSTGRES__URL"
             )
+
+
+def other_server(version: str, host: str = "") -> str | None:
+    """Return the name of a server that is no PostgreSQL, from what ``version()`` returns and its host name."""
+    if _DSQL_HOST[0] in host and host.endswith(_DSQL_HOST[1]):
+        return "Aurora DSQL"
+    return next((name for part, name in _BY_VERSION.items() if part in version), None)
 
 
 def _refuse_other(version: str, connection: SessionConnection | AsyncSessionConnection) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from keepstream.sinks.postgres.other_servers import other_server
 from keepstream.sinks.postgres.pooled_connection import search_path_of
+from keepstream.sinks.postgres.session import other_server
 
 
 @pytest.mark.parametrize(
