@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Protocol
 
-from keepstream.processors.validation.validate import Validator, parse_timestamp
-from keepstream.processors.validation.validate import Verdict as ContractVerdict
+from keepstream.processors.validation.contract import Verdict as ContractVerdict
+from keepstream.processors.validation.timestamps import parse_timestamp
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.audit import Check, Discrepancy, DiscrepancyKind, PartitionAccount
 from keepstream.schemas.event import UNDATED, Ignored, ValidEvent
 from keepstream.schemas.record import Record

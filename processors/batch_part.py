@@ -9,8 +9,10 @@ from itertools import pairwise
 
 from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.processors.retry import SharedWait
-from keepstream.processors.validation.validate import Validator, check_content, parse_timestamp
-from keepstream.processors.validation.validate import Verdict as ContractVerdict
+from keepstream.processors.validation.contract import Verdict as ContractVerdict
+from keepstream.processors.validation.contract import check_content
+from keepstream.processors.validation.timestamps import parse_timestamp
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import Ignored, Rejection, ValidEvent
 from keepstream.schemas.failure import Failure, Step, Verdict

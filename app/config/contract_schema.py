@@ -12,9 +12,9 @@ from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from keepstream.app.config.contract import find_contract
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import KeepstreamError
-from keepstream.processors.mapping.mapping import MappingOptions
+from keepstream.processors.mapping.options import MappingOptions
 from keepstream.processors.mapping.schema import RecordSchema, Schema, mapping_schema
-from keepstream.processors.validation.validate import MAX_DEPTH
+from keepstream.processors.validation.contract import MAX_DEPTH
 from keepstream.schemas.event import MAX_VALUE_BYTES, Contract, Event
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, model_validator
 
 from keepstream.app.config.base import Section
 from keepstream.processors.mapping import ignore
-from keepstream.processors.mapping.mapping import MappingOptions, RecordMapping, compile_mapping
-from keepstream.processors.mapping.presets import PRESETS, Preset
+from keepstream.processors.mapping.mapping import RecordMapping
+from keepstream.processors.mapping.options import PRESETS, MappingOptions, Preset, compile_mapping
 from keepstream.processors.mapping.sources import RECORD, compile_source, reads_value
 from keepstream.processors.mapping.timestamps import Format, find_zone
 from keepstream.processors.mapping.tombstones import Deletion, compile_id, ignore_tombstone

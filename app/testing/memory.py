@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from keepstream.processors.validation.jsonb import unholdable
-from keepstream.processors.validation.validate import parse_timestamp
+from keepstream.processors.validation.timestamps import parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import ValidEvent

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, Message, TopicPartition
 from psycopg.types.numeric import Int4, Int8
 
 from benchmarks.contestants.course import BATCH_SIZE, CONSUMER, PARTITIONS, POSTGRES_URL, SCHEMA, TOPIC
-from keepstream.processors.validation.validate import check_contract
+from keepstream.processors.validation.contract import check_contract
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.record import KafkaRecord
 from keepstream.sinks.postgres.connection import ConnectionPolicy, JsonDocument, _JsonDocumentDumper, worker_session

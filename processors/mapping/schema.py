@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from keepstream.processors.mapping.document import Path
-from keepstream.processors.mapping.mapping import MappingOptions
-from keepstream.processors.mapping.presets import Preset
+from keepstream.processors.mapping.options import MappingOptions, Preset
 from keepstream.processors.mapping.sources import RECORD, path_of, pieces
 from keepstream.schemas.event import MAX_RETRY_ATTEMPT, NOT_BLANK, RFC3339
 from keepstream.schemas.record import MAX_ID_CHARS

@@ -10,8 +10,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from keepstream.processors.mapping.mapping import MappingOptions, compile_mapping
-from keepstream.processors.mapping.presets import PRESETS
+from keepstream.processors.mapping.options import PRESETS, MappingOptions, compile_mapping
 from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.record import Record, header, text_of

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from keepstream.processors.validation.validate import Verdict, validate
+from keepstream.processors.validation.contract import Verdict
+from keepstream.processors.validation.validate import validate
 from keepstream.schemas.dead_letter import ERROR, ORIGIN, PREFIX
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.record import KafkaRecord

@@ -13,7 +13,7 @@ import psycopg
 
 from keepstream.app.testing.memory import MemoryStore, Row
 from keepstream.processors.ports import EventStore
-from keepstream.processors.validation.validate import parse_timestamp
+from keepstream.processors.validation.timestamps import parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.outcome import BatchRange, OutcomeCounts, Settlement

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from keepstream.processors.validation.validate import parse_timestamp, validate
+from keepstream.processors.validation.timestamps import parse_timestamp
+from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import OutcomeCounts, Settlement

@@ -15,7 +15,8 @@ from keepstream.processors.outbox import OutboxPublisher
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.ports import EventStore
-from keepstream.processors.validation.validate import parse_timestamp, validate
+from keepstream.processors.validation.timestamps import parse_timestamp
+from keepstream.processors.validation.validate import validate
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import Step

@@ -12,14 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from keepstream.processors.batch_part import deduplicate
+from keepstream.processors.validation.contract import Verdict, check_content, check_contract
 from keepstream.processors.validation.jsonb import MAX_WRITTEN_DIGITS, unholdable
-from keepstream.processors.validation.validate import (
-    Verdict,
-    check_content,
-    check_contract,
-    parse_timestamp,
-    validate,
-)
+from keepstream.processors.validation.timestamps import parse_timestamp
+from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.failure import RecordError
 from tests.builders import make_event, make_record, make_value

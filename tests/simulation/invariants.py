@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from keepstream.processors.validation.validate import parse_timestamp
+from keepstream.processors.validation.timestamps import parse_timestamp
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import Verdict

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.processors.audit import OffsetCoverage, check_accounts, find_discrepancies
-from keepstream.processors.validation.validate import Validator, parse_timestamp
+from keepstream.processors.validation.timestamps import parse_timestamp
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.audit import AuditWindow, DiscrepancyKind, PartitionAccount
 from tests.builders import RECORD_TIMESTAMP_MS, make_record, make_value
 

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from keepstream.app.config.contract import find_contract, load_contract
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import KeepstreamError
-from keepstream.processors.validation.validate import Validator, check_contract
+from keepstream.processors.validation.contract import check_contract
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.event import Contract, Event, Rejection, ValidEvent
 from keepstream.schemas.record import Record
 from tests.builders import AT, make_record, make_value

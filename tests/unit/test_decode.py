@@ -24,8 +24,9 @@ from keepstream.app.errors import KeepstreamError
 from keepstream.processors.audit import find_discrepancies
 from keepstream.processors.mapping.suggest import suggest
 from keepstream.processors.replay.outgoing import revalidate
+from keepstream.processors.validation.contract import check_contract
 from keepstream.processors.validation.decoding import Decoder, gunzip
-from keepstream.processors.validation.validate import Validator, check_contract
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import MAX_VALUE_BYTES, Contract, Event, Rejection, ValidEvent
 from keepstream.schemas.outcome import OutcomeCounts

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.processors.validation.validate import check_contract, validate
+from keepstream.processors.validation.contract import check_contract
+from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.record import KafkaRecord
 from tests.builders import make_record, make_value

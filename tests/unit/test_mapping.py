@@ -19,7 +19,8 @@ from keepstream.app.cli.root import root
 from keepstream.app.config.contract import load_contract
 from keepstream.app.config.settings import Settings
 from keepstream.processors.mapping.document import cut, value_at
-from keepstream.processors.validation.validate import Validator, check_contract
+from keepstream.processors.validation.contract import check_contract
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.event import Event, Rejection, ValidEvent
 from keepstream.schemas.record import Record
 from tests.builders import AT, make_record, make_value

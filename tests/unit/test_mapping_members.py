@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.processors.mapping.mapping import MappingOptions, compile_mapping
+from keepstream.processors.mapping.options import MappingOptions, compile_mapping
 from keepstream.processors.mapping.timestamps import Format
-from keepstream.processors.validation.validate import Validator, Verdict
+from keepstream.processors.validation.contract import Verdict
+from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.record import Record
 from tests.builders import AT, make_record

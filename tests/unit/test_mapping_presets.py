@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from keepstream.app.config.contract import load_contract
 from keepstream.app.config.settings import Settings
-from keepstream.processors.validation.validate import Verdict
+from keepstream.processors.validation.contract import Verdict
 from keepstream.schemas.event import Ignored, Rejection, ValidEvent
 from tests.builders import AT, make_record
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.processors.mapping.timestamps import Format, timestamp_reader
-from keepstream.processors.validation.validate import parse_timestamp
+from keepstream.processors.validation.timestamps import parse_timestamp
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from keepstream.processors import batch_part
 from keepstream.processors.partition_queue import PartitionRevokedError
-from keepstream.processors.validation.validate import check_content
+from keepstream.processors.validation.contract import check_content
 from keepstream.schemas.event import ValidEvent
 from keepstream.schemas.failure import FencedError, RecordError, Step, TransientError, Verdict
 from keepstream.schemas.outcome import OutcomeCounts

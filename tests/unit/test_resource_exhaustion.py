@@ -10,7 +10,8 @@ import pytest
 from keepstream.app.dlq.format import pretty
 from keepstream.processors.replay.outgoing import ChangeError, apply_changes, diff, revalidate
 from keepstream.processors.replay.selection import json_path
-from keepstream.processors.validation.validate import MAX_DEPTH, Validator, validate
+from keepstream.processors.validation.contract import MAX_DEPTH
+from keepstream.processors.validation.validate import Validator, validate
 from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.event import Rejection, ValidEvent
 from tests.builders import make_record, make_value

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from keepstream.processors.validation.validate import parse_timestamp, validate
+from keepstream.processors.validation.timestamps import parse_timestamp
+from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import Rejection, ValidEvent
 from keepstream.schemas.record import Record
 from tests.builders import make_record, make_value

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keepstream.processors.validation.validate import MAX_DEPTH, validate
+from keepstream.processors.validation.contract import MAX_DEPTH
+from keepstream.processors.validation.validate import validate
 from keepstream.schemas.event import MAX_VALUE_BYTES, Event, Rejection, ValidEvent
 from tests.builders import AT, make_record, make_value
 from tests.malicious_input import HOSTILE, as_payload, corpus

@@ -17,7 +17,8 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from keepstream.app.config.contract import load_contract
 from keepstream.app.config.settings import Settings
-from keepstream.processors.validation.validate import Validator, check_contract
+from keepstream.processors.validation.contract import check_contract
+from keepstream.processors.validation.validate import Validator
 from keepstream.processors.validation.written_numbers import WrittenNumber, parse_model, to_json
 from keepstream.schemas.event import Contract, Event, Rejection, ValidEvent
 from keepstream.schemas.record import Record
