@@ -21,13 +21,14 @@ LEAST_KILLED = 0.85
 REQUIREMENT = "mutmut==3.8.1"
 HOME = REPO / ".venv" / "mutmut"
 MODULES = (
-    "processors/retry.py", "processors/validation/validate.py", "processors/validation/rejection.py",
+    "processors/retry.py", "processors/validation/validate.py", "processors/validation/contract.py",
+    "processors/validation/timestamps.py", "processors/validation/rejection.py",
     "processors/partition_queue.py", "processors/dispatcher.py", "processors/replay/replay.py",
     "sinks/postgres/errors.py",
 )  # fmt: skip
 TESTS = (
-    "retry", "validate", "validate_fallbacks", "timestamps", "cloud_event", "rejection", "partition_queue",
-    "dispatcher", "replay", "sqlstate", "fold",
+    "retry", "validate", "validate_fallbacks", "timestamps", "cloudevents", "rejection", "partition_queue",
+    "dispatcher", "replay", "sqlstate", "batch_part",
 )  # fmt: skip
 CONFIG = """
 [tool.mutmut]
