@@ -12,7 +12,8 @@ from pathlib import Path
 from aiohttp import web
 
 from keepstream.app.config.base import is_loopback
-from keepstream.app.config.settings import Settings, WebSettings
+from keepstream.app.config.settings import Settings
+from keepstream.app.config.web import WebSettings
 from keepstream.app.errors import REFUSED, KeepstreamError
 from keepstream.app.web import dead_letters, events, login, overview, replays
 from keepstream.app.web.connections import (

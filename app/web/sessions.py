@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
-from keepstream.app.config.settings import WebSettings
+from keepstream.app.config.web import WebSettings
 
 TOKEN_USER = "token"  # noqa: S105 - the user name of the token
 MAX_SESSIONS, MAX_LIMITED_KEYS, MAX_SECRET_CHARS = 1000, 10_000, 1024

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keepstream.app.config.base import is_loopback
-from keepstream.app.config.settings import WebSettings
+from keepstream.app.config.web import WebSettings
 from keepstream.app.errors import KeepstreamError
 from keepstream.app.web import sessions as logins
 from keepstream.app.web.login import safe_path

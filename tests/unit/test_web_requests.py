@@ -9,7 +9,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
-from keepstream.app.config.settings import Settings, WebSettings
+from keepstream.app.config.settings import Settings
+from keepstream.app.config.web import WebSettings
 from keepstream.app.web import login, middleware, replays
 from keepstream.app.web.context import CONSOLE, Console, session_of
 from keepstream.app.web.middleware import COOKIE, authenticate, check_csrf, check_host, error_pages
