@@ -22,7 +22,7 @@ _REASONS = (
     "`row_suppressed`"
 )
 _LABELS = {
-    "`topic`, `partition`": "the consumed topic, and the partitions this worker owns",
+    "`topic`, `partition`": "the consumed topics of the settings, and the partitions of theirs that this worker owns",
     "`outcome`": _OUTCOMES,
     "`step`": "{step}",
     "`verdict`": "{verdict}",

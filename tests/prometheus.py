@@ -57,9 +57,9 @@ class Prometheus:
         """Return the first series' value, None without one."""
         return next((float(series["value"][1]) for series in self.query(expression)), None)
 
-    def firing(self, over: str = "") -> set[str]:
+    def firing(self, over: str = "[3s]", matchers: str = "") -> set[str]:
         """Return the alerts that fire now, or that fired within a range like ``[10m]``."""
-        series = self.query(f'max_over_time(ALERTS{{alertstate="firing"}}{over or "[3s]"})')
+        series = self.query(f'max_over_time(ALERTS{{alertstate="firing",{matchers}}}{over})')
         return {found["metric"]["alertname"] for found in series}
 
     def _get(self, path: str, **parameters: str) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Assignment:
         self.thread: ConsumerThread | None = None
         self._start_offsets = StartOffsetResolver(offsets, metrics, settings)
         self._metrics = metrics
-        self._logging_metrics = LoggingMetrics(metrics)
+        self._logging_metrics = {topic: LoggingMetrics(metrics, topic) for topic in offsets}
         self._settings = settings
         self._duplicate_instance = DuplicateInstanceDetector(settings.group_instance_id)
         self._committed: dict[TopicPartition, CommittedOffset] = {}
@@ -68,6 +68,7 @@ class Assignment:
         partitions = {TopicPartition(*tp) for tp in tps}
         self.dispatcher.close(partitions)
         self._without_queue |= partitions
+        self._metrics.rebalances.inc()
         for topic in sorted({partition.topic for partition in partitions}):
             if starting := self._starting.get(topic):
                 starting.cancel()
@@ -107,8 +108,8 @@ class Assignment:
         queue = self.dispatcher.for_epoch(TopicPartition(*tp), epoch)
         if queue and not queue.paused:
             queue.paused = Failure(Step.VALIDATE, Verdict.SYSTEMIC, "unreadable_batch", self._explain(error))
-            self._logging_metrics.attempt_failed(queue.paused, retried=True)
-            self._logging_metrics.paused(*tp, queue.paused)
+            self._logging_metrics[tp[0]].attempt_failed(queue.paused, retried=True)
+            self._logging_metrics[tp[0]].paused(*tp, queue.paused)
 
     def _explain(self, error: Exception) -> str:
         if isinstance(error, DecompressionLimitError):
@@ -138,7 +139,7 @@ class Assignment:
 
     async def restart(self, partition: TopicPartition) -> None:
         """Start a partition again from its stored offset, which is not the one that its queue wrote."""
-        self._logging_metrics.fenced(*partition)
+        self._logging_metrics[partition.topic].fenced(*partition)
         self.start([partition])
 
     @property
@@ -186,7 +187,6 @@ class Assignment:
         await thread.seek_all({aiokafka.structs.TopicPartition(*tp): offset for tp, offset in offsets.items()}, epoch)
         self._without_queue -= offsets.keys()
         self._answered = True
-        self._metrics.rebalances.inc()
         self._metrics.assigned.set(len(self.dispatcher.partitions))
         log.info("reading %d partitions", len(self.dispatcher.partitions))
 

@@ -111,7 +111,7 @@ async def _open_topic(
     policies = Policies(
         retry_policy(worker.store_retry), retry_policy(worker.metrics_retry), worker.foreign_key_wait_s
     )  # fmt: skip
-    logging_metrics = LoggingMetrics(metrics)
+    logging_metrics = LoggingMetrics(metrics, settings.kafka.topic)
     pause, limit = Pause(logging_metrics), DeadLetterLimit(worker.flood_limit, worker.flood_window)
     outbox = OutboxPublisher(PostgresOutbox(pool), dead_letters, logging_metrics, pause, limit, VERSION)
     store, offsets = PostgresStore(pool), PostgresOffsets(pool, settings.postgres.allow_other_topics)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -177,6 +177,9 @@ class GaugeSampler:
         self.check()
         for topic, partition, lag in self.assignment.lags():
             self.metrics.lag.labels(topic, str(partition)).set(lag)
+        paused = Counter(partition.topic for partition in self.assignment.dispatcher.paused)
+        for topic in self.metrics.topics:
+            self.metrics.paused_partitions.labels(topic).set(paused[topic])
         queues = self.assignment.dispatcher.queues
         for queue in queues:
             self.metrics.oldest_unsettled.labels(queue.topic, str(queue.partition)).set(_oldest_s(queue))

@@ -94,17 +94,21 @@ DEAD_LETTER_LINES_PER_S = 100
 
 
 class LoggingMetrics:
-    """Implements `Metrics` with Prometheus and log lines. Payloads, keys and headers of records are never logged."""
+    """Implements `Metrics` of one topic with Prometheus and log lines.
 
-    def __init__(self, metrics: PrometheusMetrics) -> None:
+    Payloads, keys and headers of records are never logged.
+    """
+
+    def __init__(self, metrics: PrometheusMetrics, topic: str) -> None:
         self._metrics = metrics
+        self._topic = topic
         self.batch_settled = metrics.batch_settled
-        self.step_took = metrics.step_took
+        self.step_took = metrics.step_timer(topic)
         self.publish_took = metrics.publish_took
         self._lines = LogRateLimiter(DEAD_LETTER_LINES_PER_S, _report_suppressed)
 
     def attempt_failed(self, failure: Failure, *, retried: bool) -> None:
-        self._metrics.attempt_failed(failure, retried=retried)
+        self._metrics.attempt_failed(self._topic, failure, retried=retried)
         if batch := CURRENT_BATCH.get():
             batch.queue.failed_attempts += 1
         # A bad record fails about seven attempts of its batch, and has its dead letter's line; a pause has its own.
@@ -129,7 +133,7 @@ class LoggingMetrics:
         log.warning("the stored offset is not the one this worker wrote (another worker moved it, or PostgreSQL lost "
                     "its last commits); starting again from the stored offset",
                     topic=topic, partition=partition)  # fmt: skip
-        self._metrics.fences.inc()
+        self._metrics.fences.labels(topic).inc()
 
 
 def _report_suppressed(count: int) -> None:

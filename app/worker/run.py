@@ -173,7 +173,6 @@ class Worker:
             limit=TransactionLimit(settings.worker.transaction_size, settings.worker.batch_max_bytes),
         )
         self._assignment = Assignment(self._dispatcher, components.offsets, metrics, settings.kafka)
-        metrics.paused_partitions.set_function(lambda: len(self._dispatcher.paused))
         limit_s = settings.worker.progress_timeout_s
         self._last_kafka_error = LastKafkaError(settings.kafka)
         self._kafka = KafkaAdmin(librdkafka_settings(settings.kafka), KAFKA_TIMEOUT_S, self._last_kafka_error)

@@ -6,20 +6,31 @@ What they show is in panels.yml.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from keepstream.sinks.prometheus.catalogue import CATALOGUE
+
 HERE = Path(__file__).parent
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 MATCHERS = 'job=~"$job",instance=~"$instance"'
+ENDS = ("", "_total", "_bucket", "_count", "_sum")
+WITH_TOPIC = {metric.family + end for metric in CATALOGUE if "topic" in metric.labels for end in ENDS}
 COLUMNS = 24
 Spec = dict[str, Any]
 
 
 def expression(query: str) -> str:
-    return query.replace("%,", MATCHERS + ",").replace("%", MATCHERS).replace("$R", "$__rate_interval")
+    """Return the query with its matchers: a series that has the label ``topic`` also matches that variable."""
+    matched = re.sub(r"(\w+){%", lambda found: f"{found[1]}{{{matchers(found[1])}", query)
+    return matched.replace("$R", "$__rate_interval")
+
+
+def matchers(series: str) -> str:
+    return MATCHERS + ',topic=~"$topic"' if series in WITH_TOPIC else MATCHERS
 
 
 def panel_json(panel: Spec, number: int, x: int, y: int) -> dict[str, Any]:
@@ -98,6 +109,7 @@ def dashboard_json(board: Spec) -> dict[str, Any]:
              "current": {"text": "Prometheus", "value": "prometheus"}},
             variable("job", "keepstream_build_info"),
             variable("instance", 'keepstream_build_info{job=~"$job"}'),
+            variable("topic", 'keepstream_events_received_total{job=~"$job",instance=~"$instance"}'),
         ]},
         "annotations": {"list": [
             annotation("Worker started", "changes(process_start_time_seconds{%}[$R]) > 0", "green"),

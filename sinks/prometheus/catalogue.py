@@ -79,7 +79,7 @@ CLOSED: dict[str, tuple[str, ...]] = {
     "verdict": tuple(Verdict),
     "level": LEVELS,
 }
-"""Label values known in advance. ``topic`` and ``partition`` come from the settings and the assignment."""
+"""Label values known in advance. ``topic`` comes from the settings, ``partition`` from the assignment."""
 
 _C, _G, _H = Kind.COUNTER, Kind.GAUGE, Kind.HISTOGRAM
 _STEP_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -104,7 +104,8 @@ BATCHES = Metric("batches", _C, "batches", "Finished batches, by outcome.",
 BATCH_EVENTS = Metric("batch_events", _H, "events", "Records per settled batch.",
                       "Full batches mean a backlog: see consumer_lag_events.", buckets=_BATCH)
 STEP_DURATION = Metric("step_duration_seconds", _H, "seconds", "Duration of a step for one batch, retries included.",
-                       "When store slows down, look at PostgreSQL's commit latency and at locks.", ("step",), _STEP_S)
+                       "When store slows down, look at PostgreSQL's commit latency and at locks.", ("topic", "step"),
+                       _STEP_S)
 END_TO_END = Metric("event_end_to_end_seconds", _H, "seconds",
                     "Latency per event, from the Kafka timestamp of the oldest record of its batch to the commit in "
                     "PostgreSQL, without replayed records.",
@@ -128,13 +129,14 @@ REBALANCES = Metric("rebalances", _C, "rebalances", "Assignments of partitions t
 # Failures.
 STEP_FAILURES = Metric("step_failures", _C, "attempts", "Failed attempts of a step, by stable reason.",
                        "The verdict names the cause: systemic is the environment, record is the producer.",
-                       ("step", "verdict", "reason"))
+                       ("topic", "step", "verdict", "reason"))
 STEP_RETRIES = Metric("step_retries", _C, "attempts", "Failed attempts that were retried.",
-                      "When it keeps rising, step_failures names the reason.", ("step",))
+                      "When it keeps rising, step_failures names the reason.", ("topic", "step"))
 PAUSED = Metric("paused_partitions", _G, "partitions", "Partitions paused by a systemic failure.",
-                "/readyz gives the reason; nothing is lost, and processing resumes by itself.")
+                "/readyz gives the reason; nothing is lost, and processing resumes by itself.", ("topic",))
 FENCED = Metric("fenced_batches", _C, "batches", "Batches refused because the stored offset was not their first.",
-                "Nothing is counted twice; if it keeps rising, workers miss rebalances, or PostgreSQL loses commits.")
+                "Nothing is counted twice; if it keeps rising, workers miss rebalances, or PostgreSQL loses commits.",
+                ("topic",))
 OFFSET_GAP = Metric("offset_gap_events", _C, "events", "Records that retention deleted before they were settled.",
                     "They are lost to keepstream: lengthen the retention, then run `keepstream audit`.", ("topic",))
 COMMIT_FAILURES = Metric("offset_commit_failures", _C, "commits", "Failed commits of offsets to Kafka.",
@@ -144,9 +146,11 @@ LOG_RECORDS = Metric("log_records", _C, "lines", "Log lines at warning and above
 
 # Dead letters.
 DLQ_PUBLISHED = Metric("dlq_published", _C, "events", "Dead letters confirmed by the broker.",
-                       "Run `keepstream dlq stats` for steps and reasons.", ("step", "reason"))
+                       "Run `keepstream dlq stats` for steps and reasons.", ("topic", "step", "reason"))
 DLQ_PUBLISH_FAILURES = Metric("dlq_publish_failures", _C, "attempts", "Failed attempts to publish dead letters.",
-                              "The partition is paused: run `keepstream doctor`; check that the topic takes writes.")
+                              "The partition is paused: run `keepstream doctor`; check that the dead letter topic "
+                              "takes writes.",
+                              ("topic",))
 DLQ_PUBLISH_DURATION = Metric("dlq_publish_duration_seconds", _H, "seconds",
                               "Time until the broker confirmed the dead letters of a batch.",
                               "When it rises, Kafka is slow: check for under-replicated partitions.", buckets=_STEP_S)

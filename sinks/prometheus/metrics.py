@@ -7,6 +7,7 @@ import time
 from collections import Counter as Multiset
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
+from itertools import product
 
 from prometheus_client import Counter, Gauge
 
@@ -21,19 +22,19 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class PrometheusMetrics:
-    """Implements `keepstream.processors.ports.Metrics` with the series of `keepstream.sinks.prometheus.catalogue`.
+    """The series of `keepstream.sinks.prometheus.catalogue`, of all topics of a worker.
 
     Counters are for rates and start at zero with the process; exact totals are in the table ``event_counters``.
     """
 
     def __init__(self, topics: Iterable[str] = ()) -> None:
-        self._registry = MetricRegistry(topics)
+        self.topics = tuple(topics)
+        self._registry = MetricRegistry(self.topics)
         self._declare_flow(self._registry)
         self._declare_failures(self._registry)
         self._declare_dead_letters(self._registry)
-        self.end_to_end = EventHistogram(catalogue.END_TO_END, topics)
+        self.end_to_end = EventHistogram(catalogue.END_TO_END, self.topics)
         self._topic = cache(self._children)
-        self._steps = {step: self.step_duration.labels(step.value) for step in Step}
         self._batches = {outcome: self.batches.labels(outcome.value) for outcome in BatchOutcome}
         self._totals = ExactTotals()
         self._registry.add(self.end_to_end)
@@ -66,8 +67,8 @@ class PrometheusMetrics:
         self.offset_gaps = registry.counter(catalogue.OFFSET_GAP)
         self.commit_failures = registry.counter(catalogue.COMMIT_FAILURES)
         self.log_records = registry.counter(catalogue.LOG_RECORDS)
-        for step, verdict, reason in KNOWN_FAILURES:
-            self.step_failures.labels(step.value, verdict.value, reason)
+        for topic, (step, verdict, reason) in product(self.topics, KNOWN_FAILURES):
+            self.step_failures.labels(topic, step.value, verdict.value, reason)
 
     def _declare_dead_letters(self, registry: MetricRegistry) -> None:
         self.dlq_published = registry.counter(catalogue.DLQ_PUBLISHED)
@@ -76,8 +77,8 @@ class PrometheusMetrics:
         self.dlq_open = registry.gauge(catalogue.DLQ_OPEN)
         self.dlq_oldest = registry.gauge(catalogue.DLQ_OLDEST)
         self.ledger_read_at = registry.gauge(catalogue.LEDGER_READ)
-        for reason in CONTRACT_REASONS:
-            self.dlq_published.labels(Step.VALIDATE.value, reason)
+        for topic, reason in product(self.topics, CONTRACT_REASONS):
+            self.dlq_published.labels(topic, Step.VALIDATE.value, reason)
 
     def _children(self, topic: str) -> tuple[Counter, Gauge, list[tuple[str, Counter]]]:
         """Return the series of a topic, cached: prometheus_client's ``labels`` takes longer than counting."""
@@ -117,23 +118,25 @@ class PrometheusMetrics:
         if oldest_timestamp_ms > 0:
             self.end_to_end.observe(topic, max(0.0, now - oldest_timestamp_ms / 1000), counts.total)
 
-    def step_took(self, step: Step, duration_s: float) -> None:
-        self._steps[step].observe(duration_s)
+    def step_timer(self, topic: str) -> Callable[[Step, float], None]:
+        """Return what records the durations of a topic's steps; their series are looked up once."""
+        observe = {step: self.step_duration.labels(topic, step.value).observe for step in Step}
+        return lambda step, duration_s: observe[step](duration_s)
 
     def publish_took(self, duration_s: float) -> None:
         self.dlq_publish_duration.observe(duration_s)
 
-    def attempt_failed(self, failure: Failure, *, retried: bool) -> None:
-        self.step_failures.labels(failure.step.value, failure.verdict.value, failure.reason).inc()
+    def attempt_failed(self, topic: str, failure: Failure, *, retried: bool) -> None:
+        self.step_failures.labels(topic, failure.step.value, failure.verdict.value, failure.reason).inc()
         if failure.reason == "dlq_unavailable":
-            self.dlq_publish_failures.inc()
+            self.dlq_publish_failures.labels(topic).inc()
         if retried:
-            self.step_retries.labels(failure.step.value).inc()
+            self.step_retries.labels(topic, failure.step.value).inc()
 
     def dead_lettered(self, dead_letters: Sequence[DeadLetter]) -> None:
-        causes = Multiset((one.failure.step.value, one.failure.reason) for one in dead_letters)
-        for (step, reason), count in causes.items():
-            self.dlq_published.labels(step, reason).inc(count)
+        causes = Multiset((one.record.topic, one.failure.step.value, one.failure.reason) for one in dead_letters)
+        for labels, count in causes.items():
+            self.dlq_published.labels(*labels).inc(count)
 
     def partition_gone(self, topic: str, partition: int) -> None:
         """Remove the series of a revoked partition."""

@@ -53,12 +53,9 @@ class Worker:
             return error.code, error.read().decode()
 
     def metric(self, series: str) -> float:
-        """Return the value of one series, 0 when it is absent."""
-        for line in self.get("/metrics")[1].splitlines():
-            name, _, value = line.rpartition(" ")
-            if name == series:
-                return float(value)
-        return 0.0
+        """Return the value of one series, or the sum of all series of a name without labels; 0 when it is absent."""
+        rows = (line.rpartition(" ") for line in self.get("/metrics")[1].splitlines() if not line.startswith("#"))
+        return sum(float(value) for name, _, value in rows if series in (name, name.partition("{")[0]))
 
     def peak_mb(self) -> int:
         """Return the most memory that the process ever had resident."""

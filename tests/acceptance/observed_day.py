@@ -26,7 +26,7 @@ from tests.real import Servers, eventually
 RATE_PER_S = 200
 OUTAGE_S = 40.0
 """Longer than the objective's 30 seconds."""
-VARIABLES = {"$__rate_interval": "10s", "$job": ".+", "$instance": ".+"}
+VARIABLES = {"$__rate_interval": "10s", "$job": ".+", "$instance": ".+", "$topic": ".+"}
 
 
 def panel_queries() -> dict[str, str]:
@@ -82,6 +82,8 @@ class Day:
     under_load: dict[str, list[float]] = field(default_factory=dict)
     in_outage: dict[str, list[float]] = field(default_factory=dict)
     fired: set[str] = field(default_factory=set)
+    fired_of_topic: set[str] = field(default_factory=set)
+    """Of ``fired``, those with the label ``topic``."""
     cleared: set[str] = field(default_factory=set)
     began: float = field(default_factory=time.time)
     marks: list[tuple[float, float, str]] = field(default_factory=list)
@@ -116,6 +118,7 @@ class Day:
         self._clears("KeepstreamNoInput", "KeepstreamBudgetBurnsFast")
         again.stop()
         self.fired = self.prometheus.firing("[10m]")
+        self.fired_of_topic = self.prometheus.firing("[10m]", f'topic="{self.system.topic}"')
 
     def _start(self) -> Worker:
         return self.system.start_worker(KEEPSTREAM_HTTP__PORT=self.port, KEEPSTREAM_KAFKA__DLQ_TIMEOUT_S="2")

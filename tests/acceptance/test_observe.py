@@ -24,6 +24,7 @@ FIRES_AND_CLEARS = (
     "KeepstreamLoopLate", "KeepstreamNoInput", "KeepstreamPartitionStalled", "KeepstreamPartitionsHeld",
     "KeepstreamRetryStorm",
 )  # fmt: skip
+OF_A_WORKER = {"KeepstreamDown", "KeepstreamLoopLate", "KeepstreamRebalanceLoop"}
 NEVER = {"KeepstreamRetentionGap", "KeepstreamDeadLettersOld"}
 """Nothing of that day causes these. Their firing, and that of the rest, is shown by promtool."""
 ABOVE_ZERO_IN_AN_OUTAGE = (
@@ -72,6 +73,10 @@ def test_what_an_outage_of_postgres_moves_is_seen_to_move(title: str, day: Day) 
 def test_the_right_alerts_fire_and_clear(alert: str, day: Day) -> None:
     assert alert in day.fired
     assert alert in day.cleared
+
+
+def test_the_alerts_of_a_topic_have_its_name_and_those_of_a_worker_have_none(day: Day) -> None:
+    assert day.fired_of_topic == day.fired - OF_A_WORKER
 
 
 def test_no_other_alert_fires_that_has_no_cause(day: Day) -> None:

@@ -111,8 +111,8 @@ def test_a_pause_is_named_with_its_reason(own_servers: Servers, tmp_path: Path) 
             system.settled(1)
             own_servers.postgres.stop(keep_data=True)
             system.produce([make_value()])
-            unreachable = 'step_failures_total{reason="database_unreachable",step="store",verdict="systemic"}'
-            eventually(lambda: worker.metric(f"keepstream_{unreachable}") >= 1, 60)
+            labels = f'reason="database_unreachable",step="store",topic="{system.topic}",verdict="systemic"'
+            eventually(lambda: worker.metric(f"keepstream_step_failures_total{{{labels}}}") >= 1, 60)
             eventually(lambda: worker.metric("keepstream_paused_partitions") == 1, 60)
             report = status(system, urls(worker), exit_code=4)
         finally:

@@ -94,7 +94,7 @@ def assert_shown(system: System, worker: Worker, outcomes: dict[str, int], total
         assert (
             worker.metric(f'keepstream_events_processed_total{{outcome="{outcome}",topic="{system.topic}"}}') == count
         )
-        recorded = f'keepstream_recorded_events_total{{outcome="{outcome}"}}'
+        recorded = f'keepstream_recorded_events_total{{outcome="{outcome}",topic="{system.topic}"}}'
         eventually(lambda: worker.metric(recorded) == count, 40, recorded)  # noqa: B023 - called at once
     assert json.loads(system.cli("status", "--json", "--interval", "0.2").stdout)["outcomes"] == outcomes
     assert (

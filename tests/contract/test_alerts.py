@@ -91,6 +91,14 @@ def test_rules_ask_only_for_metrics_and_labels_that_exist(rule: dict[str, Any]) 
         assert set(re.findall(r"(\w+)=", matchers)) <= known[name] | {"job", "instance"}
 
 
+@each_alert
+def test_an_alert_about_series_of_a_topic_names_the_topic(name: str) -> None:
+    """The budget's alerts ask for recorded rules, each of which is by topic."""
+    asked = set(re.findall(r"\b(keepstream[_:]\w+(?::\w+)?)", ALERTS[name]["expr"]))
+    by_topic = {m.series for m in CATALOGUE if "topic" in m.labels} | {rule.get("record") for rule in LOADED}
+    assert ("$labels.topic" in ALERTS[name]["annotations"]["summary"]) == bool(asked & by_topic)
+
+
 def test_quick_time_turns_minutes_into_seconds() -> None:
     text = "expr: rate(x[5m]) > 60 and y_rate5m[1h]\nfor: 15m\nfor: 1h\n"
     assert quick_time(text) == "expr: rate(x[5s]) > 60 and y_rate5m[1m]\nfor: 15s\nfor: 1m\n"

@@ -25,6 +25,7 @@ from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
 from keepstream.processors.validation.validate import Validator
+from keepstream.schemas.failure import Step
 from keepstream.schemas.outcome import OutcomeCounts
 from tests.simulation import simulation
 from tests.simulation.coordinator import Coordinator
@@ -49,6 +50,9 @@ class Gauges(RecordedMetrics):
 
     def __getattr__(self, _name: str) -> Gauges:
         return self
+
+    def step_timer(self, _topic: str) -> Callable[[Step, float], None]:
+        return self.step_took
 
     def labels(self, *_labels: str) -> Gauges:
         return self
@@ -91,7 +95,7 @@ class Worker:
             self.dispatcher, {TOPIC: cast("Any", world.database)}, cast("Any", self.metrics), world.kafka
         )
         self.assignment.thread = cast("Any", self.consumer)
-        self.assignment._logging_metrics = cast("Any", self.metrics)
+        self.assignment._logging_metrics = {TOPIC: cast("Any", self.metrics)}
         self._messages: asyncio.Queue[FetchedRecords] = asyncio.Queue()
         self._rebalances: asyncio.Queue[Callable[[], Coroutine[Any, Any, None]]] = asyncio.Queue()
         for part in (

@@ -18,8 +18,11 @@ from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import Batch
 from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.record import Incarnation
+from keepstream.schemas.record import TopicPartition as RecordPartition
 from keepstream.sinks.postgres.offsets import StoredOffset
+from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.simulation.log import Bounds
+from tests.unit.test_metrics import value
 
 TP = TopicPartition("events", 0)
 
@@ -279,10 +282,45 @@ async def test_a_begin_that_was_overtaken_opens_no_queues_even_if_its_cancellati
     assignment.close()
 
 
-def assignment_in(world: Elsewhere, **settings: Any) -> Assignment:
+class Both(Elsewhere):
+    """Two topics with a partition each."""
+
+    OTHER = TopicPartition("orders", 0)
+
+    async def log_bounds(self, partitions: Sequence[TopicPartition]) -> Bounds:
+        return Bounds(dict.fromkeys(partitions, 0), dict.fromkeys(partitions, 9), {})
+
+    async def load(self, _topic: str, _partitions: Iterable[int]) -> dict[int, StoredOffset]:
+        return {0: StoredOffset(3, 0)}
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TP, self.OTHER}
+
+
+async def test_a_rebalance_counts_once_however_many_topics_it_assigns() -> None:
+    world, metrics = Both(), PrometheusMetrics(["events", "orders"])
+    assignment = assignment_in(world, metrics)
+    assignment.start([TP, world.OTHER])
+    await started(assignment)
+    assert {*assignment.dispatcher.partitions} == {TP, world.OTHER}
+    assert value(metrics, "rebalances_total") == 1
+    assert value(metrics, "assigned_partitions") == 2
+    assignment.close()
+
+
+async def test_a_fenced_batch_counts_for_its_topic() -> None:
+    world, metrics = Both(), PrometheusMetrics(["events", "orders"])
+    assignment = assignment_in(world, metrics)
+    await assignment.restart(RecordPartition(*world.OTHER))
+    assert value(metrics, "fenced_batches_total", "orders") == 1
+    assert value(metrics, "fenced_batches_total", "events") == 0
+    assignment.close()
+
+
+def assignment_in(world: Elsewhere, metrics: PrometheusMetrics | None = None, **settings: Any) -> Assignment:
     dispatcher = Dispatcher(never, recover=ignored, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
-    offsets = {"events": cast("Any", world)}
-    assignment = Assignment(dispatcher, offsets, cast("Any", Silent()), KafkaSettings(**settings))
+    offsets = dict.fromkeys(("events", "orders"), cast("Any", world))
+    assignment = Assignment(dispatcher, offsets, cast("Any", metrics or Silent()), KafkaSettings(**settings))
     assignment.thread = cast("Any", world)
     return assignment
 

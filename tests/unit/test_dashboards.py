@@ -21,6 +21,7 @@ DATASOURCE = "${datasource}"
 FIXED_RANGES = {"30d": "the objective's own window", "1h": "the title says: in the last hour"}
 """Ranges that are not Grafana's own, and why."""
 PARTS = {f"{m.series}_{end}" for m in CATALOGUE if m.kind is Kind.HISTOGRAM for end in ("bucket", "count", "sum")}
+OF_A_TOPIC = {m.series for m in CATALOGUE if "topic" in m.labels}
 NOT_OURS = {
     "process_cpu_seconds_total",
     "process_resident_memory_bytes",
@@ -62,16 +63,20 @@ def test_a_dashboard_has_a_stable_uid_refreshes_and_cannot_be_edited_by_hand(boa
 
 
 @each_board
-def test_a_dashboard_has_templates_for_datasource_job_and_instance_that_follow_the_time(board: dict[str, Any]) -> None:
+def test_a_dashboard_has_templates_for_datasource_job_instance_and_topic_that_follow_the_time(
+    board: dict[str, Any],
+) -> None:
     source, *others = board["templating"]["list"]
     assert (source["name"], source["type"], source["query"]) == ("datasource", "datasource", "prometheus")
-    assert [variable["name"] for variable in others] == ["job", "instance"]
+    assert [variable["name"] for variable in others] == ["job", "instance", "topic"]
     for variable in others:
         assert variable["datasource"]["uid"] == DATASOURCE
         assert variable["multi"]
         assert variable["allValue"] == ".+"
         assert variable["refresh"] == 2
-        assert variable["query"]["query"].startswith("label_values(keepstream_build_info")
+        assert variable["current"]["text"] == "All"
+        source = "events_received_total" if variable["name"] == "topic" else "build_info"
+        assert re.match(rf"label_values\(keepstream_{source}\b.*, {variable['name']}\)", variable["query"]["query"])
 
 
 @each_board
@@ -98,12 +103,13 @@ def test_a_panel_says_what_it_shows_in_which_unit_from_the_chosen_datasource(pan
 
 
 @each_query
-def test_every_selector_of_a_query_matches_job_and_instance(query: str) -> None:
+def test_every_selector_of_a_query_matches_job_instance_and_the_topic_of_a_series_that_has_one(query: str) -> None:
     selectors = re.findall(r"\b((?:keepstream|process)_\w+)(\{[^}]*\})?", query)
     assert selectors
     for name, matchers in selectors:
         assert 'job=~"$job"' in matchers, name
         assert 'instance=~"$instance"' in matchers, name
+        assert ('topic=~"$topic"' in matchers) == (re.sub(r"_(bucket|count|sum)$", "", name) in OF_A_TOPIC), name
 
 
 @each_query

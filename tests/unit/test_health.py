@@ -24,6 +24,7 @@ from keepstream.schemas.failure import Verdict
 from keepstream.schemas.record import TopicPartition
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 from tests.builders import make_failure
+from tests.unit.test_metrics import value
 
 PARTITION = TopicPartition("events", 0)
 
@@ -176,3 +177,17 @@ async def test_a_worker_that_stops_is_alive_and_not_ready(health: Health, ask: A
 async def test_metrics_are_served_as_prometheus_expects_them_and_nothing_else_is(health: Health, ask: Any) -> None:
     assert "keepstream_events_received_total" in ask("/metrics?x=1")[1]
     assert ask("/")[0] == 404
+
+
+async def test_paused_partitions_are_counted_by_topic(assignment: Any) -> None:
+    metrics = PrometheusMetrics(["events", "orders"])
+    gauges = GaugeSampler(metrics, Health(metrics, assignment), assignment, lambda: None)
+    other = TopicPartition("orders", 0)
+    assignment.dispatcher.open({other: 0})
+    (queue,) = (queue for queue in assignment.dispatcher.queues if queue.topic == "orders")
+    for failure in (make_failure(), None):
+        queue.paused = failure
+        gauges.beat()
+        assert value(metrics, "paused_partitions", "events") == 0
+        assert value(metrics, "paused_partitions", "orders") == (1 if failure else 0)
+    assignment.dispatcher.close([other])

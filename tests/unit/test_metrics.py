@@ -17,7 +17,7 @@ from keepstream.schemas.failure import Step, Verdict
 from keepstream.schemas.outcome import Outcome, OutcomeCounts, Totals
 from keepstream.sinks.prometheus.catalogue import CATALOGUE, CONTRACT_REASONS, BatchOutcome, Metric
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
-from tests.builders import make_dead_letter, make_failure
+from tests.builders import make_dead_letter, make_failure, make_record
 
 COUNTS = st.integers(0, 1000)
 TALLY = st.builds(OutcomeCounts, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)
@@ -63,11 +63,11 @@ def busy() -> PrometheusMetrics:
     metrics.set_build_info("1", "2")
     for gauge in (metrics.lag, metrics.oldest_unsettled):
         gauge.labels("events", "0").set(1)
-    metrics.step_took(Step.STORE, 0.1)
-    metrics.attempt_failed(make_failure(), retried=True)
+    metrics.step_timer("events")(Step.STORE, 0.1)
+    metrics.attempt_failed("events", make_failure(), retried=True)
     metrics.dead_lettered([make_dead_letter()])
-    metrics.attempt_failed(make_failure(verdict=Verdict.SYSTEMIC, reason="dlq_unavailable"), retried=True)
-    metrics.fences.inc()
+    metrics.attempt_failed("events", make_failure(verdict=Verdict.SYSTEMIC, reason="dlq_unavailable"), retried=True)
+    metrics.fences.labels("events").inc()
     return metrics
 
 
@@ -146,6 +146,17 @@ def test_exact_totals_are_absent_before_the_first_reading() -> None:
     assert value(metrics, "dlq_replay_events", "events", "replayed") == 3
 
 
+def test_exact_totals_of_two_topics_are_two_series() -> None:
+    metrics = PrometheusMetrics(["events", "orders"])
+    metrics.ledger_read("events", Totals({"delivered": 7}, 2, None, {"replayed": 3}))
+    assert value(metrics, "recorded_events_total", "orders", "delivered") is None
+    metrics.ledger_read("orders", Totals({"delivered": 1}, 0, None, {"replayed": 5}))
+    assert value(metrics, "recorded_events_total", "events", "delivered") == 7
+    assert value(metrics, "recorded_events_total", "orders", "delivered") == 1
+    assert value(metrics, "dlq_open_events", "orders") == 0
+    assert value(metrics, "dlq_replay_events", "orders", "replayed") == 5
+
+
 @pytest.mark.parametrize("outcome", ["delivered", "duplicate", "stale", "dead_lettered"])
 def test_every_outcome_starts_at_zero(outcome: str) -> None:
     metrics = PrometheusMetrics(["events"])
@@ -153,15 +164,21 @@ def test_every_outcome_starts_at_zero(outcome: str) -> None:
     assert value(metrics, "events_received_total", "events") == 0
 
 
-@pytest.mark.parametrize("name", ["rebalances_total", "fenced_batches_total", "dlq_publish_failures_total",
-                                  "offset_commit_failures_total", "paused_partitions"])  # fmt: skip
+@pytest.mark.parametrize("name", ["rebalances_total", "offset_commit_failures_total"])
 def test_series_of_alerts_start_at_zero(name: str) -> None:
     assert value(PrometheusMetrics(), name) == 0
 
 
-@pytest.mark.parametrize("step", list(Step))
-def test_retries_of_every_step_start_at_zero(step: Step) -> None:
-    assert value(PrometheusMetrics(), "step_retries_total", step.value) == 0
+@pytest.mark.parametrize("topic", ["events", "orders"])
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [("fenced_batches_total", []), ("dlq_publish_failures_total", []), ("paused_partitions", []),
+     ("dlq_published_total", ["validate", "tombstone"]),
+     ("step_failures_total", ["store", "systemic", "database_unreachable"]),
+     *(("step_retries_total", [step.value]) for step in Step)],
+)  # fmt: skip
+def test_series_of_alerts_start_at_zero_for_every_topic(name: str, labels: list[str], topic: str) -> None:
+    assert value(PrometheusMetrics(iter(["events", "orders"])), name, topic, *labels) == 0
 
 
 def test_every_metric_has_our_prefix_and_a_help_text() -> None:
@@ -181,32 +198,46 @@ def test_no_label_can_grow_without_bound() -> None:
 def test_no_text_of_a_failure_reaches_a_label() -> None:
     metrics = PrometheusMetrics()
     failure = make_failure(message="s3cret", sqlstate="s3cret")
-    metrics.attempt_failed(failure, retried=False)
+    metrics.attempt_failed("events", failure, retried=False)
     metrics.dead_lettered([make_dead_letter(failure=failure, event_id="s3cret", correlation_id="s3cret")])
     assert b"s3cret" not in metrics.render()
 
 
 def test_a_failure_counts_once_and_as_a_retry_only_when_it_is_retried() -> None:
-    metrics = PrometheusMetrics()
-    metrics.attempt_failed(make_failure(), retried=True)
-    metrics.attempt_failed(make_failure(), retried=False)
-    assert value(metrics, "step_failures_total", "store", "record", "check_violation") == 2
-    assert value(metrics, "step_retries_total", "store") == 1
+    metrics = PrometheusMetrics(["events", "orders"])
+    metrics.attempt_failed("events", make_failure(), retried=True)
+    metrics.attempt_failed("events", make_failure(), retried=False)
+    assert value(metrics, "step_failures_total", "events", "store", "record", "check_violation") == 2
+    assert value(metrics, "step_retries_total", "events", "store") == 1
+    assert value(metrics, "step_failures_total", "orders", "store", "record", "check_violation") is None
+    assert value(metrics, "step_retries_total", "orders", "store") == 0
 
 
-def test_dead_letters_are_counted_by_step_and_reason() -> None:
-    metrics = PrometheusMetrics()
+def test_dead_letters_are_counted_by_topic_step_and_reason() -> None:
+    metrics = PrometheusMetrics(["events", "orders"])
     other = make_dead_letter(failure=make_failure(step=Step.VALIDATE, reason="tombstone"))
     metrics.dead_lettered([make_dead_letter(), other, make_dead_letter()])
-    assert value(metrics, "dlq_published_total", "store", "check_violation") == 2
-    assert value(metrics, "dlq_published_total", "validate", "tombstone") == 1
+    metrics.dead_lettered([make_dead_letter(make_record(topic="orders"))])
+    assert value(metrics, "dlq_published_total", "events", "store", "check_violation") == 2
+    assert value(metrics, "dlq_published_total", "events", "validate", "tombstone") == 1
+    assert value(metrics, "dlq_published_total", "orders", "store", "check_violation") == 1
+    assert value(metrics, "dlq_published_total", "orders", "validate", "tombstone") == 0
+
+
+def test_the_durations_of_a_step_are_those_of_its_topic() -> None:
+    metrics = PrometheusMetrics(["events", "orders"])
+    metrics.step_timer("events")(Step.STORE, 0.2)
+    assert value(metrics, "step_duration_seconds_sum", "events", "store") == 0.2
+    assert value(metrics, "step_duration_seconds_count", "events", "validate") == 0
+    assert value(metrics, "step_duration_seconds_count", "orders", "store") == 0
 
 
 def test_a_dlq_that_does_not_answer_is_counted() -> None:
-    metrics = PrometheusMetrics()
-    metrics.attempt_failed(make_failure(reason="dlq_unavailable"), retried=True)
-    metrics.attempt_failed(make_failure(reason="database_unreachable"), retried=True)
-    assert value(metrics, "dlq_publish_failures_total") == 1
+    metrics = PrometheusMetrics(["events", "orders"])
+    metrics.attempt_failed("events", make_failure(reason="dlq_unavailable"), retried=True)
+    metrics.attempt_failed("events", make_failure(reason="database_unreachable"), retried=True)
+    assert value(metrics, "dlq_publish_failures_total", "events") == 1
+    assert value(metrics, "dlq_publish_failures_total", "orders") == 0
 
 
 def test_the_series_of_a_revoked_partition_are_removed() -> None:
@@ -230,6 +261,9 @@ def test_a_record_without_a_timestamp_has_no_end_to_end_time() -> None:
 def test_the_pools_figures_are_read_at_each_scrape() -> None:
     metrics, stats = PrometheusMetrics(), {"pool_size": 1}
     metrics.watch_pool("events", lambda: stats)
+    metrics.watch_pool("orders", lambda: {"pool_size": 2, "requests_waiting": 3})
     stats["pool_size"] = 7
     assert value(metrics, "db_pool_connections", "events") == 7
     assert value(metrics, "db_pool_requests_waiting", "events") == 0
+    assert value(metrics, "db_pool_connections", "orders") == 2
+    assert value(metrics, "db_pool_requests_waiting", "orders") == 3

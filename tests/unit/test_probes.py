@@ -128,3 +128,13 @@ async def test_another_topic_in_the_same_tables_is_warned_of_once(caplog: pytest
     for _ in range(2):
         assert await probes._postgres("events") is None
     assert [record.args for record in caplog.records] == [("events", "orders")]
+
+
+async def test_one_topics_postgresql_is_missing_under_its_name_and_the_totals_of_the_other_are_read() -> None:
+    metrics = PrometheusMetrics(["events", "orders"])
+    totals = {"events": FakeStanding(), "orders": FakeStanding(TimeoutError())}
+    probes = DependencyProbe(Health(metrics), metrics, cast("Any", totals), cast("Any", FakeAdmin()))
+    await asyncio.gather(*map(probes._probe_postgres, totals))
+    assert probes.health.missing == {"PostgreSQL of orders": "it does not answer"}
+    assert value(metrics, "recorded_events_total", "events", "delivered") == 1
+    assert value(metrics, "ledger_read_timestamp_seconds", "orders") == 0

@@ -87,12 +87,15 @@ keepstream_events_received_total{topic="events"} 10
 keepstream_events_received_created{topic="events"} 1.7e9
 keepstream_events_received_total{topic="other"} 99
 # TYPE keepstream_step_retries_total counter
-keepstream_step_retries_total{step="store"} 3
+keepstream_step_retries_total{topic="events",step="store"} 3
+keepstream_step_retries_total{topic="other",step="store"} 40
 # TYPE keepstream_step_failures_total counter
-keepstream_step_failures_total{step="store",verdict="transient",reason="timeout"} 3
-keepstream_step_failures_total{step="store",verdict="systemic",reason="database_unreachable"} 0
+keepstream_step_failures_total{topic="events",step="store",verdict="transient",reason="timeout"} 3
+keepstream_step_failures_total{topic="events",step="store",verdict="systemic",reason="database_unreachable"} 0
+keepstream_step_failures_total{topic="other",step="store",verdict="systemic",reason="database_unreachable"} 40
 # TYPE keepstream_paused_partitions gauge
-keepstream_paused_partitions 1
+keepstream_paused_partitions{topic="events"} 1
+keepstream_paused_partitions{topic="other"} 8
 # TYPE keepstream_consumer_lag_events gauge
 keepstream_consumer_lag_events{topic="events",partition="0"} 7
 # TYPE keepstream_oldest_unsettled_timestamp_seconds gauge
@@ -107,6 +110,12 @@ def test_worker_metrics_are_summed_for_one_topic_only() -> None:
     assert found.failures == {("store", "transient", "timeout"): 6}
     assert found.lag == {0: 4}
     assert found.oldest_unsettled_s == 999.5
+
+
+def test_a_worker_whose_counters_have_no_topic_yet_is_counted() -> None:
+    """In a rolling update some workers are of a version with one topic."""
+    before = EXPOSED.replace('topic="events",step', "step").replace('partitions{topic="events"}', "partitions")
+    assert workers_of([before], 1, "events") == workers_of([EXPOSED], 1, "events")
 
 
 def test_without_postgresql_rates_and_lag_come_from_the_workers() -> None:
