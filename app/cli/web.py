@@ -32,7 +32,7 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
     import asyncio
     import signal
 
-    from keepstream.app.config.contract import load_contract
+    from keepstream.app.config.contract import load_contracts
     from keepstream.app.process.exit import exit_now, exit_within
     from keepstream.app.telemetry import logging as logs
 
@@ -43,7 +43,7 @@ def web(*, host: str | None, port: int | None, allow_replay: bool | None, hash_p
         raise KeepstreamError("extra_missing", f"the package {error.name} is not installed", hint) from None
 
     check_safety(settings.web)
-    load_contract(settings)  # one that cannot be imported is reported now, not by the first dry run
+    load_contracts(settings)  # one that cannot be imported is reported now, not by the first dry run
     logs.configure(settings)
 
     async def run() -> None:

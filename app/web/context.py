@@ -1,33 +1,30 @@
-"""Context of all pages: settings, clients, threads for blocking calls, templates, the session."""
+"""Context of all pages: settings, the topics and the one that a URL names, templates, the session."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import shlex
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import jinja2
 from aiohttp import web
 
 from keepstream.app.config.settings import Settings
-from keepstream.app.connect.services import Services
-from keepstream.app.dlq.coverage import IndexCoverage
 from keepstream.app.dlq.format import format_time, one_line
-from keepstream.app.web.facets import Facets
+from keepstream.app.errors import NOT_FOUND, KeepstreamError
 from keepstream.app.web.masking import Mask
-from keepstream.app.web.query import Query, query_of
-from keepstream.app.web.replay_jobs import Jobs
+from keepstream.app.web.query import link_to
 from keepstream.app.web.sessions import Session, Sessions
+from keepstream.app.web.topics import TopicState
 
-P = ParamSpec("P")
-T = TypeVar("T")
 SESSION = "keepstream.session"
 FORM = "keepstream.form"
-THREADS = 8
-"""Concurrent blocking calls; each has at most one connection to PostgreSQL and two to Kafka."""
+TOPIC = "keepstream.topic"
+"""The topic of a page, None where it is about all of them; only pages behind the login set it."""
+SAME_IN_EACH_TOPIC = ("/", "/dead-letters", "/events")
+"""Pages that every topic has. The others are about a dead letter or a replay of one topic."""
 audit = logging.getLogger("keepstream.audit")
 audit.setLevel(logging.INFO)  # independent of the log level
 
@@ -39,26 +36,22 @@ class Console:
         self.settings = settings
         self.mask = Mask(settings.web.mask_fields)
         self.logins = Sessions(settings.web)
-        self.services = Services(settings, "keepstream web")
-        self.jobs = Jobs(self.services, self.mask)
-        self.facets = Facets(self.services)
-        self.coverage = IndexCoverage()
-        self._threads = ThreadPoolExecutor(THREADS, "console")
+        views = settings.by_topic()
+        self.topics = {
+            name: TopicState(view, self.mask, name if len(views) > 1 else "") for name, view in views.items()
+        }
         self._templates = templates()
 
-    async def blocking(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a blocking call in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, lambda: call(*args, **kwargs))
-
-    def query(self, request: web.Request) -> Query:
-        return query_of(request.query.items(), self.mask)
+    @property
+    def has_several_topics(self) -> bool:
+        return len(self.topics) > 1
 
     def page(self, request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:  # noqa: ANN401
-        session = session_of(request)
+        session, topic = session_of(request), request.get(TOPIC)
         common = {
             "session": session, "csrf": session.csrf if session else "", "may_replay": self.may_replay(request),
-            "path": request.path, "dlq_topic": self.settings.kafka.dlq_topic, "topic": self.settings.kafka.topic,
-            "web": self.settings.web,
+            "path": request.path, "web": self.settings.web, "topic": topic, "topics": self._switcher(request),
+            "link": partial(link_to, topic.parameter if topic else ""),
         }  # fmt: skip
         text = self._templates.get_template(template).render(**common, **values)
         return web.Response(text=text, content_type="text/html", status=status)
@@ -67,9 +60,24 @@ class Console:
         """Whether this user may change something: the console allows it, and there is a session."""
         return self.settings.web.allow_replay and session_of(request) is not None
 
+    def _switcher(self, request: web.Request) -> list[tuple[str, str, bool]]:
+        """Return name, link and whether it is shown, of all topics together and of each one.
+
+        A search for an event goes on in the other topic. Empty before the login, and for one topic.
+        """
+        if not self.has_several_topics or TOPIC not in request:
+            return []
+        path = request.path if request.path in SAME_IN_EACH_TOPIC else "/dead-letters"
+        event = {name: text for name in ("event-id", "correlation-id") if (text := request.query.get(name))}
+        shown = request[TOPIC]
+        links = [(name, link_to(name, path, event), topic is shown) for name, topic in self.topics.items()]
+        return [("All topics", "/", shown is None), *links]
+
     def close(self) -> None:
-        self.jobs.stop_all()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for topic in self.topics.values():
+            topic.jobs.stop_all()
+        for topic in self.topics.values():
+            topic.close()
 
 
 CONSOLE: web.AppKey[Console] = web.AppKey("console", Console)
@@ -77,6 +85,18 @@ CONSOLE: web.AppKey[Console] = web.AppKey("console", Console)
 
 def console_of(request: web.Request) -> Console:
     return request.app[CONSOLE]
+
+
+def topic_of(request: web.Request) -> TopicState:
+    """Return the topic of a page: the one that the URL names, else the first. Raises `KeepstreamError`."""
+    topics = console_of(request).topics
+    name = request.query.get("topic", "") or next(iter(topics))
+    if name not in topics:
+        raise KeepstreamError(
+            "unknown_topic", "this console has no topic of this name", f"it has {', '.join(topics)}", NOT_FOUND
+        )
+    found = request[TOPIC] = topics[name]
+    return found
 
 
 def session_of(request: web.Request) -> Session | None:
@@ -96,7 +116,8 @@ def form_pairs(request: web.Request) -> list[tuple[str, str]]:
 def audit_log(request: web.Request, action: str, **fields: object) -> None:
     """Log one line about an action of a user, done or refused."""
     session = session_of(request)
-    entry = {"user": session.user if session else None, "remote": request.remote, **fields}
+    topic = request[TOPIC].parameter or None if TOPIC in request else None
+    entry = {"user": session.user if session else None, "remote": request.remote, "topic": topic, **fields}
     details = " ".join(f"{name}={one_line(str(value), 1024)!r}" for name, value in entry.items() if value is not None)
     audit.info("%s %s", action, details)
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from keepstream.app.connect.services import Services
 from keepstream.app.dlq.format import escape_control_characters
 from keepstream.app.errors import FAILED, KeepstreamError
-from keepstream.app.web.context import console_of
+from keepstream.app.web.context import console_of, topic_of
 from keepstream.app.web.masking import Mask
 from keepstream.schemas.json_text import indent_json
 from keepstream.sinks.postgres.events import NO_FILTER, EventSearch
@@ -23,9 +23,9 @@ _MAX_NAME_CHARS = 1024
 
 @routes.get("/events")
 async def search(request: web.Request) -> web.StreamResponse:
-    console = console_of(request)
+    console, topic = console_of(request), topic_of(request)
     given = {name: _name(request.query.get(name, "")) for name in ("event-id", "correlation-id")}
-    found = await console.blocking(_search, console.services, console.mask, given) if any(given.values()) else None
+    found = await topic.blocking(_search, topic.services, topic.mask, given) if any(given.values()) else None
     return console.page(request, "events.html", given=given, found=found, most=MAX_ROWS)
 
 

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +21,7 @@ from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
 
 FRESH_S = 5.0
 MAX_WAIT_S = 0.15
+COUNTS_AT_ONCE = 2
 _MAX_KEPT = 20
 GROUPS = {"step": "steps", "reason": "reasons", "verdict": "verdicts"}
 """Facet (name of selector and column) -> field of `Selection`."""
@@ -37,11 +39,12 @@ class Facet:
 
 @dataclass
 class Facets:
-    """Cache of counts. Used on the event loop only; queries run in threads."""
+    """Cache of counts. Used on the event loop only; queries run in ``threads``."""
 
     services: Services
+    threads: Executor
     _counts: OrderedDict[tuple[str, str], tuple[float, Any]] = field(default_factory=OrderedDict)
-    _limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2))
+    _limit: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COUNTS_AT_ONCE))
     _running: dict[tuple[str, str], asyncio.Task[None]] = field(default_factory=dict)
 
     async def rows(self, query: Query, max_wait_s: float = MAX_WAIT_S) -> Any:  # noqa: ANN401
@@ -56,10 +59,10 @@ class Facets:
         return self._counts.get(key, (0.0, rows))[1]
 
     async def _count(self, key: tuple[str, str], query: Query) -> None:
-        selection = query.chosen.selection
+        selection, loop = query.chosen.selection, asyncio.get_running_loop()
         try:
             async with self._limit:
-                rows = await asyncio.to_thread(self._query, selection.since, selection.until)
+                rows = await loop.run_in_executor(self.threads, self._query, selection.since, selection.until)
             self._counts[key] = time.monotonic(), rows
             self._counts.move_to_end(key)
             if len(self._counts) > _MAX_KEPT:

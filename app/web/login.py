@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import hdrs, web
 
 from keepstream.app.web.context import audit_log, console_of, form_of, session_of
@@ -26,7 +28,7 @@ async def login(request: web.Request) -> web.StreamResponse:
         answer = _form(request, 429, f"Too many attempts. Try again in {wait_s:.0f} seconds.")
         answer.headers[hdrs.RETRY_AFTER] = f"{wait_s:.0f}"
         return answer
-    user = await console.blocking(console.logins.user_of, name, secret)
+    user = await asyncio.to_thread(console.logins.user_of, name, secret)
     if user is None:
         audit_log(request, "login_failed", name=name)
         return _form(request, 403, "Wrong name or password.")

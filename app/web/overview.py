@@ -1,9 +1,11 @@
-"""The overview: status of the stream."""
+"""The overview: status of the stream, and of several topics a row each."""
 
 from __future__ import annotations
 
+import asyncio
 import itertools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +13,10 @@ from aiohttp import web
 
 from keepstream.app.status.observer import by_reason
 from keepstream.app.status.snapshot import OUTCOMES, Snapshot, drain_s, duration_text, earlier, partition_rate, rate
-from keepstream.app.web.context import console_of
-from keepstream.app.web.poller import SNAPSHOTS_KEPT, StatusPoller
-from keepstream.app.web.query import Query
+from keepstream.app.web.context import TOPIC, Console, console_of, topic_of
+from keepstream.app.web.poller import SNAPSHOTS_KEPT
+from keepstream.app.web.query import Query, link_to
+from keepstream.app.web.topics import TopicState
 
 WIDTH, HEIGHT = 600, 120
 
@@ -49,43 +52,79 @@ def _nice(value: float) -> float:
 
 
 routes = web.RouteTableDef()
-POLLER: web.AppKey[StatusPoller] = web.AppKey("poller", StatusPoller)
 _REASONS_SHOWN = 8
+_UNKNOWN, _COUNTING = "\N{EN DASH}", "\N{HORIZONTAL ELLIPSIS}"
 
 
 @routes.get("/")
 async def overview(request: web.Request) -> web.StreamResponse:
-    return console_of(request).page(request, "overview.html", **await _context(request))
+    console = console_of(request)
+    if console.has_several_topics and not request.query.get("topic"):
+        request[TOPIC] = None
+        return console.page(request, "overview_topics.html", **await _all_topics(console))
+    topic = topic_of(request)
+    return console.page(request, "overview.html", **await _context(topic, console.topics))
 
 
-async def _context(request: web.Request) -> dict[str, Any]:
-    console, poller = console_of(request), request.app[POLLER]
-    rows = await console.facets.rows(Query())
+async def _all_topics(console: Console) -> dict[str, Any]:
+    topics = [*console.topics.values()]
+    counted = await asyncio.gather(*(topic.facets.rows(Query()) for topic in topics))
+    workers = topics[0].poller.workers
+    return {
+        "rows": [*map(_row, topics, counted)], "not_ready": workers.not_ready,
+        "answered": workers.answered, "asked": workers.asked,
+    }  # fmt: skip
+
+
+def _row(topic: TopicState, counted: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """Return what is known about a topic, and why the rest is not: figures of before an outage are not repeated."""
+    poller, error = topic.poller, topic.poller.error
+    snapshots = [] if error else list(poller.snapshots)
+    figures = _figures(snapshots[-1] if snapshots else None, earlier(snapshots))
+    unknown = _UNKNOWN if error else _COUNTING
+    figures["open"] = unknown if counted is None else f"{sum(by_reason(counted).values()):,}"
+    figures["paused"] = f"{poller.workers.paused:,}" if poller.workers.answered else _UNKNOWN
+    links = {"link": link_to(topic.parameter, "/"), "dead_letters": link_to(topic.parameter, "/dead-letters")}
+    return {"name": topic.name, "figures": figures, "error": error, "loaded": bool(snapshots), **links}
+
+
+def concerning(topic: str, topics: Collection[str], not_ready: Mapping[str, str]) -> dict[str, str]:
+    """Return the workers whose reason names this topic, or none of the topics."""
+    return {worker: why for worker, why in not_ready.items() if topic in (_named(why, topics) or {topic})}
+
+
+def _named(text: str, topics: Collection[str]) -> set[str]:
+    words = {word.rstrip(".") for word in re.findall(r"[\w.-]+", text)}
+    return {*topics} & (words | {word.rpartition("-")[0] for word in words})  # orders-0 is a partition
+
+
+async def _context(topic: TopicState, topics: Collection[str]) -> dict[str, Any]:
+    poller, rows = topic.poller, await topic.facets.rows(Query())
     counts = None if rows is None else by_reason(rows)
     reasons = None if counts is None else [*counts.items()][:_REASONS_SHOWN]
     now, before = (poller.snapshots[-1] if poller.snapshots else None), earlier(list(poller.snapshots))
     partitions = [] if now is None else [_partition(now, before, p) for p in sorted(now.ends)]
     figures = _figures(now, before)
-    figures["open"] = "\N{HORIZONTAL ELLIPSIS}" if counts is None else f"{sum(counts.values()):,}"
+    figures["open"] = _COUNTING if counts is None else f"{sum(counts.values()):,}"
     return {
         "figures": figures, "partitions": partitions, "reasons": reasons, "error": poller.error,
         "replays": list(now.replays) if now else [], "charts": _charts(list(poller.snapshots)), "snapshot": now,
         "outcomes": OUTCOMES, "shares": _shares(now), "most": reasons[0][1] if reasons else 0,
-        "not_ready": now.workers.not_ready if now else {},
+        "not_ready": concerning(topic.name, topics, now.workers.not_ready) if now else {},
     }  # fmt: skip
 
 
 def _figures(now: Snapshot | None, before: Snapshot | None) -> dict[str, str]:
     if now is None:
-        return dict.fromkeys(("in", "out", "lag", "drain", "retries", "paused", "workers", *OUTCOMES), "\N{EN DASH}")
+        return dict.fromkeys(("in", "out", "lag", "drain", "retries", "paused", "workers", *OUTCOMES), _UNKNOWN)
     rate_in, rate_out = rate(now, before, "end_sum"), rate(now, before, "settled_sum")
     workers = now.workers
     answered = workers.answered > 0
     return {
         "in": _per_s(rate_in), "out": _per_s(rate_out),
         "lag": f"{now.lag_sum:,}", "drain": _drain(now.lag_sum, rate_out),
-        "retries": f"{workers.retries:,}" if answered else "\N{EN DASH}",
-        "paused": f"{workers.paused:,}" if answered else "\N{EN DASH}",
+        "retries": f"{workers.retries:,}" if answered else _UNKNOWN,
+        "paused": f"{workers.paused:,}" if answered else _UNKNOWN,
         "workers": f"{workers.answered} of {workers.asked} answer",
         **{name: f"{now.count(name):,}" for name in OUTCOMES},
     }  # fmt: skip
@@ -96,7 +135,7 @@ def _partition(now: Snapshot, before: Snapshot | None, partition: int) -> dict[s
     drain = _drain(lag, partition_rate(now, before, partition))
     moved = stored.moved_at.isoformat(" ", "seconds").replace("+00:00", "Z") if stored else "never"
     return {"partition": partition, "lag": f"{lag:,}", "drain": drain, "moved": moved,
-            "settled": f"{stored.next_offset:,}" if stored else "\N{EN DASH}"}  # fmt: skip
+            "settled": f"{stored.next_offset:,}" if stored else _UNKNOWN}  # fmt: skip
 
 
 def _shares(now: Snapshot | None) -> list[tuple[str, int, float, float]]:
@@ -120,7 +159,7 @@ def _charts(snapshots: Sequence[Snapshot]) -> list[Chart]:
 
 
 def _per_s(rate: float | None) -> str:
-    return "\N{EN DASH}" if rate is None else f"{rate:,.0f}/s"
+    return _UNKNOWN if rate is None else f"{rate:,.0f}/s"
 
 
 def _drain(lag: int, per_s: float | None) -> str:

@@ -6,12 +6,14 @@ import asyncio
 import logging
 import time
 from collections import deque
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
 from keepstream.app.connect.services import Services
 from keepstream.app.errors import KeepstreamError
 from keepstream.app.status.observer import WORKERS, StatusReader
 from keepstream.app.status.snapshot import Snapshot
+from keepstream.app.status.workers import WorkerMetrics
 
 log = logging.getLogger(__name__)
 EVERY_S = 2.0
@@ -21,19 +23,22 @@ SNAPSHOTS_KEPT = 300
 
 @dataclass
 class StatusPoller:
-    """Keeps the last snapshots; ``error`` is that of the last reading, for the page."""
+    """Keeps the last snapshots; ``error`` and ``workers`` are those of the last reading, for the page."""
 
     services: Services
+    threads: Executor
     snapshots: deque[Snapshot] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS_KEPT))
     error: KeepstreamError | None = None
+    workers: WorkerMetrics = field(default_factory=WorkerMetrics)
 
     async def run(self) -> None:
         """Read until cancelled. An incomplete snapshot is not kept."""
-        reader = StatusReader(self.services, details=False)
+        reader, loop = StatusReader(self.services, details=False), asyncio.get_running_loop()
         while True:
             started = time.monotonic()
             try:
-                reading = await asyncio.to_thread(reader.read)
+                reading = await loop.run_in_executor(self.threads, reader.read)
+                self.workers = reading.snapshot.workers
                 self.error = next((error for part, error in reading.missing.items() if part != WORKERS), None)
                 if self.error is None:
                     self.snapshots.append(reading.snapshot)

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -26,12 +27,23 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOPIC_ONLY = "~topic"
 
 
+def link_to(topic: str, path: str, given: Mapping[str, str] = MappingProxyType({})) -> str:
+    """Return the URL of a page about a topic, which "" leaves out: where it is the only one, or none is meant."""
+    pairs = [*_topic(topic), *given.items()]
+    return f"{path}?{urlencode(pairs)}" if pairs else path
+
+
+def _topic(name: str) -> list[Pair]:
+    return [("topic", name)] if name else []
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
-    """The selectors of a URL, in its order, without its other parameters."""
+    """The selectors of a URL, in its order, without its other parameters; ``topic``: as of `link_to`."""
 
     pairs: tuple[Pair, ...] = ()
     chosen: DeadLetterQuery = field(default_factory=lambda: parse_query({}))
+    topic: str = ""
 
     def values(self, name: str) -> list[str]:
         return [value for key, value in self.pairs if key == name]
@@ -45,15 +57,16 @@ class Query:
     def toggled(self, name: str, value: str) -> str:
         """Return the query with one value added, or taken out where it is there."""
         pair = (name, value)
-        return urlencode([p for p in self.pairs if p != pair] if pair in self.pairs else [*self.pairs, pair])
+        pairs = [p for p in self.pairs if p != pair] if pair in self.pairs else [*self.pairs, pair]
+        return urlencode([*_topic(self.topic), *pairs])
 
     def link(self, **more: str) -> str:
         """Return the query, with more parameters behind it."""
-        return urlencode([*self.pairs, *more.items()])
+        return urlencode([*_topic(self.topic), *self.pairs, *more.items()])
 
     def command(self, words: str) -> str:
         """Return the command line that selects the same, quoted for a shell."""
-        options: list[str] = []
+        options = [f"--topic={self.topic}"] if self.topic else []
         for name, value in self.pairs:
             if name != "id":
                 options += [f"--{name}"] if name == "include-resolved" else [f"--{name}={value}"]
@@ -61,14 +74,14 @@ class Query:
         return shlex.join(["keepstream", *words.split(), *options, *(["--", *ids] if ids else [])])
 
 
-def query_of(given: Iterable[Pair], mask: Mask) -> Query:
+def query_of(given: Iterable[Pair], mask: Mask, topic: str = "") -> Query:
     """Parse the selectors. `KeepstreamError` names the parameter that is malformed, or may not be searched for."""
     pairs = tuple((name, value) for name, value in given if name in NAMES and value)
     if len(pairs) > MAX_PAIRS or any(len(value) > MAX_VALUE_CHARS for _, value in pairs):
         raise bad_selector("query", f"more than {MAX_PAIRS} values, or one of more than {MAX_VALUE_CHARS} characters")
     if any("\0" in value for _, value in pairs):
         raise bad_selector("query", "a NUL character selects nothing")
-    query = Query(pairs, parse_query(_options(Query(pairs))))
+    query = Query(pairs, parse_query(_options(Query(pairs))), topic)
     for path, text in query.chosen.selection.where:
         mask.check(path, text)
     return query

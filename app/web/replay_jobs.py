@@ -114,6 +114,9 @@ class Jobs:
         """Stop all jobs; each ends after its current chunk."""
         for job in self._jobs.values():
             job.stop.set()
+
+    def join(self) -> None:
+        """Wait for the jobs that were stopped."""
         for job in self._jobs.values():
             if job.thread:
                 job.thread.join(10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -26,8 +25,6 @@ from keepstream.app.web.connections import (
 )
 from keepstream.app.web.context import CONSOLE, Console
 from keepstream.app.web.middleware import LIVENESS_PATH, authenticate, check_csrf, check_host, error_pages
-from keepstream.app.web.overview import POLLER
-from keepstream.app.web.poller import StatusPoller
 from keepstream.app.web.query import Query
 
 log = logging.getLogger(__name__)
@@ -55,8 +52,7 @@ def application(settings: Settings) -> web.Application:
         middlewares=[error_pages, check_host, authenticate, check_csrf],
         client_max_size=settings.web.request_max_bytes,
     )
-    app[CONSOLE] = console = Console(settings)
-    app[POLLER] = StatusPoller(console.services)
+    app[CONSOLE] = Console(settings)
     for module in (overview, dead_letters, replays, events, login):
         app.add_routes(module.routes)
     app.router.add_get(LIVENESS_PATH, _alive)
@@ -102,10 +98,12 @@ async def listen(runner: web.AppRunner, settings: WebSettings) -> AsyncIterator[
 
 
 async def _poll(app: web.Application) -> AsyncIterator[None]:
-    polling = asyncio.create_task(app[POLLER].run())
-    await app[CONSOLE].facets.rows(Query(), 0)  # starts to count before the first page asks
+    topics = app[CONSOLE].topics.values()
+    polling = [asyncio.create_task(topic.poller.run()) for topic in topics]
+    for topic in topics:
+        await topic.facets.rows(Query(), 0)  # starts to count before the first page asks
     yield
-    polling.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await polling
+    for task in polling:
+        task.cancel()
+    await asyncio.gather(*polling, return_exceptions=True)
     await asyncio.to_thread(app[CONSOLE].close)

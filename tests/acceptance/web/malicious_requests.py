@@ -32,7 +32,7 @@ def pages(topic: str) -> list[str]:
         f"/dead-letters?{bad}", f"/dead-letter?id={topic}-0-1", f"/dead-letter?id={bad}", f"/replay?{selectors}",
         f"/replay/edit?id={topic}-0-1",
         f"/replay/edit?id={bad}", f"/replay/job?id={bad}", f"/events?event-id={bad}", f"/events?correlation-id={bad}",
-        f"/login?next={bad}", f"/{bad}", f"/static/{bad}",
+        f"/login?next={bad}", f"/{bad}", f"/static/{bad}", f"/?topic={bad}", f"/events?topic={bad}&event-id={bad}",
     ]  # fmt: skip
 
 

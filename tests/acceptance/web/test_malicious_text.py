@@ -15,7 +15,7 @@ from tests.real import eventually
 pytestmark = pytest.mark.real
 
 
-@pytest.mark.parametrize("which", range(19))
+@pytest.mark.parametrize("which", range(21))
 def test_malicious_text_is_escaped_on_every_page(which: int, shared_dlq: SeededTopic, guarded: ConsoleProcess) -> None:
     path = pages(shared_dlq.topic)[which]
     page = guarded.get(path)
