@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,12 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
-
 from keepstream.app.connect.services import Services
 from keepstream.app.errors import KeepstreamError
 from keepstream.app.status.snapshot import Snapshot
-from keepstream.app.status.workers import WorkerMetrics, scrape_workers
+from keepstream.app.status.workers import WorkerMetrics, WorkerScraper
 from keepstream.sinks.kafka.admin import Range, oldest_unsettled_timestamp
 from keepstream.sinks.postgres.dead_letters import UNRESOLVED, DeadLetterIndex
 from keepstream.sinks.postgres.status import LastError, PartitionProgress, last_errors, last_replays, partition_progress
@@ -51,13 +48,15 @@ class StatusReading:
 class StatusReader:
     """Reads the parts concurrently: one that is unavailable does not delay the others.
 
-    Without ``details`` it leaves out last errors, reasons and the oldest unsettled record, which cost most.
+    Without ``details`` it leaves out last errors, reasons and the oldest unsettled record, which cost most. Readers of
+    several topics may share ``workers``.
     """
 
-    def __init__(self, services: Services, *, details: bool = True) -> None:
+    def __init__(self, services: Services, *, details: bool = True, workers: WorkerScraper | None = None) -> None:
         self._details = details
         self._services = services
         self._settings = services.settings
+        self._scraper = workers or WorkerScraper(services.settings.web.worker_urls)
         self._counted: tuple[float, Mapping[str, int]] | None = None
 
     def read(self) -> StatusReading:
@@ -97,11 +96,7 @@ class StatusReader:
             return StoreStatus(settled, replays, last_errors(connection, LAST_SHOWN), self._counted[1])
 
     def _workers(self) -> WorkerMetrics:
-        async def ask() -> WorkerMetrics:
-            async with aiohttp.ClientSession() as session:
-                return await scrape_workers(self._settings.web.worker_urls, session, self._settings.kafka.topic)
-
-        return asyncio.run(ask())
+        return self._scraper.read(self._settings.kafka.topic)
 
     def _oldest(self, snapshot: Snapshot) -> float | None:
         """Read it from the topic, or from the workers' metrics without Kafka or PostgreSQL."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit, urlunsplit
 
@@ -39,30 +41,71 @@ class WorkerMetrics:
     """Worker address -> response of ``/readyz``: missing parts, and why partitions are paused."""
 
 
-async def scrape_workers(urls: Sequence[str], session: aiohttp.ClientSession, topic: str) -> WorkerMetrics:
-    """Scrape all workers concurrently; ``urls`` are those of their metrics, ``/readyz`` is beside them."""
-    texts = await asyncio.gather(*(_get(session, url, (200,)) for url in urls))
-    verdicts = await asyncio.gather(*(_get(session, _beside(url, "/readyz"), _READY) for url in urls))
+@dataclass(frozen=True, slots=True)
+class _Scrape:
+    answered: int = 0
+    samples: Sequence[tuple[str, Sample]] = ()
+    not_ready: Mapping[str, str] = field(default_factory=dict)
+
+
+class WorkerScraper:
+    """Scrapes the workers; what is younger than ``max_age_s`` is not asked for again, for readers of several topics.
+
+    ``urls`` are those of their metrics, ``/readyz`` is beside them. Threads may share it.
+    """
+
+    def __init__(self, urls: Sequence[str], max_age_s: float = 0.0) -> None:
+        self._urls, self._max_age_s = urls, max_age_s
+        self._lock = threading.Lock()
+        self._scraped, self._ends_at = _Scrape(), float("-inf")
+
+    def read(self, topic: str) -> WorkerMetrics:
+        """Return the metrics of a topic. Blocks."""
+        asked = len(self._urls)
+        try:
+            found = self._latest()
+            return _sums(found.samples, found.answered, asked, topic, found.not_ready)
+        except ValueError:  # no exposition: another server listens there
+            return WorkerMetrics(asked=asked)
+
+    def _latest(self) -> _Scrape:
+        with self._lock:
+            if time.monotonic() >= self._ends_at:
+                self._scraped = asyncio.run(_scrape(self._urls))
+                self._ends_at = time.monotonic() + self._max_age_s
+            return self._scraped
+
+
+async def _scrape(urls: Sequence[str]) -> _Scrape:
+    """Scrape all workers concurrently."""
+    async with aiohttp.ClientSession() as session:
+        texts = await asyncio.gather(*(_get(session, url, (200,)) for url in urls))
+        verdicts = await asyncio.gather(*(_get(session, _beside(url, "/readyz"), _READY) for url in urls))
     not_ready = {
         urlsplit(url).netloc.rpartition("@")[2]: why.strip()
         for url, why in zip(urls, verdicts, strict=True)
         if why and why.strip() != "ready"
     }
-    try:
-        return workers_of([text for text in texts if text is not None], len(urls), topic, not_ready)
-    except ValueError:  # no exposition: another server listens there
-        return WorkerMetrics(asked=len(urls))
+    answers = [text for text in texts if text is not None]
+    return _Scrape(len(answers), [*_samples(answers)], not_ready)
 
 
 def workers_of(
     texts: Sequence[str], asked: int, topic: str, not_ready: Mapping[str, str] | None = None
 ) -> WorkerMetrics:
-    """Sum expositions. When two report the same partition, as in a rebalance, the smaller lag is right."""
+    """Sum expositions."""
+    return _sums(_samples(texts), len(texts), asked, topic, not_ready or {})
+
+
+def _sums(
+    samples: Iterable[tuple[str, Sample]], answered: int, asked: int, topic: str, not_ready: Mapping[str, str]
+) -> WorkerMetrics:
+    """Sum samples. When two workers report the same partition, as in a rebalance, the smaller lag is right."""
     sums: Counter[str] = Counter()
     failures: Counter[tuple[str, str, str]] = Counter()
     lag: dict[int, int] = {}
     oldest: list[float] = []
-    for name, sample in _samples(texts):
+    for name, sample in samples:
         labels, value = sample.labels, sample.value
         if labels.get("topic", topic) != topic:
             continue
@@ -75,9 +118,9 @@ def workers_of(
         else:
             sums[name] += int(value)
     return WorkerMetrics(
-        len(texts), asked, sums[catalogue.PAUSED.family], sums[catalogue.STEP_RETRIES.family],
+        answered, asked, sums[catalogue.PAUSED.family], sums[catalogue.STEP_RETRIES.family],
         sums[catalogue.RECEIVED.family], sums[catalogue.PROCESSED.family], failures, lag, min(oldest, default=None),
-        not_ready or {},
+        not_ready,
     )  # fmt: skip
 
 

@@ -14,7 +14,9 @@ from aiohttp import web
 from keepstream.app.config.settings import Settings
 from keepstream.app.dlq.format import format_time, one_line
 from keepstream.app.errors import NOT_FOUND, KeepstreamError
+from keepstream.app.status.workers import WorkerScraper
 from keepstream.app.web.masking import Mask
+from keepstream.app.web.poller import EVERY_S
 from keepstream.app.web.query import link_to
 from keepstream.app.web.sessions import Session, Sessions
 from keepstream.app.web.topics import TopicState
@@ -36,9 +38,9 @@ class Console:
         self.settings = settings
         self.mask = Mask(settings.web.mask_fields)
         self.logins = Sessions(settings.web)
-        views = settings.by_topic()
+        views, workers = settings.by_topic(), WorkerScraper(settings.web.worker_urls, EVERY_S / 2)
         self.topics = {
-            name: TopicState(view, self.mask, name if len(views) > 1 else "") for name, view in views.items()
+            name: TopicState(view, self.mask, name if len(views) > 1 else "", workers) for name, view in views.items()
         }
         self._templates = templates()
 

@@ -13,7 +13,7 @@ from keepstream.app.connect.services import Services
 from keepstream.app.errors import KeepstreamError
 from keepstream.app.status.observer import WORKERS, StatusReader
 from keepstream.app.status.snapshot import Snapshot
-from keepstream.app.status.workers import WorkerMetrics
+from keepstream.app.status.workers import WorkerMetrics, WorkerScraper
 
 log = logging.getLogger(__name__)
 EVERY_S = 2.0
@@ -27,13 +27,15 @@ class StatusPoller:
 
     services: Services
     threads: Executor
+    scraper: WorkerScraper
+    """Shared by all topics."""
     snapshots: deque[Snapshot] = field(default_factory=lambda: deque(maxlen=SNAPSHOTS_KEPT))
     error: KeepstreamError | None = None
     workers: WorkerMetrics = field(default_factory=WorkerMetrics)
 
     async def run(self) -> None:
         """Read until cancelled. An incomplete snapshot is not kept."""
-        reader, loop = StatusReader(self.services, details=False), asyncio.get_running_loop()
+        reader, loop = StatusReader(self.services, details=False, workers=self.scraper), asyncio.get_running_loop()
         while True:
             started = time.monotonic()
             try:

@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 from keepstream.app.config.settings import Settings
 from keepstream.app.connect.services import Services
 from keepstream.app.dlq.coverage import IndexCoverage
+from keepstream.app.status.workers import WorkerScraper
 from keepstream.app.web.facets import COUNTS_AT_ONCE, Facets
 from keepstream.app.web.masking import Mask
 from keepstream.app.web.poller import StatusPoller
@@ -28,7 +29,7 @@ class TopicState:
     ``parameter`` is what URLs name it by: its name, or "" where it is the only one.
     """
 
-    def __init__(self, settings: Settings, mask: Mask, parameter: str) -> None:
+    def __init__(self, settings: Settings, mask: Mask, parameter: str, workers: WorkerScraper) -> None:
         self.settings, self.mask, self.parameter = settings, mask, parameter
         self.services = Services(settings, "keepstream web")
         self._threads = ThreadPoolExecutor(THREADS, "console")
@@ -36,7 +37,7 @@ class TopicState:
         self.jobs = Jobs(self.services, mask)
         self.facets = Facets(self.services, self._background)
         self.coverage = IndexCoverage()
-        self.poller = StatusPoller(self.services, self._background)
+        self.poller = StatusPoller(self.services, self._background, workers)
 
     @property
     def name(self) -> str:
