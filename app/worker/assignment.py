@@ -57,6 +57,9 @@ class Assignment:
         assigned = {TopicPartition(*tp) for tp in tps}
         for partition in {*self.dispatcher.partitions, *self._without_queue} - assigned:
             self._close(partition)
+        for topic in self._starting.keys() - {topic for topic, _ in self._without_queue}:
+            self._starting.pop(topic).cancel()  # it would wait for its database, and then open what is another worker's
+            self.refused.pop(topic, None)
         self._metrics.assigned.set(len(self.dispatcher.partitions))
         self._answered |= not assigned
 
@@ -153,6 +156,12 @@ class Assignment:
         return self._start_offsets.refused
 
     @property
+    def waiting_topics(self) -> list[str]:
+        """Return the topics, where there are several, of which a partition has no queue yet."""
+        partitions = [*self._without_queue]  # at once: /readyz asks from another thread
+        return sorted({topic for topic, _ in partitions}) if self._start_offsets.has_several_topics else []
+
+    @property
     def topic_ids(self) -> dict[TopicPartition, str]:
         """Return the topic id, where it is known, that each open partition was started with."""
         ids = {partition: one.topic_id for partition, one in self._start_offsets.incarnations.items()}
@@ -178,7 +187,7 @@ class Assignment:
         """Open the queues of those partitions of a topic whose leader answers."""
         thread = self._consumer_thread()
         starts = await self._start_offsets.resolve(thread, partitions)
-        if self._starting[topic] is not asyncio.current_task():
+        if self._starting.get(topic) is not asyncio.current_task():
             raise asyncio.CancelledError  # psycopg can turn that into a lost connection, which `resolve` retries
         assigned = {TopicPartition(*tp) for tp in thread.assignment()}  # one may be revoked
         self._without_queue -= {*self._waiting(topic)} - assigned

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from operator import itemgetter
 
 import psycopg
@@ -17,6 +18,8 @@ from psycopg_pool import PoolClosed, PoolTimeout
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.watchdog import StallDetector
 from keepstream.processors.partition_queue import PartitionQueue
+from keepstream.schemas.failure import Failure
+from keepstream.schemas.record import TopicPartition
 from keepstream.sinks.kafka.admin import KafkaAdmin, TopicMissingError
 from keepstream.sinks.postgres.errors import reason_of
 from keepstream.sinks.postgres.status import PostgresTotals
@@ -64,11 +67,18 @@ class Health:
         if self.assignment:
             lacks += self.assignment.refused.values()
         if self.assignment is None or not self.assignment.ready:
-            lacks.append("partitions: none assigned yet, or their stored offsets are not read yet")
-        if self.assignment and (paused := self.assignment.dispatcher.paused):
-            (topic, partition), failure = min(paused.items(), key=itemgetter(0))
-            lacks.append(f"{len(paused)} partitions are paused; {topic}-{partition}: {failure.message}")
+            topics = self.assignment.waiting_topics if self.assignment else []
+            of_topics = f" of {', '.join(topics)}" if topics else ""
+            lacks.append(f"partitions{of_topics}: none assigned yet, or their stored offsets are not read yet")
+        lacks += _paused_partitions(self.assignment.dispatcher.paused) if self.assignment else ()
         return (False, "; ".join(lacks)) if lacks else (True, "ready")
+
+
+def _paused_partitions(paused: Mapping[TopicPartition, Failure]) -> Iterator[str]:
+    """Yield how many partitions of each topic are paused, and why the first of them is."""
+    for topic, found in groupby(sorted(paused.items(), key=itemgetter(0)), key=lambda one: one[0].topic):
+        ((_, partition), failure), *others = found
+        yield f"{1 + len(others)} partitions are paused; {topic}-{partition}: {failure.message}"
 
 
 log = logging.getLogger(__name__)

@@ -136,9 +136,9 @@ async def run(
 
 
 async def wait_for_topics(admin: KafkaAdmin, last_error: LastKafkaError, settings: Settings) -> None:
-    """Wait until the cluster answers and has the topics. Logs what is missing meanwhile; there is no timeout.
+    """Wait until the cluster answers and has one of the topics; the others are found once they are created.
 
-    ``last_error`` is the ``error_cb`` of ``admin``.
+    Logs what is missing meanwhile; there is no timeout. ``last_error`` is the ``error_cb`` of ``admin``.
     """
     wait_s = FIRST_WAIT_S
     while missing := await asyncio.to_thread(_missing, admin, last_error, settings):
@@ -148,15 +148,18 @@ async def wait_for_topics(admin: KafkaAdmin, last_error: LastKafkaError, setting
 
 
 def _missing(admin: KafkaAdmin, last_error: LastKafkaError, settings: Settings) -> str | None:
-    try:
-        for topic in settings.by_topic():
+    missing = []
+    for topic in settings.by_topic():
+        try:
             admin.partitions(topic)
-    except TopicMissingError as error:
-        return f"there is no topic {error.topic!r}; `keepstream topics ensure` creates it"
-    except KafkaException:
-        admin.report_errors()
-        return f"Kafka does not answer at {settings.kafka.bootstrap_servers}: {last_error.explain()}"
-    return None
+        except TopicMissingError:
+            missing.append(f"there is no topic {topic!r}")
+        except KafkaException:
+            admin.report_errors()
+            return f"Kafka does not answer at {settings.kafka.bootstrap_servers}: {last_error.explain()}"
+        else:
+            return None
+    return f"{', '.join(missing)}; `keepstream topics ensure` creates it"
 
 
 class Worker:

@@ -53,6 +53,10 @@ class StartOffsetResolver:
         self._metrics = metrics
         self._settings = settings
 
+    @property
+    def has_several_topics(self) -> bool:
+        return len(self._offsets) > 1
+
     async def resolve(
         self, thread: ConsumerThread, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, StartOffset]:
@@ -62,7 +66,8 @@ class StartOffsetResolver:
                 starts = await self._decide(thread, partitions)
             except (psycopg.Error, PoolTimeout, KafkaError) as error:
                 hint = "; run `keepstream db migrate`" if isinstance(error, NOT_MIGRATED) else ""
-                log.warning("cannot read the stored offsets yet (%s)%s", type(error).__name__, hint)
+                log.warning("cannot read the stored offsets of %s yet (%s)%s",
+                            partitions[0].topic, type(error).__name__, hint)  # fmt: skip
                 await asyncio.sleep(RETRY_WAIT_S)
             except RewoundElsewhereError:
                 await asyncio.sleep(RETRY_WAIT_S)

@@ -25,7 +25,7 @@ from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG, KafkaAdmin
 from tests.acceptance.dead_letters import SeededTopic
 from tests.real import Database, Kafka, Servers, eventually
 
-_QUICK = {
+QUICK = {
     "KEEPSTREAM_KAFKA__SESSION_TIMEOUT_S": "6",
     "KEEPSTREAM_KAFKA__COMMIT_INTERVAL_S": "0.2",
     "KEEPSTREAM_HTTP__PORT": "0",
@@ -93,7 +93,7 @@ class System:
             "KEEPSTREAM_KAFKA__GROUP_ID": self.group_id,
             "KEEPSTREAM_POSTGRES__URL": self.database.url,
             "KEEPSTREAM_POSTGRES__SCHEMA_NAME": self.database.schema,
-            **_QUICK,
+            **QUICK,
             **self.environment,
         }
 

@@ -207,7 +207,7 @@ def test_a_topic_that_was_recreated_since_is_named(settled: System) -> None:
 
 
 def test_two_topics_in_one_schema_are_reported(new_system: Callable[..., System]) -> None:
-    first, second = new_system(), new_system()
+    first, second = (new_system(KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS="true") for _ in range(2))
     for system in (first, second):
         system.produce([make_value(event_id="same")])
         worker = system.start_worker()

@@ -317,9 +317,49 @@ async def test_a_fenced_batch_counts_for_its_topic() -> None:
     assignment.close()
 
 
-def assignment_in(world: Elsewhere, metrics: PrometheusMetrics | None = None, **settings: Any) -> Assignment:
+class Away(Elsewhere):
+    """Another topic, whose database does not answer."""
+
+    ORDERS = TopicPartition("orders", 0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
+        self.asked += 1
+        raise psycopg.OperationalError
+
+    def assignment(self) -> set[TopicPartition]:
+        return {TP, self.ORDERS}
+
+
+async def test_a_topic_whose_database_is_away_keeps_no_other_from_starting_and_is_given_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """When its database answers, its partitions are another worker's: nothing may be written for them."""
+    monkeypatch.setattr("keepstream.app.worker.start_offsets.RETRY_WAIT_S", 0)
+    world, away = Elsewhere(), Away()
+    world.assignment = away.assignment  # type: ignore[method-assign]
+    assignment = assignment_in(world, orders=away)
+    assignment.refused["orders"] = "the tables are those of another topic"
+    assignment.start(away.assignment())
+    while not world.sought:  # noqa: ASYNC110 - it has no event to wait for
+        await asyncio.sleep(0)
+    assert (assignment.ready, assignment.waiting_topics) == (False, ["orders"])
+    assignment.retain([TP])
+    asked = away.asked
+    await asyncio.sleep(0.01)
+    assert (assignment.ready, assignment.waiting_topics, assignment.refused) == (True, [], {})
+    assert away.asked == asked
+    assignment.close()
+
+
+def assignment_in(
+    world: Elsewhere, metrics: PrometheusMetrics | None = None, orders: Elsewhere | None = None, **settings: Any
+) -> Assignment:
     dispatcher = Dispatcher(never, recover=ignored, buffer_bytes=0, on_fenced=ignored, on_fatal=print)
-    offsets = dict.fromkeys(("events", "orders"), cast("Any", world))
+    offsets = {"events": cast("Any", world), "orders": cast("Any", orders or world)}
     assignment = Assignment(dispatcher, offsets, cast("Any", metrics or Silent()), KafkaSettings(**settings))
     assignment.thread = cast("Any", world)
     return assignment

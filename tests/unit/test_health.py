@@ -40,6 +40,7 @@ class FakeAssignment:
     )
     behind: int = 0
     refused: dict[str, str] = field(default_factory=dict)
+    waiting_topics: list[str] = field(default_factory=list)
 
     def lags(self) -> Iterator[tuple[str, int, int]]:
         yield (*PARTITION, self.behind)
@@ -166,6 +167,20 @@ async def test_ready_names_every_part_that_is_missing(health: Health, assignment
     assert "partitions: none assigned yet" in why
     assert "1 partitions are paused; events-0: disk full" in why
     assert ask("/livez")[0] == 200
+
+
+async def test_ready_names_each_topic_that_is_not_settled(health: Health, assignment: FakeAssignment, ask: Any) -> None:
+    others = [TopicPartition("orders", 1), TopicPartition("orders", 2)]
+    assignment.dispatcher.open(dict.fromkeys(others, 0))
+    for queue in assignment.dispatcher.queues:
+        queue.paused = make_failure(message=f"{queue.topic} is broken")
+    assignment.ready, assignment.waiting_topics, assignment.refused = False, ["payments"], {"refunds": "refunds: no"}
+    _, why = ask("/readyz")
+    assert "1 partitions are paused; events-0: events is broken" in why
+    assert "2 partitions are paused; orders-1: orders is broken" in why
+    assert "partitions of payments: none assigned yet" in why
+    assert "refunds: no" in why
+    assignment.dispatcher.close(others)
 
 
 async def test_a_worker_that_stops_is_alive_and_not_ready(health: Health, ask: Any) -> None:
