@@ -20,6 +20,7 @@ from keepstream.app import errors
 from keepstream.app.cli.config import _written
 from keepstream.app.cli.root import root
 from keepstream.app.config.settings import Settings
+from keepstream.app.config.topics import TopicSettings
 from keepstream.schemas.claim_check import make_claim_check
 from keepstream.schemas.dead_letter import DeadLetter, to_record
 from keepstream.schemas.failure import Failure, Step, Verdict
@@ -104,7 +105,7 @@ def _settings() -> Iterator[str]:
 def _section(model: type[BaseModel], prefix: str, title: str) -> Iterator[str]:
     branches, leaves = [], []
     for name, field in model.model_fields.items():
-        branch = _branch(field)
+        branch = None if model is TopicSettings else _branch(field)
         (branches if branch else leaves).append((name, field, branch))
     if leaves:
         yield from ("", f"## {title}", "")
@@ -117,6 +118,8 @@ def _section(model: type[BaseModel], prefix: str, title: str) -> Iterator[str]:
     for name, _, branch in branches:
         if branch:
             yield from _section(branch, f"{prefix}{name.upper()}__", f"`{prefix}{name.upper()}__...`")
+    if model is Settings:
+        yield from _section(TopicSettings, f"{prefix}TOPICS__NAME__", f"`{prefix}TOPICS__NAME__...`")
 
 
 def _branch(field: FieldInfo) -> type[BaseModel] | None:
@@ -157,6 +160,8 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value: Any = field.default if field.default_factory is None else field.get_default(call_default_factory=True)
+    if isinstance(value, BaseModel):
+        return "none"
     shown = value.get_secret_value() if isinstance(value, SecretStr) else _written(value)
     return f"`{shown}`" if shown not in ("", "[]", "{}", "null") else "none"
 

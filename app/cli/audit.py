@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from keepstream.app.cli.each_topic import EachTopic, column_of
 from keepstream.app.cli.options import time_option
-from keepstream.app.cli.output import json_option, load_services, notify, print_json, progress_bar
+from keepstream.app.cli.output import json_option, notify, print_json, progress_bar
+from keepstream.app.cli.topic_option import SEPARATE_TOPICS, only_topic_option, prefix_of
 from keepstream.app.cli.types import OFFSET, PARTITION
 from keepstream.app.errors import REFUSED, USAGE, KeepstreamError
 from keepstream.schemas.audit import Check, Discrepancy, DiscrepancyKind
@@ -37,15 +39,15 @@ def check_row(check: Check) -> dict[str, object]:
     return asdict(check) | {"holds": check.holds}
 
 
-def print_checks(checks: Sequence[Check]) -> None:
-    """Print a line per claim, and one for each partition where it does not hold."""
+def print_checks(checks: Sequence[Check], of: str = "") -> None:
+    """Print a line per claim, and one for each partition where it does not hold. ``of`` begins a line: its topic."""
     for claim in dict.fromkeys(check.claim for check in checks):
         same = [check for check in checks if check.claim == claim]
         if all(check.holds for check in same):
-            click.echo(f"  ok   {claim}: {sum(c.left for c in same):,} = {sum(c.right for c in same):,}")
+            click.echo(f"  ok   {of}{claim}: {sum(c.left for c in same):,} = {sum(c.right for c in same):,}")
         for check in same:
             if not check.holds:
-                partition = f"{check.topic}-{check.partition}: " if check.topic else ""
+                partition = f"{check.topic}-{check.partition}: " if check.topic else of
                 click.echo(f"  OFF  {partition}{claim}: {check.left:,} is not {check.right:,}")
 
 
@@ -60,8 +62,11 @@ def print_discrepancy(discrepancy: Discrepancy, *, as_json: bool) -> None:
     click.echo(f"  OFF  {record_id}{named}: {_MEANINGS[discrepancy.kind]}")
 
 
-def print_summary(deep: DeepAudit, found: int, duration_s: float, *, complete: bool, as_json: bool) -> None:
+def print_summary(
+    deep: DeepAudit, found: int, duration_s: float, *, topic: str | None, complete: bool, as_json: bool
+) -> None:
     """Print how much was read; ``complete`` is False when the audit stopped at the first discrepancy."""
+    of = prefix_of(topic)
     for window in deep.windows:
         if window.rewound:
             notify(
@@ -69,17 +74,21 @@ def print_summary(deep: DeepAudit, found: int, duration_s: float, *, complete: b
                 "same offsets, so this partition is checked in part only"
             )
     if deep.pruned_before:
-        notify(f"rows were pruned: events older than {deep.pruned_before:%Y-%m-%dT%H:%M:%SZ} are not checked")
+        notify(f"{of}rows were pruned: events older than {deep.pruned_before:%Y-%m-%dT%H:%M:%SZ} are not checked")
     if as_json:
-        print_json({"kind": "summary", "records_read": deep.records, "letters_read": deep.dead_letters,
-                    "differences": found, "complete": complete, "duration_s": round(duration_s, 3)})  # fmt: skip
+        print_json({
+            "kind": "summary", **column_of(topic), "records_read": deep.records, "letters_read": deep.dead_letters,
+            "differences": found, "complete": complete, "duration_s": round(duration_s, 3),
+        })  # fmt: skip
         return
     if complete:
         sign = "OFF" if found else "ok "
-        click.echo(f"  {sign}  records neither stored nor dead-lettered, or both: {found:,} of {deep.records:,} read")
+        click.echo(
+            f"  {sign}  {of}records neither stored nor dead-lettered, or both: {found:,} of {deep.records:,} read"
+        )
     else:
-        click.echo("       stopped at the first discrepancy; --all names every one")
-    notify(f"{deep.records:,} records and {deep.dead_letters:,} dead letters read in {duration_s:.1f} s")
+        click.echo(f"       {of}stopped at the first discrepancy; --all names every one")
+    notify(f"{of}{deep.records:,} records and {deep.dead_letters:,} dead letters read in {duration_s:.1f} s")
 
 
 @click.command(epilog="Example: keepstream audit --deep --since 24h || page-somebody")
@@ -91,60 +100,94 @@ def print_summary(deep: DeepAudit, found: int, duration_s: float, *, complete: b
 @click.option("--partition", "partitions", multiple=True, type=PARTITION, metavar="NUMBER",
               help="Deep: only this partition. Repeatable.")  # fmt: skip
 @click.option("--all", "every_one", is_flag=True, help="Deep: name every discrepancy, not only the first.")
+@only_topic_option
 @json_option
 def audit(*, deep: bool, every_one: bool, as_json: bool, **scope_options: Any) -> None:  # noqa: ANN401 - fields of AuditScope
     """Check that each record is stored or dead-lettered, and counted once. Writes nothing; workers may run.
 
     The quick form compares offsets, counters, rows and dead letters in PostgreSQL, in one query. The deep form reads
-    both topics again and compares their records with PostgreSQL. Exit 1 on a discrepancy.
+    both topics again and compares their records with PostgreSQL. Exit 1 on a discrepancy, and where two topics share
+    the tables.
     """
     if not deep and (every_one or any(value not in (None, ()) for value in scope_options.values())):
         raise KeepstreamError("bad_usage", "--since, --from-offset, --to-offset, --partition and --all need --deep",
                            "`keepstream audit --help`", USAGE)  # fmt: skip
-    services = load_services()
+    topics = EachTopic()
+    _check_options(scope_options, several=topics.several)
+    for topic, own in topics:
+        with topics.errors_of(topic):
+            _audit(own, topic, scope_options if deep else None, every_one=every_one, as_json=as_json)
+    topics.end()
+
+
+_OF_ONE_TOPIC = {"from_offset": "--from-offset", "to_offset": "--to-offset", "partitions": "--partition"}
+
+
+def _check_options(scope_options: Mapping[str, object], *, several: bool) -> None:
+    """Raise KeepstreamError (2) for an offset or a partition where there are several topics."""
+    for name, option in _OF_ONE_TOPIC.items():
+        if several and scope_options[name] not in (None, ()):
+            message = f"{option}: a partition or an offset is one topic's, and the settings name several"
+            raise KeepstreamError("bad_usage", message, "choose with --topic", USAGE)
+
+
+def _audit(
+    services: Services, topic: str | None, scope_options: dict[str, Any] | None, *, every_one: bool, as_json: bool
+) -> None:  # fmt: skip
+    """Audit a topic, deeply with ``scope_options``. Raises KeepstreamError (1) on a discrepancy."""
+    from keepstream.app.status.audit import quick_audit
+
     with services.postgres() as connection:
-        holds = _quick(connection, as_json=as_json)
-        if deep:
-            holds = _deep(services, connection, scope_options, every_one=every_one, as_json=as_json) and holds
+        checks = quick_audit(connection)
+        _print_quick(checks, topic, as_json=as_json)
+        holds = all(check.holds for check in checks)
+        if scope_options is not None:
+            holds = _deep(services, connection, topic, scope_options, every_one=every_one, as_json=as_json) and holds
+    shared = _shared_tables(checks)
+    if shared and (services.settings.postgres.allow_other_topics or not holds):
+        notify(f"{prefix_of(topic)}{shared}")
     if not holds:
         raise KeepstreamError(
             "promise_broken",
             "the accounts do not balance: a record may be lost or counted twice",
             'docs/architecture.md, "The audit", explains each claim',
         )
+    if shared and not services.settings.postgres.allow_other_topics:
+        raise KeepstreamError("shared_tables", shared, SEPARATE_TOPICS)
 
 
-def _quick(connection: psycopg.Connection[tuple[object, ...]], *, as_json: bool) -> bool:
-    from keepstream.app.status.audit import quick_audit
-
-    checks = quick_audit(connection)
-    topics = sorted({check.topic for check in checks if check.topic})
-    if len(topics) > 1:
-        notify(
-            f"these tables contain the events of {', '.join(topics)}: the same event_id in two topics is one event, "
-            "and no check detects it"
-        )
+def _print_quick(checks: Sequence[Check], topic: str | None, *, as_json: bool) -> None:
     if as_json:
         for check in checks:
-            print_json({"kind": "check"} | check_row(check))
+            print_json({"kind": "check"} | check_row(check) | ({} if check.topic else column_of(topic)))
     else:
-        print_checks(checks)
-    return all(check.holds for check in checks)
+        print_checks(checks, prefix_of(topic))
+
+
+def _shared_tables(checks: Sequence[Check]) -> str:
+    topics = sorted({check.topic for check in checks if check.topic})
+    if len(topics) < 2:  # noqa: PLR2004 - one is as it should be
+        return ""
+    named = ", ".join(topics)
+    return (
+        f"these tables contain the events of {named}: the same event_id in two topics is one event, and no check "
+        "detects it"
+    )
 
 
 def _deep(
-    services: Services, connection: psycopg.Connection[tuple[object, ...]], scope_options: dict[str, Any], *,
-    every_one: bool, as_json: bool,
+    services: Services, connection: psycopg.Connection[tuple[object, ...]], topic: str | None,
+    scope_options: dict[str, Any], *, every_one: bool, as_json: bool,
 ) -> bool:  # fmt: skip
     from keepstream.app.status.audit import AuditScope, DeepAudit
 
     kafka, client, scope = services.settings.kafka, services.admin(), AuditScope(**scope_options)
     started, found = time.monotonic(), 0
-    with progress_bar("reading the settled offsets") as update, _errors(services):
+    with progress_bar(f"{prefix_of(topic)}reading the settled offsets") as update, _errors(services):
 
         def progress(what: str, done: int, total: int) -> None:
             if update:
-                update(description=f"reading {what}", completed=done, total=total)
+                update(description=f"{prefix_of(topic)}reading {what}", completed=done, total=total)
 
         _check_topics(client, kafka, scope)
         _check_topic_id(kafka.topic, client, connection)
@@ -154,7 +197,8 @@ def _deep(
             print_discrepancy(discrepancy, as_json=as_json)
             if not every_one:
                 break
-    print_summary(deep, found, time.monotonic() - started, complete=every_one or not found, as_json=as_json)
+    duration_s, complete = time.monotonic() - started, every_one or not found
+    print_summary(deep, found, duration_s, topic=topic, complete=complete, as_json=as_json)
     return found == 0
 
 

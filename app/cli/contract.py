@@ -7,6 +7,7 @@ import json
 import click
 
 from keepstream.app.cli.output import load_settings
+from keepstream.app.cli.topic_option import one_topic, topic_option
 
 
 @click.group()
@@ -17,15 +18,18 @@ def contract() -> None:
 @contract.command(epilog="Example: keepstream contract export --format asyncapi > orders.asyncapi.json")
 @click.option("--format", "form", type=click.Choice(["json-schema", "asyncapi"]), default="json-schema",
               show_default=True, help="JSON Schema 2020-12 of the value, or AsyncAPI 3.0 of the topic.")  # fmt: skip
+@topic_option
 def export(*, form: str) -> None:
     """Print what the topic accepts under these settings: the default contract, a mapping, or a contract of yours.
 
     It is JSON. docs/own-events.md lists what a schema cannot say.
     """
-    settings = load_settings()
+    all_settings = load_settings()
+    settings = one_topic(all_settings)
     from keepstream.app.config.contract import load_contract
     from keepstream.app.config.contract_schema import asyncapi, json_schema
 
-    load_contract(settings)  # a transform or a hook that cannot be imported is reported here as by a worker
+    topic = settings.kafka.topic if all_settings.topics else None
+    load_contract(settings, topic)  # a transform or a hook that cannot be imported is reported here as by a worker
     found = json_schema(settings) if form == "json-schema" else asyncapi(settings)
     click.echo(json.dumps(found, indent=2, ensure_ascii=False))

@@ -15,6 +15,7 @@ import click
 from keepstream.app.cli.options import SectionedCommand, selectors
 from keepstream.app.cli.output import json_option, notify, open_dead_letter_topic, print_json, print_rows
 from keepstream.app.cli.tables import print_fields
+from keepstream.app.cli.topic_option import topic_option
 from keepstream.app.dlq.format import format_time, one_line, pretty, text_of, to_row
 from keepstream.app.dlq.selectors import DeadLetterQuery
 from keepstream.app.errors import NOT_FOUND, KeepstreamError
@@ -34,6 +35,7 @@ _LINE = "{:<28}  {:<20}  {:<10}  {:<24}  {:<8}  {:<16}  {}"
 @selectors()
 @click.option("-f", "--follow", is_flag=True,
               help="Wait for new ones until Ctrl-C; with --since or --from-offset begin there.")  # fmt: skip
+@topic_option
 @json_option
 def list_dead_letters(*, chosen: DeadLetterQuery, follow: bool, as_json: bool) -> None:
     """List dead letters, newest first; by default the last 50 that are not resolved.
@@ -72,6 +74,7 @@ def _cells(dead_letter: DeadLetterRecord, state: str | None) -> tuple[str, ...]:
 @click.command(epilog="Example: keepstream dlq show events-3-4711 --raw | jq .payload")
 @click.argument("name", metavar="ID")
 @click.option("--raw", is_flag=True, help="Write the exact bytes of the value to stdout, and nothing else.")
+@topic_option
 @json_option
 def show(*, name: str, raw: bool, as_json: bool) -> None:
     """Show a dead letter: payload, headers, error, attempts, times, its event's row, its replays.
@@ -147,6 +150,7 @@ _GROUPS: dict[str, Callable[[DeadLetterRecord], str | None]] = {
               help="step, reason, verdict, origin, consumer-group, type or hour. Repeatable. "
                    "Default: step, reason and verdict.")  # fmt: skip
 @click.option("--fail-above", type=click.IntRange(min=0), metavar="COUNT", help="Exit 1 when there are more.")
+@topic_option
 @json_option
 def stats(*, chosen: DeadLetterQuery, groups: tuple[str, ...], fail_above: int | None, as_json: bool) -> None:
     """Count the dead letters that are not resolved. ``type`` is the payload's field of that name, or ce_type."""

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from keepstream.app.cli.options import SectionedCommand, option_of, selectors
 from keepstream.app.cli.output import check_confirmable, json_option, load_services, notify, print_json, progress_bar
+from keepstream.app.cli.topic_option import chosen_topic, topic_option
 from keepstream.app.cli.types import REPLAY_ID, Seconds, Topic
 from keepstream.app.dlq.format import escape_control_characters, one_line
 from keepstream.app.dlq.selectors import DeadLetterQuery
@@ -73,7 +74,7 @@ def conclude(run: ReplayRun, result: Reconciliation, *, known: bool, as_json: bo
         raise KeepstreamError("not_settled", "some outcomes are not known yet", "is a worker running?")
 
 
-_BESIDE_RESUME = frozenset({"resume_id", "wait", "wait_timeout_s", "yes", "as_json"})
+_BESIDE_RESUME = frozenset({"resume_id", "wait", "wait_timeout_s", "yes", "as_json", "topic"})
 """A resumed replay has its selection and all other options already."""
 
 
@@ -97,6 +98,7 @@ _changing, _sending, _around = map(option_of, ("What is sent", "Where and how fa
 @_around("--wait-timeout", "wait_timeout_s", type=Seconds(0, 604_800), default=300, show_default=True,
          metavar="SECONDS", help="How long --wait waits.")  # fmt: skip
 @_around("--resume", "resume_id", type=REPLAY_ID, metavar="ID", help="Resume an interrupted replay.")
+@topic_option
 @json_option
 def replay(  # noqa: PLR0913 - one parameter per option
     *,
@@ -154,7 +156,9 @@ def _check_resume(context: click.Context, replay_id: int) -> None:
         if name not in _BESIDE_RESUME and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = parameter.opts[0] if isinstance(parameter, click.Option) else parameter.human_readable_name
             why = f"--resume {replay_id}: {option} cannot be given: a resumed replay keeps its selection and options"
-            raise KeepstreamError("bad_option", why, "only --wait, --wait-timeout, --yes and --json can", USAGE)
+            raise KeepstreamError(
+                "bad_option", why, "only --wait, --wait-timeout, --yes, --topic and --json can", USAGE
+            )
 
 
 def _prepare(  # noqa: PLR0913
@@ -228,7 +232,8 @@ def _work(replayer: Replayer, run: ReplayRun, selection: Selection, total: int |
     finally:
         signal.signal(signal.SIGINT, before)
     if interrupted.is_set():
-        notify(f"interrupted after {result.selected:,}; resume it with: keepstream dlq replay --resume {run.id}")
+        of = f" --topic {chosen_topic()}" if chosen_topic() else ""
+        notify(f"interrupted after {result.selected:,}; resume it with: keepstream dlq replay{of} --resume {run.id}")
         raise click.exceptions.Exit(INTERRUPTED)
     return result
 

@@ -17,6 +17,7 @@ import click
 
 from keepstream.app.cli.options import SectionedCommand, selectors, time_option
 from keepstream.app.cli.output import check_confirmable, json_option, notify, open_dead_letter_topic, print_rows
+from keepstream.app.cli.topic_option import topic_option
 from keepstream.app.cli.types import OFFSET, PARTITION
 from keepstream.app.dlq.selectors import DeadLetterQuery, bad_selector
 from keepstream.app.errors import REFUSED, KeepstreamError
@@ -35,6 +36,7 @@ _BATCH = 1000
 @click.command(cls=SectionedCommand, epilog="Example: keepstream dlq export --since 7d --output dead.jsonl")
 @selectors(resolved=False)
 @click.option("--output", required=True, metavar="FILE", help="A new file, or - for stdout.")
+@topic_option
 def export(*, chosen: DeadLetterQuery, output: str) -> None:
     """Write dead letters as JSON lines, oldest first, byte for byte; resolved ones and copies too.
 
@@ -80,6 +82,7 @@ def _matching(topic: DeadLetterTopic, chosen: DeadLetterQuery) -> Iterator[Kafka
 @click.option("--export", "export_to", type=click.Path(path_type=Path), metavar="FILE",
               help="A new file for what is deleted. Default: TOPIC-TIME.jsonl in the current folder.")  # fmt: skip
 @click.option("--yes", is_flag=True, help="Do not ask for the topic's name.")
+@topic_option
 @json_option
 def purge(
     *, until: datetime | None, to_offset: int | None, partitions: tuple[int, ...], export_to: Path | None, yes: bool,
@@ -161,6 +164,7 @@ class _Purge:
 
 @click.command("import", epilog="Example: keepstream dlq import dead.jsonl")
 @click.argument("source", type=click.File("rb"), metavar="FILE")
+@topic_option
 @json_option
 def import_dead_letters(*, source: IO[bytes], as_json: bool) -> None:
     """Put exported dead letters (FILE, or - for stdin) back into the dead letter topic, byte for byte.

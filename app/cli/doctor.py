@@ -3,28 +3,29 @@
 from __future__ import annotations
 
 import socket
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, print_json
+from keepstream.app.cli.doctor_postgres import by_database, check_database
+from keepstream.app.cli.finding import Finding
+from keepstream.app.cli.output import json_option, load_services_of_topics, print_json
+from keepstream.app.cli.topic_option import only_topic_option, prefix_of
 from keepstream.app.errors import CYTHON_FIX, KeepstreamError
 from keepstream.schemas.replay import PARKING_SUFFIX
 
 if TYPE_CHECKING:
-    import psycopg
-
     from keepstream.app.connect.services import Services
     from keepstream.sinks.kafka.admin import KafkaAdmin
 
-CLOCK_SKEW_LIMIT_S = 5.0
-KAFKA_TIMEOUT_S, POSTGRES_TIMEOUT_S = 2.0, 2
-"""A server that does not answer in this time is reported as away: all is said within 3 s."""
+KAFKA_TIMEOUT_S = 2.0
+"""A cluster that does not answer in this time is reported as away: all is said within 3 s."""
+Check = Callable[["Services"], Iterator[Finding]]
 _Risks = Mapping[str, tuple[Callable[[str], bool], str]]
 """A topic's settings: which values to warn of, and the fix."""
 _RISKS: _Risks = {
@@ -48,17 +49,8 @@ _DEAD_LETTER_RISKS: _Risks = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Result of a check: ok, warn or fail, the observation and the fix."""
-
-    check: str
-    state: str
-    seen: str
-    fix: str = ""
-
-
 @click.command(epilog="Example: keepstream doctor --json | jq 'select(.state != \"ok\")'")
+@only_topic_option
 @json_option
 def doctor(*, as_json: bool) -> None:
     """Check settings, Kafka, topics, PostgreSQL, tables, clocks and the port. Exit 1 when something fails.
@@ -66,47 +58,54 @@ def doctor(*, as_json: bool) -> None:
     Each result is printed as it comes; a server that does not answer within 2 seconds is away.
     """
     failed = []
-    for finding in examine(load_services()):
-        print_json(asdict(finding)) if as_json else click.echo(_line(finding))
+    for finding in examine(load_services_of_topics()):
+        print_json(_row(finding)) if as_json else click.echo(_line(finding))
         if finding.state == "fail":
-            failed.append(finding.check)
+            failed.append(f"{finding.check} of {finding.topic}" if finding.topic else finding.check)
     if failed:
         raise KeepstreamError("unhealthy", f"failed: {', '.join(failed)}")
 
 
+def _row(finding: Finding) -> dict[str, object]:
+    return {name: value for name, value in asdict(finding).items() if value is not None}
+
+
 def _line(finding: Finding) -> str:
     fix = f" -> {finding.fix}" if finding.fix else ""
-    return f"{finding.state:<5} {finding.check:<9} {finding.seen}{fix}"
+    return f"{finding.state:<5} {finding.check:<9} {prefix_of(finding.topic)}{finding.seen}{fix}"
 
 
 def examine(services: Services) -> Iterator[Finding]:
     """Run every check, all at once; yield what each finds, in their order."""
     services.kafka.timeout_s = KAFKA_TIMEOUT_S
-    checks: dict[str, Callable[[Services], Iterator[Finding]]] = {
-        "settings": _settings, "faust": _faust, "kafka": _kafka, "postgres": _postgres, "port": _port,
-    }  # fmt: skip
+    databases = by_database(services)
+    checks: list[tuple[str, Check, str | None]] = [
+        ("settings", _settings, None), ("faust", _faust, None), ("kafka", _kafka, None),
+        *(("postgres", partial(check_database, topics), names) for names, topics in databases.items()),
+        ("port", _port, None),
+    ]  # fmt: skip
     with ThreadPoolExecutor(len(checks), thread_name_prefix="doctor") as pool:
-        running = [pool.submit(_findings, name, check, services) for name, check in checks.items()]
+        running = [pool.submit(_findings, name, partial(check, services), topic) for name, check, topic in checks]
         for one in running:
             yield from one.result()
 
 
-def _findings(name: str, check: Callable[[Services], Iterator[Finding]], services: Services) -> list[Finding]:
+def _findings(name: str, check: Callable[[], Iterator[Finding]], topic: str | None) -> list[Finding]:
     """Run a check; a KeepstreamError becomes a failed finding with its hint."""
     found = []
     try:
-        for finding in check(services):
-            found.append(finding)  # noqa: PERF402 - what was found before an error counts
+        for finding in check():
+            found.append(finding if finding.topic else replace(finding, topic=topic))  # noqa: PERF401 - what was found before an error counts
     except KeepstreamError as error:
-        found.append(Finding(name, "fail", error.message, error.hint))
+        found.append(Finding(name, "fail", error.message, error.hint, topic))
     return found
 
 
 def _settings(services: Services) -> Iterator[Finding]:
-    from keepstream.app.config.contract import load_contract
+    from keepstream.app.config.contract import load_contracts
     from keepstream.app.config.variables import environment, file_read, unread_variables
 
-    load_contract(services.settings)
+    load_contracts(services.settings)
     yield Finding("settings", "ok", f"valid; settings file: {file_read()}")
     for sentence in unread_variables(environment()):
         yield Finding("settings", "warn", sentence, "correct its name, or unset it")
@@ -125,16 +124,18 @@ def _faust(_services: Services) -> Iterator[Finding]:
 def _kafka(services: Services) -> Iterator[Finding]:
     from keepstream.app.connect.diagnose import SEE_ADVERTISED
 
-    admin, kafka = services.admin(), services.settings.kafka
+    admin, settings = services.admin(), services.settings
     with services.kafka_errors():
         silent, brokers = services.silent_brokers(), admin.brokers()
         yield from (Finding("kafka", "fail", broker, SEE_ADVERTISED) for broker in silent)
         if len(silent) == len(brokers):
             return  # or each question would wait for its timeout
-        yield Finding("kafka", "ok", f"{len(brokers)} brokers at {kafka.bootstrap_servers}")
-        yield from _topic(admin, kafka.topic, "fail", _RISKS)
-        yield from _topic(admin, kafka.dlq_topic, "fail", _DEAD_LETTER_RISKS)
-        yield from _topic(admin, kafka.dlq_topic + PARKING_SUFFIX, "warn", _DEAD_LETTER_RISKS)  # a worker needs none
+        yield Finding("kafka", "ok", f"{len(brokers)} brokers at {settings.kafka.bootstrap_servers}")
+        for kafka in (view.kafka for view in settings.by_topic().values()):
+            yield from _topic(admin, kafka.topic, "fail", _RISKS)
+            yield from _topic(admin, kafka.dlq_topic, "fail", _DEAD_LETTER_RISKS)
+            parked = kafka.dlq_topic + PARKING_SUFFIX
+            yield from _topic(admin, parked, "warn", _DEAD_LETTER_RISKS)  # a worker needs none
 
 
 def _topic(admin: KafkaAdmin, topic: str, missing: str, risks: _Risks) -> Iterator[Finding]:
@@ -159,50 +160,6 @@ def _configuration(admin: KafkaAdmin, topic: str, risks: _Risks) -> Iterator[Fin
         for name, (is_risky, fix) in risks.items():
             if (value := config.get(name)) is not None and is_risky(value):
                 yield Finding("topic", "warn", f"{topic}: {name} is {value}", fix)
-
-
-def _postgres(services: Services) -> Iterator[Finding]:
-    from keepstream.sinks.postgres.status import other_topics
-
-    with services.postgres(POSTGRES_TIMEOUT_S) as connection:
-        query = ("SELECT current_setting('server_version_num')::int, pg_is_in_recovery(), extract(epoch FROM now()), "
-                 "current_setting('server_encoding')")  # fmt: skip
-        version, standby, now_s, encoding = connection.execute(query).fetchall()[0]
-        yield _version(int(version), is_pooled=connection.pooled is not None)
-        at = connection.info
-        seen = f"{at.dbname} at {at.host}:{at.port}, user {at.user}, encoded in {encoding}"
-        yield Finding("database", "ok", seen)
-        if standby:
-            yield Finding("postgres", "fail", "a read-only standby", "add target_session_attrs=read-write to the URL")
-        skew_s = abs(float(now_s) - time.time())
-        yield Finding(
-            "clock", "ok" if skew_s < CLOCK_SKEW_LIMIT_S else "warn", f"differs from PostgreSQL's by {skew_s:.1f} s",
-            "" if skew_s < CLOCK_SKEW_LIMIT_S else "synchronise clocks; latencies in the metrics will be wrong",
-        )  # fmt: skip
-        tables = _tables(connection)
-        yield tables
-        if tables.state == "ok" and (others := other_topics(connection, services.settings.kafka.topic)):
-            seen = f"they also contain the events of {', '.join(others)}: the same event_id in two topics is one event"
-            yield Finding("tables", "warn", seen, "give each topic a schema: KEEPSTREAM_POSTGRES__SCHEMA_NAME")
-
-
-def _tables(connection: psycopg.Connection[tuple[object, ...]]) -> Finding:
-    from keepstream.sinks.postgres.migrate import MigrationError, pending
-
-    try:
-        missing = pending(connection)
-    except MigrationError as error:
-        return Finding("tables", "fail", str(error), "run the version of keepstream that made these tables")
-    if missing:
-        return Finding("tables", "fail", f"{len(missing)} migrations are pending", "run `keepstream db migrate`")
-    return Finding("tables", "ok", "up to date")
-
-
-def _version(number: int, *, is_pooled: bool) -> Finding:
-    major = number // 10_000
-    if major < 14:  # noqa: PLR2004 - the oldest version that `make test-postgres` runs on
-        return Finding("postgres", "fail", f"version {major}", "use PostgreSQL 14 or newer")
-    return Finding("postgres", "ok", f"version {major}" + (", through a pooler" if is_pooled else ""))
 
 
 def _port(services: Services) -> Iterator[Finding]:

@@ -10,8 +10,9 @@ import click
 
 from keepstream.app.cli.events_validate import validate
 from keepstream.app.cli.options import time_option
-from keepstream.app.cli.output import json_option, load_services, print_json, print_rows
+from keepstream.app.cli.output import json_option, load_services, load_settings, print_json, print_rows
 from keepstream.app.cli.tables import print_fields
+from keepstream.app.cli.topic_option import one_topic, topic_option
 from keepstream.app.cli.types import COUNT, Topic
 from keepstream.app.errors import NOT_FOUND, KeepstreamError
 from keepstream.schemas.record import is_text
@@ -37,6 +38,7 @@ events.add_command(validate)
 @time_option("--since", help="Created at or after TIME: 2h, 7d (ago), or 2026-11-24T10:00:00Z.")
 @time_option("--until", help="Created before TIME.")
 @click.option("--limit", type=COUNT, default=50, show_default=True, help="Most events to list.")
+@topic_option
 @json_option
 def list_events(*, as_json: bool, **conditions: Any) -> None:  # noqa: ANN401 - of EventSearch.matching
     """List events that are stored, newest first by the event's own time. `events show` adds the payload."""
@@ -48,7 +50,7 @@ def list_events(*, as_json: bool, **conditions: Any) -> None:  # noqa: ANN401 - 
 
 @events.command(epilog="Example: jq -c .[] orders.json | keepstream events produce - --key-field event_id")
 @click.argument("source", type=click.File("rb"))
-@click.option("--topic", type=Topic(), help="Default: the topic of the settings.")
+@click.option("--topic", type=Topic(), help="Any topic. Default: the one of the settings.")
 @click.option("--key-field", help="Top-level field whose text becomes the record's key.")
 @click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Header of every record; repeatable.")
 @json_option
@@ -59,8 +61,10 @@ def produce(
 
     Lines are not validated: any bytes can be produced. Exit 1 when a record was not acknowledged.
     """
-    services = load_services()
-    target = topic or services.settings.kafka.topic
+    from keepstream.app.connect.services import Services
+
+    settings = load_settings()
+    services, target = Services(settings), topic or one_topic(settings).kafka.topic
     services.admin()
     acknowledged, refused = _produce(services, target, source, key_field, _headers(headers))
     print_rows([{"topic": target, "acknowledged": acknowledged, "refused": len(refused)}], as_json=as_json)
@@ -70,6 +74,7 @@ def produce(
 
 @events.command(epilog="Example: keepstream events show order-4711 --json | jq .event.status")
 @click.argument("event_id")
+@topic_option
 @json_option
 def show(*, event_id: str, as_json: bool) -> None:
     """Show the row and the dead letters of an event; exit 3 when there is neither."""

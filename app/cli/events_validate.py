@@ -11,11 +11,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, notify, print_json, print_rows
+from keepstream.app.cli.output import json_option, load_settings, notify, print_json, print_rows
+from keepstream.app.cli.topic_option import one_topic
 from keepstream.app.cli.types import Topic
 from keepstream.app.errors import FAILED, KeepstreamError
 
 if TYPE_CHECKING:
+    from keepstream.app.config.settings import Settings
     from keepstream.app.connect.services import Services
     from keepstream.processors.validation.decoding import Decoder
     from keepstream.schemas.event import Ignored, Rejection, ValidEvent
@@ -27,7 +29,8 @@ _MOST_REASONS = 20
 
 @click.command(epilog="Example: keepstream events validate --topic orders --last 10000 --suggest")
 @click.argument("source", type=click.File("rb"), required=False)
-@click.option("--topic", type=Topic(), help="Read this topic instead of a file. Nothing is written or committed.")
+@click.option("--topic", type=Topic(), help="Read this topic, where no file is given. Nothing is written or "
+              "committed. Where the settings name several topics: check under the settings of this one.")  # fmt: skip
 @click.option("--last", type=click.IntRange(min=1, max=1_000_000), default=10_000, show_default=True,
               help="With --topic: how many of its last records to read.")  # fmt: skip
 @click.option("--suggest", is_flag=True, help="Print the preset or mapping under which most of them would pass.")
@@ -38,9 +41,10 @@ def validate(*, source: IO[bytes] | None, topic: str | None, last: int, suggest:
     Prints what is wrong; exit 1 when anything is. With --suggest stdout is a keepstream.toml, and the exit code is 0
     when every record would pass under it; of large records the first 64 MiB are tried.
     """
-    if (source is None) == (topic is None):
-        raise click.UsageError("give either SOURCE or --topic")
-    services = load_services()
+    if source is None and topic is None:
+        raise click.UsageError("give SOURCE or --topic")
+    settings = load_settings()
+    services = _services(settings, topic, reads=source is None)
     findings = Findings(services.validator.decoder)
     check = services.validator.validate
     if source is not None:
@@ -51,7 +55,9 @@ def validate(*, source: IO[bytes] | None, topic: str | None, last: int, suggest:
             pass
         if findings.invalid:
             _print_reasons(findings, to_stderr=suggest and not as_json, as_json=as_json)
-    accepted = _suggest(findings, topic, as_json=as_json) if suggest else None
+    accepted = None
+    if suggest:
+        accepted = _suggest(findings, topic, several=bool(settings.topics), as_json=as_json)
     ignored = f", {findings.ignored} ignored" if findings.ignored else ""
     notify(f"{findings.total - findings.invalid - findings.ignored} valid, {findings.invalid} invalid{ignored}")
     examined = findings.total if accepted is None else len(findings.sample)
@@ -61,6 +67,18 @@ def validate(*, source: IO[bytes] | None, topic: str | None, last: int, suggest:
         verb = "are not events" if accepted is None else "would not be events under these settings either"
         message = f"{left} of {examined} {what} {verb}"
         raise KeepstreamError("invalid_events", message, exit_code=FAILED)
+
+
+def _services(settings: Settings, topic: str | None, *, reads: bool) -> Services:
+    """Return the servers, with the contract to check under. A topic that is read need not be one of the settings."""
+    from keepstream.app.connect.services import Services
+
+    services = Services(settings)
+    if not reads or topic in settings.by_topic():
+        return services.by_topic()[one_topic(settings, topic).kafka.topic]
+    if settings.topics:
+        notify(f"the settings name no topic {topic}: it is checked without a mapping")
+    return services
 
 
 @dataclass
@@ -151,7 +169,7 @@ def _print_reasons(findings: Findings, *, to_stderr: bool, as_json: bool) -> Non
         notify(f"{row['records']} like {row['first']}: {row['message']} [{row['reason']}]")
 
 
-def _suggest(findings: Findings, topic: str | None, *, as_json: bool) -> int | None:
+def _suggest(findings: Findings, topic: str | None, *, several: bool, as_json: bool) -> int | None:
     """Print the settings that fit best. Return how many records of the sample pass under them, None without any."""
     from keepstream.processors.mapping.suggest import suggest, to_toml
 
@@ -166,6 +184,6 @@ def _suggest(findings: Findings, topic: str | None, *, as_json: bool) -> int | N
     if as_json:
         print_json({"mapping": options, "accepted": accepted, "records": count})
     else:
-        click.echo(to_toml(options, topic))
+        click.echo(to_toml(options, topic, several=several))
     notify(f"with this in keepstream.toml {accepted} of {count} pass; read it before you use it")
     return accepted

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from keepstream.app.cli.tables import plain, print_columns, print_table
+from keepstream.app.cli.topic_option import chosen_topic, one_topic, prefix_of
 from keepstream.app.cli.types import Seconds
 from keepstream.app.errors import REFUSED, UNREACHABLE, USAGE, KeepstreamError
 from keepstream.schemas.json_text import json_text_of
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
     from keepstream.processors.replay.selection import Selection
 
 
-def print_error(error: KeepstreamError) -> None:
-    """Write an error to stderr, as JSON when the command was asked for JSON."""
+def print_error(error: KeepstreamError, topic: str | None = None) -> None:
+    """Write an error to stderr, as JSON when the command was asked for JSON; with its topic where there are several."""
     if "--json" in sys.argv:
         fields = {"code": error.code, "message": error.message, "hint": error.hint}
-        click.echo(json.dumps({"error": fields}), err=True)
+        click.echo(json.dumps({"error": fields | ({"topic": topic} if topic else {})}), err=True)
         return
-    click.echo(f"Error: {error.message}", err=True)
+    click.echo(f"Error: {prefix_of(topic)}{error.message}", err=True)
     if error.hint:
         click.echo(f"  {error.hint}", err=True)
 
@@ -82,10 +83,20 @@ def _explain(error: ValidationError) -> str:
 
     in_file, lines = settings_in_file(Settings.model_fields), []
     for found in error.errors(include_url=False, include_input=False):
-        name = "KEEPSTREAM_" + "__".join(str(part).upper() for part in found["loc"])
-        where = f" (in {settings_file()})" if name not in os.environ and _is_written(in_file, found["loc"]) else ""
-        lines.append(f"{name}: {found['msg'].removeprefix('Value error, ')}{where}")
+        path, message = [part for part in found["loc"] if part != "[key]"], found["msg"].removeprefix("Value error, ")
+        if not path:  # an error of several settings, which names them
+            lines.append(message)
+            continue
+        name = _name_of(path)
+        where = f" (in {settings_file()})" if name not in os.environ and _is_written(in_file, path) else ""
+        lines.append(f"{name}: {message}{where}")
     return "\n       ".join(lines)
+
+
+def _name_of(path: Sequence[object]) -> str:
+    """Return a setting's variable; of a topic's, which stands in the file, its place there."""
+    variable = "KEEPSTREAM_" + "__".join(str(part).upper() for part in path)
+    return variable if path[0] != "topics" or variable in os.environ else ".".join(map(str, path))
 
 
 def _is_written(table: object, path: Iterable[object]) -> bool:
@@ -97,11 +108,19 @@ def _is_written(table: object, path: Iterable[object]) -> bool:
     return table is not None
 
 
-def load_services(overrides: Mapping[str, Mapping[str, object]] | None = None) -> Services:
-    """Return the servers that the settings name; nothing is connected yet."""
+def load_services() -> Services:
+    """Return the servers of the topic that --topic names, or of the only one; nothing is connected yet."""
     from keepstream.app.connect.services import Services
 
-    return Services(load_settings(overrides))
+    settings = load_settings()
+    return Services(settings).by_topic()[one_topic(settings).kafka.topic]
+
+
+def load_services_of_topics() -> Services:
+    """Return the servers of all topics, or of the one that --topic names; nothing is connected yet."""
+    from keepstream.app.connect.services import Services
+
+    return load_services() if chosen_topic() else Services(load_settings())
 
 
 def print_json(row: Mapping[str, object]) -> None:

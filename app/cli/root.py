@@ -188,6 +188,6 @@ DLQ_COMMANDS = {
 def dlq() -> None:
     """Find, understand, replay and remove dead letters.
 
-    The topic is KEEPSTREAM_KAFKA__DLQ_TOPIC. It may be one that Kafka Connect, Kafka Streams, Spring, SmallRye or
-    Karafka fill: their headers are understood.
+    The topic is KEEPSTREAM_KAFKA__DLQ_TOPIC, of several that of --topic. It may be one that Kafka Connect, Kafka
+    Streams, Spring, SmallRye or Karafka fill: their headers are understood.
     """

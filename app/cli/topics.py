@@ -1,16 +1,25 @@
-"""``keepstream topics``: the topic that is consumed and the one that takes dead letters."""
+"""``keepstream topics``: the topics that are consumed and those that take dead letters."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from keepstream.app.cli.output import json_option, load_services, print_rows, wait_option, wait_until_reachable
+from keepstream.app.cli.output import (
+    json_option,
+    load_services_of_topics,
+    print_rows,
+    wait_option,
+    wait_until_reachable,
+)
+from keepstream.app.cli.topic_option import only_topic_option
 from keepstream.app.errors import KeepstreamError
 from keepstream.schemas.replay import PARKING_SUFFIX
 
 if TYPE_CHECKING:
+    from keepstream.app.connect.services import Services
     from keepstream.sinks.kafka.admin import KafkaAdmin
 
 
@@ -25,6 +34,7 @@ def topics() -> None:
 @click.option("--replication", type=click.IntRange(1, 10), default=1, show_default=True,
               help="Replicas of each partition; 3 in production.")  # fmt: skip
 @wait_option
+@only_topic_option
 @json_option
 def ensure(*, partitions: int, replication: int, wait_s: float, as_json: bool) -> None:
     """Create missing topics. Dead letters are kept until they are purged (retention.ms=-1), and dated by the broker."""
@@ -32,12 +42,12 @@ def ensure(*, partitions: int, replication: int, wait_s: float, as_json: bool) -
 
     from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG
 
-    services = load_services()
-    admin, kafka = wait_until_reachable(services.admin, wait_s), services.settings.kafka
+    services = load_services_of_topics()
+    admin = wait_until_reachable(services.admin, wait_s)
     rows = []
-    for name in (kafka.topic, kafka.dlq_topic, kafka.dlq_topic + PARKING_SUFFIX):
+    for name, dead_letters in _names(services, parked=True):
         try:
-            config = {} if name == kafka.topic else DEAD_LETTER_TOPIC_CONFIG
+            config = DEAD_LETTER_TOPIC_CONFIG if dead_letters else {}
             created = admin.create_topic(name, partitions, replication, config)
         except KafkaException as error:
             why, hint = services.explain(error)
@@ -46,14 +56,24 @@ def ensure(*, partitions: int, replication: int, wait_s: float, as_json: bool) -
     print_rows(rows, as_json=as_json)
 
 
+def _names(services: Services, *, parked: bool) -> Iterator[tuple[str, bool]]:
+    """Yield the name of each topic, and whether it takes dead letters; parked ones have a topic of their own."""
+    for view in services.settings.by_topic().values():
+        kafka = view.kafka
+        yield from ((kafka.topic, False), (kafka.dlq_topic, True))
+        if parked:
+            yield kafka.dlq_topic + PARKING_SUFFIX, True
+
+
 @topics.command(epilog="Example: keepstream topics status --json")
+@only_topic_option
 @json_option
 def status(*, as_json: bool) -> None:
     """Show the partitions and the configuration of the topics; exit 1 when one is missing."""
-    services = load_services()
-    admin, kafka = services.admin(), services.settings.kafka
+    services = load_services_of_topics()
+    admin = services.admin()
     with services.kafka_errors():
-        rows = [_describe(admin, name) for name in (kafka.topic, kafka.dlq_topic)]
+        rows = [_describe(admin, name) for name, _ in _names(services, parked=False)]
     print_rows(rows, as_json=as_json)
     missing = [row["topic"] for row in rows if row["partitions"] is None]
     if missing:

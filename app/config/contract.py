@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.metadata import entry_points
 
 from keepstream.app.config.settings import Settings
+from keepstream.app.config.topics import in_topic
 from keepstream.app.errors import USAGE, KeepstreamError
 from keepstream.processors.validation.decoding import GZIP, Decoder, gunzip
 from keepstream.processors.validation.validate import Validator
@@ -16,8 +17,20 @@ STEPS_GROUP = "keepstream.steps"
 """The group of entry points of transforms."""
 
 
-def load_contract(settings: Settings) -> Validator:
-    """Return the validator of the settings. Raises KeepstreamError (2) when a name cannot be imported."""
+def load_contract(settings: Settings, topic: str | None = None) -> Validator:
+    """Return the validator of the settings. Raises KeepstreamError (2) when a name cannot be imported.
+
+    ``topic`` is that of several, whose settings the error then names.
+    """
+    try:
+        return _load(settings)
+    except KeepstreamError as error:
+        if topic is None:
+            raise
+        raise in_topic(topic, error) from error
+
+
+def _load(settings: Settings) -> Validator:
     contract = find_contract(settings.contract) if settings.contract else Event
     mapping = settings.mapping
     if mapping.tombstones == "delete" and mapping.tombstone_id is None and issubclass(contract, Contract):
@@ -30,7 +43,7 @@ def load_contract(settings: Settings) -> Validator:
 
 def load_contracts(settings: Settings) -> dict[str, Validator]:
     """Return the validator of each topic. Raises KeepstreamError (2) when a name cannot be imported."""
-    return {topic: load_contract(own) for topic, own in settings.by_topic().items()}
+    return {topic: load_contract(own, topic if settings.topics else None) for topic, own in settings.by_topic().items()}
 
 
 def find_decoder(name: str) -> Decoder:

@@ -201,10 +201,12 @@ class Settings(BaseSettings):
         if self.topics:
             for name in ("mapping", "contract", "decode", "steps"):
                 if name in self.model_fields_set:
-                    raise ValueError(f"{name}: beside topics each topic has its own: write it under topics.NAME")
-            for name, section in (("topic", self.kafka), ("dlq_topic", self.kafka), ("schema_name", self.postgres)):
-                if name in section.model_fields_set:
-                    raise ValueError(f"{name}: beside topics it is not read; leave it out, or use topics.NAME")
+                    variable = f"KEEPSTREAM_{name.upper()}"
+                    raise ValueError(f"{variable}: beside topics each has its own: write it as topics.NAME.{name}")
+            for section, name in (("kafka", "topic"), ("kafka", "dlq_topic"), ("postgres", "schema_name")):
+                if name in getattr(self, section).model_fields_set:
+                    variable = f"KEEPSTREAM_{section}__{name}".upper()
+                    raise ValueError(f"{variable}: beside topics it is not read: leave it out (docs/topics.md)")
             views = self.by_topic()
             dead_letters = {topic: view.kafka.dlq_topic for topic, view in views.items()}
             check_topics(dead_letters, {topic: view.postgres for topic, view in views.items()})

@@ -13,6 +13,7 @@ from keepstream.app.config.base import Section
 from keepstream.app.config.kafka import TopicName
 from keepstream.app.config.mapping import MappingSettings
 from keepstream.app.config.postgres import PostgresSettings, place
+from keepstream.app.errors import KeepstreamError
 
 SCHEMA_PREFIX = "keepstream_"
 _LONGEST_SCHEMA = 63
@@ -55,12 +56,30 @@ def default_schema(topic: str) -> str:
     return (SCHEMA_PREFIX + re.sub(r"[^a-z0-9]", "_", topic.lower()))[:_LONGEST_SCHEMA]
 
 
+def in_topic(topic: str | None, error: KeepstreamError) -> KeepstreamError:
+    """Return an error that names the settings of a topic of several, where it names variables; None leaves it."""
+    if topic is None:
+        return error
+
+    def named(text: str) -> str:
+        return re.sub(
+            r"KEEPSTREAM_(?:KAFKA__)?(\w+)", lambda it: f"topics.{topic}.{it[1].lower().replace('__', '.')}", text
+        )
+
+    return KeepstreamError(error.code, named(error.message), named(error.hint), error.exit_code)
+
+
 def check_topics(dead_letter_topics: Mapping[str, str], databases: Mapping[str, PostgresSettings]) -> None:
     """Raise ValueError where two topics would share dead letters or tables, or consume dead letters of each other."""
+    names = {name.lower(): name for name in dead_letter_topics}
+    for topic in dead_letter_topics:
+        if names[topic.lower()] != topic:
+            why = f"only its case differs from {names[topic.lower()]}: variables name topics in lower case"
+            raise ValueError(f"topics.{topic}: {why}, so what is one topic would be two; use the file or JSON for it")
     _check_each_has_its_own("dlq_topic", dead_letter_topics)
     for topic, dead_letters in dead_letter_topics.items():
         if dead_letters in dead_letter_topics:
-            raise ValueError(f"{topic}.dlq_topic: {dead_letters} is consumed itself; name another topic")
+            raise ValueError(f"topics.{topic}.dlq_topic: {dead_letters} is consumed itself; name another topic")
     tables = {topic: f"schema {postgres.schema_name} at {place(postgres)}" for topic, postgres in databases.items()}
     _check_each_has_its_own("postgres.schema_name", tables)
 
@@ -72,4 +91,4 @@ def _check_each_has_its_own(field: str, values: Mapping[str, str]) -> None:
     for value, topics in users.items():
         if len(topics) > 1:
             why = f"{' and '.join(topics)} would share {value}, and equal ids of two topics are two events"
-            raise ValueError(f"{topics[1]}.{field}: {why}; give each topic its own")
+            raise ValueError(f"topics.{topics[1]}.{field}: {why}; give each topic its own")

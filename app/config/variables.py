@@ -6,13 +6,14 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import get_origin
 
 from pydantic import BaseModel
 
 from keepstream.app.config.settings import DEFAULT_FILE, FILE_VARIABLE, Settings, settings_file
+from keepstream.app.config.topics import TopicSettings
 
 PREFIX = "KEEPSTREAM_"
 _OF_KUBERNETES = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$")
@@ -33,7 +34,17 @@ def variables(model: type[BaseModel] = Settings, prefix: str = PREFIX) -> Iterat
 def not_json(given: Mapping[str, str]) -> str | None:
     """Return the first variable that should hold JSON and does not."""
     values = {name.upper(): value for name, value in given.items()}
-    return next((name for name, kind in variables() if kind and not _is_json(values.get(name, "{}"))), None)
+    known = [*variables(), *_variables_of_topics(values)]
+    return next((name for name, kind in known if kind and not _is_json(values.get(name, "{}"))), None)
+
+
+def _variables_of_topics(given: Iterable[str]) -> Iterator[tuple[str, type | None]]:
+    """Yield the variables of each topic that a given one names: KEEPSTREAM_TOPICS__ORDERS__DLQ_TOPIC."""
+    prefix = f"{PREFIX}TOPICS__"
+    topics = {name.removeprefix(prefix).partition("__")[0] for name in given if name.startswith(prefix)}
+    for topic in sorted(topics):
+        yield f"{prefix}{topic}", BaseModel
+        yield from variables(TopicSettings, f"{prefix}{topic}__")
 
 
 def unread_variables(given: Mapping[str, str]) -> list[str]:

@@ -13,6 +13,7 @@ from confluent_kafka import KafkaException
 from keepstream.app.config.contract import load_contract
 from keepstream.app.config.postgres import PostgresSettings, addresses, conninfo
 from keepstream.app.config.settings import Settings
+from keepstream.app.config.topics import in_topic
 from keepstream.app.connect.client_config import librdkafka_settings
 from keepstream.app.connect.diagnose import SEE_ADVERTISED, LastKafkaError, explain_postgres_error, silent_brokers
 from keepstream.app.connect.oauth import diagnose_token
@@ -31,13 +32,30 @@ _CHECK_SECURITY = "check KEEPSTREAM_KAFKA__SECURITY__..."
 class Services:
     """The servers that the settings name. Made once per command, or once per console: each client is made once.
 
-    ``application_name`` is what PostgreSQL shows in ``pg_stat_activity``.
+    ``application_name`` is what PostgreSQL shows in ``pg_stat_activity``. Those of a topic are got from `by_topic`.
     """
 
     def __init__(self, settings: Settings, application_name: str = "keepstream cli") -> None:
         self.settings = settings
         self._application_name = application_name
         self._last_kafka_error = LastKafkaError(settings.kafka)
+        self._of_all: Services | None = None
+        self._topic: str | None = None
+
+    def by_topic(self) -> dict[str, Services]:
+        """Return the servers of each topic, as if it were the only one. They share the client of Kafka."""
+        if not self.settings.topics:
+            return {self.settings.kafka.topic: self}
+        return {topic: self._of(topic, view) for topic, view in self.settings.by_topic().items()}
+
+    def in_topic(self, error: KeepstreamError) -> KeepstreamError:
+        """Return an error that names variables with the settings of the topic, where there are several."""
+        return in_topic(self._topic, error)
+
+    def _of(self, topic: str, view: Settings) -> Services:
+        services = Services(view, self._application_name)
+        services._of_all, services._topic, services._last_kafka_error = self, topic, self._last_kafka_error
+        return services
 
     @cached_property
     def kafka_config(self) -> dict[str, Any]:
@@ -47,6 +65,8 @@ class Services:
     @cached_property
     def kafka(self) -> KafkaAdmin:
         """The admin client, whether the cluster answers or not."""
+        if self._of_all:
+            return self._of_all.kafka
         names = self.settings.dlq_headers.names()
         return KafkaAdmin(self.kafka_config, error_cb=self._last_kafka_error, header_names=names)
 
@@ -105,7 +125,7 @@ class Services:
     @cached_property
     def validator(self) -> Validator:
         """The contract of the settings. Raises KeepstreamError (2) when it cannot be imported."""
-        return load_contract(self.settings)
+        return load_contract(self.settings, self._topic)
 
     @contextmanager
     def postgres(self, connect_timeout_s: int | None = None) -> Iterator[SessionConnection]:
@@ -117,7 +137,7 @@ class Services:
                 application_name=self._application_name, client_encoding=CLIENT_ENCODING,
             )  # fmt: skip
         except psycopg.OperationalError as error:
-            raise unreachable_postgres(error, postgres) from None
+            raise self._unreachable(error) from None
         with connection:
             try:
                 Session.of(postgres.schema_name).pin(connection)
@@ -134,8 +154,14 @@ class Services:
                     message = f"PostgreSQL refuses: {reason_of(error)}"
                     raise KeepstreamError("postgres_refused", message, hint) from None
                 if isinstance(error, psycopg.OperationalError):
-                    raise unreachable_postgres(error, postgres) from None
+                    raise self._unreachable(error) from None
                 raise
+
+    def _unreachable(self, error: Exception) -> KeepstreamError:
+        """Explain a failed connection; the hint names the URL of the topic, where that has its own."""
+        explained = unreachable_postgres(error, self.settings.postgres)
+        own = self._of_all and self._of_all.settings.topics.get(self._topic or "")
+        return self.in_topic(explained) if own and "url" in own.postgres.model_fields_set else explained
 
 
 def unreachable_postgres(error: Exception, settings: PostgresSettings) -> KeepstreamError:

@@ -33,6 +33,11 @@ POLL_S = 0.01
 SEED = 20_261_124
 _POSTGRES = {"track_commit_timestamp": "on"}
 """To measure latencies up to the commit."""
+_OF_OTHER_EVENTS = (
+    "KEEPSTREAM_CONFIG", "KEEPSTREAM_TOPICS", "KEEPSTREAM_MAPPING", "KEEPSTREAM_CONTRACT", "KEEPSTREAM_DECODE",
+    "KEEPSTREAM_STEPS",
+)  # fmt: skip
+"""Variables that would make the worker read other topics, or take the demo's events for something else."""
 _SETTLED = "SELECT total - (SELECT count(*) FROM dead_letter_outbox) FROM event_totals"
 """Settled records; not a dead letter that is still in the outbox."""
 
@@ -103,7 +108,7 @@ class Demo:
             "KEEPSTREAM_LOG__FORMAT": "json",
         }
         with tempfile.TemporaryDirectory(prefix="keepstream-demo-") as folder:
-            worker = WorkerProcess(environment, Path(folder) / "worker.log")
+            worker = WorkerProcess(environment, Path(folder) / "worker.log", without=_OF_OTHER_EVENTS)
             try:
                 yield worker
             finally:

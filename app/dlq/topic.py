@@ -119,7 +119,7 @@ def open_dead_letter_topic(
     """
     topic, admin = services.settings.kafka.dlq_topic, services.admin()
     with services.kafka_errors(), ExitStack() as stack:
-        partitions = _partitions(admin, topic, selection)
+        partitions = _partitions(services, admin, selection)
         index = open_index(services, stack, notify, needed=needs_index) if with_index else None
         claim_checks = ClaimCheckReader(lambda: stack.enter_context(services.postgres()))
         yield DeadLetterTopic(admin, topic, partitions, claim_checks, notify, index, coverage or IndexCoverage())
@@ -143,12 +143,14 @@ def open_index(services: Services, stack: ExitStack, notify: Notify, *, needed: 
     return None
 
 
-def _partitions(admin: KafkaAdmin, topic: str, selection: Selection | None) -> tuple[int, ...]:
+def _partitions(services: Services, admin: KafkaAdmin, selection: Selection | None) -> tuple[int, ...]:
+    topic = services.settings.kafka.dlq_topic
     try:
         found = admin.partitions(topic)
     except TopicMissingError:
         hint = "is KEEPSTREAM_KAFKA__DLQ_TOPIC right?"
-        raise KeepstreamError("topic_missing", f"there is no topic {topic!r}", hint, NOT_FOUND) from None
+        error = KeepstreamError("topic_missing", f"there is no topic {topic!r}", hint, NOT_FOUND)
+        raise services.in_topic(error) from None
     for partition in selection.partitions if selection else ():
         if partition not in found:
             raise bad_selector("--partition", f"{topic} has no partition {partition}")

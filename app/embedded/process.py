@@ -140,13 +140,18 @@ class ChildProcess:
 class WorkerProcess(ChildProcess):
     """``keepstream worker`` with ``environment`` added to the current one. It ends with its parent.
 
-    ``command`` are other arguments to Python, for a worker that is not the product's own.
+    ``command`` are other arguments to Python, for a worker that is not the product's own. Variables of the current
+    environment that begin with one of ``without`` are left out.
     """
 
-    def __init__(self, environment: Mapping[str, str], log_path: Path, command: Sequence[str] = _WORKER) -> None:
+    def __init__(
+        self, environment: Mapping[str, str], log_path: Path, command: Sequence[str] = _WORKER,
+        without: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
         self.log_path = log_path
+        inherited = {name: value for name, value in os.environ.items() if not name.upper().startswith(without)}
         argv = (sys.executable, *command)
-        super().__init__(Program("worker", argv, log_path, "see its log", env={**os.environ, **environment}))
+        super().__init__(Program("worker", argv, log_path, "see its log", env={**inherited, **environment}))
 
     def check(self) -> None:
         """Raise KeepstreamError when the worker has ended by itself."""

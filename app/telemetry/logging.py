@@ -102,6 +102,8 @@ def secrets_of(settings: BaseModel) -> Iterator[str]:
         value = getattr(settings, name)
         if isinstance(value, BaseModel):
             yield from secrets_of(value)
+        elif isinstance(value, dict):  # topics
+            yield from (text for own in value.values() if isinstance(own, BaseModel) for text in secrets_of(own))
         elif isinstance(value, SecretStr):
             secret = value.get_secret_value()
             password = urlsplit(secret).password or ""

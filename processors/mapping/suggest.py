@@ -44,10 +44,12 @@ def suggest(records: Sequence[Record]) -> tuple[Options, int]:
     return best
 
 
-def to_toml(options: Options, topic: str | None = None) -> str:
+def to_toml(options: Options, topic: str | None = None, *, several: bool = False) -> str:
     """Return the sections of ``keepstream.toml``: the topic, where one was read, and the mapping."""
-    about = ["[keepstream.kafka]", f"topic = {json.dumps(topic)}", ""] if topic else []
     lines = [f"{name} = {json.dumps(value)}" for name, value in options.items()]
+    if several:
+        return "\n".join([f"[keepstream.topics.{json.dumps(topic or 'NAME')}.mapping]", *lines])
+    about = ["[keepstream.kafka]", f"topic = {json.dumps(topic)}", ""] if topic else []
     return "\n".join([*about, "[keepstream.mapping]", *lines])
 
 

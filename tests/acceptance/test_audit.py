@@ -207,14 +207,16 @@ def test_a_topic_that_was_recreated_since_is_named(settled: System) -> None:
 
 
 def test_two_topics_in_one_schema_are_reported(new_system: Callable[..., System]) -> None:
-    first, second = (new_system(KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS="true") for _ in range(2))
+    first, second = (new_system() for _ in range(2))
     for system in (first, second):
         system.produce([make_value(event_id="same")])
-        worker = system.start_worker()
+        worker = system.start_worker(KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS="true")
         eventually(lambda system=system: system.committed_lag() == 0, 30)  # type: ignore[misc]
     sentence = "the same event_id in two topics is one event"
     eventually(lambda: any(sentence in line["event"] for line in worker.log()), 20)
-    doctor = second.cli("doctor", "--json")
+    doctor = second.cli("doctor", "--json", exit_code=1)
     finding = next(row for row in lines(doctor) if sentence in row["seen"])
-    assert (finding["state"], first.topic in finding["seen"]) == ("warn", True)
-    assert sentence in second.cli("audit").stderr
+    assert (finding["state"], first.topic in finding["seen"]) == ("fail", True)
+    assert sentence in second.cli("audit", exit_code=1).stderr
+    second.cli("doctor", KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS="true")
+    assert sentence in second.cli("audit", KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS="true").stderr

@@ -16,12 +16,13 @@ from tests.real import Servers
 pytestmark = pytest.mark.real
 
 
-def run_demo(servers: Servers, folder: Path, *options: str) -> dict[str, Any]:
+def run_demo(servers: Servers, folder: Path, *options: str, **variables: str) -> dict[str, Any]:
     """Run ``keepstream demo`` on the session's servers; return its proof."""
     environment = {
         **os.environ,
         "KEEPSTREAM_KAFKA__BOOTSTRAP_SERVERS": servers.bootstrap_servers,
         "KEEPSTREAM_POSTGRES__URL": servers.postgres_url,
+        **variables,
     }
     argv = [sys.executable, "-P", "-m", "keepstream.app", "demo", "--json", *options]
     done = subprocess.run(argv, env=environment, cwd=folder, capture_output=True, text=True, timeout=170, check=False)
@@ -35,3 +36,9 @@ def test_the_demo_proves_that_nothing_was_lost_while_its_worker_was_killed(serve
     assert proof["holds"]
     assert all(check["left"] == check["right"] for check in proof["checks"])
     assert sum(dead["count"] for dead in proof["dead_letters"]) > 20
+
+
+def test_topics_and_mappings_of_the_settings_do_not_confuse_the_demo(servers: Servers, tmp_path: Path) -> None:
+    (tmp_path / "keepstream.toml").write_text('[keepstream.topics.orders.mapping]\nid = "/order/no"\n')
+    variables = {"KEEPSTREAM_CONFIG": "keepstream.toml", "KEEPSTREAM_TOPICS__PAYMENTS": "{}"}
+    assert run_demo(servers, tmp_path, "--events", "500", **variables)["holds"]

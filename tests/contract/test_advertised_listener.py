@@ -49,7 +49,7 @@ def test_a_broker_that_is_out_of_reach_is_named(
     services: Services, advertised: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named = f"broker 1 does not answer at {advertised[1]}, which it advertises"
-    monkeypatch.setattr(topics, "load_services", lambda: services)
+    monkeypatch.setattr(topics, "load_services_of_topics", lambda: services)
     done = CliRunner().invoke(root, ["topics", "status"])
     assert (done.exit_code, named in done.stderr) == (UNREACHABLE, True), done.stderr
     with pytest.raises(KeepstreamError, match=named) as error:
