@@ -85,6 +85,13 @@ def test_each_page_is_in_the_navigation_of_the_site() -> None:
     assert [page for page in pages if f'"{page}"' not in listed] == []
 
 
+def test_the_page_of_decisions_lists_the_sections_of_each_subject() -> None:
+    index = (CHECKOUT / "docs/decisions.md").read_text(encoding="utf-8")
+    listed = {name: found.split(", ") for name, found in re.findall(r"\]\(decisions/(.*?)\) \| (.*) \|", index)}
+    pages = {page.name: page.read_text(encoding="utf-8") for page in (CHECKOUT / "docs/decisions").glob("*.md")}
+    assert listed == {name: re.findall("^## (.*)$", page, re.MULTILINE) for name, page in pages.items()}
+
+
 def test_a_measured_rate_is_stated_on_one_page() -> None:
     """Apart from the blocks that are generated. Two pages that state one figure drift apart."""
     places: dict[str, set[str]] = {}
