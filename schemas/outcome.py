@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from operator import add
 
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.event import ValidEvent
@@ -40,7 +39,10 @@ class OutcomeCounts:
         return self.delivered + self.duplicate + self.stale + self.ignored + self.dead_lettered
 
     def __add__(self, other: OutcomeCounts) -> OutcomeCounts:
-        return OutcomeCounts(*map(add, astuple(self), astuple(other)))
+        return OutcomeCounts(  # not by `astuple`, which copies deeply: a tenth of what a simulated world takes
+            self.delivered + other.delivered, self.duplicate + other.duplicate, self.stale + other.stale,
+            self.dead_lettered + other.dead_lettered, self.updated + other.updated, self.ignored + other.ignored,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

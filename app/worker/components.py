@@ -18,11 +18,12 @@ from keepstream.app.telemetry.tracing import traces_of
 from keepstream.app.worker.instrumentation import InstrumentedPipeline, LoggingMetrics
 from keepstream.processors.dead_letter_limit import DeadLetterLimit
 from keepstream.processors.outbox import OutboxPublisher
-from keepstream.processors.partition_queue import PartitionQueue
+from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.processors.pause import Pause
 from keepstream.processors.pipeline import Pipeline, Policies
 from keepstream.processors.retry import RetryPolicy
 from keepstream.processors.validation.validate import Validator
+from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.sinks.kafka.dead_letters import KafkaDeadLetterQueue
 from keepstream.sinks.postgres.claim_checks import PostgresClaimChecks
 from keepstream.sinks.postgres.connection import ConnectionPolicy, open_pool
@@ -68,6 +69,11 @@ class Components:
         return {topic: one.store for topic, one in self.topics.items()}
 
 
+async def process_by_topic(topics: Mapping[str, TopicComponents], batch: Batch) -> OutcomeCounts:
+    """Process a batch by the pipeline of its topic."""
+    return await topics[batch.offset_range.topic].pipeline.process(batch)
+
+
 Wrap = Callable[[Pipeline], Pipeline]
 
 
@@ -89,8 +95,7 @@ async def open_components(
             topic: await stack.enter_async_context(_open_topic(view, validators[topic], metrics, wrap))
             for topic, view in settings.by_topic().items()
         }
-        processes = {topic: one.pipeline.process for topic, one in topics.items()}
-        process = InstrumentedPipeline(lambda batch: processes[batch.offset_range.topic](batch), metrics, traces)
+        process = InstrumentedPipeline(partial(process_by_topic, topics), metrics, traces)
         yield Components(topics, process, metrics)
 
 

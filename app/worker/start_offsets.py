@@ -185,15 +185,16 @@ class OffsetRegressionMonitor:
     on_regression: Callable[[TopicPartition], Awaitable[None]]
 
     async def run(self) -> None:
+        """Compare again and again, each topic by itself: one whose PostgreSQL does not answer delays no other."""
+        await asyncio.gather(*map(self._watch, self.offsets))
+
+    async def _watch(self, topic: str) -> None:
         while True:
             await asyncio.sleep(CHECK_S)
-            await self.check()
+            await self.check(topic)
 
-    async def check(self) -> None:
-        """Compare once, all topics at the same time: one whose PostgreSQL does not answer delays no other."""
-        await asyncio.gather(*map(self._check, {queue.topic for queue in self.dispatcher.queues}))
-
-    async def _check(self, topic: str) -> None:
+    async def check(self, topic: str) -> None:
+        """Compare a topic once."""
         # The table is read after the queues, so its offsets can only be further on.
         expected = [(one, one.stored_to) for one in self.dispatcher.queues if one.topic == topic and one.recovered]
         try:

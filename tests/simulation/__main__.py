@@ -33,7 +33,7 @@ def run_seeds(seeds: Sequence[int]) -> Result:
     broken = []
     for seed in seeds:
         world = simulate(seed)
-        fired.update(world.faults.fired)
+        fired.update(world.fired)
         if world.violation is not None:
             broken.append((seed, f"{type(world.violation).__name__}: {world.violation}"))
     return fired, broken

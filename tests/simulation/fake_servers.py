@@ -1,4 +1,4 @@
-"""The database and the dead letter topic, as a worker meets them: over a network, on bad days."""
+"""A database and a dead letter topic, as a worker meets them: over a network, on bad days."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from tests.simulation.loop import SimulationLoop, current_process
 from tests.unit.pipeline_fixture import dlq_unavailable, too_slow
 
 T = TypeVar("T")
-PARTITIONS = 2
 UNAVAILABLE = Publication(failure=dlq_unavailable().failure)
 REFUSALS = (StepError, FencedError, psycopg.Error)
+QUICK_S, SLOW_S, HANGING_S = 0.02, 15.0, 10.0
+"""The longest that a call takes; of a server that hangs the product takes no answer after about `HANGING_S`."""
 
 
 @dataclass(slots=True)
@@ -37,7 +38,7 @@ class Network:
     faults: Faults
 
     async def ask(
-        self, effect: Callable[[], T], *, slow: bool = False, lie: Callable[[], Exception | None] = lambda: None
+        self, effect: Callable[[], T], *, up_to_s: float = QUICK_S, lie: Callable[[], Exception | None] = lambda: None
     ) -> T:
         """Have something done at the other end; a lie is what the client hears although it was done."""
         reply: asyncio.Future[T] = self.loop.create_future()
@@ -46,7 +47,7 @@ class Network:
         def is_gone() -> bool:
             return reply.done() or (client is not None and client.is_dead)
 
-        self.loop.serve(self._serve(effect, reply, lie, 15.0 if slow else 0.02, is_gone))
+        self.loop.serve(self._serve(effect, reply, lie, up_to_s, is_gone))
         return await reply
 
     async def _serve(
@@ -92,13 +93,18 @@ def finished(work: Awaitable[T]) -> T:
 
 @dataclass(slots=True)
 class Database:
-    """`EventStore` and `PostgresOffsets` over a network, in front of the one store of the world."""
+    """`EventStore` and `PostgresOffsets` over a network, in front of the one store of a topic."""
 
     network: Network
     memory: MemoryStore
     committed: Callable[[Settlement], None]
     """Told of every settlement that was committed."""
     is_away: bool = False
+    """Whether it does not work for a while."""
+    is_stopped: bool = False
+    """Whether it does not work until it is started again."""
+    hangs: bool = False
+    """Whether it refuses calls late while it is stopped, and not at once."""
     restarts: int = 0
     """How often it went back to an earlier moment: no transaction that was under way outlives that."""
     overloaded_to_s: float = 0.0
@@ -127,7 +133,19 @@ class Database:
     async def healthy(self) -> bool:
         """Answer once a statement does not time out any more."""
         await asyncio.sleep(max(0.0, self.overloaded_to_s - self.network.loop.time()))
-        return await self.network.ask(lambda: not self.is_away)
+        return await self.network.ask(lambda: not self._is_down(), up_to_s=self._longest_call_s())
+
+    def stop(self, *, hangs: bool) -> None:
+        self.is_stopped, self.hangs = True, hangs
+
+    def start(self) -> None:
+        self.is_stopped = self.hangs = False
+
+    def _is_down(self) -> bool:
+        return self.is_away or self.is_stopped
+
+    def _longest_call_s(self) -> float:
+        return HANGING_S if self.hangs else QUICK_S
 
     def overload(self, for_s: float) -> bool:
         """Let every statement time out for so long; once in a world, or a healthy probe would say nothing."""
@@ -207,17 +225,17 @@ class Database:
         restarts = self.restarts
 
         def unless_away() -> T:
-            if self.is_away or restarts != self.restarts or self.network.faults.strikes(Fault.STORE_AWAY):
+            if self._is_down() or restarts != self.restarts or self.network.faults.strikes(Fault.STORE_AWAY):
                 raise psycopg.OperationalError
             return effect()
 
-        return await self.network.ask(unless_away)
+        return await self.network.ask(unless_away, up_to_s=self._longest_call_s())
 
     async def _write(self, step: Step, effect: Callable[[], T]) -> T:
         faults, restarts = self.network.faults, self.restarts
 
         def unless_refused() -> T:
-            if self.is_away or restarts != self.restarts or faults.strikes(Fault.STORE_AWAY):
+            if self._is_down() or restarts != self.restarts or faults.strikes(Fault.STORE_AWAY):
                 raise SystemicError(make_failure(step=step, verdict=Verdict.SYSTEMIC, reason="away"))
             if self._is_overloaded():
                 raise TransientError(replace(too_slow().failure, step=step))
@@ -226,9 +244,8 @@ class Database:
                 raise TransientError(make_failure(step=step, verdict=Verdict.TRANSIENT, reason=reason))
             return effect()
 
-        return await self.network.ask(
-            unless_refused, slow=faults.strikes(Fault.STORE_SLOW), lie=lambda: self._in_doubt(step)
-        )
+        up_to_s = SLOW_S if faults.strikes(Fault.STORE_SLOW) else self._longest_call_s()
+        return await self.network.ask(unless_refused, up_to_s=up_to_s, lie=lambda: self._in_doubt(step))
 
     def _in_doubt(self, step: Step) -> StepError | None:
         if not self.network.faults.strikes(Fault.STORE_IN_DOUBT):
@@ -240,7 +257,7 @@ class Database:
 
 @dataclass(slots=True)
 class DeadLetterTopic:
-    """`DeadLetterQueue` over a network, in front of the one dead letter topic of the world."""
+    """`DeadLetterQueue` over a network, in front of the one dead letter topic of a topic."""
 
     network: Network
     memory: MemoryDeadLetters
@@ -259,7 +276,7 @@ class DeadLetterTopic:
             publication = self._published(records)
             return UNAVAILABLE if faults.strikes(Fault.DLQ_UNCONFIRMED) else publication
 
-        return await self.network.ask(append, slow=faults.strikes(Fault.DLQ_SLOW))
+        return await self.network.ask(append, up_to_s=SLOW_S if faults.strikes(Fault.DLQ_SLOW) else QUICK_S)
 
     def _published(self, records: Sequence[KafkaRecord]) -> Publication:
         for record in records:
@@ -269,7 +286,7 @@ class DeadLetterTopic:
 
 @dataclass(frozen=True, slots=True)
 class Outbox:
-    """`DeadLetterOutbox` in the database of the world: its ``load`` is not that of the offsets."""
+    """`DeadLetterOutbox` in the database of a topic: its ``load`` is not that of the offsets."""
 
     database: Database
 

@@ -51,6 +51,13 @@ class Fault(StrEnum):
     BACKPRESSURE = "a queue is full"
     REPLAY_KILLED = "a replay is killed"
     CONFIRMATION_LOST = "a replayed letter goes out, and the broker's answer is lost"
+    SAME_ID = "of two topics: an event id is stored in the databases of both"
+    RECREATED_ALONE = "of two topics: one is re-created, and the other is not"
+    OTHER_STOPPED = "of two topics: the database of one refuses every call for long, and the other topic goes on"
+    OTHER_HANGS = "of two topics: the database of one answers no call for long, and the other topic goes on"
+    STARTED_BESIDE = "of two topics: partitions start while the database of the other topic is away"
+    FORGETS_BESIDE = "of two topics: a database goes back while that of the other topic is away"
+    RECREATED_BESIDE = "of two topics: one is re-created while the database of the other is away"
 
 
 RATES = {
@@ -75,11 +82,16 @@ DLQ_COPIES = frozenset({
     Fault.RETENTION, Fault.STORE_FORGETS, Fault.RECREATED, Fault.GROUP_REFUSES, Fault.LEFT_FOR_EVER,
 })  # fmt: skip
 """Without any of these no dead letter may stand twice in its topic."""
+OF_WORKERS = frozenset({
+    Fault.CRASH, Fault.FREEZE, Fault.STEAL, Fault.REBALANCE, Fault.REDELIVERY, Fault.DRAIN, Fault.GROUP_REFUSES,
+    Fault.LEFT_FOR_EVER,
+})  # fmt: skip
+"""Those that strike all topics of a worker. Any other of one topic leaves the others alone."""
 
 
 @dataclass(slots=True)
 class Faults:
-    """The faults of one world. Each world knows some of them only, so that none hides behind another.
+    """The faults of one world, or of one topic in it. Each knows some of them only, so that none hides behind another.
 
     The idea is swarm testing: Groce et al., "Swarm Testing", ISSTA 2012.
     """

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from keepstream.schemas.record import TopicPartition
 from tests.simulation.loop import SimulationLoop
 from tests.simulation.worker import Worker
 
@@ -19,19 +20,19 @@ class Group:
 
     loop: SimulationLoop
     rng: random.Random
-    partitions: int
+    partitions: Sequence[TopicPartition]
     members: list[Worker] = field(default_factory=list)
     generation: int = 0
     refuses_to_s: float = 0.0
     """Until when it takes no member."""
-    _owners: dict[int, Worker] = field(default_factory=dict)
+    _owners: dict[TopicPartition, Worker] = field(default_factory=dict)
 
     @property
     def is_refusing(self) -> bool:
         return self.loop.time() < self.refuses_to_s
 
-    def owner(self, partition: int) -> Worker | None:
-        return self._owners.get(partition)
+    def owner(self, partition: tuple[str, int]) -> Worker | None:
+        return self._owners.get(TopicPartition(*partition))
 
     def join(self, member: Worker) -> None:
         if not member.coordinator.may_join:
@@ -89,7 +90,7 @@ class Group:
             for member in self.members:
                 member.coordinator.refused()
             self.members = []
-        self._owners = {p: self.rng.choice(self.members) for p in range(self.partitions) if self.members}
+        self._owners = {p: self.rng.choice(self.members) for p in self.partitions if self.members}
         for member in self.members:
             member.coordinator.joined(self.generation)
             member.assign(p for p, owner in self._owners.items() if owner is member)

@@ -2,7 +2,8 @@
 
 L nothing is lost: each record is stored or dead-lettered. C counters are exact. O no committed offset passes what is
 not settled. D dead letters are exact, and single unless a fault explains a copy. V the newest version wins. R the world
-comes to rest by itself. M each live worker is a member of its group in the end.
+comes to rest by itself. M each live worker is a member of its group in the end. T each topic has its own database and
+dead letters. I a topic goes on while the database of another one is away (isolation.py).
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ from keepstream.schemas.dead_letter_record import DeadLetterRecord
 from keepstream.schemas.failure import Verdict
 from keepstream.schemas.outcome import Settlement
 from keepstream.schemas.record import KafkaRecord, Record, record_id
-from tests.simulation import simulation
-from tests.simulation.faults import DLQ_COPIES, Fault
+from tests.simulation import simulation, topics, worker
+from tests.simulation.faults import DLQ_COPIES, OF_WORKERS, Fault
 from tests.simulation.log import PartitionLog
 from tests.simulation.loop import Violation
 from tests.simulation.traffic import BAD, IGNORED, SLOW
-from tests.simulation.worker import Worker
 
 REFUSED_BEFORE_S = 10.0
 """So soon after its group takes members again a worker is one."""
@@ -35,16 +35,19 @@ def require(holds: object, invariant: str, what: str) -> None:
 
 @dataclass(slots=True)
 class Judge:
-    """Sees everything, changes nothing. Raises Violation."""
+    """Sees everything of a topic, changes nothing. Raises Violation."""
 
     world: simulation.World
+    topic: topics.Topic
     consumed: int = 0
     ignored: int = 0
 
     def settlement_committed(self, settlement: Settlement) -> None:
         """Check the transaction that was committed just now."""
-        offset_range, store = settlement.offset_range, self.world.memory
-        log = self.world.log.partitions[offset_range.partition]
+        offset_range, store = settlement.offset_range, self.topic.memory
+        require(offset_range.topic == self.topic.name, "T", f"{offset_range} is in the database of {self.topic.name}")
+        self._note_same_ids(settlement)
+        log = self.topic.log.partitions[offset_range.partition]
         there = {record.offset for record in log.between(offset_range.expected_offset, offset_range.next_offset)}
         unread = len(there & log.unread)
         is_whole = len(there) - unread <= offset_range.records <= len(there)
@@ -61,7 +64,7 @@ class Judge:
         waiting = store.outbox.get((offset_range.topic, offset_range.partition), {}).keys()
         dead = {letter.id for letter in settlement.dead_letters}
         # A database that went back may hold again what was published; the next check of the stored offsets finds it.
-        is_bounded = waiting == dead or (waiting > dead and self._has_forgotten())
+        is_bounded = waiting == dead or (waiting > dead and self.topic.has_forgotten)
         require(is_bounded, "L", f"{offset_range} settles {dead} and leaves {waiting} in the outbox")
         totals, delivered = store.totals, sum(row.status == "delivered" for row in store.rows.values())
         require(totals.total == self.consumed, "C", f"{self.consumed} records are settled, {totals} counted")
@@ -73,33 +76,29 @@ class Judge:
     def letter_published(self, letter: KafkaRecord) -> None:
         """Check a letter that the dead letter topic is about to take."""
         letter_id = DeadLetterRecord(letter).id
-        is_decided = letter_id in self.world.memory.dead_letters
-        require(is_decided or self._has_forgotten(), "D", f"{letter_id} is published, but not decided")
+        require(letter.topic == self.topic.name, "T", f"{letter_id} is published to the letters of {self.topic.name}")
+        is_decided = letter_id in self.topic.memory.dead_letters
+        require(is_decided or self.topic.has_forgotten, "D", f"{letter_id} is published, but not decided")
 
     def offset_committed(self, partition: int, offset: int) -> None:
         """Check what the group commits to Kafka."""
-        log = self.world.log.partitions[partition]
-        settled_to = self.world.settled_to(log)
+        log = self.topic.log.partitions[partition]
+        settled_to = self.topic.settled_to(log)
         passed = [record for record in log.owed(settled_to) if record.offset < offset]
         # A database that went back is behind what was settled and committed before: where a start decides, it wins.
         # So it does where the topic was re-created: what is still committed is of the one before.
-        passed = [] if self._has_forgotten() or log.former else passed
-        require(not passed, "O", f"offset {offset} of partition {partition} is committed, settled is {settled_to}")
+        passed = [] if self.topic.has_forgotten or log.former else passed
+        where = f"{self.topic.name}-{partition}"
+        require(not passed, "O", f"offset {offset} of {where} is committed, settled is {settled_to}")
 
-    def worker_ends(self, worker: Worker, error: str) -> None:
-        """Check the reason why a worker ended itself: its group has not taken it, and no client can help that."""
-        is_refused = self.world.loop.time() < self.world.group.refuses_to_s + REFUSED_BEFORE_S
-        require(worker.coordinator.is_stuck or is_refused, "M", f"{worker.process.name} ended: {error}")
-
-    def world_at_rest(self) -> None:
+    def at_rest(self) -> None:
         """Check everything once more, record by record."""
-        for log in self.world.log.partitions:
-            owed = log.owed(self.world.settled_to(log))
+        for log in self.topic.log.partitions:
+            owed = log.owed(self.topic.settled_to(log))
             require(not owed, "R", f"never settled: {owed}")
-        counted, passed = sum(gauge.gap for gauge in self.world.gauges), self.world.database.skipped_in_gaps
+        counted = sum(gauges.gaps[self.topic.name] for gauges in self.world.gauges)
+        passed = self.topic.database.skipped_in_gaps
         require(counted <= passed, "G", f"retention deleted {passed} offsets unread, and {counted} are counted")
-        for worker in self.world.workers.values():
-            require(worker.is_member, "M", f"{worker.process.name} lives and is no member of its group")
         self._check_letters()
         self._check_rows()
 
@@ -107,64 +106,91 @@ class Judge:
         """Trouble of the environment is no reason to die."""
         verdict, record = letter.failure.verdict, letter.record
         if verdict is Verdict.EXHAUSTED:
-            self.world.faults.happened(Fault.EXHAUSTED)
-            event = self.world.event_of(record)
+            self.topic.faults.happened(Fault.EXHAUSTED)
+            event = self.topic.event_of(record)
             is_slow = event is not None and event.event_id in SLOW
             require(is_slow, "D", f"{letter.id} died of its environment: {letter.failure}")
         else:
             require(verdict is Verdict.RECORD, "D", f"{letter.id} died with verdict {verdict}")
-            event = self.world.event_in(record)
+            event = self.topic.event_in(record)
             is_good = event is not None and event.event_id not in BAD  # it may have died before it was healed
             require(not is_good, "D", f"{letter.id} died, and there is nothing wrong with it")
 
-    def _has_forgotten(self) -> bool:
-        return bool(self.world.faults.fired[Fault.STORE_FORGETS])
+    def _note_same_ids(self, settlement: Settlement) -> None:
+        for other in self.topic.others:
+            if any(event.event_id in other.memory.rows for event in settlement.events):
+                self.topic.faults.happened(Fault.SAME_ID)
 
     def _check_letters(self) -> None:
         originals = {_key(record): record for log in self._logs() for record in log.records}
-        explained = DLQ_COPIES & self.world.faults.fired.keys()
-        published = Counter(DeadLetterRecord(letter).id for letter in self.world.letters.records)
+        happened = self.topic.faults.fired.keys() | (OF_WORKERS & self.world.fired.keys())
+        explained = DLQ_COPIES & happened
+        published = Counter(DeadLetterRecord(letter).id for letter in self.topic.letters.records)
         for letter_id, copies in published.items():
             require(copies == 1 or explained, "D", f"{letter_id} stands {copies} times in the topic, without a fault")
-            is_known = letter_id in self.world.memory.dead_letters or self._has_forgotten()
+            is_known = letter_id in self.topic.memory.dead_letters or self.topic.has_forgotten
             require(is_known, "D", f"{letter_id} is in the topic, and PostgreSQL does not know it")
-        for letter_id in self.world.memory.dead_letters:
+        for letter_id in self.topic.memory.dead_letters:
             require(published[letter_id], "L", f"{letter_id} is decided, and was never published")
-        for letter in self.world.letters.records:
+        for letter in self.topic.letters.records:
             record = originals[_key(letter)]
             is_same = (letter.key, letter.value) == (record.key, record.value)
             require(is_same, "D", f"{record_id(letter)} was changed")
 
     def _check_rows(self) -> None:
         """Each record that did not die has its row, and no row is older than that."""
-        dead = {_key(letter.record) for letter in self.world.memory.dead_letters.values()}
+        self._check_origin_of_rows()
+        dead = {_key(letter.record) for letter in self.topic.memory.dead_letters.values()}
         for record in self._records():
             if record.value in IGNORED:
                 require(_key(record) not in dead, "D", f"{record} was to be ignored, and died")
                 continue
             if _key(record) in dead:
                 continue
-            event = self.world.event_in(record)
+            event = self.topic.event_in(record)
             if event is None:
                 raise Violation(f"D: {record} should have died")
-            row = self.world.memory.rows.get(event.event_id)
+            row = self.topic.memory.rows.get(event.event_id)
             if row is None:
                 raise Violation(f"L: {record} is neither stored nor dead")
             require(row.version[0] >= parse_timestamp(event.timestamp), "V", f"{record} is newer than its row {row}")
             is_ended = row.status == "delivered" or self._died(event.event_id)
             require(is_ended, "C", f"{record} waits for ever in {row}")
 
+    def _check_origin_of_rows(self) -> None:
+        """Each row is what a record of this topic holds: the other topic has events of the same ids."""
+        events = [self.topic.event_of(record) for log in self._logs() for record in log.records]
+        written = {_content(event.document) for event in events if event}
+        for row in self.topic.memory.rows.values():
+            require(_content(row.document) in written, "T", f"{row} is of no record of {self.topic.name}")
+
     def _died(self, event_id: str) -> bool:
-        return any(letter.event_id == event_id for letter in self.world.memory.dead_letters.values())
+        return any(letter.event_id == event_id for letter in self.topic.memory.dead_letters.values())
 
     def _records(self) -> Iterator[KafkaRecord]:
         """Yield all that had to be settled. A database that went back cannot read a deleted topic again."""
-        for log in self.world.log.partitions if self._has_forgotten() else self._logs():
+        for log in self.topic.log.partitions if self.topic.has_forgotten else self._logs():
             yield from log.owed(0)
 
     def _logs(self) -> Iterator[PartitionLog]:
-        for log in self.world.log.partitions:
+        for log in self.topic.log.partitions:
             yield from (*log.former, log)
+
+
+def check_end(world: simulation.World, ended: worker.Worker, error: str) -> None:
+    """Check the reason why a worker ended itself: its group has not taken it, and no client can help that."""
+    is_refused = world.loop.time() < world.group.refuses_to_s + REFUSED_BEFORE_S
+    require(ended.coordinator.is_stuck or is_refused, "M", f"{ended.process.name} ended: {error}")
+
+
+def check_members(world: simulation.World) -> None:
+    for one in world.workers.values():
+        require(one.is_member, "M", f"{one.process.name} lives and is no member of its group")
+
+
+def _content(document: bytes) -> bytes:
+    """Return a document without the offset that it was read at."""
+    return document.partition(b'"@offset"')[0]
 
 
 def _key(record: Record) -> tuple[int, int, int]:

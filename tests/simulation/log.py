@@ -1,4 +1,4 @@
-"""The topic, its group, and what one worker sees of them."""
+"""The topics, their group, and what one worker sees of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from tests.builders import RECORD_TIMESTAMP_MS, make_record
 from tests.simulation.coordinator import Coordinator
 from tests.simulation.faults import Fault, Faults
 
-TOPIC = "events"
 _OFFSET = attrgetter("offset")
 
 
@@ -50,8 +49,9 @@ class PartitionLog:
 
 @dataclass(slots=True)
 class Log:
-    """The topic, and the offsets that the group has committed."""
+    """A topic, and the offsets that the group has committed."""
 
+    topic: str
     rng: random.Random
     faults: Faults
     partitions: list[PartitionLog]
@@ -75,7 +75,10 @@ class Log:
         log = self.partitions[partition]
         log.end += self._hole()
         written_at = RECORD_TIMESTAMP_MS + self.recreations  # tells records of equal offsets apart
-        log.records.append(make_record(value, log.end, partition=partition, headers=headers, timestamp=written_at))
+        record = make_record(
+            value, log.end, topic=self.topic, partition=partition, headers=headers, timestamp=written_at
+        )
+        log.records.append(record)
         log.end += 1 + self._hole()
         for wake in self.readers:
             wake()
@@ -105,10 +108,11 @@ class Fetched(NamedTuple):
 class Consumer:
     """`ConsumerThread` of one worker: its view of the group may be older than the group's."""
 
-    log: Log
+    logs: Mapping[str, Log]
+    """By topic."""
     rng: random.Random
-    may_commit: Callable[[int], bool]
-    commit_check: Callable[[int, int], None]
+    may_commit: Callable[[TopicPartition], bool]
+    commit_check: Callable[[TopicPartition, int], None]
     wake: Callable[[], object]
     _consumer: Coordinator.Client
     assigned: set[TopicPartition] = field(default_factory=set)
@@ -125,25 +129,24 @@ class Consumer:
     def _ensure_consumer(self) -> Coordinator.Client:
         return self._consumer
 
-    def assign(self, partitions: Iterable[int]) -> None:
+    def assign(self, partitions: Iterable[tuple[str, int]]) -> None:
         """Take these partitions; until a seek they are read from where the group committed, as aiokafka does."""
-        self.assigned = {TopicPartition(TOPIC, number) for number in partitions}
-        committed = self.log.committed
-        self._positions = {tp: committed[tp.partition].offset for tp in self.assigned if tp.partition in committed}
+        self.assigned = {TopicPartition(*tp) for tp in partitions}
+        self._positions = {tp: committed.offset for tp in self.assigned if (committed := self._committed(tp))}
 
     def assignment(self) -> set[TopicPartition]:
         return self.assigned
 
     async def log_bounds(self, places: Sequence[TopicPartition]) -> Bounds:
         await self._travel()
-        topic_id = self.log.topic_id
+        topic_ids = {tp.topic: self.logs[tp.topic].topic_id for tp in places}
         await self._travel()
-        logs = {tp: self.log.partitions[tp.partition] for tp in places}
+        logs = {tp: self._log(tp) for tp in places}
         starts, ends = {tp: log.start for tp, log in logs.items()}, {tp: log.end for tp, log in logs.items()}
         await self._travel()
-        committed = {tp: self.log.committed[tp.partition] for tp in places if tp.partition in self.log.committed}
+        committed = {tp: at for tp in places if (at := self._committed(tp))}
         await self._travel()
-        return Bounds(starts, ends, committed, {TOPIC: topic_id})
+        return Bounds(starts, ends, committed, topic_ids)
 
     async def seek_all(self, offsets: Mapping[TopicPartition, int], epoch: int) -> None:
         await self._travel()
@@ -166,13 +169,13 @@ class Consumer:
         return found
 
     def _records(self, tp: TopicPartition) -> Sequence[KafkaRecord]:
-        log: PartitionLog = self.log.partitions[tp.partition]
+        log = self._log(tp)
         if not log.start <= self._positions[tp] <= log.end:  # auto_offset_reset is "none": whoever reads begins again
             raise OffsetLostError(tp)
         return log.between(self._positions[tp], log.end)[: self.rng.randint(1, 8)]
 
     def _read_to(self, tp: TopicPartition, records: Sequence[KafkaRecord]) -> int:
-        log = self.log.partitions[tp.partition]
+        log = self._log(tp)
         is_last = records[-1] is log.records[-1]
         self._positions[tp] = position = log.end if is_last else records[-1].offset + 1
         return position
@@ -181,15 +184,22 @@ class Consumer:
         await self._travel()
         for tp, offset in offsets.items():
             if tp in self.assigned:
-                if self.log.faults.strikes(Fault.COMMIT_REFUSED) or not self.may_commit(tp.partition):
+                log = self.logs[tp.topic]
+                if log.faults.strikes(Fault.COMMIT_REFUSED) or not self.may_commit(tp):
                     raise KafkaError
-                self.commit_check(tp.partition, offset.offset)
-                self.log.committed[tp.partition] = offset
+                self.commit_check(tp, offset.offset)
+                log.committed[tp.partition] = offset
         await self._travel()
 
     def end_offset(self, tp: TopicPartition) -> int | None:
-        end: int = self.log.partitions[tp.partition].end
-        return end
+        return self._log(tp).end
+
+    def _log(self, tp: TopicPartition) -> PartitionLog:
+        partition: int = tp.partition
+        return self.logs[tp.topic].partitions[partition]
+
+    def _committed(self, tp: TopicPartition) -> CommittedOffset | None:
+        return self.logs[tp.topic].committed.get(tp.partition)
 
     async def _travel(self) -> None:
         """Between the threads, and to the broker and back."""

@@ -35,8 +35,8 @@ class ForgetfulProducer(MemoryReplayProducer):
         return DeliveryReport(sent.dead_letter_id, sent.topic, None, None, "timed out")
 
 
-def replay_all(published: Sequence[KafkaRecord], faults: Faults) -> list[ReplayRecord]:
-    """Replay every letter, through kills and lost confirmations; return what went out. Raises Violation."""
+def replay_all(published: Sequence[KafkaRecord], topic: str, faults: Faults) -> list[ReplayRecord]:
+    """Replay every letter of a topic, through kills and lost confirmations; return what went out. Raises Violation."""
     kills = iter(range(MAX_KILLS))
 
     def die(_edge: str) -> None:
@@ -44,7 +44,7 @@ def replay_all(published: Sequence[KafkaRecord], faults: Faults) -> list[ReplayR
             raise Killed
 
     ledger, topics, lost = MemoryLedger(die), dict[str, list[ReplayRecord]](), Counter[str]()
-    there = [replace(record, topic="event-dlq", partition=0, offset=n) for n, record in enumerate(published)]
+    there = [replace(record, topic=f"{topic}-dlq", partition=0, offset=n) for n, record in enumerate(published)]
     letters = [*map(DeadLetterRecord, there)]
     for number in range(1, MAX_PASSES):
         producer = ForgetfulProducer(die, topics, faults=faults, lost=lost)
@@ -57,6 +57,7 @@ def replay_all(published: Sequence[KafkaRecord], faults: Faults) -> list[ReplayR
             break
     else:
         require(False, "R", "the replay never comes to its end")
+    require(topics.keys() <= {topic}, "T", f"letters of {topic} went out to {[*topics]}")
     sent = [letter for log in topics.values() for letter in log]
     _check_once(letters, sent, lost)
     return sent

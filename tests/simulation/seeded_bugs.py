@@ -27,6 +27,7 @@ from tests.builders import make_failure
 from tests.simulation.fake_servers import Database, DeadLetterTopic
 from tests.simulation.seeded_assignment_bugs import ASSIGNMENT_BUGS
 from tests.simulation.seeded_group_commit_bugs import GROUP_COMMIT_BUGS
+from tests.simulation.seeded_topic_bugs import TOPIC_BUGS
 
 patch = mock.patch.object
 
@@ -295,5 +296,5 @@ SABOTAGES = (
     old_version_overwrites, epoch_ignored, batch_dropped_when_held, environment_kills_records,
     dies_without_another_try, good_neighbours_die, halves_overlap, metrics_refusal_is_fatal, queue_dies_in_silence,
     capacity_is_not_freed, replay_forgets_what_is_uncertain, lost_connection_blames_the_record,
-    *ASSIGNMENT_BUGS, *GROUP_COMMIT_BUGS,
+    *ASSIGNMENT_BUGS, *GROUP_COMMIT_BUGS, *TOPIC_BUGS,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""A database that goes back: what it held at some moment, and how a world returns there."""
+"""A database that goes back: what it held at some moment, and how its topic returns there."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from keepstream.app.testing.memory import Row
 from keepstream.schemas.dead_letter import DeadLetter
 from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.record import KafkaRecord
-from tests.simulation import simulation
+from tests.simulation import topics
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """All that the database holds, and how many records the judge saw settled and ignored by then."""
+    """All that a database holds, and how many records the judge saw settled and ignored by then."""
 
     next_offsets: dict[tuple[str, int], int]
     topic_ids: dict[tuple[str, int], str | None]
@@ -27,27 +27,28 @@ class Memory:
     ignored: int
 
     @classmethod
-    def of(cls, world: simulation.World) -> Memory:
-        store = world.memory
+    def of(cls, topic: topics.Topic) -> Memory:
+        store = topic.memory
         rows = {event_id: replace(row) for event_id, row in store.rows.items()}
         return cls(
             {**store.next_offsets}, {**store.topic_ids}, Counter(store.incarnations), rows,
-            replace(store.totals), {**store.dead_letters}, _copy(store.outbox), world.judge.consumed,
-            world.judge.ignored,
+            replace(store.totals), {**store.dead_letters}, _copy(store.outbox), topic.judge.consumed,
+            topic.judge.ignored,
         )  # fmt: skip
 
-    def restore(self, world: simulation.World) -> bool:
+    def restore(self, topic: topics.Topic) -> bool:
         """Return there; say whether anything was forgotten."""
-        store = world.memory
-        has_forgotten = Memory.of(world) != self
+        store = topic.memory
+        has_forgotten = Memory.of(topic) != self
         store.next_offsets, store.dead_letters = {**self.next_offsets}, {**self.letters}
         store.rows = {event_id: replace(row) for event_id, row in self.rows.items()}
         store.totals, store.outbox = replace(self.totals), _copy(self.outbox)
         store.topic_ids, store.incarnations = {**self.topic_ids}, Counter(self.incarnations)
-        world.judge.consumed, world.judge.ignored = self.consumed, self.ignored
-        world.database.restarts += 1
-        for log in world.log.partitions:  # what retention has deleted since cannot be read again
-            log.unread |= {record.offset for record in log.between(world.settled_to(log), log.start)}
+        topic.judge.consumed, topic.judge.ignored = self.consumed, self.ignored
+        topic.database.restarts += 1
+        topic.has_forgotten |= has_forgotten
+        for log in topic.log.partitions:  # what retention has deleted since cannot be read again
+            log.unread |= {record.offset for record in log.between(topic.settled_to(log), log.start)}
         return has_forgotten
 
 

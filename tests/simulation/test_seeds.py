@@ -22,7 +22,7 @@ def test_the_promise_holds_in_every_world_and_every_fault_happens() -> None:
     assert [fault.name for fault in Fault if not fired[fault]] == []
 
 
-@pytest.mark.parametrize("seed", [3, 7, 11])
+@pytest.mark.parametrize("seed", [3, 7, 9])
 def test_a_seed_decides_everything(seed: int) -> None:
     """Also in another process, where strings have other hashes."""
     program = f"from tests.simulation.simulation import simulate; print(simulate({seed}).digest)"

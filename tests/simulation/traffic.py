@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tests.simulation.faults import Fault, Faults
@@ -21,10 +22,14 @@ BAD = POISON | UNDELIVERABLE | SLOW
 
 @dataclass(slots=True)
 class Traffic:
-    """Makes values. Remembers what it wrote, to repeat it."""
+    """Makes values. Remembers what it wrote, to repeat it.
+
+    ``mark`` is a part of each payload that can be stored: the ids of two topics are the same, what they name is not.
+    """
 
     rng: random.Random
     faults: Faults
+    mark: Mapping[str, str] = field(default_factory=dict)
     _written: list[tuple[str, int, bytes]] = field(default_factory=list)
 
     def value(self) -> bytes | None:
@@ -53,7 +58,7 @@ class Traffic:
         return f"e{len(self._written)}"
 
     def _event(self, event_id: str, second: int) -> bytes:
-        fields = {"event_id": event_id, "payload": {"n": self.rng.randint(0, 1)},
+        fields = {"event_id": event_id, "payload": {"n": self.rng.randint(0, 1), **self.mark},
                   "timestamp": f"2026-11-24T10:00:0{second}Z"}  # fmt: skip
         value = json.dumps(fields).encode()
         self._written.append((event_id, second, value))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -11,8 +12,10 @@ from typing import Any, cast
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+import keepstream.app.worker.components
 from keepstream.app.testing.memory import RecordedMetrics
 from keepstream.app.worker.assignment import Assignment
+from keepstream.app.worker.components import Components, TopicComponents
 from keepstream.app.worker.consumer_thread import ConsumerThread
 from keepstream.app.worker.membership import MembershipMonitor
 from keepstream.app.worker.start_offsets import OffsetRegressionMonitor, RecreatedTopicMonitor
@@ -27,11 +30,12 @@ from keepstream.processors.retry import RetryPolicy
 from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.failure import Step
 from keepstream.schemas.outcome import OutcomeCounts
-from tests.simulation import simulation
+from tests.simulation import simulation, topics
 from tests.simulation.coordinator import Coordinator
 from tests.simulation.fake_servers import Outbox
 from tests.simulation.faults import Fault
-from tests.simulation.log import TOPIC, Consumer, OffsetLostError
+from tests.simulation.invariants import check_end
+from tests.simulation.log import Consumer, OffsetLostError
 from tests.simulation.loop import Process
 
 POLICY = RetryPolicy(max_retries=2, base_s=0.1, cap_s=1.0, attempt_timeout_s=8.0, budget_s=20.0)
@@ -43,10 +47,11 @@ NO_MEMBER_LIMIT_S = 40.0
 """`progress_timeout_s`, in small: longer than some rebalances in a row that each wait for a frozen member's session."""
 
 
+@dataclass
 class Gauges(RecordedMetrics):
-    """What `start_offsets` tells beside the port, remembered as one number: the records lost to retention."""
+    """What `start_offsets` tells beside the port, remembered as one number a topic: the records lost to retention."""
 
-    gap = 0
+    gaps: Counter[str] = field(default_factory=Counter)
 
     def __getattr__(self, _name: str) -> Gauges:
         return self
@@ -54,14 +59,23 @@ class Gauges(RecordedMetrics):
     def step_timer(self, _topic: str) -> Callable[[Step, float], None]:
         return self.step_took
 
-    def labels(self, *_labels: str) -> Gauges:
-        return self
+    def labels(self, topic: str, *_labels: str) -> Gap:
+        return Gap(self.gaps, topic)
 
     def set(self, _value: float) -> None: ...
+    def inc(self) -> None: ...
     def partition_gone(self, _topic: str, _partition: int) -> None: ...
 
-    def inc(self, lost: int = 0) -> None:
-        self.gap += lost
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A counter with a label."""
+
+    gaps: Counter[str]
+    topic: str
+
+    def inc(self, lost: int) -> None:
+        self.gaps[self.topic] += lost
 
 
 @dataclass(eq=False)
@@ -76,10 +90,11 @@ class Worker:
     def start(self) -> None:
         world = self.world
         world.gauges.append(self.metrics)
-        pipeline = self._pipeline()
+        parts = {name: self._parts(topic) for name, topic in world.topics.items()}
+        components = Components(parts, cast("Any", None), cast("Any", self.metrics))
         self.dispatcher = Dispatcher(
-            partial(self._process, pipeline),
-            recover=pipeline.outbox.recover,
+            partial(self._process, parts),
+            recover=components.recover,
             buffer_bytes=0,
             on_fenced=self._fenced,
             on_fatal=self._fatal,
@@ -87,20 +102,21 @@ class Worker:
         )
         self.coordinator = Coordinator(world.loop, lambda: world.group.rejoin(self), lambda: world.group.lose(self))
         self.consumer = Consumer(
-            world.log, world.rng, lambda p: world.group.owner(p) is self, world.judge.offset_committed,
+            {name: topic.log for name, topic in world.topics.items()}, world.rng,
+            lambda tp: world.group.owner(tp) is self, self._offset_committed,
             self.dispatcher.capacity_freed.set, Coordinator.Client(self.coordinator),
         )  # fmt: skip
-        world.log.readers.append(self.dispatcher.capacity_freed.set)
-        self.assignment = Assignment(
-            self.dispatcher, {TOPIC: cast("Any", world.database)}, cast("Any", self.metrics), world.kafka
-        )
+        for topic in world.topics.values():
+            topic.log.readers.append(self.dispatcher.capacity_freed.set)
+        self.assignment = Assignment(self.dispatcher, components.offsets, cast("Any", self.metrics), world.kafka)
         self.assignment.thread = cast("Any", self.consumer)
-        self.assignment._logging_metrics = {TOPIC: cast("Any", self.metrics)}
+        self.assignment._logging_metrics = dict.fromkeys(world.topics, cast("Any", self.metrics))
         self._messages: asyncio.Queue[FetchedRecords] = asyncio.Queue()
         self._rebalances: asyncio.Queue[Callable[[], Coroutine[Any, Any, None]]] = asyncio.Queue()
         for part in (
             self._fetch(), self._dispatch(), self._commit_often(), self._follow_group(), self.coordinator.beat(),
-            ConsumerThread._retry_joins(cast("Any", self.consumer)), *(monitor.run() for monitor in self._monitors()),
+            ConsumerThread._retry_joins(cast("Any", self.consumer)),
+            *(monitor.run() for monitor in self._monitors(components)),
         ):  # fmt: skip
             self._run(part)
         world.group.join(self)
@@ -115,7 +131,7 @@ class Worker:
         self._rebalances.put_nowait(lambda: self._revoked(heard))
         return heard
 
-    def assign(self, partitions: Iterable[int]) -> None:
+    def assign(self, partitions: Iterable[tuple[str, int]]) -> None:
         mine = sorted(partitions)
         self._rebalances.put_nowait(lambda: self._assigned(mine))
 
@@ -126,35 +142,41 @@ class Worker:
     def drain(self) -> None:
         self._run(self._drain())
 
-    def _pipeline(self) -> Pipeline:
-        world = self.world
+    def _parts(self, topic: topics.Topic) -> TopicComponents:
         pause = Pause(self.metrics, base_s=0.2, cap_s=2.0)
-        outbox = OutboxPublisher(Outbox(world.database), world.dead_letters, self.metrics, pause)
-        return Pipeline(world.database, outbox, self.metrics, pause, Policies(POLICY, POLICY), VALIDATOR)
+        outbox = OutboxPublisher(Outbox(topic.database), topic.dead_letters, self.metrics, pause)
+        pipeline = Pipeline(topic.database, outbox, self.metrics, pause, Policies(POLICY, POLICY), VALIDATOR)
+        database = cast("Any", topic.database)
+        return TopicComponents(pipeline, offsets=database, totals=cast("Any", None), store=database)
 
-    def _monitors(self) -> tuple[OffsetRegressionMonitor, RecreatedTopicMonitor, MembershipMonitor]:
-        world = self.world
+    def _monitors(
+        self, components: Components
+    ) -> tuple[OffsetRegressionMonitor, RecreatedTopicMonitor, MembershipMonitor]:
+        logs = {name: topic.log for name, topic in self.world.topics.items()}
         return (
-            OffsetRegressionMonitor(self.dispatcher, {TOPIC: cast("Any", world.database)}, self._fenced),
+            OffsetRegressionMonitor(self.dispatcher, components.offsets, self._fenced),
             RecreatedTopicMonitor(
                 lambda: self.assignment.topic_ids,
-                lambda topics: dict.fromkeys(topics, world.log.topic_id),
+                lambda names: {name: logs[name].topic_id for name in names},
                 self.assignment.start,
             ),
             MembershipMonitor(
-                TOPIC, NO_MEMBER_LIMIT_S, lambda: self.assignment.group_error, lambda: True, on_lost=self._lost
+                "group", NO_MEMBER_LIMIT_S, lambda: self.assignment.group_error, lambda: True, on_lost=self._lost
             ),
         )
 
     def _lost(self, error: str) -> None:
         """End as the product does, with exit code 70; it is started again."""
-        self.world.judge.worker_ends(self, error)
+        check_end(self.world, self, error)
         self.process.kill()
 
-    async def _process(self, pipeline: Pipeline, batch: Batch) -> OutcomeCounts:
+    def _offset_committed(self, tp: TopicPartition, offset: int) -> None:
+        self.world.topics[tp.topic].judge.offset_committed(tp.partition, offset)
+
+    async def _process(self, parts: Mapping[str, TopicComponents], batch: Batch) -> OutcomeCounts:
         if batch.borders:
             self.world.faults.happened(Fault.JOINED)
-        return await pipeline.process(batch)
+        return await keepstream.app.worker.components.process_by_topic(parts, batch)
 
     def _run(self, part: Coroutine[Any, Any, None]) -> None:
         task = self.world.loop.create_task(part, context=self.process.context)
@@ -168,7 +190,7 @@ class Worker:
             self.world.loop.violate(error)
 
     async def _fenced(self, partition: TopicPartition) -> None:
-        self.world.faults.happened(Fault.FENCED)
+        self.world.topics[partition.topic].faults.happened(Fault.FENCED)
         await self.assignment.restart(partition)
 
     async def _follow_group(self) -> None:
@@ -185,8 +207,8 @@ class Worker:
             heard.set_result(None)
         self.world.group.rejoin(self)
 
-    async def _assigned(self, partitions: list[int]) -> None:
-        self.world.loop.tell(f"assigned {partitions}")
+    async def _assigned(self, partitions: list[tuple[str, int]]) -> None:
+        self.world.loop.tell("assigned " + ", ".join(f"{topic}-{number}" for topic, number in partitions))
         self.consumer.assign(partitions)
         self.assignment.retain(self.consumer.assignment())
         if partitions:
@@ -218,7 +240,7 @@ class Worker:
                 if not self.flows:
                     return False
                 size = self.world.rng.randint(1, 4)
-                self.world.loop.tell(f"delivers {[r.offset for r in records[begin : begin + size]]} of {tp.partition}")
+                self.world.loop.tell(f"delivers {[r.offset for r in records[begin : begin + size]]} of {tp}")
                 if message := self.assignment.expect(tp, found.epoch, records[begin : begin + size]):
                     self._messages.put_nowait(message)
                 begin += size

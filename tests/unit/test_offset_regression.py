@@ -8,11 +8,12 @@ from typing import Any, cast
 
 import pytest
 
-from keepstream.app.worker.start_offsets import OffsetRegressionMonitor
+from keepstream.app.worker.start_offsets import CHECK_S, OffsetRegressionMonitor
 from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import Batch, PartitionQueue
 from keepstream.schemas.outcome import OutcomeCounts
 from keepstream.schemas.record import Incarnation, TopicPartition
+from tests.virtual_time import run_virtually
 
 START = 10
 
@@ -62,6 +63,40 @@ async def test_only_what_went_back_is_begun_again(
     async def tell(place: TopicPartition) -> None:
         told.append(place)
 
-    await OffsetRegressionMonitor(dispatcher, {"events": cast("Any", Table(stored))}, tell).check()
+    await OffsetRegressionMonitor(dispatcher, {"events": cast("Any", Table(stored))}, tell).check("events")
     assert told == rewound
     dispatcher.close(dispatcher.partitions)
+
+
+class Hanging(Table):
+    """A database that does not answer."""
+
+    async def peek(self, topic: str) -> dict[int, tuple[int, int]]:
+        await asyncio.sleep(3600)
+        return await super().peek(topic)
+
+
+def test_a_database_that_hangs_delays_no_other_topics_checks() -> None:
+    """Simulation, seed 2939: they were compared again only once all databases had answered the check before."""
+    assert run_virtually(_rewound_beside_a_hanging_database()) == [TopicPartition("events", 0)]
+
+
+async def _rewound_beside_a_hanging_database() -> list[TopicPartition]:
+    dispatcher = Dispatcher(
+        _process, recover=_recovered, buffer_bytes=1, on_fenced=_ignored, on_fatal=lambda _error: None
+    )
+    dispatcher.open({TopicPartition("events", 0): START, TopicPartition("orders", 0): START})
+    told: list[TopicPartition] = []
+
+    async def tell(place: TopicPartition) -> None:
+        told.append(place)
+
+    table = Table({0: (0, START)})
+    tables = {"events": cast("Any", table), "orders": cast("Any", Hanging())}
+    watch = asyncio.create_task(OffsetRegressionMonitor(dispatcher, tables, tell).run())
+    await asyncio.sleep(1.5 * CHECK_S)
+    table.stored = {0: (0, START - 1)}
+    await asyncio.sleep(CHECK_S)
+    watch.cancel()
+    dispatcher.close(dispatcher.partitions)
+    return told
