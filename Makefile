@@ -57,7 +57,8 @@ test-long: .venv/tools/.installed ## Run the slow tests: TLS, logins, rights, ro
 test-postgres: $(INSTALLED) ## Run the store's contract suite on PostgreSQL 14 to 18, a partitioned table and PgBouncer (POSTGRES=14,17)
 	@KEEPSTREAM_TEST_POSTGRES=$(POSTGRES) $(BIN)/pytest -q tests/contract/test_event_store.py tests/contract/test_fast_and_step_path.py \
 		tests/contract/test_migrate.py tests/contract/test_one_transaction.py tests/contract/test_postgres_store.py \
-		tests/contract/test_postgres_verdicts.py tests/contract/test_prune.py tests/contract/test_replay_ledger.py
+		tests/contract/test_postgres_verdicts.py tests/contract/test_prune.py tests/contract/test_replay_ledger.py \
+		tests/contract/test_custom_tables.py tests/contract/test_custom_table_plans.py
 
 test-acceptance: $(INSTALLED) ## Run the acceptance tests: the worker as a process
 	@$(BIN)/pytest -q -n 4 --dist loadfile --no-loadscope-reorder tests/acceptance

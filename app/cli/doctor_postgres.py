@@ -58,16 +58,19 @@ def _server(connection: SessionConnection) -> Iterator[Finding]:
 
 
 def _tables(connection: SessionConnection, services: Services, topic: str | None) -> Iterator[Finding]:
+    from keepstream.app.cli.custom_tables import table_findings
     from keepstream.sinks.postgres.status import other_topics
 
     state, seen, fix = _migrations(connection)
     yield Finding("tables", state, seen, fix, topic)
-    settings = services.settings
-    if state != "ok" or settings.postgres.allow_other_topics:
+    if state != "ok":
         return
-    if others := ", ".join(other_topics(connection, settings.kafka.topic)):
+    settings = services.settings
+    others = "" if settings.postgres.allow_other_topics else ", ".join(other_topics(connection, settings.kafka.topic))
+    if others:
         seen = f"they also contain the events of {others}: the same event_id in two topics is one event"
         yield Finding("tables", "fail", seen, SEPARATE_TOPICS, topic)
+    yield from (Finding("table", *found, topic) for found in table_findings(connection, settings.table))
 
 
 def _migrations(connection: psycopg.Connection[tuple[object, ...]]) -> tuple[str, str, str]:

@@ -88,6 +88,7 @@ COMMANDS = {
     "dlq": ("keepstream.app.cli.root", "dlq", "Find, understand, replay and remove dead letters."),
     "web": ("keepstream.app.cli.web", "web", "Serve the console: see the stream, mend dead letters."),
     "db": ("keepstream.app.cli.db", "db", "Create and check the tables."),
+    "tables": ("keepstream.app.cli.custom_tables", "tables", "Fill tables of your own, by settings."),
     "topics": ("keepstream.app.cli.topics", "topics", "Create and check the topics."),
     "audit": ("keepstream.app.cli.audit", "audit", "Check that nothing was lost and nothing counted twice."),
     "status": ("keepstream.app.cli.status", "status", "One screen: rates, lag, dead letters, what is missing."),

@@ -19,6 +19,7 @@ from keepstream.app.config.dlq_headers import DlqHeadersSettings
 from keepstream.app.config.kafka import KafkaSettings
 from keepstream.app.config.mapping import MappingSettings
 from keepstream.app.config.postgres import PostgresSettings
+from keepstream.app.config.table import TableSettings
 from keepstream.app.config.topics import TopicSettings, TopicsSettings, check_topics
 from keepstream.app.config.web import WebSettings
 
@@ -184,6 +185,8 @@ class Settings(BaseSettings):
     """Dead letters of other programs."""
     mapping: MappingSettings = MappingSettings()
     """Other event shapes, without code."""
+    table: TableSettings = TableSettings()
+    """A table of your own."""
     contract: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")] | None = None
     """A contract for another event shape, as ``module:Class`` (docs/own-events.md). Default none: docs/events.md."""
     decode: Annotated[str, Field(pattern=r"^(gzip|[\w.]+:\w+)$")] | None = None
@@ -199,7 +202,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _topics_fit(self) -> Self:
         if self.topics:
-            for name in ("mapping", "contract", "decode", "steps"):
+            for name in ("mapping", "contract", "decode", "steps", "table"):
                 if name in self.model_fields_set:
                     variable = f"KEEPSTREAM_{name.upper()}"
                     raise ValueError(f"{variable}: beside topics each has its own: write it as topics.NAME.{name}")
@@ -209,7 +212,8 @@ class Settings(BaseSettings):
                     raise ValueError(f"{variable}: beside topics it is not read: leave it out (docs/topics.md)")
             views = self.by_topic()
             dead_letters = {topic: view.kafka.dlq_topic for topic, view in views.items()}
-            check_topics(dead_letters, {topic: view.postgres for topic, view in views.items()})
+            databases = {topic: view.postgres for topic, view in views.items()}
+            check_topics(dead_letters, databases, {topic: view.table for topic, view in views.items()})
         return self
 
     def by_topic(self) -> dict[str, Settings]:
@@ -220,7 +224,8 @@ class Settings(BaseSettings):
         kafka = {"topic": topic, "dlq_topic": own.dead_letters_of(topic)}
         return self.model_copy(update={
             "kafka": self.kafka.model_copy(update=kafka), "postgres": own.database_of(topic, self.postgres),
-            "mapping": own.mapping, "contract": own.contract, "decode": own.decode, "steps": own.steps, "topics": {},
+            "mapping": own.mapping, "contract": own.contract, "decode": own.decode, "steps": own.steps,
+            "table": own.table, "topics": {},
         })  # fmt: skip
 
     @classmethod

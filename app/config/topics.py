@@ -13,6 +13,7 @@ from keepstream.app.config.base import Section
 from keepstream.app.config.kafka import TopicName
 from keepstream.app.config.mapping import MappingSettings
 from keepstream.app.config.postgres import PostgresSettings, place
+from keepstream.app.config.table import TableSettings
 from keepstream.app.errors import KeepstreamError
 
 SCHEMA_PREFIX = "keepstream_"
@@ -36,6 +37,8 @@ class TopicSettings(Section):
     """A hook that returns what is inside a value. Default none."""
     steps: tuple[str, ...] = ()
     """Transforms of its events, in their order. Default none."""
+    table: TableSettings = TableSettings()
+    """A table of yours that its events fill. Default none."""
 
     def dead_letters_of(self, topic: str) -> str:
         return self.dlq_topic or f"{topic}-dlq"
@@ -69,7 +72,11 @@ def in_topic(topic: str | None, error: KeepstreamError) -> KeepstreamError:
     return KeepstreamError(error.code, named(error.message), named(error.hint), error.exit_code)
 
 
-def check_topics(dead_letter_topics: Mapping[str, str], databases: Mapping[str, PostgresSettings]) -> None:
+def check_topics(
+    dead_letter_topics: Mapping[str, str],
+    databases: Mapping[str, PostgresSettings],
+    custom_tables: Mapping[str, TableSettings],
+) -> None:
     """Raise ValueError where two topics would share dead letters or tables, or consume dead letters of each other."""
     names = {name.lower(): name for name in dead_letter_topics}
     for topic in dead_letter_topics:
@@ -82,6 +89,10 @@ def check_topics(dead_letter_topics: Mapping[str, str], databases: Mapping[str, 
             raise ValueError(f"topics.{topic}.dlq_topic: {dead_letters} is consumed itself; name another topic")
     tables = {topic: f"schema {postgres.schema_name} at {place(postgres)}" for topic, postgres in databases.items()}
     _check_each_has_its_own("postgres.schema_name", tables)
+    _check_each_has_its_own("table.name", {
+        topic: f"the table {table.schema or databases[topic].schema_name}.{table.name} at {place(databases[topic])}"
+        for topic, settings in custom_tables.items() if (table := settings.definition())
+    })  # fmt: skip
 
 
 def _check_each_has_its_own(field: str, values: Mapping[str, str]) -> None:

@@ -119,7 +119,10 @@ async def _open_topic(
     logging_metrics = LoggingMetrics(metrics, settings.kafka.topic)
     pause, limit = Pause(logging_metrics), DeadLetterLimit(worker.flood_limit, worker.flood_window)
     outbox = OutboxPublisher(PostgresOutbox(pool), dead_letters, logging_metrics, pause, limit, VERSION)
-    store, offsets = PostgresStore(pool), PostgresOffsets(pool, settings.postgres.allow_other_topics)
+    store, offsets = (
+        PostgresStore(pool),
+        PostgresOffsets(pool, settings.postgres.allow_other_topics, settings.table.name),
+    )
     pipeline = wrap(Pipeline(store, outbox, logging_metrics, pause, policies, validator))
     try:
         yield TopicComponents(pipeline, offsets, PostgresTotals(probe_pool), store)

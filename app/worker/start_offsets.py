@@ -20,7 +20,7 @@ from keepstream.processors.dispatcher import Dispatcher
 from keepstream.processors.partition_queue import PartitionQueue
 from keepstream.processors.start_offset import CommittedOffset, StartOffset, StartReason, decide_start_offset
 from keepstream.schemas.record import Incarnation, TopicPartition
-from keepstream.sinks.postgres.offsets import OtherTopicError, PostgresOffsets, StoredOffset
+from keepstream.sinks.postgres.offsets import PostgresOffsets, RefusedTopicError, StoredOffset
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class StartOffsetResolver:
                 await asyncio.sleep(RETRY_WAIT_S)
             except RewoundElsewhereError:
                 await asyncio.sleep(RETRY_WAIT_S)
-            except OtherTopicError as error:
+            except RefusedTopicError as error:
                 log.error("%s", error)  # noqa: TRY400 - the traceback says nothing more
                 self.refused[error.topic] = str(error)
                 await asyncio.sleep(REFUSED_WAIT_S)

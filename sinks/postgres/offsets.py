@@ -20,6 +20,7 @@ INSERT_COUNTERS = statement("insert_counters")
 REWIND = statement("rewind")
 SKIP_GAP = statement("skip_gap")
 SET_TOPIC_ID = statement("set_topic_id")
+FILLED = statement("table_filled")
 
 
 class StoredOffset(NamedTuple):
@@ -31,16 +32,35 @@ class StoredOffset(NamedTuple):
     """Of the topic that the offset belongs to."""
 
 
-class OtherTopicError(Exception):
+class RefusedTopicError(Exception):
+    """A topic is not read, until an operator has done what the message says."""
+
+    def __init__(self, topic: str, message: str) -> None:
+        super().__init__(message)
+        self.topic = topic
+
+
+class TableNotFilledError(RefusedTopicError):
+    """The settings name a custom table, and no trigger fills it."""
+
+    def __init__(self, topic: str, table: str) -> None:
+        super().__init__(
+            topic,
+            f"no trigger fills the table {table} with the events of {topic}, so they would be missing there: run "
+            "`keepstream tables plan`, then `keepstream tables apply`",
+        )
+
+
+class OtherTopicError(RefusedTopicError):
     """The tables have events of another topic."""
 
     def __init__(self, topic: str, other: str) -> None:
         super().__init__(
+            topic,
             f"the tables of {topic} have events of the topic {other}, and equal ids of two topics would be one event: "
             f"give {topic} a schema of its own (KEEPSTREAM_POSTGRES__SCHEMA_NAME); or, if it is the same stream under "
-            "another name, consent with KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS=true"
+            "another name, consent with KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS=true",
         )
-        self.topic = topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +70,17 @@ class PostgresOffsets:
     pool: Pool
     allow_other_topics: bool = False
     """Whether another topic's events may be in the same tables."""
+    table: str | None = None
+    """The custom table that a trigger has to fill."""
 
     async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
-        """Return the stored offsets of partitions that were consumed before, and restore missing counters."""
+        """Return the stored offsets of partitions that were consumed before, and restore missing counters.
+
+        Raises TableNotFilledError when no trigger fills the custom table.
+        """
         async with self.pool.connection() as connection, connection.transaction():
+            if self.table and not await (await connection.execute(FILLED)).fetchone():
+                raise TableNotFilledError(topic, self.table)
             parameters = {"topic": topic, "partitions": list(partitions)}
             cursor = await connection.execute(LOAD, parameters)
             stored = {

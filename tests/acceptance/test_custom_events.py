@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from confluent_kafka import Producer
 
@@ -27,7 +26,6 @@ pytestmark = pytest.mark.real
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PAGE = (CHECKOUT / "docs/own-events.md").read_text(encoding="utf-8")
-MAP = (CHECKOUT / "deploy/postgres/map.sql").read_bytes()
 SHOP = {"shop": "berlin", "session": "s-1"}
 
 
@@ -57,13 +55,16 @@ def install(site: Path) -> None:
 
 
 def documented_settings() -> dict[str, str]:
-    """Let a shell read the exports of the page."""
+    """Let a shell read the exports of the page, and read its table."""
     exports = "".join(line + "\n" for line in block("sh").splitlines() if line.startswith("export"))
     shown = subprocess.run(
         ["/bin/sh", "-c", exports + "env"], capture_output=True, text=True, check=True, env={"PATH": os.environ["PATH"]}
     )
     pairs = (line.partition("=") for line in shown.stdout.splitlines())
-    return {name: value for name, _, value in pairs if name.startswith("KEEPSTREAM_")}
+    table = tomllib.loads(block("toml", 2))["keepstream"]["table"]
+    return {name: value for name, _, value in pairs if name.startswith("KEEPSTREAM_")} | {
+        "KEEPSTREAM_TABLE__NAME": table["name"], "KEEPSTREAM_TABLE__COLUMNS": json.dumps(table["columns"]),
+    }  # fmt: skip
 
 
 def make_table(system: System) -> None:
@@ -71,9 +72,8 @@ def make_table(system: System) -> None:
         if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = 'keepstream_worker'").fetchone():
             connection.execute("CREATE ROLE keepstream_worker")
         connection.execute(block("sql").encode())
-        for _ in range(2):  # a second time does no harm
-            connection.execute(MAP)
-            connection.execute("SELECT map_events('orders')")
+    for _ in range(2):  # a second time does no harm
+        system.cli("tables", "apply", "--yes")
 
 
 @pytest.fixture
@@ -187,29 +187,7 @@ def test_values_that_a_producer_compressed_are_decoded_by_a_worker_of_a_file(sys
     assert "decode_failed" in tried.stdout
 
 
-def test_the_map_names_only_columns_that_it_may_fill(shop: System) -> None:
-    with shop.database.connect() as connection, pytest.raises(psycopg.errors.UndefinedTable):
-        connection.execute("SELECT map_events('nowhere')")
-
-
 def test_the_file_of_the_page_says_what_its_variables_say() -> None:
     table = tomllib.loads(block("toml", 1))["keepstream"]
     assert table["contract"] == documented_settings()["KEEPSTREAM_CONTRACT"]
     assert table["steps"] == json.loads(documented_settings()["KEEPSTREAM_STEPS"])
-
-
-@pytest.mark.parametrize("kind", ["ALWAYS", "BY DEFAULT"])
-def test_columns_that_a_mapped_table_fills_itself_are_left_to_it(system: System, kind: str) -> None:
-    with system.database.connect() as connection:
-        connection.execute(f"""
-            CREATE TABLE sales (id bigint GENERATED {kind} AS IDENTITY PRIMARY KEY, event_id text UNIQUE NOT NULL,
-                                amount numeric, doubled numeric GENERATED ALWAYS AS (amount * 2) STORED)""")
-        connection.execute(MAP)
-        connection.execute("SELECT map_events('sales')")
-    system.start_worker()
-    system.produce([make_value(event_id=f"e-{number}", payload={"amount": number}) for number in range(10)])
-    system.settled(10)
-    assert system.database.totals()["delivered"] == 10
-    query = "SELECT event_id, amount, doubled FROM sales ORDER BY amount"
-    assert system.database.rows(query) == [(f"e-{number}", number, 2 * number) for number in range(10)]
-    assert system.database.value("SELECT count(DISTINCT id) FROM sales") == 10

@@ -208,13 +208,16 @@ def test_the_page_about_json_is_what_the_commands_print(lived: System) -> None:
     ))  # fmt: skip
     line = system.folder / "sample.jsonl"
     line.write_bytes(b'{"id": 1}\n')
+    system.database.execute("CREATE TABLE orders (event_id text PRIMARY KEY, amount int)")
+    table = {"KEEPSTREAM_TABLE__NAME": "orders", "KEEPSTREAM_TABLE__COLUMNS": '{"amount": "/amount"}'}
     system.cli("dlq", "export", "--output", "dead.jsonl")
     asked = {
         "demo": ["--events", "100"], "events list": [], "events produce": [str(line)], "events show": [dead],
         "events validate": [str(line)], "dlq list": [], "dlq show": [letter], "dlq stats": [],
         "dlq replay": ["--wait", "--yes", letter], "dlq import": ["dead.jsonl"],
         "dlq purge": ["--until", "1s", "--yes"], "db migrate": [], "db prune": ["--until", "1s", "--yes"],
-        "db status": [], "topics ensure": [], "topics status": [], "audit": [], "status": [], "lag": [], "doctor": [],
+        "db status": [], "tables plan": [], "tables apply": ["--yes"],
+        "topics ensure": [], "topics status": [], "audit": [], "status": [], "lag": [], "doctor": [],
         "config show": [],
     }  # fmt: skip
     assert set(asked) == {words.removeprefix("keepstream ") for words, command in ALL.items()
@@ -225,8 +228,9 @@ def test_the_page_about_json_is_what_the_commands_print(lived: System) -> None:
         "db migrate": system.cli("db", "migrate", "--json", KEEPSTREAM_POSTGRES__SCHEMA_NAME=fresh).stdout,
     }
     for words, arguments in asked.items():
-        code = 1 if words == "events validate" else 0
-        printed = system.cli(*words.split(), "--json", *arguments, exit_code=code).stdout
+        code = 1 if words in ("events validate", "tables plan") else 0
+        settings = table if words.startswith("tables") else {}
+        printed = system.cli(*words.split(), "--json", *arguments, exit_code=code, **settings).stdout
         outputs[words] = outputs.pop(words, "") + printed
     written = json_shapes.page(outputs)
     if os.environ.get("KEEPSTREAM_WRITE_DOCS"):

@@ -1,10 +1,9 @@
-"""A mapped table with a foreign key: a row that comes later is waited for, one that never comes is not for ever."""
+"""A custom table with a foreign key: a row that comes later is waited for, one that never comes is not for ever."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,7 @@ from tests.real import eventually
 pytestmark = pytest.mark.real
 
 WAIT_S = 6.0
-MAP = (Path(__file__).parents[2] / "deploy/postgres/map.sql").read_text(encoding="utf-8")
+ORDERS = {"KEEPSTREAM_TABLE__NAME": "orders", "KEEPSTREAM_TABLE__COLUMNS": '{"customer": "/customer"}'}
 TABLES = """
 CREATE TABLE customers (name text PRIMARY KEY);
 CREATE TABLE orders (event_id text PRIMARY KEY, customer text REFERENCES customers);
@@ -34,11 +33,10 @@ def stored(system: System) -> list[str]:
 def test_a_row_that_comes_later_is_waited_for_and_one_that_never_comes_is_dead(
     new_system: Callable[..., System],
 ) -> None:
-    system = new_system(2, KEEPSTREAM_WORKER__FOREIGN_KEY_WAIT_S=str(WAIT_S))
+    system = new_system(2, KEEPSTREAM_WORKER__FOREIGN_KEY_WAIT_S=str(WAIT_S), **ORDERS)
     with system.database.connect() as connection:
         connection.execute(TABLES)
-        connection.execute(MAP)
-        connection.execute("SELECT map_events('orders')")
+    system.cli("tables", "apply", "--yes")
     system.start_worker()
     system.produce([order("before"), order("late", "ann"), order("later", "ann"), order("after")], partition=0)
     eventually(lambda: stored(system) == ["before"], 30, "what is before it is stored")

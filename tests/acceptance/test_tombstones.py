@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -20,7 +19,7 @@ from tests.real import eventually
 
 pytestmark = pytest.mark.real
 
-MAP = (Path(__file__).resolve().parents[2] / "deploy/postgres/map.sql").read_bytes()
+ORDERS = {"KEEPSTREAM_TABLE__NAME": "orders", "KEEPSTREAM_TABLE__COLUMNS": '{"amount": "/amount"}'}
 KEYS = 30
 FLOOD_LIMIT = 10
 HEARTBEAT = {"KEEPSTREAM_MAPPING__IGNORE": '[{"source": "/type", "equals": "heartbeat"}]'}
@@ -117,11 +116,10 @@ def assert_proven(system: System, producer: DemoProducer) -> None:
 
 
 def test_the_row_of_a_custom_table_goes_and_comes_back_with_its_event(new_system: Callable[..., System]) -> None:
-    system = new_system(KEEPSTREAM_MAPPING__TOMBSTONES="delete")
+    system = new_system(KEEPSTREAM_MAPPING__TOMBSTONES="delete", **ORDERS)
     with system.database.connect() as connection:
         connection.execute("CREATE TABLE orders (event_id text PRIMARY KEY, amount int NOT NULL)")
-        connection.execute(MAP)
-        connection.execute("SELECT map_events('orders')")
+    system.cli("tables", "apply", "--yes")
     system.start_worker()
     system.kafka.produce(system.topic, [make_value(event_id=key) for key in ("a", "b")])
     system.settled(2)
