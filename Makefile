@@ -123,8 +123,8 @@ bench-console: $(INSTALLED) ## Measure the console's list with 1,000,000 dead le
 	@$(BIN)/python -m benchmarks.web_list
 
 screenshots: $(INSTALLED) ## Take the screenshots of docs/images in Chromium, light and dark
-	@KEEPSTREAM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/acceptance/web/test_end_to_end.py tests/acceptance/web/test_pages.py \
-		-k "from_an_error or phone_in_dark_mode and overview"
+	@KEEPSTREAM_SCREENSHOTS=docs/images $(BIN)/pytest -q tests/acceptance/web/test_end_to_end.py tests/acceptance/web/test_pages.py tests/acceptance/web/test_topics.py \
+		-k "from_an_error or phone_in_dark_mode and overview or overview_of_topics"
 	@cat app/web/templates/* app/web/static/* | sha256sum | cut -d ' ' -f 1 > docs/images/pages.sha256
 
 check: lint types imports test-unit ## Check format, lint, types and imports, and run the unit tests: under a minute

@@ -12,6 +12,7 @@ import jinja2
 from aiohttp import web
 
 from keepstream.app.config.settings import Settings
+from keepstream.app.connect.services import Services
 from keepstream.app.dlq.format import format_time, one_line
 from keepstream.app.errors import NOT_FOUND, KeepstreamError
 from keepstream.app.status.workers import WorkerScraper
@@ -38,9 +39,11 @@ class Console:
         self.settings = settings
         self.mask = Mask(settings.web.mask_fields)
         self.logins = Sessions(settings.web)
-        views, workers = settings.by_topic(), WorkerScraper(settings.web.worker_urls, EVERY_S / 2)
+        services = Services(settings, "keepstream web").by_topic()
+        workers = WorkerScraper(settings.web.worker_urls, EVERY_S / 2)
         self.topics = {
-            name: TopicState(view, self.mask, name if len(views) > 1 else "", workers) for name, view in views.items()
+            name: TopicState(own, self.mask, name if len(services) > 1 else "", workers)
+            for name, own in services.items()
         }
         self._templates = templates()
 

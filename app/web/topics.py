@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
-from keepstream.app.config.settings import Settings
 from keepstream.app.connect.services import Services
 from keepstream.app.dlq.coverage import IndexCoverage
 from keepstream.app.status.workers import WorkerScraper
@@ -29,15 +28,15 @@ class TopicState:
     ``parameter`` is what URLs name it by: its name, or "" where it is the only one.
     """
 
-    def __init__(self, settings: Settings, mask: Mask, parameter: str, workers: WorkerScraper) -> None:
-        self.settings, self.mask, self.parameter = settings, mask, parameter
-        self.services = Services(settings, "keepstream web")
+    def __init__(self, services: Services, mask: Mask, parameter: str, workers: WorkerScraper) -> None:
+        self.services, self.settings = services, services.settings
+        self.mask, self.parameter = mask, parameter
         self._threads = ThreadPoolExecutor(THREADS, "console")
         self._background = ThreadPoolExecutor(1 + COUNTS_AT_ONCE, "background")
-        self.jobs = Jobs(self.services, mask)
-        self.facets = Facets(self.services, self._background)
+        self.jobs = Jobs(services, mask)
+        self.facets = Facets(services, self._background)
         self.coverage = IndexCoverage()
-        self.poller = StatusPoller(self.services, self._background, workers)
+        self.poller = StatusPoller(services, self._background, workers)
 
     @property
     def name(self) -> str:

@@ -9,10 +9,12 @@ from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import click
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
+from keepstream.app.cli.root import root
 from keepstream.app.config.settings import Settings
 from keepstream.app.errors import KeepstreamError
 from keepstream.app.status.snapshot import Snapshot
@@ -146,6 +148,16 @@ def test_selectors_keep_their_topic_in_links_and_commands() -> None:
     assert query.toggled("reason", "a") == "topic=orders"
     assert query.toggled("step", "store") == "topic=orders&reason=a&step=store"
     assert query.command("dlq list") == "keepstream dlq list --topic=orders --reason=a"
+
+
+@pytest.mark.parametrize("words", ["dlq list", "dlq show", "dlq replay", "events show"])
+def test_the_commands_that_pages_show_take_a_topic(words: str) -> None:
+    command: click.Command | None = root
+    for word in words.split():
+        assert isinstance(command, click.Group)
+        command = command.get_command(click.Context(command), word)
+    assert command is not None
+    assert "--topic" in {option for parameter in command.params for option in parameter.opts}
 
 
 @pytest.mark.parametrize("topics", [{}, {"orders": {}}])

@@ -10,9 +10,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from html import unescape
+from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser
 
+from tests.acceptance.browser import PHONE, screenshot, serious_issues, visitor
 from tests.acceptance.conftest import System
 from tests.acceptance.console import MAY_REPLAY, ConsoleProcess, Page, console
 from tests.acceptance.dead_letters import nowhere
@@ -37,12 +40,13 @@ def system(new_system: Callable[..., System]) -> System:
 
 
 @contextmanager
-def console_beside(system: System, first: str, url: str) -> Iterator[ConsoleProcess]:
-    """Run a console of two topics: ``first`` is one whose PostgreSQL is at ``url``."""
+def console_beside(system: System, first: str, url: str, *missing: str) -> Iterator[ConsoleProcess]:
+    """Run a console of the system's topic, and before it ``first``, whose PostgreSQL is at ``url``."""
     own = {"url": system.database.url, "schema_name": system.database.schema}
-    topics = {
+    topics: dict[str, object] = {
         first: {"dlq_topic": system.kafka.new_topic(1, "first-dlq"), "postgres": {"url": url}},
         system.topic: {"dlq_topic": system.dlq_topic, "postgres": own},
+        **{topic: {} for topic in missing},
     }
     shared = {name: value for name, value in system.settings().items() if not name.endswith(OF_ONE_TOPIC)}
     worker = {"KEEPSTREAM_WEB__WORKER_URLS": f'["http://127.0.0.1:{system.workers[0]._port()}/metrics"]'}
@@ -60,7 +64,7 @@ def row_of(page: Page, topic: str) -> list[str]:
 def test_a_dead_letter_is_found_edited_and_replayed_while_the_database_of_the_first_topic_is_away(
     system: System,
 ) -> None:
-    first, here = system.kafka.new_topic(), f"topic={system.topic}"
+    first, here = system.kafka.new_topic(1, "orders"), f"topic={system.topic}"
     with console_beside(system, first, f"postgresql://{nowhere()}/none") as running:
         eventually(
             lambda: row_of(running.get("/"), system.topic)[3:7] == ["0", "now", "1", "0"], 20, "the second reads"
@@ -124,3 +128,36 @@ def test_pages_of_a_topic_whose_database_does_not_answer_keep_no_other_topic_wai
             assert any(visitor.is_alive() for visitor in waiting), "else none of them was kept waiting"
             for visitor in waiting:
                 visitor.join(60)
+
+
+ON_A_PHONE = {"viewport": PHONE, "is_mobile": True, "color_scheme": "dark"}
+
+
+@pytest.mark.parametrize(("options", "missing"), [({}, "invoices"), (ON_A_PHONE, "a.topic-that_nobody.created" * 9)])
+def test_the_overview_of_topics_has_no_serious_issue_and_fits_a_phone(
+    options: dict[str, object], missing: str, system: System, browser: Browser, tmp_path: Path
+) -> None:
+    first = system.kafka.new_topic(1, "orders")
+    with (
+        console_beside(system, first, f"postgresql://{nowhere()}/none", missing) as running,
+        visitor(browser, running, **options) as page,
+    ):
+        eventually(lambda: all(row_of(running.get("/"), one)[-1] for one in (first, missing)), 20)
+        for path in ("/", f"/?topic={missing}", "/events"):
+            page.goto(path)
+            assert page.evaluate("document.documentElement.scrollWidth") <= page.evaluate("window.innerWidth")
+            assert serious_issues(page) == []
+        page.get_by_role("navigation", name="Topics").get_by_role("link", name=system.topic).click()
+        assert page.url.endswith(f"/events?topic={system.topic}")
+        page.get_by_label("Event id").fill("odd")
+        page.get_by_role("button", name="Find").click()
+        page.get_by_role("link", name=f"{system.topic}-0-3").click()
+        assert "seven" in page.get_by_label("Payload, pretty").inner_text()
+        page.get_by_role("link", name="Overview").click()
+        assert page.locator("h1").inner_text() == f"Overview {system.topic}"
+        page.get_by_role("link", name="All topics").click()
+        page.get_by_role("row", name=system.topic).get_by_role("link", name="1", exact=True).click()
+        assert page.locator("tbody tr").count() == 1
+        page.goto("/")
+        if not options:
+            screenshot(page, "topics", tmp_path)
