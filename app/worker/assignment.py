@@ -162,6 +162,11 @@ class Assignment:
         return sorted({topic for topic, _ in partitions}) if self._start_offsets.has_several_topics else []
 
     @property
+    def delayed(self) -> list[TopicPartition]:
+        """Return the assigned partitions that are not read yet because reading their stored offsets failed."""
+        return [partition for partition in self._without_queue if partition.topic in self._start_offsets.delayed]
+
+    @property
     def topic_ids(self) -> dict[TopicPartition, str]:
         """Return the topic id, where it is known, that each open partition was started with."""
         ids = {partition: one.topic_id for partition, one in self._start_offsets.incarnations.items()}

@@ -187,7 +187,8 @@ class GaugeSampler:
         self.check()
         for topic, partition, lag in self.assignment.lags():
             self.metrics.lag.labels(topic, str(partition)).set(lag)
-        paused = Counter(partition.topic for partition in self.assignment.dispatcher.paused)
+        waiting = (*self.assignment.dispatcher.paused, *self.assignment.delayed)
+        paused = Counter(partition.topic for partition in waiting)
         for topic in self.metrics.topics:
             self.metrics.paused_partitions.labels(topic).set(paused[topic])
         queues = self.assignment.dispatcher.queues

@@ -39,8 +39,8 @@ class StartOffsetResolver:
 
     ``first_offsets`` are keepstream's first offsets of the partitions, as far as this worker knows them. They are
     committed to Kafka beside the offsets, for the case that PostgreSQL loses them. ``incarnations`` are those of the
-    topics that the partitions were started with. ``refused`` is why a topic is not read. ``offsets`` are the tables by
-    topic.
+    topics that the partitions were started with. ``refused`` is why a topic is not read, ``delayed`` are the topics
+    whose last attempt failed. ``offsets`` are the tables by topic.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class StartOffsetResolver:
         self.first_offsets: dict[TopicPartition, int] = {}
         self.incarnations: dict[TopicPartition, Incarnation] = {}
         self.refused: dict[str, str] = {}
+        self.delayed: set[str] = set()
         self._offsets = offsets
         self._metrics = metrics
         self._settings = settings
@@ -65,6 +66,7 @@ class StartOffsetResolver:
             try:
                 starts = await self._decide(thread, partitions)
             except (psycopg.Error, PoolTimeout, KafkaError) as error:
+                self.delayed.add(partitions[0].topic)
                 hint = "; run `keepstream db migrate`" if isinstance(error, NOT_MIGRATED) else ""
                 log.warning("cannot read the stored offsets of %s yet (%s)%s",
                             partitions[0].topic, type(error).__name__, hint)  # fmt: skip
@@ -74,8 +76,10 @@ class StartOffsetResolver:
             except RefusedTopicError as error:
                 log.error("%s", error)  # noqa: TRY400 - the traceback says nothing more
                 self.refused[error.topic] = str(error)
+                self.delayed.add(error.topic)
                 await asyncio.sleep(REFUSED_WAIT_S)
             else:
+                self.delayed.discard(partitions[0].topic)
                 for partition in starts:
                     self.refused.pop(partition.topic, None)
                 return starts

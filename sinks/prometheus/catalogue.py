@@ -132,7 +132,8 @@ STEP_FAILURES = Metric("step_failures", _C, "attempts", "Failed attempts of a st
                        ("topic", "step", "verdict", "reason"))
 STEP_RETRIES = Metric("step_retries", _C, "attempts", "Failed attempts that were retried.",
                       "When it keeps rising, step_failures names the reason.", ("topic", "step"))
-PAUSED = Metric("paused_partitions", _G, "partitions", "Partitions paused by a systemic failure.",
+PAUSED = Metric("paused_partitions", _G, "partitions",
+                "Partitions paused by a systemic failure, or not started because of one.",
                 "/readyz gives the reason; nothing is lost, and processing resumes by itself.", ("topic",))
 FENCED = Metric("fenced_batches", _C, "batches", "Batches refused because the stored offset was not their first.",
                 "Nothing is counted twice; if it keeps rising, workers miss rebalances, or PostgreSQL loses commits.",

@@ -174,6 +174,8 @@ def test_a_database_that_is_away_at_the_start_keeps_no_other_topic_from_starting
     with traffic.flowing():
         go_on(one, eight)
         says_only(fleet, first, away)
+        paused = f'keepstream_paused_partitions{{topic="{away.topic}"}}'
+        eventually(lambda: first.metric(paused) == 4, 30, "an alert fires")
         second = fleet.start_worker()
         shared(first, second, starting=2)
         go_on(one, eight)
@@ -183,6 +185,7 @@ def test_a_database_that_is_away_at_the_start_keeps_no_other_topic_from_starting
         elsewhere.start()
         go_on(*fleet.topics)
         eventually(lambda: second.get("/readyz")[0] == 200, 30, "the worker is ready")
+        eventually(lambda: second.metric("keepstream_paused_partitions") == 0, 10, "the alert clears")
     for topic in fleet.topics:
         reckon(topic, traffic.acknowledged[topic.topic])
     assert second.process.exit_code is None

@@ -355,6 +355,33 @@ async def test_a_topic_whose_database_is_away_keeps_no_other_from_starting_and_i
     assignment.close()
 
 
+class Late(Both):
+    """The database of one topic does not answer at first."""
+
+    answers = False
+
+    async def load(self, topic: str, partitions: Iterable[int]) -> dict[int, StoredOffset]:
+        if topic == self.OTHER.topic and not self.answers:
+            raise psycopg.OperationalError
+        return await super().load(topic, partitions)
+
+
+async def test_partitions_are_delayed_while_their_stored_offsets_cannot_be_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("keepstream.app.worker.start_offsets.RETRY_WAIT_S", 0.01)
+    world = Late()
+    assignment = assignment_in(world)
+    assignment.start([TP, world.OTHER])
+    assert assignment.delayed == []
+    await asyncio.sleep(0.1)
+    assert assignment.delayed == [world.OTHER]
+    world.answers = True
+    await started(assignment)
+    assert assignment.delayed == []
+    assignment.close()
+
+
 def assignment_in(
     world: Elsewhere, metrics: PrometheusMetrics | None = None, orders: Elsewhere | None = None, **settings: Any
 ) -> Assignment:

@@ -40,6 +40,7 @@ class FakeAssignment:
     )
     behind: int = 0
     refused: dict[str, str] = field(default_factory=dict)
+    delayed: list[TopicPartition] = field(default_factory=list)
     waiting_topics: list[str] = field(default_factory=list)
 
     def lags(self) -> Iterator[tuple[str, int, int]]:
@@ -205,4 +206,7 @@ async def test_paused_partitions_are_counted_by_topic(assignment: Any) -> None:
         gauges.beat()
         assert value(metrics, "paused_partitions", "events") == 0
         assert value(metrics, "paused_partitions", "orders") == (1 if failure else 0)
+    assignment.delayed = [TopicPartition("orders", 1), TopicPartition("orders", 2)]
+    gauges.beat()
+    assert value(metrics, "paused_partitions", "orders") == 2
     assignment.dispatcher.close([other])
