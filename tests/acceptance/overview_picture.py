@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
@@ -49,7 +50,7 @@ def _series(prometheus: Prometheus, panel: dict[str, Any], start: float, end: fl
         for found in prometheus.range(query, start, end):
             legend = target["legendFormat"]
             for label, value in found["metric"].items():
-                legend = legend.replace(f"{{{{{label}}}}}", value)
+                legend = legend.replace(f"{{{{{label}}}}}", re.sub(r"-[0-9a-f]{12}$", "", value))  # a test's own topic
             yield legend, [(float(at), float(v)) for at, v in found["values"] if math.isfinite(float(v))]
 
 
