@@ -126,3 +126,5 @@ def test_a_command_of_the_runbook_exists_with_its_options(line: str) -> None:
         found = following
     if words:
         found.make_context(found.name, words)
+    takes_topic = any("--topic" in parameter.opts for parameter in found.params)
+    assert takes_topic or line.startswith("keepstream config"), "the topic that an alert names cannot be given"
