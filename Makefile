@@ -52,7 +52,7 @@ test-long: .venv/tools/.installed ## Run the slow tests: TLS, logins, rights, ro
 		tests/contract/test_faust_traps.py tests/contract/test_faust_commit_traps.py \
 		tests/acceptance/test_crash_points.py tests/acceptance/test_memory.py tests/acceptance/test_workers_option.py \
 		tests/acceptance/test_documented_commands.py tests/unit/test_documentation.py tests/acceptance/test_odd_arguments.py tests/acceptance/test_debezium.py \
-		tests/acceptance/test_cloudevents.py tests/acceptance/test_pooler.py tests/acceptance/test_topics.py
+		tests/acceptance/test_cloudevents.py tests/acceptance/test_pooler.py tests/acceptance/test_topics.py tests/acceptance/test_faults.py
 
 test-postgres: $(INSTALLED) ## Run the store's contract suite on PostgreSQL 14 to 18, a partitioned table and PgBouncer (POSTGRES=14,17)
 	@KEEPSTREAM_TEST_POSTGRES=$(POSTGRES) $(BIN)/pytest -q tests/contract/test_event_store.py tests/contract/test_fast_and_step_path.py \

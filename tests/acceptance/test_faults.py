@@ -16,7 +16,6 @@ from tests.real import Kafka, Postgres, Servers, eventually
 
 pytestmark = pytest.mark.real
 
-OUTAGE_S = 60.0
 WAITING_BACKENDS = "SELECT count(*) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
 END_WAITING_BACKENDS = (
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE %s = ANY (pg_blocking_pids(pid))"
@@ -101,7 +100,13 @@ def test_a_killed_postgres_is_survived(own_servers: Servers, own_system: System)
 
 
 @pytest.mark.timeout(300)
-def test_a_minute_without_postgres_pauses_and_resumes_by_itself(own_servers: Servers, own_system: System) -> None:
+@pytest.mark.parametrize(
+    "outage_s", [pytest.param(12, id="short"), pytest.param(60, id="long", marks=pytest.mark.long)]
+)
+def test_a_minute_without_postgres_pauses_and_resumes_by_itself(
+    own_servers: Servers, own_system: System, outage_s: float
+) -> None:
+    """In the short form longer than two attempts to connect, and than Kafka's session."""
     assert own_servers.postgres
     worker = own_system.start_worker()
     own_system.produce(make_value() for _ in range(500))
@@ -111,7 +116,7 @@ def test_a_minute_without_postgres_pauses_and_resumes_by_itself(own_servers: Ser
     stopped_at = time.monotonic()
     own_system.produce(make_value() for _ in range(5000))
     eventually(lambda: worker.get("/readyz")[0] == 503, 30, "readiness turns false")
-    while time.monotonic() - stopped_at < OUTAGE_S:
+    while time.monotonic() - stopped_at < outage_s:
         assert worker.process.exit_code is None
         assert worker.get("/livez")[0] == 200
         time.sleep(2)
