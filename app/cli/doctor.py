@@ -6,16 +6,15 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from keepstream.app.cli.doctor_postgres import by_database, check_database
-from keepstream.app.cli.finding import Finding
+from keepstream.app.cli.finding import Finding, run_check
 from keepstream.app.cli.output import json_option, load_services_of_topics, print_json
-from keepstream.app.cli.topic_option import only_topic_option, prefix_of
+from keepstream.app.cli.topic_option import only_topic_option
 from keepstream.app.errors import CYTHON_FIX, KeepstreamError
 from keepstream.schemas.replay import PARKING_SUFFIX
 
@@ -59,20 +58,11 @@ def doctor(*, as_json: bool) -> None:
     """
     failed = []
     for finding in examine(load_services_of_topics()):
-        print_json(_row(finding)) if as_json else click.echo(_line(finding))
+        print_json(finding.row()) if as_json else click.echo(finding.line())
         if finding.state == "fail":
             failed.append(f"{finding.check} of {finding.topic}" if finding.topic else finding.check)
     if failed:
         raise KeepstreamError("unhealthy", f"failed: {', '.join(failed)}")
-
-
-def _row(finding: Finding) -> dict[str, object]:
-    return {name: value for name, value in asdict(finding).items() if value is not None}
-
-
-def _line(finding: Finding) -> str:
-    fix = f" -> {finding.fix}" if finding.fix else ""
-    return f"{finding.state:<5} {finding.check:<9} {prefix_of(finding.topic)}{finding.seen}{fix}"
 
 
 def examine(services: Services) -> Iterator[Finding]:
@@ -85,20 +75,9 @@ def examine(services: Services) -> Iterator[Finding]:
         ("port", _port, None),
     ]  # fmt: skip
     with ThreadPoolExecutor(len(checks), thread_name_prefix="doctor") as pool:
-        running = [pool.submit(_findings, name, partial(check, services), topic) for name, check, topic in checks]
+        running = [pool.submit(run_check, name, partial(check, services), topic) for name, check, topic in checks]
         for one in running:
             yield from one.result()
-
-
-def _findings(name: str, check: Callable[[], Iterator[Finding]], topic: str | None) -> list[Finding]:
-    """Run a check; a KeepstreamError becomes a failed finding with its hint."""
-    found = []
-    try:
-        for finding in check():
-            found.append(finding if finding.topic else replace(finding, topic=topic))  # noqa: PERF401 - what was found before an error counts
-    except KeepstreamError as error:
-        found.append(Finding(name, "fail", error.message, error.hint, topic))
-    return found
 
 
 def _settings(services: Services) -> Iterator[Finding]:
