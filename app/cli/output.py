@@ -80,6 +80,7 @@ def _explain_json(error: SettingsError) -> str:
 
 def _explain(error: ValidationError) -> str:
     from keepstream.app.config.settings import Settings, settings_file, settings_in_file
+    from keepstream.app.config.topics import name_settings_of
 
     in_file, lines = settings_in_file(Settings.model_fields), []
     for found in error.errors(include_url=False, include_input=False):
@@ -87,6 +88,8 @@ def _explain(error: ValidationError) -> str:
         if not path:  # an error of several settings, which names them
             lines.append(message)
             continue
+        if path[0] == "topics" and len(path) > 1:
+            message = name_settings_of(str(path[1]), message)
         name = _name_of(path)
         where = f" (in {settings_file()})" if name not in os.environ and _is_written(in_file, path) else ""
         lines.append(f"{name}: {message}{where}")

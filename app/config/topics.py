@@ -59,17 +59,18 @@ def default_schema(topic: str) -> str:
     return (SCHEMA_PREFIX + re.sub(r"[^a-z0-9]", "_", topic.lower()))[:_LONGEST_SCHEMA]
 
 
+def name_settings_of(topic: str, text: str) -> str:
+    """Return a text with the settings of a topic of several, where it names variables."""
+    variable = re.compile(r"KEEPSTREAM_(?:KAFKA__)?([A-Z_]+)")
+    return variable.sub(lambda found: f"topics.{topic}.{found[1].lower().replace('__', '.')}", text)
+
+
 def in_topic(topic: str | None, error: KeepstreamError) -> KeepstreamError:
-    """Return an error that names the settings of a topic of several, where it names variables; None leaves it."""
+    """Return an error with the settings of a topic of several, where it names variables; None leaves it."""
     if topic is None:
         return error
-
-    def named(text: str) -> str:
-        return re.sub(
-            r"KEEPSTREAM_(?:KAFKA__)?(\w+)", lambda it: f"topics.{topic}.{it[1].lower().replace('__', '.')}", text
-        )
-
-    return KeepstreamError(error.code, named(error.message), named(error.hint), error.exit_code)
+    message, hint = name_settings_of(topic, error.message), name_settings_of(topic, error.hint)
+    return KeepstreamError(error.code, message, hint, error.exit_code)
 
 
 def check_topics(

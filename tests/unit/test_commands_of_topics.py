@@ -35,6 +35,8 @@ ONE_TOPIC = {
 """Commands that work with one topic, with what they need beside it."""
 POSTGRES = Services.postgres
 ALL_TOPICS = {
+    "tables plan",
+    "tables apply",
     "status",
     "lag",
     "audit",

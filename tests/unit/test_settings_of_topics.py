@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from keepstream.app.config.settings import Settings
 from keepstream.app.config.variables import not_json, unread_variables
 from keepstream.app.telemetry.logging import secrets_of
 
+PAGE = (Path(__file__).resolve().parents[2] / "docs/topics.md").read_text(encoding="utf-8")
 URL = "postgresql://ann:s3cret@127.0.0.1/payments"
 FILE = f"""
 [keepstream.postgres]
@@ -127,6 +130,12 @@ def test_a_variable_in_json_is_found_among_those_of_a_topic() -> None:
         ('[keepstream.topics.a]\n[keepstream.topics.b]\ndlq_topic = "a-dlq"', "topics.b.dlq_topic: a and b would"),
         ('[keepstream.topics.a]\ndlq_topic = "b"\n[keepstream.topics.b]', "topics.a.dlq_topic: b is consumed itself"),
         ("[keepstream.topics.'a.b']\n[keepstream.topics.a_b]", "topics.a_b.postgres.schema_name: a.b and a_b"),
+        (
+            '[keepstream.topics.a.postgres]\nurl = "postgresql://u:s3cret@db/x"',
+            ("topics.a.postgres: sslmode=prefer would give the password to any server that answers in its place; add "
+            "sslmode=verify-full and sslrootcert=FILE (or sslrootcert=system) to the URL, or consent with "
+            "topics.a.postgres.allow_insecure_credentials=true (in"),
+        ),
         ("[keepstream.topics.a]\n[keepstream.topics.A]", "topics.a: only its case differs from A"),
         ('[keepstream.topics.a]\n[keepstream.mapping]\nid = "key"', "KEEPSTREAM_MAPPING: beside topics each"),
         ('[keepstream.topics.a]\n[keepstream.kafka]\ntopic = "b"', "KEEPSTREAM_KAFKA__TOPIC: beside topics it"),
@@ -136,3 +145,17 @@ def test_a_wrong_setting_of_a_topic_is_named_by_its_place(text: str, named: str)
     Path("keepstream.toml").write_text(text)
     done = shown()
     assert (done.exit_code, f"Error: {named}" in done.stderr) == (2, True), done.stderr
+
+
+def test_the_files_of_the_page_about_topics_are_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("s3cret")
+    topics = []
+    for text in re.findall(r"^ *```toml\n(.*?)```", PAGE, re.DOTALL | re.MULTILINE):
+        written = re.sub(r"/run/secrets/\w+", str(tmp_path / "secret"), textwrap.dedent(text))
+        Path("keepstream.toml").write_text(written)
+        topics.append([(topic, view.postgres.schema_name) for topic, view in Settings().by_topic().items()])
+    assert topics == [
+        [("shop.orders", "keepstream_shop_orders"), ("payments", "ledger")],
+        [("orders", None)],
+        [("orders", "public"), ("payments", "keepstream_payments")],
+    ]
