@@ -79,9 +79,9 @@ class World:
         self.group.refuses_to_s = min(self.group.refuses_to_s, self.loop.time())
 
     def is_complete(self) -> bool:
-        """Whether every worker lives, runs and is a member of the group."""
-        is_any_frozen = any(process.is_frozen for process in self.workers)
-        return self._has_all_members() and not is_any_frozen and {*self.group.members} == {*self.workers.values()}
+        """Whether every worker lives, runs, stays, and is a member of the group, which has no other."""
+        are_leaving = (process.is_frozen or worker.is_draining for process, worker in self.workers.items())
+        return self._has_all_members() and not any(are_leaving) and {*self.group.members} == {*self.workers.values()}
 
     async def wait_until(self, holds: Callable[[], bool], otherwise: str) -> None:
         """Return once that holds. Raises Violation when it never does."""

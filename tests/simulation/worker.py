@@ -86,6 +86,7 @@ class Worker:
     process: Process
     metrics: Gauges = field(default_factory=Gauges)
     flows: bool = False
+    is_draining: bool = False
 
     def start(self) -> None:
         world = self.world
@@ -140,6 +141,7 @@ class Worker:
             self._run(self._begin())
 
     def drain(self) -> None:
+        self.is_draining = True
         self._run(self._drain())
 
     def _parts(self, topic: topics.Topic) -> TopicComponents:
