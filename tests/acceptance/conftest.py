@@ -23,6 +23,7 @@ from keepstream.processors.validation.validate import Validator
 from keepstream.schemas.record import KafkaRecord, header
 from keepstream.sinks.kafka.admin import DEAD_LETTER_TOPIC_CONFIG, KafkaAdmin
 from tests.acceptance.dead_letters import SeededTopic
+from tests.fork_server import run_command, worker_process
 from tests.real import Database, Kafka, Servers, eventually
 
 QUICK = {
@@ -100,19 +101,18 @@ class System:
     def start_worker(self, *command: str, **environment: str) -> Worker:
         """Start ``keepstream worker``, or what else Python is told to run."""
         log_path = self.folder / f"worker-{len(self.workers)}.log"
-        given = (command,) if command else ()
-        worker = Worker(WorkerProcess(self.settings() | environment, log_path, *given))
+        given = self.settings() | environment
+        process = WorkerProcess(given, log_path, command) if command else worker_process(given, log_path)
+        worker = Worker(process)
         self.workers.append(worker)
         return worker
 
     def cli(self, *arguments: str, exit_code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run ``keepstream`` with this system's settings and expect its exit code."""
-        done = subprocess.run(
-            self.cli_argv(*arguments), env={**os.environ, **self.settings(), **environment}, cwd=self.folder,
-            capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
-        assert done.returncode == exit_code, f"{arguments} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}"
-        return done
+        done = run_command(arguments, {**os.environ, **self.settings(), **environment}, self.folder)
+        out, err = done.stdout.decode(), done.stderr.decode()
+        assert done.returncode == exit_code, f"{arguments} ended with {done.returncode}:\n{out}\n{err}"
+        return subprocess.CompletedProcess(done.args, done.returncode, out, err)
 
     def cli_argv(self, *arguments: str) -> list[str]:
         return [sys.executable, "-P", "-m", "keepstream.app", *arguments]
@@ -179,12 +179,20 @@ def system(new_system: Callable[..., System]) -> System:
 
 
 @pytest.fixture
-def own_servers(tmp_path: Path) -> Iterator[Servers]:
-    """Servers of the test's own, to be stopped and killed."""
+def own_servers(servers: Servers) -> Iterator[Servers]:
+    """Servers to be stopped and killed: the session's, where it has started them; they run again after the test."""
     from keepstream.app.embedded.services import embedded_services
 
-    with embedded_services() as services:
-        yield Servers(services.bootstrap_servers, services.postgres_url, services.kafka, services.postgres)
+    with ExitStack() as stack:
+        kafka, postgres = servers.kafka, servers.postgres
+        if kafka is None or postgres is None:  # given by URL: others may use them
+            services = stack.enter_context(embedded_services())
+            kafka, postgres = services.kafka, services.postgres
+            servers = Servers(services.bootstrap_servers, services.postgres_url, kafka, postgres)
+        yield servers
+        for server in (kafka, postgres):
+            if server:
+                server.start()
 
 
 @pytest.fixture

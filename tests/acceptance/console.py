@@ -5,14 +5,13 @@ from __future__ import annotations
 import http.client
 import os
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
+from tests.fork_server import Forked, forked_with_pipe
 from tests.real import eventually
 
 NAME, PASSWORD = "ann", "correct horse"
@@ -42,7 +41,7 @@ class Page:
 class ConsoleProcess:
     """A running ``keepstream web``."""
 
-    process: subprocess.Popen[str]
+    process: Forked
     said: list[str] = field(default_factory=list)
     cookie: str = ""
     csrf: str = ""
@@ -95,21 +94,15 @@ class ConsoleProcess:
 @contextmanager
 def console(settings: Mapping[str, str], *arguments: str) -> Iterator[ConsoleProcess]:
     """Run ``keepstream web`` on a free port until the context ends."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", "keepstream.app", "web", "--port", "0", *arguments],
-        env={**os.environ, **settings}, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    running = ConsoleProcess(process)
-    assert process.stderr is not None
-    stderr = process.stderr
-    reader = threading.Thread(target=lambda: running.said.extend(iter(stderr.readline, "")), daemon=True)
-    reader.start()
-    try:
-        eventually(lambda: running.url or process.poll() is not None, 30, "the console serves")
-        assert running.url, running.said
-        yield running
-    finally:
-        process.terminate()
-        process.wait(20)
-        reader.join(5)
-        stderr.close()
+    with forked_with_pipe(["web", "--port", "0", *arguments], {**os.environ, **settings}) as (process, stderr):
+        running = ConsoleProcess(process)
+        reader = threading.Thread(target=lambda: running.said.extend(iter(stderr.readline, "")), daemon=True)
+        reader.start()
+        try:
+            eventually(lambda: running.url or process.poll() is not None, 30, "the console serves")
+            assert running.url, running.said
+            yield running
+        finally:
+            process.terminate()
+            process.wait(20)
+            reader.join(5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from keepstream.app.embedded.service import free_port
 from keepstream.schemas.dead_letter import dead_letter_headers
 from keepstream.sinks.kafka.confirmed_producer import record_id_of
 from tests.builders import make_dead_letter, make_failure, make_record
+from tests.fork_server import run_command
 from tests.real import Database, Kafka
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -88,10 +88,8 @@ class SeededTopic:
         return self.pipe(b"", *arguments, **environment)
 
     def pipe(self, stdin: bytes, *arguments: str, **environment: str) -> Answer:
-        process = subprocess.run(
-            self.argv(*arguments), input=stdin, capture_output=True, timeout=90, check=False, cwd=self.folder,
-            env={**os.environ, **self.settings(), **environment},
-        )  # fmt: skip
+        given = {**os.environ, **self.settings(), **environment}
+        process = run_command(arguments, given, self.folder, stdin, timeout_s=90)
         return Answer(process.returncode, process.stdout, process.stderr.decode())
 
     def here(self, *arguments: str) -> Answer:

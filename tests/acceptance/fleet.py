@@ -13,11 +13,11 @@ from pathlib import Path
 
 from confluent_kafka import KafkaError, Message, Producer
 
-from keepstream.app.embedded.process import WorkerProcess
 from keepstream.schemas.record import KafkaRecord
 from tests.acceptance.conftest import QUICK, System, Worker
 from tests.builders import make_value
 from tests.faults.produced_ledger import PRODUCER_SETTINGS, consumed_to_end
+from tests.fork_server import worker_process
 from tests.real import eventually
 
 BROKEN_EVERY, REPEATED_EVERY = 20, 50
@@ -50,7 +50,7 @@ class Fleet:
             "KEEPSTREAM_KAFKA__GROUP_ID": self.group_id,
             **QUICK,
         }  # fmt: skip
-        process = WorkerProcess(settings | self.environment | environment, self.folder / f"worker-{number}.log")
+        process = worker_process(settings | self.environment | environment, self.folder / f"worker-{number}.log")
         self.workers.append(Worker(process))
         return self.workers[-1]
 

@@ -36,7 +36,7 @@ def test_worker_command_line_and_replay_need_no_more_than_their_rights_and_show_
         seen.extend((done.stdout, done.stderr))
         return done.stdout
 
-    running = system.start_worker(KEEPSTREAM_LOG__LEVEL="debug", **worker)
+    running = system.start_worker("-P", "-m", "keepstream.app", "worker", KEEPSTREAM_LOG__LEVEL="debug", **worker)
     system.database.execute("ALTER TABLE events ADD CONSTRAINT small CHECK (length(payload ->> 'text') < 30)")
     system.produce([make_value(), b"broken", make_value(payload={"text": "x" * 40})])
     system.settled(3)
