@@ -22,10 +22,8 @@ NOWHERE = {
 @pytest.mark.parametrize(
     ("arguments", "stdin", "code"),
     [
-        (["config", "show", "--json"], b"", 0),
         (["events", "validate", "-"], b'{"event_id": "e", "payload": {}}\nbroken\n', 1),
         (["worker", "--batch-size", "none"], b"", 2),
-        (["db", "status", "--json"], b"", 4),
     ],
     ids=lambda given: given[0] if isinstance(given, list) else "",
 )
