@@ -120,7 +120,8 @@ class KafkaSettings(Section):
     group_instance_id: str | None = None
     """A name that survives a restart (static membership): no rebalance if the worker is killed and back within the
     session timeout. Must differ per worker. Default none: a killed worker leaves after the session timeout, and all
-    partitions are reassigned."""
+    partitions are reassigned. Of several topics, a digest of their names is added: a worker of other topics is another
+    member."""
     leave_on_stop: bool = True
     """Whether a worker that is asked to stop (SIGTERM) leaves the group, so that the others take its partitions at
     once. ``false``, with a ``group_instance_id``: they wait for its successor, and no other worker is disturbed."""

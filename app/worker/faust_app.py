@@ -22,6 +22,7 @@ from faust.types import TP, ConsumerMessage
 from keepstream.app.config.settings import Settings
 from keepstream.app.worker.assignment import Assignment
 from keepstream.app.worker.consumer_thread import ConsumerThread, Fetched
+from keepstream.app.worker.membership import static_member_name
 from keepstream.processors.partition_queue import FetchedRecords
 from keepstream.schemas.record import Record
 
@@ -54,7 +55,8 @@ class BatchConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> ConsumerThread:
         thread = ConsumerThread(self, loop=self.loop, beacon=self.beacon)
-        thread.settings = self.settings.kafka
+        name = static_member_name(self.settings.kafka.group_instance_id, [*self.settings.topics])
+        thread.settings = self.settings.kafka.model_copy(update={"group_instance_id": name})
         return thread
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ARG002, ASYNC109

@@ -135,7 +135,8 @@ class DependencyProbe:
         if new := {(topic, other) for other in found} - self._other_topics:
             self._other_topics.update(new)
             log.warning("the tables of %s also have events of %s: the same event_id in two topics is one event; give "
-                        "each topic a schema (KEEPSTREAM_POSTGRES__SCHEMA_NAME)",
+                        "each topic a schema (KEEPSTREAM_POSTGRES__SCHEMA_NAME, or of several schema_name in its own "
+                        "postgres section)",
                         topic, ", ".join(sorted(other for _, other in new)))  # fmt: skip
 
     def _kafka(self) -> str | None:

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
@@ -31,6 +32,17 @@ _HINTS: dict[type[KafkaError], str] = {
     "group.min.session.timeout.ms and group.max.session.timeout.ms",
     GroupAuthorizationFailedError: "this user lacks the right to READ the group",
 }
+
+
+def static_member_name(instance_id: str | None, topics: Sequence[str]) -> str | None:
+    """Return the instance id of a static member, which is another one for each set of several topics.
+
+    A member that comes back gets its former partitions, whatever it subscribes to now: aiokafka fails at those of
+    a topic that was removed, and no member would be given a topic that was added.
+    """
+    if instance_id is None or not topics:
+        return instance_id
+    return f"{instance_id}-{crc32(' '.join(sorted(topics)).encode()):08x}"
 
 
 def explain_refusal(error: KafkaError) -> str:

@@ -58,8 +58,9 @@ class OtherTopicError(RefusedTopicError):
         super().__init__(
             topic,
             f"the tables of {topic} have events of the topic {other}, and equal ids of two topics would be one event: "
-            f"give {topic} a schema of its own (KEEPSTREAM_POSTGRES__SCHEMA_NAME); or, if it is the same stream under "
-            "another name, consent with KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS=true",
+            f"give {topic} a schema of its own (KEEPSTREAM_POSTGRES__SCHEMA_NAME, or of several topics schema_name in "
+            "its own postgres section); or, if it is the same stream under another name, consent with "
+            "KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS=true, or of several topics with allow_other_topics there",
         )
 
 

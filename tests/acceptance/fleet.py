@@ -50,7 +50,7 @@ class Fleet:
             "KEEPSTREAM_KAFKA__GROUP_ID": self.group_id,
             **QUICK,
         }  # fmt: skip
-        process = worker_process(settings | self.environment | environment, self.folder / f"worker-{number}.log")
+        process = worker_process(settings | self.environment | environment, self.folder / f"fleet-{number}.log")
         self.workers.append(Worker(process))
         return self.workers[-1]
 

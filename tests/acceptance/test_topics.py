@@ -236,27 +236,32 @@ def shared(first: Worker, second: Worker, starting: int) -> None:
 @pytest.mark.parametrize("static", [False, True], ids=["dynamic", "static"])
 @pytest.mark.long
 def test_topics_are_added_and_removed_by_restarting_one_worker_after_the_other(fleet: Fleet, *, static: bool) -> None:
-    """Old and new workers are in one group meanwhile."""
-    seats = [f"{fleet.group_id}-{number}" if static else None for number in range(2)]
+    """From one topic by plain settings to three, to two, and back to three; old and new workers are in one group."""
+    one, four, eight = fleet.topics
+    seats = [seat(f"{fleet.group_id}-{number}") if static else {} for number in range(2)]
+    workers = [four.start_worker(**settings) for settings in seats]
+    fleet.workers += workers
     traffic = EqualIds(fleet.topics)
-    workers = [start_at(fleet, seat, fleet.topics[:2]) for seat in seats]
     with traffic.flowing():
-        go_on(*fleet.topics[:2])
-        for topics in (fleet.topics, fleet.topics[1:], fleet.topics):
-            for number, seat in enumerate(seats):
+        go_on(four)
+        for topics in (fleet.topics, (four, eight), fleet.topics):
+            for number, settings in enumerate(seats):
                 assert workers[number].process.stop() == 0
-                workers[number] = start_at(fleet, seat, topics)
-                go_on(fleet.topics[1])
+                workers[number] = fleet.start_worker(topics, **settings)
+                go_on(four)
             go_on(*topics)
-            eventually(lambda: all(worker.get("/readyz")[0] == 200 for worker in workers), 30, "both are ready")
-    for topic in fleet.topics:
+            eventually(lambda: all(worker.get("/readyz")[0] == 200 for worker in workers), 60, "both are ready")
+    for topic in (one, four, eight):
         reckon(topic, traffic.acknowledged[topic.topic])
     assert all(worker.process.exit_code is None for worker in workers)
 
 
-def start_at(fleet: Fleet, seat: str | None, topics: Sequence[System]) -> Worker:
-    static = {"KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": seat, "KEEPSTREAM_KAFKA__LEAVE_ON_STOP": "false"} if seat else {}
-    return fleet.start_worker(topics, **static)
+def seat(name: str) -> dict[str, str]:
+    """Return the settings of a static member, which comes back before the group has missed it."""
+    return {
+        "KEEPSTREAM_KAFKA__GROUP_INSTANCE_ID": name, "KEEPSTREAM_KAFKA__LEAVE_ON_STOP": "false",
+        "KEEPSTREAM_KAFKA__SESSION_TIMEOUT_S": "29",
+    }  # fmt: skip
 
 
 def test_topics_of_one_partition_are_shared_by_the_workers(new_fleet: Callable[..., Fleet], servers: Servers) -> None:
