@@ -31,8 +31,8 @@ import keepstream.app.cli
 from keepstream.app.embedded.process import WorkerProcess
 from keepstream.app.process.launch import PR_SET_PDEATHSIG
 
-READ_AT_EXEC = ("PYTHON", "LD_", "MALLOC_", "LC_", "LANG")
-"""Prefixes of variables that have no effect any more once Python runs."""
+READ_AT_EXEC = ("PYTHON", "LD_", "MALLOC_", "LC_", "LANG", "NO_CYTHON")
+"""Prefixes of variables that have no effect any more once Python runs, or Faust is imported."""
 POLL_S = 0.01
 USED_BY_COMMANDS = (
     "app.worker.run", "app.config.contract_schema", "app.connect.services", "app.dlq.page", "app.dlq.replay",
