@@ -6,7 +6,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import aiokafka.structs
 import psycopg
@@ -24,7 +23,6 @@ from keepstream.sinks.postgres.offsets import PostgresOffsets, RefusedTopicError
 from keepstream.sinks.prometheus.metrics import PrometheusMetrics
 
 log = logging.getLogger(__name__)
-T = TypeVar("T")
 RETRY_WAIT_S = 1.0
 REFUSED_WAIT_S = 10.0
 NOT_MIGRATED = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn)
@@ -61,27 +59,30 @@ class StartOffsetResolver:
     async def resolve(
         self, thread: ConsumerThread, partitions: Sequence[TopicPartition]
     ) -> dict[TopicPartition, StartOffset]:
-        """Return start offsets once PostgreSQL and Kafka answer; without the partitions whose leader does not."""
+        """Return start offsets once PostgreSQL and Kafka answer; without the partitions whose leader does not.
+
+        The partitions are of one topic.
+        """
+        topic = partitions[0].topic
         while True:
             try:
                 starts = await self._decide(thread, partitions)
             except (psycopg.Error, PoolTimeout, KafkaError) as error:
-                self.delayed.add(partitions[0].topic)
+                self.delayed.add(topic)
                 hint = "; run `keepstream db migrate`" if isinstance(error, NOT_MIGRATED) else ""
                 log.warning("cannot read the stored offsets of %s yet (%s)%s",
-                            partitions[0].topic, type(error).__name__, hint)  # fmt: skip
+                            topic, type(error).__name__, hint)  # fmt: skip
                 await asyncio.sleep(RETRY_WAIT_S)
             except RewoundElsewhereError:
                 await asyncio.sleep(RETRY_WAIT_S)
             except RefusedTopicError as error:
                 log.error("%s", error)  # noqa: TRY400 - the traceback says nothing more
-                self.refused[error.topic] = str(error)
-                self.delayed.add(error.topic)
+                self.refused[topic] = str(error)
+                self.delayed.add(topic)
                 await asyncio.sleep(REFUSED_WAIT_S)
             else:
-                self.delayed.discard(partitions[0].topic)
-                for partition in starts:
-                    self.refused.pop(partition.topic, None)
+                self.delayed.discard(topic)
+                self.refused.pop(topic, None)
                 return starts
 
     async def _decide(
@@ -89,14 +90,12 @@ class StartOffsetResolver:
     ) -> dict[TopicPartition, StartOffset]:
         # The stored offsets are read first: the former owner may still be settling, and a log end that was read before
         # it settled more would make the topic look re-created.
-        stored: dict[TopicPartition, StoredOffset] = {}
-        for topic in {topic for topic, _ in partitions}:
-            numbers = [number for t, number in partitions if t == topic]
-            stored |= _by_partition(topic, await self._offsets[topic].load(topic, numbers))
+        topic = partitions[0].topic
+        stored = await self._offsets[topic].load(topic, [number for _, number in partitions])
         bounds = await thread.log_bounds([aiokafka.structs.TopicPartition(*partition) for partition in partitions])
         starts = {}
         for partition in (TopicPartition(*tp) for tp in bounds.starts):
-            topic_id, at = bounds.topic_ids.get(partition.topic), stored.get(partition)
+            topic_id, at = bounds.topic_ids.get(topic), stored.get(partition.partition)
             self._forget_other_topic(partition, topic_id)
             start = self._start_of(partition, at, bounds, topic_id)
             await self._record(partition, start, at, topic_id)
@@ -169,10 +168,6 @@ def _incarnation(start: StartOffset, stored: StoredOffset | None, topic_id: str 
 
 def _is_other_topic(known_id: str | None, topic_id: str | None) -> bool:
     return known_id is not None and topic_id is not None and known_id != topic_id
-
-
-def _by_partition(topic: str, values: Mapping[int, T]) -> dict[TopicPartition, T]:
-    return {TopicPartition(topic, partition): value for partition, value in values.items()}
 
 
 CHECK_S = 2.0

@@ -35,19 +35,14 @@ class StoredOffset(NamedTuple):
 class RefusedTopicError(Exception):
     """A topic is not read, until an operator has done what the message says."""
 
-    def __init__(self, topic: str, message: str) -> None:
-        super().__init__(message)
-        self.topic = topic
-
 
 class TableNotFilledError(RefusedTopicError):
     """The settings name a custom table, and no trigger fills it."""
 
     def __init__(self, topic: str, table: str) -> None:
         super().__init__(
-            topic,
             f"no trigger fills the table {table} with the events of {topic}, so they would be missing there: run "
-            "`keepstream tables plan`, then `keepstream tables apply`",
+            "`keepstream tables plan`, then `keepstream tables apply`"
         )
 
 
@@ -56,11 +51,10 @@ class OtherTopicError(RefusedTopicError):
 
     def __init__(self, topic: str, other: str) -> None:
         super().__init__(
-            topic,
             f"the tables of {topic} have events of the topic {other}, and equal ids of two topics would be one event: "
             f"give {topic} a schema of its own (KEEPSTREAM_POSTGRES__SCHEMA_NAME, or of several topics schema_name in "
             "its own postgres section); or, if it is the same stream under another name, consent with "
-            "KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS=true, or of several topics with allow_other_topics there",
+            "KEEPSTREAM_POSTGRES__ALLOW_OTHER_TOPICS=true, or of several topics with allow_other_topics there"
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -264,7 +263,7 @@ def test_it_is_applied_and_removed_while_events_are_written(any_database: Databa
             applied(any_database, None)
         applied(any_database, ORDERS)
         known = set(committed)
-        time.sleep(0.3)
+        eventually(lambda: len(committed) > len(known) + 10, 20, "events are written with the trigger in place")
     rows = {event_id for (event_id,) in any_database.rows("SELECT event_id FROM orders")}
     assert set(committed) - known - rows <= {f"{number}-{last_of(known, number) + 1}" for number in range(2)}
 
