@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,11 +40,21 @@ def classpath(name: str) -> str:
 def plugin_path(plugin: Pin) -> Path:
     """Return the folder that holds the unpacked plugin. Raises MissingError."""
     folder = cache_root() / f"bench-{plugin.artifact}"
-    if not plugin.present_in(folder):
+    unpacked = folder / plugin.version
+    if not unpacked.exists():
         _fetch([plugin], folder)
-        with tarfile.open(folder / plugin.file_name) as archive:
-            archive.extractall(folder, filter="data")
-    return folder
+        _unpack(folder / plugin.file_name, unpacked)
+    return unpacked
+
+
+def _unpack(file: Path, folder: Path) -> None:
+    half = folder.with_suffix(".half")  # an interrupted run leaves no folder that looks whole
+    shutil.rmtree(half, ignore_errors=True)
+    with tarfile.open(file) as archive:
+        # Debian's Python 3.11.2 has no filters yet.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, _folder: member)
+        archive.extractall(half)  # noqa: S202 - its SHA-256 is checked
+    half.rename(folder)
 
 
 def _fetch(pins: Sequence[Pin], folder: Path) -> None:

@@ -86,8 +86,9 @@ def read(consumer: Consumer, writers: list[Batches]) -> None:
 def main() -> None:
     places = range(PARTITIONS)
     with psycopg.connect(POSTGRES_URL, autocommit=True, options=f"-c search_path={SCHEMA}") as link:
+        new = {"topic": TOPIC, "next_offset": 0, "topic_id": None, "allow_other_topics": False}
         for partition in places:
-            link.execute(INSERT_PARTITION, {"topic": TOPIC, "partition": partition, "next_offset": 0, "topic_id": None})
+            link.execute(INSERT_PARTITION, new | {"partition": partition})
     consumer = Consumer(CONSUMER | {"queued.max.messages.kbytes": 16384, "fetch.message.max.bytes": 1048576})
     consumer.assign([TopicPartition(TOPIC, partition, 0) for partition in places])
     writers: list[Batches] = [Queue(max(2, RECORDS_AHEAD // BATCH_SIZE)) for _ in range(CONNECTIONS)]
