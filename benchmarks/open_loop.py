@@ -28,8 +28,10 @@ def template(*, flat: bool, size_bytes: int = 360) -> tuple[bytes, bytes]:
 
 def main(bootstrap_servers: str, topic: str, partitions: int, rate: float, count: int, flat: str) -> None:
     head, tail = template(flat=flat == "flat")
+    # Idempotent, as a service's should be. Without it librdkafka sends each millisecond's records of a partition as a
+    # request of their own, however many the broker has not answered: on one core that alone took seconds.
     producer = Producer({"bootstrap.servers": bootstrap_servers, "linger.ms": 1, "compression.type": "lz4",
-                         "queue.buffering.max.messages": 1_000_000})  # fmt: skip
+                         "enable.idempotence": True, "queue.buffering.max.messages": 1_000_000})  # fmt: skip
     producer.list_topics(topic, timeout=30)
     began = time.time() + 0.2
     print(began, flush=True)
