@@ -37,7 +37,7 @@ def other_python() -> Contestant | None:
         return None
     shown = subprocess.run([python, "--version"], check=True, capture_output=True, text=True).stdout.split()[1]
     command = keepstream(python=python)
-    return Contestant(f"keepstream-python-{shown}", f"keepstream on Python {shown}", command, counts_exactly=True)
+    return Contestant(f"keepstream on Python {shown}", f"keepstream on Python {shown}", command, counts_exactly=True)
 
 
 KEEPSTREAM = Contestant("keepstream", "keepstream, defaults: up to 1,000 rows", keepstream(), counts_exactly=True)
