@@ -17,7 +17,7 @@ from matplotlib import pyplot as plt
 
 OURS, OTHERS = "#1f6f8b", "#b0b7bd"
 HEADLINE_BYTES = 360
-LOG_CURVES = ("rows per commit", "partitions", "table rows")
+CURVES_PER_ROW = 4
 
 
 def load(results: Path, name: str) -> list[dict[str, Any]]:
@@ -90,27 +90,30 @@ def latency(results: Path) -> None:
 
 
 def curves(results: Path) -> None:
+    """Draw each curve's rate, and under it what an event costs; its points stand at even distances."""
     figures = load(results, "curves")
     names = list(dict.fromkeys(figure["curve"] for figure in figures))
     if not names:
         return
-    _, axes = plt.subplots(2, len(names), figsize=(4 * len(names), 7), squeeze=False)
-    for column, name in enumerate(names):
+    rows = -(-len(names) // CURVES_PER_ROW)
+    _, axes = plt.subplots(2 * rows, CURVES_PER_ROW, figsize=(4 * CURVES_PER_ROW, 6 * rows), squeeze=False)
+    for number, name in enumerate(names):
+        row, column = divmod(number, CURVES_PER_ROW)
+        upper, lower = axes[2 * row][column], axes[2 * row + 1][column]
         of_curve = [figure for figure in figures if figure["curve"] == name]
-        upper, lower = axes[0][column], axes[1][column]
         line(upper, by(of_curve, "x", "events_per_s"), "events/s")
         for part in ("worker", "postgres", "broker"):
             line(lower, by(of_curve, "x", f"{part}_cpu_us"), part)
         upper.set(title=name, ylabel="events/s", ylim=(0, None))
         lower.set(ylabel="CPU µs/event", ylim=(0, None))
         lower.legend()
-        for axis in (upper, lower) if name.startswith(LOG_CURVES) else ():
-            axis.set_xscale("symlog")
     save(results / "curves.png")
 
 
 def line(axis: Any, points: dict[Any, list[float]], label: str) -> None:
-    axis.plot(list(points), [median(values) for values in points.values()], marker="o", label=label)
+    places = range(len(points))
+    axis.plot(places, [median(values) for _, values in sorted(points.items())], marker="o", label=label)
+    axis.set_xticks(places, [f"{x:g}" if x < 1 else f"{x:,.0f}" for x in sorted(points)])
 
 
 def save(path: Path) -> None:
