@@ -112,7 +112,7 @@ class DependencyProbe:
     def _note(self, part: str, error: str | None) -> None:
         if error:
             if part not in self.health.missing:
-                log.warning("%s is unavailable: %s", part, error)
+                log.warning("not ready: %s: %s", part, error)
             self.health.missing[part] = error
         elif self.health.missing.pop(part, None):
             log.info("%s is available again", part)

@@ -106,7 +106,7 @@ def test_a_missing_part_is_told_once_and_its_return_once(caplog: pytest.LogCaptu
         probes._note(KAFKA, trouble)
         probes._note(POSTGRES, None)
         assert probes.health.missing == ({KAFKA: trouble} if trouble else {})
-    assert [record.message for record in caplog.records] == ["Kafka is unavailable: gone", "Kafka is available again"]
+    assert [record.message for record in caplog.records] == ["not ready: Kafka: gone", "Kafka is available again"]
 
 
 @pytest.mark.parametrize(("unconnected", "missing"), [(10**6, True), (1, False)])
