@@ -233,8 +233,8 @@ class Worker:
     async def _deliver(self, partitions: set[TopicPartition]) -> bool:
         try:
             fetched = await self.consumer.fetch(partitions) if partitions else {}
-        except OffsetLostError:
-            self.assignment.start(partitions)
+        except OffsetLostError as error:
+            self.assignment.start([error.tp])
             return False
         for tp, found in fetched.items():
             records, begin = found.records, 0
