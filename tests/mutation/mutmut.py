@@ -27,8 +27,10 @@ MODULES = (
     "sinks/postgres/errors.py",
 )  # fmt: skip
 TESTS = (
-    "retry", "validate", "validate_fallbacks", "timestamps", "cloudevents", "rejection", "partition_queue",
-    "dispatcher", "replay", "sqlstate", "batch_part",
+    "retry", "foreign_key_wait", "validate", "validate_fallbacks", "ignored", "decode", "envelope", "mapping",
+    "mapping_members", "mapping_presets", "custom_contract", "strangers", "written_numbers", "malicious_values",
+    "timestamps", "cloudevents", "rejection", "partition_queue", "dispatcher", "pipeline", "replay", "sqlstate",
+    "batch_part",
 )  # fmt: skip
 CONFIG = """
 [tool.mutmut]
