@@ -128,13 +128,22 @@ class ConsumerThread(AIOKafkaConsumerThread):
     async def _take(
         self, consumer: aiokafka.AIOKafkaConsumer, partitions: set[TopicPartition], timeout_s: float
     ) -> dict[TopicPartition, list[Any]]:
-        """Decode records in small portions until there are enough of them, or enough bytes."""
+        """Decode records in small portions until there are enough of them, or enough bytes.
+
+        Raises the KafkaError of a partition only when nothing was taken: aiokafka has moved on past what was, and the
+        error comes again with the partition's next fetch.
+        """
         taken: dict[TopicPartition, list[Any]] = {}
         count, size_bytes, asked = 0, 0, False
         while count < MAX_POLL_RECORDS and size_bytes < FETCH_BYTES:
             capacity = (FETCH_BYTES - size_bytes) // self._record_bytes
             wanted = max(1, min(TAKE_RECORDS, MAX_POLL_RECORDS - count, capacity))
-            found = await internals.fetched_records(consumer, partitions, 0 if asked else timeout_s, wanted)
+            try:
+                found = await internals.fetched_records(consumer, partitions, 0 if asked else timeout_s, wanted)
+            except KafkaError:
+                if taken:
+                    break
+                raise
             asked, portion = True, 0
             for tp, records in found.items():
                 taken.setdefault(tp, []).extend(records)

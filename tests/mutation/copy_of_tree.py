@@ -20,6 +20,7 @@ def copy_of_tree() -> Iterator[Path]:
         copy = Path(folder)
         lay_out(REPO, copy)
         shutil.copytree(REPO / "tests", copy / "tests", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPO / "docs", copy / "docs")  # some tests run what a page shows
         for name in FILES:
             shutil.copy(REPO / name, copy / name)
         yield copy
