@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from unittest import mock
 
@@ -15,7 +16,9 @@ from keepstream.app.worker.start_offsets import RecreatedTopicMonitor
 from keepstream.processors.start_offset import CommittedOffset, StartOffset, decide_start_offset
 from keepstream.schemas.failure import FencedError
 from keepstream.schemas.outcome import BatchRange
+from keepstream.schemas.record import KafkaRecord, TopicPartition
 from tests.simulation.fake_servers import Database
+from tests.simulation.log import Consumer, OffsetLostError
 
 patch = mock.patch.object
 
@@ -90,7 +93,23 @@ def incarnation_is_forgotten() -> Any:
     return patch(keepstream.processors.pipeline, "_of_incarnation", lambda dead, _incarnation: dead)
 
 
+def records_go_with_the_error_of_another() -> Any:
+    """What was fetched of a partition is dropped when the position of another one is lost; it is read on behind it."""
+    read = Consumer._records
+
+    def dropping(self: Consumer, tp: TopicPartition) -> Sequence[KafkaRecord]:
+        records = read(self, tp)
+        if records is None:
+            raise OffsetLostError(tp)
+        if records:
+            self._read_to(tp, records)
+        return records
+
+    return patch(Consumer, "_records", dropping)
+
+
 ASSIGNMENT_BUGS = (
+    records_go_with_the_error_of_another,
     group_offset_believed,
     gap_counted_at_each_start,
     idle_member_leaves,
