@@ -55,6 +55,8 @@ class ConsumerThread(AIOKafkaConsumerThread):
     """
 
     settings: KafkaSettings
+    _late_error: KafkaError | None = None
+    """An error of a partition that was met when records of others were taken already."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -130,9 +132,12 @@ class ConsumerThread(AIOKafkaConsumerThread):
     ) -> dict[TopicPartition, list[Any]]:
         """Decode records in small portions until there are enough of them, or enough bytes.
 
-        Raises the KafkaError of a partition only when nothing was taken: aiokafka has moved on past what was, and the
-        error comes again with the partition's next fetch.
+        Raises the KafkaError of a partition only when nothing was taken, for aiokafka has moved on past what was: the
+        next call raises it then, at once, however much the other partitions have.
         """
+        if error := self._late_error:
+            self._late_error = None
+            raise error
         taken: dict[TopicPartition, list[Any]] = {}
         count, size_bytes, asked = 0, 0, False
         while count < MAX_POLL_RECORDS and size_bytes < FETCH_BYTES:
@@ -140,10 +145,11 @@ class ConsumerThread(AIOKafkaConsumerThread):
             wanted = max(1, min(TAKE_RECORDS, MAX_POLL_RECORDS - count, capacity))
             try:
                 found = await internals.fetched_records(consumer, partitions, 0 if asked else timeout_s, wanted)
-            except KafkaError:
-                if taken:
-                    break
-                raise
+            except KafkaError as error:
+                if not taken:
+                    raise
+                self._late_error = error
+                break
             asked, portion = True, 0
             for tp, records in found.items():
                 taken.setdefault(tp, []).extend(records)
