@@ -119,6 +119,7 @@ class Consumer:
     member_id: str = "simulated"
     _positions: dict[TopicPartition, int] = field(default_factory=dict)
     _epochs: dict[TopicPartition, int] = field(default_factory=dict)
+    _late_error: OffsetLostError | None = None
     _refusal: KafkaError | None = None
 
     @property
@@ -159,14 +160,20 @@ class Consumer:
     async def fetch(self, places: set[TopicPartition]) -> dict[TopicPartition, Fetched]:
         """Answer at once, be it with nothing. Records, epochs and positions are of the same moment.
 
-        Raises OffsetLostError for the first lost partition when none has records: they would be lost with the error.
+        Raises OffsetLostError for the first lost partition; with the next call where others have records: they would
+        be lost with the error.
         """
         await self._travel()
+        if late := self._late_error:
+            self._late_error = None
+            raise late
         found = {}
         read = {tp: self._records(tp) for tp in sorted(self._positions) if tp in places}
         lost = [tp for tp, records in read.items() if records is None]
-        if lost and not any(read.values()):
-            raise OffsetLostError(lost[0])
+        if lost:
+            self._late_error = OffsetLostError(lost[0])
+            if not any(read.values()):
+                return await self.fetch(places)
         for tp in sorted(self._positions):
             position, records = self._positions[tp], read.get(tp) or ()
             if records:
